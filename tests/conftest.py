@@ -1,0 +1,29 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared() -> Path:
+    return Path(os.environ.get("TOOLCHAIN_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference weights and photos; tests that need it skip where it is not."""
+    folder = _shared()
+    if not folder.is_dir():
+        pytest.skip(f"reference material is not there ({folder}); set TOOLCHAIN_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> list[Path]:
+    """Real photos, sorted by name."""
+    return sorted((shared / "wider" / "WIDER_val" / "images").rglob("*.jpg"))

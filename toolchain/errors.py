@@ -1,0 +1,61 @@
+"""Every error that the toolchain raises on purpose.
+
+    ToolchainError                 the root; the command line prints its message and exits
+     |- InputError                 exit 2: what the user gave cannot be used
+     |   |- RecipeError            a recipe has an unknown, mistyped or impossible field
+     |   |- CheckpointError        a weights file cannot be read or does not fit the network
+     |   |- ModelError             no such model, or a user's factory does not give one
+     |   `- PhotoError             a picture cannot be read
+     `- ProofError                 exit 1: a proof failed, so nothing is exported
+         |- AnalysisError          the network does what the analysis cannot follow
+         |- ParityError            two networks that must agree do not
+         `- ExportError            an exported file is not what it must be
+
+A message says what was wrong, where, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ToolchainError(Exception):
+    """Root of all errors that are told to the user in one line."""
+
+    exit_code = 1
+
+
+class InputError(ToolchainError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class RecipeError(InputError):
+    """A recipe has an unknown, mistyped or impossible field."""
+
+
+class CheckpointError(InputError):
+    """A weights file cannot be read, or does not fit the network."""
+
+
+class ModelError(InputError):
+    """No such model, or a user's factory does not give one."""
+
+
+class PhotoError(InputError):
+    """A picture cannot be read."""
+
+
+class ProofError(ToolchainError):
+    """A proof failed; nothing is exported."""
+
+
+class AnalysisError(ProofError):
+    """The network does something that the analysis cannot follow."""
+
+
+class ParityError(ProofError):
+    """Two networks, or a network and a file, that must agree do not."""
+
+
+class ExportError(ProofError):
+    """An exported file is not what it must be."""

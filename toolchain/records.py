@@ -1,0 +1,216 @@
+"""The frozen records that stages hand on; nothing here computes.
+
+Every record turns into JSON by :func:`dataclasses.asdict`; field names carry their units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal["dropped", "folded", "carried", "kept"]
+"""What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
+constant went into the bias of what reads it. *carried*: its constant went into the weights that
+read another constant channel, its carrier. *kept*: it is still there, and the reason says why."""
+
+
+@dataclass(frozen=True)
+class FilterVerdict:
+    """What the surgery did with one zeroed filter."""
+
+    layer: str
+    index: int
+    verdict: Verdict
+    reason: str
+    """One sentence for a person; names the layers it speaks of."""
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """One layer before and after the surgery, for tables and pictures."""
+
+    layer: str
+    kind: str
+    out_channels_before: int
+    out_channels_after: int
+    in_channels_before: int
+    in_channels_after: int
+    zeroed_filters: int
+    dropped: int
+    folded: int
+    carried: int
+    kept: int
+    """``dropped`` ... ``kept`` count zeroed filters; they add up to ``zeroed_filters``."""
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """Everything that one surgery did."""
+
+    rounds: int
+    filters: tuple[FilterVerdict, ...]
+    layers: tuple[LayerChange, ...]
+    removed_live_filters: int = 0
+    """Filters with non-zero weights that went because nothing reads them, or because all that
+    they compute does not depend on the image."""
+
+    def count(self, verdict: Verdict) -> int:
+        """Return how many zeroed filters got ``verdict``."""
+        return sum(item.verdict == verdict for item in self.filters)
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """One input on which two sides were compared."""
+
+    input: str
+    shape: tuple[int, ...]
+    max_abs_diff: float
+    output_range: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Two sides compared on several inputs: the largest difference, and whether it is allowed."""
+
+    link: str
+    """For example ``soft network -> shrunk network``."""
+    limit: float
+    relative: bool
+    """True: the limit is a share of the output's range; False: it is absolute."""
+    cases: tuple[ParityCase, ...]
+
+    @property
+    def max_abs_diff(self) -> float:
+        """Largest absolute difference over all cases."""
+        return max(case.max_abs_diff for case in self.cases)
+
+    @property
+    def output_range(self) -> float:
+        """Largest output range (maximum minus minimum) over all cases."""
+        return max(case.output_range for case in self.cases)
+
+    @property
+    def worst(self) -> float:
+        """Largest difference in the unit of the limit; NaN when anything is not finite."""
+        figures = [
+            case.max_abs_diff / (case.output_range or 1.0) if self.relative else case.max_abs_diff
+            for case in self.cases
+        ]
+        return float("nan") if any(figure != figure for figure in figures) else max(figures)
+
+    @property
+    def passed(self) -> bool:
+        """True if every case is within the limit (a NaN is not)."""
+        return self.worst <= self.limit
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs to store and to run once on one image."""
+
+    deployed_parameters: int
+    """Weights and biases of layers after batch norm is folded, each shared tensor once."""
+    loose_parameters: int
+    """Parameters outside layers (EResFD's 18 fusion weights); exporters bake them in."""
+    macs: int
+    """Multiply-accumulates of one image at ``size``."""
+    size: tuple[int, int]
+    """(height, width) of that image."""
+    uncounted_operators: tuple[str, ...] = ()
+    """Operators that multiply and add but have no counting rule; empty for both detectors."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A quick comparison of two ONNX files on this machine: a ratio, never a promise."""
+
+    ratio: float
+    """Median over rounds of after / before, measured interleaved in one run."""
+    ratio_low: float
+    ratio_high: float
+    """Quartiles of the ratio over the rounds."""
+    before_ms: float
+    after_ms: float
+    rounds: int
+    threads: int
+    size: tuple[int, int]
+    runtime: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that was written."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long a stage took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes on one photo, in its pixels."""
+
+    boxes: tuple[tuple[float, float, float, float], ...]
+    """(left, top, right, bottom)."""
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PhotoComparison:
+    """The same photo through the network before and after."""
+
+    name: str
+    before: Detections
+    after: Detections
+    max_box_diff_px: float | None
+    """Largest difference of any coordinate; None when the boxes cannot be paired."""
+    before_png: bytes = field(repr=False, default=b"")
+    after_png: bytes = field(repr=False, default=b"")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from."""
+
+    path: str | None
+    """The file's name (never its folder), or None when they were made from a seed."""
+    layout: str
+    sha256: str | None
+    trained: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one run of ``shrink`` found; the report room only renders it."""
+
+    model: str
+    source: Source
+    rate: float | None
+    criterion: str | None
+    scope: str | None
+    stages: tuple[Stage, ...]
+    surgery: Surgery
+    cost_before: Cost
+    cost_after: Cost
+    parity_surgery: Parity
+    parity_onnx: Parity
+    latency: Latency | None
+    artifacts: tuple[Artifact, ...]
+    onnx_before_bytes: int
+    """Size of the network before, exported in the same way."""
+    photos: tuple[PhotoComparison, ...]
+    notes: tuple[str, ...]
+    """What the reader must know: untrained, one-shot pruning costs accuracy, and so on."""
+    versions: dict[str, str]
+    command: str
