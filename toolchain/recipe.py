@@ -155,7 +155,9 @@ def default_recipe(model: str) -> Recipe:
         )
     resource = resources.files("recipes").joinpath(f"{model}.toml")
     if not resource.is_file():
-        raise RecipeError(f"no recipe for model {model!r}; there are: {', '.join(shipped_models())}")
+        raise RecipeError(
+            f"no recipe for model {model!r}; there are: {', '.join(shipped_models())}"
+        )
     return parse_recipe(resource.read_text(encoding="utf-8"), f"recipes/{model}.toml")
 
 

@@ -1,6 +1,6 @@
-"""EResFD: "Rediscovery of the Effectiveness of Standard Convolution for Lightweight Face Detection".
+"""EResFD, from "Rediscovery of the Effectiveness of Standard Convolution" (WACV 2024).
 
-Jeong et al., WACV 2024 (arXiv 2204.01209), width 1x: 92,208 parameters. Module names are
+Jeong et al., arXiv 2204.01209, width 1x: 92,208 parameters. Module names are
 those of the published checkpoints, so their state dicts load as they are.
 
 The way of the data, for an image of H x W (all streams have 16 channels)::

@@ -1,0 +1,1 @@
+"""Render a :class:`toolchain.records.Report` as JSON, Markdown and HTML; measures nothing."""

@@ -1,0 +1,235 @@
+"""What both pages say, worked out once from the records: verdict, comparisons, parity, sources.
+
+All of it is plain text from untrusted names; a page cleans and escapes it where it writes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolchain.records import Artifact, Latency, Parity, ParityCase, PhotoComparison, Report
+from toolchain.report import wording
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure before and after: numbers for bars, words for tables."""
+
+    measure: str
+    before: float
+    after: float
+    before_words: str
+    after_words: str
+    change_words: str
+    headline: str
+    """What to say first, in large type."""
+    detail: str
+    quartiles: tuple[float, float] | None = None
+    """Quartiles of ``after``, when it is a measurement."""
+
+
+def deployed_onnx(report: Report) -> Artifact | None:
+    """Return the ONNX file to deploy: ``model.onnx``, or the first there is."""
+    files = [artifact for artifact in report.artifacts if artifact.name.endswith(".onnx")]
+    named = [artifact for artifact in files if artifact.name.split("/")[-1] == "model.onnx"]
+    return next(iter(named or files), None)
+
+
+def comparisons(report: Report) -> tuple[Comparison, ...]:
+    """Return parameters, MACs, ONNX bytes and time, as far as the report has them."""
+    before, after = report.cost_before, report.cost_after
+    rows = [
+        _counts(
+            "Deployed parameters",
+            before.deployed_parameters,
+            after.deployed_parameters,
+            "after batch norm is folded",
+        ),
+        _counts("MACs", before.macs, after.macs, f"one image of {wording.shape(after.size)}"),
+    ]
+    onnx = deployed_onnx(report)
+    if onnx is not None:
+        rows.append(_counts("ONNX bytes", report.onnx_before_bytes, onnx.size_bytes, onnx.name))
+    if report.latency is not None:
+        rows.append(_time(report.latency))
+    return tuple(rows)
+
+
+def _counts(measure: str, before: int, after: int, detail: str) -> Comparison:
+    return Comparison(
+        measure=measure,
+        before=before,
+        after=after,
+        before_words=wording.count(before),
+        after_words=wording.count(after),
+        change_words=wording.change(before, after),
+        headline=wording.count(after),
+        detail=detail,
+    )
+
+
+def _time(latency: Latency) -> Comparison:
+    return Comparison(
+        measure="Time per image",
+        before=1.0,
+        after=latency.ratio,
+        before_words=f"{wording.decimal(latency.before_ms)} ms",
+        after_words=f"{wording.decimal(latency.after_ms)} ms",
+        change_words=latency_words(latency),
+        headline=f"{wording.TIMES}{wording.decimal(latency.ratio)}",
+        detail=latency_conditions(latency),
+        quartiles=(latency.ratio_low, latency.ratio_high),
+    )
+
+
+def latency_words(latency: Latency) -> str:
+    """Return the ratio with its quartiles, and what they allow to say."""
+    low, high = latency.ratio_low, latency.ratio_high
+    if high < 1:
+        meaning = "faster"
+    elif low > 1:
+        meaning = "slower"
+    else:
+        meaning = "no clear difference"
+    quartiles = f"quartiles {wording.decimal(low)} to {wording.decimal(high)}"
+    return f"ratio {wording.decimal(latency.ratio)}, {meaning} ({quartiles})"
+
+
+def latency_conditions(latency: Latency) -> str:
+    """Return under which conditions the ratio holds."""
+    return (
+        f"median of {wording.plural(latency.rounds, 'interleaved round')}, "
+        f"{wording.plural(latency.threads, 'thread')}, image {wording.shape(latency.size)}, "
+        f"{latency.runtime} on {latency.machine}"
+    )
+
+
+def passed(parity: Parity) -> bool:
+    """Return whether a comparison proves anything and is within its limit: no cases, no proof."""
+    return bool(parity.cases) and parity.passed
+
+
+def case_figure(parity: Parity, case: ParityCase) -> float:
+    """Return the case's difference in the unit of the limit."""
+    return case.max_abs_diff / (case.output_range or 1.0) if parity.relative else case.max_abs_diff
+
+
+def case_words(parity: Parity, case: ParityCase) -> str:
+    """Return ``within``, ``over the limit`` or ``not finite``."""
+    figure = case_figure(parity, case)
+    if not math.isfinite(figure):
+        return wording.NOT_FINITE
+    return "within" if figure <= parity.limit else "over the limit"
+
+
+def largest(figures: Sequence[float]) -> float:
+    """Return the largest figure, or NaN when one is NaN or there is none, whatever their order."""
+    if not figures or any(math.isnan(figure) for figure in figures):
+        return math.nan
+    return max(figures)
+
+
+def limit_words(parity: Parity) -> str:
+    """Return the limit and its unit."""
+    unit = " of the output range" if parity.relative else ""
+    return f"{wording.difference(parity.limit)}{unit}"
+
+
+def parity_words(parity: Parity) -> str:
+    """Return one sentence: what was compared, how far apart, what is allowed."""
+    link = parity.link
+    if not parity.cases:
+        return f"{link}: nothing was compared"
+    apart = largest([case.max_abs_diff for case in parity.cases])
+    spread = largest([case.output_range for case in parity.cases])
+    return (
+        f"{link}: largest difference {wording.difference(apart)} "
+        f"(output range {wording.decimal(spread)}), "
+        f"over {wording.plural(len(parity.cases), 'input')}; limit {limit_words(parity)}"
+    )
+
+
+def proved(report: Report) -> bool:
+    """Return whether both links of the chain hold."""
+    return passed(report.parity_surgery) and passed(report.parity_onnx)
+
+
+def verdict_words(report: Report) -> str:
+    """Return the verdict in one sentence."""
+    if proved(report):
+        return "The shrunk network and its ONNX file give the same output as the network before."
+    failed = [
+        parity.link for parity in (report.parity_surgery, report.parity_onnx) if not passed(parity)
+    ]
+    return f"Do not deploy: parity does not hold for {' and '.join(failed)}."
+
+
+def untrained_words(report: Report) -> str:
+    """Return the warning of a network that was not trained."""
+    return (
+        f"The weights come from seed {report.source.seed}, not from training, so the detections "
+        "mean nothing. Sizes, costs and parity are measured all the same."
+    )
+
+
+def source_words(report: Report) -> str:
+    """Return where the weights came from."""
+    source = report.source
+    if source.path is None:
+        return f"made from seed {source.seed}"
+    digest = f", SHA-256 {wording.short_hash(source.sha256)}" if source.sha256 else ""
+    return f"{source.path} ({source.layout} layout{digest})"
+
+
+def pruning_words(report: Report) -> str:
+    """Return how the filters were chosen."""
+    if report.rate is None:
+        return "pruned before this run"
+    choice = [f"pruning rate {wording.percentage(report.rate)}"]
+    choice += [f"criterion {report.criterion}"] if report.criterion else []
+    choice += [f"scope {report.scope}"] if report.scope else []
+    return ", ".join(choice)
+
+
+def box_words(photo: PhotoComparison) -> str:
+    """Return how far apart the boxes before and after are."""
+    if photo.max_box_diff_px is None:
+        return "boxes cannot be paired"
+    return f"{wording.difference(photo.max_box_diff_px)} px"
+
+
+def uncounted_words(report: Report) -> str:
+    """Return which operators the MACs leave out, or nothing."""
+    before, after = report.cost_before, report.cost_after
+    operators = sorted({*before.uncounted_operators, *after.uncounted_operators})
+    return f"The MACs leave out operators without a rule: {', '.join(operators)}" * bool(operators)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do; each ``{}`` in ``words`` stands for one of ``names``, which are code."""
+
+    words: str
+    names: tuple[str, ...] = ()
+
+
+def next_steps(report: Report) -> tuple[Step, ...]:
+    """Return what to do now, in order."""
+    if not proved(report):
+        return (
+            Step("Copy nothing to the board: look under Parity for the input that failed."),
+            Step("Run the command again; if it fails again, keep the network before."),
+        )
+    onnx = deployed_onnx(report)
+    steps = (
+        Step(
+            "Copy {} and {} to the board; there it needs numpy, OpenCV and one runtime, "
+            "never torch.",
+            (onnx.name if onnx else "model.onnx", "deploy/detect.py"),
+        ),
+        Step("Measure on the board: a time ratio from another machine does not carry over."),
+    )
+    train = Step("Run this on a trained checkpoint first: these weights detect nothing.")
+    return steps if report.source.trained else (train, *steps)

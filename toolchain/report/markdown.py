@@ -1,0 +1,218 @@
+"""The report as Markdown, to read in a terminal or on GitHub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from toolchain.records import Parity, Report
+from toolchain.report import facts, filters, wording
+
+REASONS_SHOWN = 10
+"""How many reasons for keeping filters are listed; the rest are counted in one line."""
+
+
+def markdown(report: Report) -> str:
+    """Return the whole page; it ends with a line feed."""
+    sections = [
+        _head(report),
+        _before_and_after(report),
+        _parity(report),
+        _zeroed_filters(report),
+        _photos(report),
+        _files(report),
+        _next_steps(report),
+        _notes(report),
+        _origin(report),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+_SPECIAL = re.compile(r"[\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_])")
+_BLOCK_START = re.compile(r"^([#>+\-=]|\d+(?=[.)](\s|$)))")
+
+
+def plain(value: object) -> str:
+    """Return untrusted text so that Markdown shows it as it is, inside a table or not."""
+    escaped = _SPECIAL.sub(lambda special: "\\" + special.group(), wording.clean(value))
+    return _BLOCK_START.sub(_escape_block_start, escaped)
+
+
+def _escape_block_start(start: re.Match[str]) -> str:
+    text = start.group()
+    return text + "\\" if text.isdigit() else "\\" + text
+
+
+def code(value: object) -> str:
+    """Return untrusted text as a code span; its fence is longer than any backquotes in it."""
+    text = wording.clean(value)
+    if not text:
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def name(value: object) -> str:
+    """Return a name for a table's cell: code, unless a bar in it would end the cell."""
+    return plain(value) if "|" in str(value) else code(value)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    """Return a table of ready cells; the columns in ``numeric`` are set to the right."""
+    rule = ["---:" if column in numeric else "---" for column in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
+
+
+def _head(report: Report) -> str:
+    proved = facts.proved(report)
+    before, after = report.cost_before, report.cost_after
+    lines = [
+        f"# {plain(report.model)}: pruned, shrunk, exported, "
+        f"{'and proved' if proved else 'but NOT PROVED'}"
+    ]
+    if not report.source.trained:
+        lines.append(f"> **UNTRAINED. {plain(facts.untrained_words(report))}**")
+    lines.append(
+        f"**{'PROVED' if proved else 'FAILED'}.** {plain(facts.verdict_words(report))} "
+        f"{wording.count(before.deployed_parameters)} → "
+        f"{wording.count(after.deployed_parameters)} deployed parameters; "
+        f"{plain(facts.pruning_words(report))}."
+    )
+    return "\n\n".join(lines)
+
+
+def _before_and_after(report: Report) -> str:
+    comparisons = facts.comparisons(report)
+    rows = [
+        [row.measure, row.before_words, row.after_words, row.change_words] for row in comparisons
+    ]
+    lines = [
+        "## Before and after",
+        table(["measure", "before", "after", "change"], rows, numeric=(1, 2)),
+    ]
+    lines.append("\n".join(f"- {row.measure}: {plain(row.detail)}." for row in comparisons))
+    if report.latency is None:
+        lines.append("Time was not measured in this run.")
+    uncounted = facts.uncounted_words(report)
+    if uncounted:
+        lines.append(f"**{plain(uncounted)}**")
+    return "\n\n".join(lines)
+
+
+def _parity(report: Report) -> str:
+    links = (report.parity_surgery, report.parity_onnx)
+    return "\n\n".join(["## Parity", *(_link(parity) for parity in links)])
+
+
+def _link(parity: Parity) -> str:
+    verdict = "PASS" if facts.passed(parity) else "**FAIL**"
+    sentence = f"{verdict}: {plain(facts.parity_words(parity))}."
+    rows = [
+        [
+            plain(case.input),
+            wording.shape(case.shape),
+            wording.difference(case.max_abs_diff),
+            wording.decimal(case.output_range),
+            _case(facts.case_words(parity, case)),
+        ]
+        for case in parity.cases
+    ]
+    if not rows:
+        return sentence
+    head = ["input", "shape", "largest difference", "output range", "verdict"]
+    return f"{sentence}\n\n{table(head, rows, numeric=(2, 3))}"
+
+
+def _case(words: str) -> str:
+    return words if words == "within" else f"**{words}**"
+
+
+def _zeroed_filters(report: Report) -> str:
+    surgery = report.surgery
+    rows = [
+        [verdict.label, wording.count(number), verdict.meaning]
+        for verdict, number in filters.verdict_counts(surgery)
+    ]
+    lines = ["## Zeroed filters", filters.filters_words(surgery)]
+    if surgery.filters:
+        lines.append(table(["verdict", "filters", "meaning"], rows, numeric=(1,)))
+    reasons = filters.kept_reasons(surgery.filters)
+    if reasons:
+        lines.append("Why filters were kept, commonest first:")
+        lines.append(_reasons(reasons))
+    return "\n\n".join(lines)
+
+
+def _reasons(reasons: Sequence[filters.KeptReason]) -> str:
+    shown, rest = reasons[:REASONS_SHOWN], reasons[REASONS_SHOWN:]
+    rows = [
+        [
+            wording.count(reason.filters),
+            plain(reason.reason),
+            f"{name(reason.example.layer)} filter {reason.example.index}",
+        ]
+        for reason in shown
+    ]
+    if rest:
+        words = f"{wording.plural(len(rest), 'other reason')}, all in report.json"
+        rows.append([wording.count(sum(reason.filters for reason in rest)), words, ""])
+    return table(["filters", "reason", "for example"], rows, numeric=(0,))
+
+
+def _photos(report: Report) -> str:
+    rows = [
+        [
+            plain(photo.name),
+            wording.count(len(photo.before.boxes)),
+            wording.count(len(photo.after.boxes)),
+            facts.box_words(photo),
+        ]
+        for photo in report.photos
+    ]
+    if not rows:
+        return ""
+    head = ["photo", "faces before", "faces after", "largest box difference"]
+    return f"## Photos\n\n{table(head, rows, numeric=(1, 2))}"
+
+
+def _files(report: Report) -> str:
+    rows = [
+        [
+            name(artifact.name),
+            wording.count(artifact.size_bytes),
+            name(wording.short_hash(artifact.sha256)),
+        ]
+        for artifact in report.artifacts
+    ]
+    if not rows:
+        return "## Files\n\nNo files were written."
+    return f"## Files\n\n{table(['file', 'bytes', 'SHA-256'], rows, numeric=(1,))}"
+
+
+def _next_steps(report: Report) -> str:
+    steps = [plain(step.words).format(*map(code, step.names)) for step in facts.next_steps(report)]
+    return "## What to do next\n\n" + "\n".join(
+        f"{number}. {step}" for number, step in enumerate(steps, start=1)
+    )
+
+
+def _notes(report: Report) -> str:
+    if not report.notes:
+        return ""
+    return "## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in report.notes)
+
+
+def _origin(report: Report) -> str:
+    versions = ", ".join(plain(f"{package} {text}") for package, text in report.versions.items())
+    rows = [[plain(stage.name), wording.decimal(stage.seconds, 1)] for stage in report.stages]
+    rows.append(["all", wording.decimal(sum(stage.seconds for stage in report.stages), 1)])
+    return "\n\n".join(
+        [
+            "## How it was made",
+            f"- Weights: {plain(facts.source_words(report))}\n"
+            f"- Command: {code(report.command)}\n"
+            f"- Versions: {versions or 'not recorded'}",
+            table(["stage", "seconds"], rows, numeric=(1,)),
+        ]
+    )

@@ -1,0 +1,173 @@
+"""What one round removes: candidates, the plan for their constants, and the words for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from toolchain.records import Verdict
+from toolchain.shrink.constants import Plan, Reader, plan_removal
+from toolchain.shrink.layers import Layer
+from toolchain.shrink.observation import Observation
+
+
+@dataclass
+class ChannelClass:
+    """Channels of several layers that stay or go together."""
+
+    index: int
+    writes: list[tuple[str, int]] = field(default_factory=list)
+    """(layer, output channel)."""
+    reads: list[tuple[str, int]] = field(default_factory=list)
+    """(layer, input channel); without depthwise layers, which write what they read."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The classes that go, and how their readers do without them."""
+
+    classes: dict[int, ChannelClass]
+    removed: frozenset[int]
+    carriers: frozenset[int]
+    last: frozenset[int]
+    """Classes that could go but for a layer that would be empty."""
+    plan: Plan
+
+
+def decide(seen: Observation) -> Decision:
+    """Find every class that can go."""
+    classes = _collect(seen)
+    candidates = {index for index, members in classes.items() if _is_candidate(seen, members)}
+    plan = plan_removal(_readers(seen, classes, candidates))
+    removable = candidates - plan.carriers
+    last = _keep_layers_filled(seen, removable)
+    return Decision(classes, frozenset(removable - last), plan.carriers, frozenset(last), plan)
+
+
+def _collect(seen: Observation) -> dict[int, ChannelClass]:
+    classes: dict[int, ChannelClass] = {}
+    find = seen.flow.classes.find
+    for name, nodes in seen.flow.out_nodes.items():
+        for channel, node in enumerate(nodes):
+            index = find(node)
+            classes.setdefault(index, ChannelClass(index)).writes.append((name, channel))
+    for name, nodes in seen.flow.in_nodes.items():
+        if seen.layers[name].is_depthwise:
+            continue
+        for channel, node in enumerate(nodes):
+            index = find(node)
+            classes.setdefault(index, ChannelClass(index)).reads.append((name, channel))
+    return classes
+
+
+def _is_candidate(seen: Observation, members: ChannelClass) -> bool:
+    """A class may go if nothing protects it and all that read it see a constant, or zero it."""
+    called = seen.flow.calls
+    if not members.writes or seen.flow.classes.protection(members.index) is not None:
+        return False
+    if not all(name in called for name, _ in [*members.writes, *members.reads]):
+        return False
+    return all(
+        channel in seen.constants[name] or _is_unread(seen.layers[name], channel)
+        for name, channel in members.reads
+    )
+
+
+def _is_unread(layer: Layer, channel: int) -> bool:
+    """Return True if every filter of ``layer`` has zero weights for this input channel."""
+    return not layer.is_grouped and bool((layer.columns()[channel] == 0).all())
+
+
+def _readers(
+    seen: Observation, classes: dict[int, ChannelClass], candidates: set[int]
+) -> list[Reader]:
+    readers: dict[str, Reader] = {}
+    for members in classes.values():
+        for name, channel in members.reads:
+            vector = seen.constants.get(name, {}).get(channel)
+            layer = seen.layers[name]
+            if vector is None or layer.is_grouped:
+                continue
+            reader = readers.setdefault(name, Reader(name, layer.keeps_uniform))
+            if members.index not in candidates:
+                reader.fixed[channel] = vector
+            elif not _is_unread(layer, channel):
+                reader.maps[channel] = vector
+                reader.classes[channel] = members.index
+    return list(readers.values())
+
+
+def _keep_layers_filled(seen: Observation, removable: set[int]) -> set[int]:
+    """Return the classes that must stay so that every layer keeps a channel."""
+    kept: set[int] = set()
+    for nodes in seen.flow.out_nodes.values():
+        owners = [seen.flow.classes.find(node) for node in nodes]
+        if owners and all(owner in removable - kept for owner in owners):
+            kept.add(owners[0])
+    return kept
+
+
+def verdict_of(decision: Decision, members: ChannelClass) -> tuple[Verdict, str]:
+    """Return what became of a class that goes, and a sentence."""
+    carried, folded = [], []
+    for name, channel in members.reads:
+        combination = decision.plan.combinations.get(name, {}).get(channel)
+        if combination is None:
+            continue
+        if combination.alphas:
+            carried.append((name, sorted(combination.alphas)))
+        elif combination.beta != 0:
+            folded.append(name)
+    if carried:
+        name, channels = carried[0]
+        return "carried", (
+            f"its constant went into the weights with which {_list_names([n for n, _ in carried])} "
+            f"read{'s' if len(carried) == 1 else ''} other constant channels "
+            f"(of {name}: {', '.join(map(str, channels))})"
+        )
+    if folded:
+        return "folded", f"its constant went into the bias of {_list_names(folded)}"
+    readers = sorted({name for name, _ in members.reads})
+    if not readers:
+        return "dropped", "nothing reads it"
+    return "dropped", f"it adds nothing to what {_list_names(readers)} computes"
+
+
+def reason_to_keep(seen: Observation, decision: Decision, name: str, channel: int) -> str:
+    """Say why a zeroed filter is still there."""
+    node = seen.flow.out_nodes[name][channel]
+    index = seen.flow.classes.find(node)
+    members = decision.classes[index]
+    if name not in seen.flow.calls:
+        return f"{name} is never called"
+    protection = seen.flow.classes.protection(node)
+    if protection is not None:
+        return f"channel {channel} of {name} must stay: {protection}"
+    if index in decision.carriers:
+        readers = _list_names(sorted({n for n, c in members.reads if c in seen.constants[n]}))
+        return (
+            f"channel {channel} of {name} is a carrier: {readers} needs its constant, which no "
+            f"bias can hold (zero padding, or another value in another call)"
+        )
+    if index in decision.last:
+        return f"channel {channel} is the last of {name}, and a layer cannot be empty"
+    live = sorted(set(_live_writers(seen, members)))
+    if live:
+        return f"channel {channel} of {name} is still written by {_list_names(live)}"
+    tainted = [n for n, c in members.reads if c not in seen.constants.get(n, {})]
+    return (
+        f"channel {channel} of {name} is joined with values that depend on the image before "
+        f"{_list_names(sorted(set(tainted)))} reads it"
+    )
+
+
+def _live_writers(seen: Observation, members: ChannelClass) -> Iterator[str]:
+    for name, channel in members.writes:
+        if name in seen.written_live and bool(seen.written_live[name][channel]):
+            yield name
+
+
+def _list_names(names: list[str], most: int = 3) -> str:
+    names = list(dict.fromkeys(names))
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

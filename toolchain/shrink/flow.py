@@ -1,0 +1,171 @@
+"""Which channel of which layer flows where.
+
+The network runs once while every operator is watched. Each channel that a layer writes gets a
+node; operators that keep channels apart hand the nodes on, those that combine two channels
+position by position join their nodes, and a layer joins what it reads to its input slots. What
+is joined can only be removed together. An operator that is not known to keep channels apart
+protects all channels that reach it: they stay, and the reason names it.
+
+This follows any Python code, sees shared modules in every call, and tells which channels reach
+the network's output. Torch-pruning's dependency graph is joined to it: what either of them says
+belongs together is removed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from toolchain.groups import Slot, coupled_slots
+from toolchain.shrink.channels import Flow, Nodes
+from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, Call
+from toolchain.shrink.layers import Layer, layers_of, storage_key
+
+
+def trace_flow(network: nn.Module, example: Tensor) -> Flow:
+    """Run ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
+    flow = watch(network, example)
+    free = [
+        name
+        for name, nodes in flow.out_nodes.items()
+        if name in flow.calls and any(flow.classes.protection(node) is None for node in nodes)
+    ]
+    for a, b in coupled_slots(network, example, free):
+        known = _node(flow, a), _node(flow, b)
+        if known[0] is not None and known[1] is not None:
+            flow.classes.join(known[0], known[1])
+    return flow
+
+
+def _node(flow: Flow, slot: Slot) -> int | None:
+    nodes = (flow.out_nodes if slot.side == "out" else flow.in_nodes).get(slot.layer)
+    return nodes[slot.index] if nodes else None
+
+
+def watch(network: nn.Module, example: Tensor) -> Flow:
+    """Return what the operators of one run show, without torch-pruning."""
+    layers = layers_of(network)
+    flow = Flow()
+    for name, layer in layers.items():
+        flow.out_nodes[name] = flow.classes.new(layer.out_channels)
+        flow.in_nodes[name] = flow.classes.new(layer.in_channels)
+        _join_inside(flow, layer)
+    watcher = _Watcher(flow, network, layers)
+    with torch.no_grad(), watcher:
+        outputs = network(example)
+    for output in tree_leaves(outputs):
+        if isinstance(output, Tensor):
+            watcher.protect([output], "it is an output of the network")
+    return flow
+
+
+def _join_inside(flow: Flow, layer: Layer) -> None:
+    """Join what a depthwise convolution reads and writes; keep grouped convolutions whole."""
+    reads, writes = flow.in_nodes[layer.name], flow.out_nodes[layer.name]
+    if layer.is_depthwise:
+        multiplier = layer.out_channels // layer.in_channels
+        for index, node in enumerate(writes):
+            flow.classes.join(node, reads[index // multiplier])
+    elif layer.is_grouped:
+        reason = f"{layer.name} is a convolution of {layer.groups} groups, which must stay equal"
+        flow.classes.protect([*reads, *writes], reason)
+
+
+class _Watcher(TorchDispatchMode):
+    """Hands nodes on from operator to operator."""
+
+    def __init__(self, flow: Flow, network: nn.Module, layers: dict[str, Layer]) -> None:
+        super().__init__()
+        self.flow = flow
+        self.by_weight = {storage_key(layer.weight): layer for layer in layers.values()}
+        self.tensors = {
+            storage_key(tensor): (name, tensor)
+            for name, tensor in [*network.named_parameters(), *network.named_buffers()]
+        }
+        self.nodes: dict[int, tuple[Tensor, Nodes]] = {}  # the tensor is held to keep its id
+        self.storages: dict[int, set[int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        call = Call(
+            self,
+            func.overloadpacket.__name__,
+            args,
+            [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)],
+            [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)],
+        )
+        if not self._read_by_layer(call):
+            self._hand_on(call)
+        return out
+
+    def get(self, tensor: object) -> Nodes | None:
+        """Return the nodes of ``tensor``, or None if no layer's channels are in it."""
+        entry = self.nodes.get(id(tensor))
+        return entry[1] if entry else None
+
+    def set(self, tensor: Tensor, nodes: Nodes) -> None:
+        """Remember the nodes of ``tensor``."""
+        self.nodes[id(tensor)] = (tensor, nodes)
+        self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
+
+    def protect(self, tensors: Iterable[Tensor], reason: str) -> None:
+        """Protect all channels that are in ``tensors``."""
+        for tensor in tensors:
+            self.flow.classes.protect(self.get(tensor) or [], reason)
+
+    def join_tensor(self, tensor: Tensor, nodes: Nodes) -> bool:
+        """Tie a parameter or buffer with one entry per channel to ``nodes``."""
+        entry = self.tensors.get(storage_key(tensor))
+        if entry is None or entry[1].numel() != len(nodes) or tensor.numel() != len(nodes):
+            return False
+        self.flow.classes.join_all(self.flow.tensor_nodes.setdefault(entry[0], nodes), nodes)
+        return True
+
+    def _read_by_layer(self, call: Call) -> bool:
+        """Join what a layer reads to its input slots; False if the weight is no layer's own."""
+        positions = {"convolution": (0, 1), "mm": (0, 1), "addmm": (1, 2)}.get(call.name)
+        if positions is None:
+            return False
+        x, weight = (call.args[position] for position in positions)
+        layer = self.by_weight.get(storage_key(weight))
+        if layer is None or x.ndim < 2 or x.shape[1] != layer.in_channels:
+            return False
+        slots = self.flow.in_nodes[layer.name]
+        nodes = self.get(x)
+        if nodes is None:
+            reason = f"{layer.name} reads the network's input or a fixed tensor there"
+            self.flow.classes.protect(slots, reason)
+        else:
+            self.flow.classes.join_all(slots, nodes)
+        self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
+        self.set(call.outputs[0], self.flow.out_nodes[layer.name])
+        return True
+
+    def _hand_on(self, call: Call) -> None:
+        """Give the operator's output its nodes, or protect what reaches it."""
+        tracked = [tensor for tensor in call.inputs if self.get(tensor) is not None]
+        if not tracked or call.name in SHAPE_ONLY:
+            return
+        rule = RULES.get(call.name)
+        nodes = rule(call) if rule and call.outputs else None
+        if nodes is None or self._writes_into_shared_memory(call):
+            known = "" if rule else ", which is not known to keep channels apart"
+            self.protect(tracked, f"it passes the operator aten.{call.name}{known}")
+            return
+        for tensor in call.outputs:
+            if tensor.ndim >= 2 and tensor.shape[1] == len(nodes):
+                self.set(tensor, nodes)
+
+    def _writes_into_shared_memory(self, call: Call) -> bool:
+        """Return True if an in-place operator changes memory that other tensors look into."""
+        if not call.name.endswith("_"):
+            return False
+        holders = self.storages.get(storage_key(call.out), set())
+        return bool(holders - {id(call.out)})

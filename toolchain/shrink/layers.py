@@ -1,0 +1,172 @@
+"""Layers that write and read channels: convolutions and linear layers, seen alike.
+
+The analyses watch operators, not modules, so a layer is recognised by the storage of its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution (plain, grouped, depthwise or transposed) or a linear layer."""
+
+    name: str
+    module: nn.Module
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight, in the module's own layout."""
+        return cast(Tensor, self.module.weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias (out,), or None."""
+        return cast("Tensor | None", self.module.bias)
+
+    @property
+    def kind(self) -> str:
+        """A word for people."""
+        if self.is_depthwise:
+            return "depthwise convolution"
+        if self.is_grouped:
+            return "grouped convolution"
+        if self.is_transposed:
+            return "transposed convolution"
+        return "convolution" if self.is_convolution else "linear layer"
+
+    @property
+    def is_convolution(self) -> bool:
+        """True for every kind of convolution."""
+        return isinstance(self.module, _ConvNd)
+
+    @property
+    def is_transposed(self) -> bool:
+        """True for a transposed convolution, whose weight is (in, out / groups, ...)."""
+        return isinstance(self.module, _ConvTransposeNd)
+
+    @property
+    def groups(self) -> int:
+        """The number of groups; 1 for a linear layer."""
+        return int(cast(int, getattr(self.module, "groups", 1)))
+
+    @property
+    def out_channels(self) -> int:
+        """How many channels it writes."""
+        if self.is_transposed:
+            return int(self.weight.shape[1]) * self.groups
+        return int(self.weight.shape[0])
+
+    @property
+    def in_channels(self) -> int:
+        """How many channels it reads."""
+        if self.is_transposed:
+            return int(self.weight.shape[0])
+        return int(self.weight.shape[1]) * self.groups
+
+    @property
+    def is_depthwise(self) -> bool:
+        """True if every channel is filtered on its own."""
+        return self.groups > 1 and self.groups == self.in_channels
+
+    @property
+    def is_grouped(self) -> bool:
+        """True if it has groups of several channels each."""
+        return self.groups > 1 and not self.is_depthwise
+
+    def filters(self) -> Tensor:
+        """Return a view (out, everything else) of the weight, one row per filter."""
+        if not self.is_transposed:
+            return self.weight.flatten(1)
+        inner = self.weight.unflatten(0, (self.groups, -1))  # (g, in / g, out / g, ...)
+        return inner.transpose(1, 2).flatten(0, 1).flatten(1)
+
+    def columns(self) -> Tensor:
+        """Return a view (in, out, kernel...) of the weight of a layer without groups."""
+        return self.weight if self.is_transposed else self.weight.transpose(0, 1)
+
+    def zero_filters(self) -> Tensor:
+        """Return a bool (out,): True where a filter has only zero weights."""
+        return (self.filters() == 0).all(dim=1)
+
+    @property
+    def keeps_uniform(self) -> bool:
+        """True if an input channel of one value everywhere gives one value everywhere.
+
+        So for a linear layer, and for a convolution that pads not at all or not with zeros: there
+        a constant can go into the bias. Zero padding makes the border differ.
+        """
+        if not self.is_convolution:
+            return True
+        if self.is_transposed:
+            return False
+        module = cast(_ConvNd, self.module)
+        unpadded = module.padding == "valid" or all(step == 0 for step in module.padding)
+        return unpadded or module.padding_mode != "zeros"
+
+    def narrow(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> None:
+        """Keep only the given channels, in place."""
+        narrow_layer(self.module, self._select(kept_out, kept_in), kept_out)
+        if self.is_depthwise:
+            cast(_ConvNd, self.module).groups = len(kept_in)
+        set_widths(self.module, len(kept_out), len(kept_in))
+
+    def _select(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> Tensor:
+        rows, columns = torch.as_tensor(kept_out), torch.as_tensor(kept_in)
+        if self.is_depthwise:  # one group per input channel
+            if self.is_transposed:
+                return self.weight.detach()[columns]
+            return self.weight.detach()[rows]
+        if self.is_grouped:  # always kept whole
+            return self.weight.detach()
+        first, second = (columns, rows) if self.is_transposed else (rows, columns)
+        return self.weight.detach()[first][:, second]
+
+
+def narrow_layer(module: nn.Module, weight: Tensor, kept_out: Sequence[int]) -> None:
+    """Give ``module`` a new ``weight`` and the kept part of its bias."""
+    requires_grad = cast(nn.Parameter, module.weight).requires_grad
+    module.weight = nn.Parameter(weight.clone(), requires_grad=requires_grad)
+    if module.bias is not None:
+        bias = cast(Tensor, module.bias).detach()[torch.as_tensor(kept_out)]
+        module.bias = nn.Parameter(bias.clone(), requires_grad=requires_grad)
+
+
+def set_widths(module: nn.Module, out_width: int, in_width: int) -> None:
+    """Set the width attributes of a convolution or linear layer."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = out_width, in_width
+    else:
+        convolution = cast(_ConvNd, module)
+        convolution.out_channels, convolution.in_channels = out_width, in_width
+
+
+def layers_of(network: nn.Module) -> dict[str, Layer]:
+    """Return the layers of ``network`` by name.
+
+    Left out, and so never touched: layers whose weight is not a plain parameter of their own
+    (parametrised, or shared with another module).
+    """
+    found = {
+        name: Layer(name, module)
+        for name, module in network.named_modules()
+        if isinstance(module, _ConvNd | nn.Linear)
+        and isinstance(module._parameters.get("weight"), nn.Parameter)
+    }
+    owners: dict[int, list[str]] = {}
+    for name, module in network.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name)
+    return {name: layer for name, layer in found.items() if owners[id(layer.weight)] == [name]}
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Return a number that tensors share exactly if they share their memory."""
+    return tensor.untyped_storage().data_ptr()

@@ -1,0 +1,232 @@
+"""Which channels do not depend on the image: let NaN flow and look at what stays clean.
+
+The network runs on an input that is all NaN. Arithmetic carries NaN by itself; what is not NaN
+at a layer's input is exactly the part that does not depend on the image, with its value. Only
+where a weight of zero hides the image is a rule needed: 0 * NaN is NaN, yet a zero weight reads
+nothing. Operators that swallow NaN would make an input-dependent value look constant, so every
+operator that is not known to carry NaN has its whole output marked, and comparisons and integer
+results, which cannot hold NaN, are remembered by identity and mark whatever uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from toolchain.errors import AnalysisError
+from toolchain.shrink.layers import layers_of, storage_key
+
+
+@dataclass
+class Reading:
+    """What one layer saw in one call."""
+
+    tainted: Tensor
+    """bool (in,): True where the channel depends on the image."""
+    maps: Tensor
+    """(in, positions): the values of the channels; NaN where tainted."""
+
+
+@dataclass
+class Taint:
+    """What one run showed, for every layer."""
+
+    readings: dict[str, list[Reading]] = field(default_factory=dict)
+    """Layer name -> one reading per call, in order."""
+    written: dict[str, Tensor] = field(default_factory=dict)
+    """Layer name -> bool (out,): True where the channel depends on the image in some call."""
+
+
+def trace_taint(network: nn.Module, example: Tensor) -> Taint:
+    """Run ``network`` on NaN of the shape of ``example`` and return what depends on it.
+
+    Raises :class:`AnalysisError` if the code branches on the image's values, or fails on NaN.
+    """
+    tracer = _Tracer(network)
+    with torch.no_grad(), tracer:
+        network(torch.full_like(example, float("nan")))
+    return tracer.taint
+
+
+def trace_values(network: nn.Module, image: Tensor) -> Taint:
+    """Run ``network`` on a real ``image`` (1, C, H, W) and record what its layers read."""
+    tracer = _Tracer(network, marks=False)
+    with torch.no_grad(), tracer:
+        network(image)
+    return tracer.taint
+
+
+class _Tracer(TorchDispatchMode):
+    """Watches every operator; corrects those that lose or invent NaN."""
+
+    def __init__(self, network: nn.Module, *, marks: bool = True) -> None:
+        super().__init__()
+        self.taint = Taint()
+        self.layers = {storage_key(layer.weight): layer for layer in layers_of(network).values()}
+        self.marks = marks
+        self.marked: dict[int, Tensor] = {}  # cannot hold NaN; held here to keep their ids
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if not self.marks:
+            out = func(*args, **kwargs)
+        elif self._reads_marks(args, kwargs):
+            if name in ESCAPES:
+                raise AnalysisError(
+                    f"the network's code decides by values that depend on the image (operator "
+                    f"aten.{name}); what it does for another image cannot be known, so nothing "
+                    f"is removed"
+                )
+            out = self._marked_call(name, func, args, kwargs)
+        else:
+            out = func(*args, **kwargs)
+        self._record(name, args, out)
+        return out
+
+    def _reads_marks(self, args: Any, kwargs: Any) -> bool:
+        return any(
+            self._is_marked(leaf)
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, Tensor)
+        )
+
+    def _is_marked(self, tensor: Tensor) -> bool:
+        if id(tensor) in self.marked:
+            return True
+        return tensor.is_floating_point() and bool(torch.isnan(tensor).any())
+
+    def _marked_call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        reads_unholdable = any(id(leaf) in self.marked for leaf in tree_leaves((args, kwargs)))
+        rule = RULES.get(name)
+        carries = name in CARRIERS and not reads_unholdable
+        out = rule(func, args, kwargs) if rule and not reads_unholdable else func(*args, **kwargs)
+        for leaf in tree_leaves(out):
+            if not isinstance(leaf, Tensor):
+                continue
+            if not leaf.is_floating_point():
+                self.marked[id(leaf)] = leaf
+            elif not carries and (rule is None or reads_unholdable) and name not in SHAPE_ONLY:
+                leaf.fill_(float("nan"))
+        return out
+
+    def _record(self, name: str, args: tuple[Any, ...], out: Any) -> None:
+        positions = {"convolution": (0, 1), "mm": (0, 1), "addmm": (1, 2)}.get(name)
+        if positions is None:
+            return
+        x, weight = (args[position] for position in positions)
+        layer = self.layers.get(storage_key(weight))
+        if layer is None or x.ndim < 2 or x.shape[1] != layer.in_channels:
+            return
+        maps = x.transpose(0, 1).flatten(1).clone()
+        tainted = torch.isnan(maps).any(dim=1)
+        self.taint.readings.setdefault(layer.name, []).append(Reading(tainted, maps))
+        written = torch.isnan(out.transpose(0, 1).flatten(1)).any(dim=1)
+        known = self.taint.written.get(layer.name)
+        self.taint.written[layer.name] = written if known is None else known | written
+
+
+Rule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
+"""Runs the operator so that the output is NaN exactly where it depends on the image."""
+
+
+def _convolution(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:
+    """An output depends on the image where a non-zero weight reads a tainted position."""
+    x, weight, _, *rest = args
+    mask = torch.isnan(x)
+    out: Tensor = func(torch.where(mask, 0.0, x), *args[1:], **kwargs)
+    reached = func(mask.to(x.dtype), (weight != 0).to(x.dtype), None, *rest, **kwargs)
+    return out.masked_fill_(reached > 0.5, float("nan"))
+
+
+def _matrix_product(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:
+    """The same for ``mm(x, w)`` and ``addmm(bias, x, w)``: zeros in ``w`` read nothing."""
+    *bias, x, weight = args
+    if torch.isnan(weight).any() or any(torch.isnan(vector).any() for vector in bias):
+        return torch.full_like(func(*args, **kwargs), float("nan"))
+    mask = torch.isnan(x)
+    out: Tensor = func(*bias, torch.where(mask, 0.0, x), weight, **kwargs)
+    reached = mask.to(x.dtype) @ (weight != 0).to(x.dtype)
+    return out.masked_fill_(reached > 0.5, float("nan"))
+
+
+def _product(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:
+    """A factor of zero gives zero, whatever the other factor is."""
+    out: Tensor = func(*args, **kwargs)
+    zero = [
+        factor == 0 if isinstance(factor, Tensor) else torch.tensor(factor == 0)
+        for factor in args[:2]
+    ]
+    return out.masked_fill_((zero[0] | zero[1]).expand_as(out), 0.0)
+
+
+def _batch_norm(func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+    """A scale of zero hides its channel: what is left is the shift."""
+    x, scale = args[0], args[1]
+    if isinstance(scale, Tensor) and bool((scale == 0).any()):
+        hidden = (scale == 0).reshape(1, -1, *[1] * (x.ndim - 2))
+        x = torch.where(hidden, 0.0, x)
+    return func(x, *args[1:], **kwargs)
+
+
+def _power(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:
+    """NaN ** 0 is 1."""
+    out: Tensor = func(*args, **kwargs)
+    if len(args) > 1 and isinstance(args[1], int | float) and args[1] != 0:
+        return out
+    return out.fill_(float("nan"))
+
+
+def _choose(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:
+    """The condition is clean here (a marked one never gets so far): NaN goes where it is chosen."""
+    out: Tensor = func(*args, **kwargs)
+    return out
+
+
+RULES: dict[str, Rule] = {
+    "convolution": _convolution,
+    "mm": _matrix_product,
+    "addmm": _matrix_product,
+    "mul": _product,
+    "native_batch_norm": _batch_norm,
+    "_native_batch_norm_legit_no_training": _batch_norm,
+    "pow": _power,
+    "where": _choose,
+    "masked_fill": _choose,
+}
+"""Operators whose NaN needs a correction."""
+
+CARRIERS = frozenset(
+    """
+    relu relu_ leaky_relu leaky_relu_ _prelu_kernel silu silu_ sigmoid sigmoid_ tanh tanh_
+    hardswish hardswish_ hardsigmoid hardsigmoid_ hardtanh hardtanh_ elu elu_ gelu mish mish_
+    softplus add add_ sub sub_ rsub div div_ mul_ neg abs exp log log1p expm1 sqrt rsqrt square
+    reciprocal sin cos erf clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ minimum maximum
+    clone detach alias _to_copy copy_ cat view _unsafe_view reshape expand squeeze unsqueeze
+    transpose permute t slice select split split_with_sizes unbind as_strided
+    max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d mean sum amax amin
+    max min bmm upsample_nearest2d upsample_bilinear2d upsample_bicubic2d
+    _upsample_nearest_exact2d reflection_pad2d replication_pad2d constant_pad_nd pixel_shuffle
+    pixel_unshuffle lerp addcmul addcdiv
+    """.split()
+)
+"""Operators whose result is NaN wherever it depends on a NaN (checked one by one in the tests)."""
+
+SHAPE_ONLY = frozenset(
+    "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full".split()
+)
+"""Operators that take a tensor for its shape alone."""
+
+ESCAPES = frozenset(
+    """_local_scalar_dense nonzero masked_select is_nonzero equal unique _unique2 unique_dim
+    unique_consecutive index index_put index_put_ repeat_interleave bincount""".split()
+)
+"""Operators by which values become Python numbers, shapes or positions."""
