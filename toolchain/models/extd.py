@@ -15,6 +15,7 @@ The backbone's blocks 2 to 5 are used six times over, each pass halving the reso
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -106,8 +107,7 @@ class EXTD(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, InvertedResidual):
                 # 24 blocks add up along the reused stream: start each one small.
-                last_batch_norm = module.conv[-1]
-                nn.init.constant_(last_batch_norm.weight, 0.2)
+                nn.init.constant_(cast(nn.BatchNorm2d, module.conv[-1]).weight, 0.2)
 
     def _features(self, image: Tensor) -> list[Tensor]:
         """Six features (N, C, ceil(H / stride), ceil(W / stride)), finest first."""

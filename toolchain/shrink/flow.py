@@ -80,7 +80,7 @@ class _Watcher(TorchDispatchMode):
     """Hands nodes on from operator to operator."""
 
     def __init__(self, flow: Flow, network: nn.Module, layers: dict[str, Layer]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flow = flow
         self.by_weight = {storage_key(layer.weight): layer for layer in layers.values()}
         self.tensors = {

@@ -82,11 +82,26 @@ class Layer:
         return self.groups > 1 and not self.is_depthwise
 
     def filters(self) -> Tensor:
-        """Return a view (out, everything else) of the weight, one row per filter."""
+        """Return the weight as (out, everything else), one row per filter."""
         if not self.is_transposed:
             return self.weight.flatten(1)
-        inner = self.weight.unflatten(0, (self.groups, -1))  # (g, in / g, out / g, ...)
-        return inner.transpose(1, 2).flatten(0, 1).flatten(1)
+        shape = (self.groups, -1, *self.weight.shape[1:])
+        grouped = self.weight.reshape(shape)  # (g, in / g, out / g, ...)
+        return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
+
+    def zero(self, indices: Sequence[int]) -> None:
+        """Set the weights and the bias of some filters to zero, in place."""
+        with torch.no_grad():
+            if self.is_transposed:
+                shape = (self.groups, -1, *self.weight.shape[1:])
+                grouped = self.weight.view(shape).transpose(1, 2)  # (g, out / g, in / g, ...)
+                for index in indices:
+                    group, within = divmod(index, self.out_channels // self.groups)
+                    grouped[group, within] = 0.0
+            else:
+                self.weight[list(indices)] = 0.0
+            if self.bias is not None:
+                self.bias[list(indices)] = 0.0
 
     def columns(self) -> Tensor:
         """Return a view (in, out, kernel...) of the weight of a layer without groups."""

@@ -66,7 +66,7 @@ class _Tracer(TorchDispatchMode):
     """Watches every operator; corrects those that lose or invent NaN."""
 
     def __init__(self, network: nn.Module, *, marks: bool = True) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.taint = Taint()
         self.layers = {storage_key(layer.weight): layer for layer in layers_of(network).values()}
         self.marks = marks

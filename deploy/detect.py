@@ -1,0 +1,952 @@
+#!/usr/bin/env python3
+"""Find faces in pictures, folders, videos and cameras with an ONNX file made by the toolchain.
+
+Needs numpy, OpenCV and onnxruntime, nothing else. The file says how it wants to be used (size,
+mean, anchors, thresholds) in its metadata, so there is nothing to configure. The way of a picture::
+
+    read_image -> letterbox -> network -> decode (threshold, boxes, suppression) -> draw, JSON
+
+Boxes are [left, top, right, bottom] in pixels of the original picture, as floats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import functools
+import io
+import json
+import math
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# OpenCV reads these when it is imported: a limit against pictures that would fill the memory, and
+# silence, because each error is reported here, in one line.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+try:
+    import cv2
+    import numpy as np
+    import onnxruntime
+    from numpy.typing import NDArray
+except ImportError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f"detect.py: {missing}; run: pip install -r requirements.txt", file=sys.stderr)
+    sys.exit(2)
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+SCHEMA = 1
+"""The newest layout of the metadata that is understood here."""
+DEFAULT_SIZE = (480, 640)
+"""Height and width in pixels of a file that takes any size."""
+MAX_FILE_BYTES = 1_000_000_000
+"""A larger file is no picture; it is not read, for it may not fit in the memory."""
+JPEG_SUFFIXES = (".jpe", ".jpeg", ".jpg")
+OTHER_SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+
+
+class DetectError(Exception):
+    """The root of all errors; its message is one line that says what is wrong and what to do.
+
+    DetectError             a model or an input that cannot be used; the other inputs still are
+      OutputError           nothing can be written; the run ends
+    """
+
+
+class OutputError(DetectError):
+    """The disk is full, or the folder cannot be written."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return a library's message on one line of at most 200 characters."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's words for an error, "No such file or directory"."""
+    return getattr(error, "strerror", None) or one_line(error)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """How a network wants to be fed and read: the ``detector`` entry of an ONNX file's metadata."""
+
+    schema: int
+    model: str
+    trained: bool
+    """False for random weights: they find nothing that means anything."""
+    input_name: str
+    layout: str
+    height: int | None
+    """Pixels; None, like the width, if the file takes any size."""
+    width: int | None
+    color_order: str
+    """``RGB`` or ``BGR``."""
+    mean: tuple[float, ...]
+    """Three values subtracted from the channels, in ``color_order``."""
+    outputs: tuple[str, str]
+    """Names of ``loc`` (1, P, 4) and ``logits`` (1, P, 2: background, face)."""
+    anchor_sizes: tuple[float, ...]
+    """Anchor width in pixels, per level."""
+    anchor_strides: tuple[int, ...]
+    """Pixels per cell, per level."""
+    aspect_ratio: float
+    """Anchor height over width."""
+    variances: tuple[float, ...]
+    """Scale of the centre offsets and of the log sizes."""
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+
+    @classmethod
+    def from_json(cls, text: str) -> Specification:
+        """Parse and check the metadata; raise :class:`DetectError` naming the field."""
+        try:
+            table = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
+        specification = cls(**{name: _checked(table, *FIELDS[name]) for name in FIELDS})
+        if len(specification.anchor_sizes) != len(specification.anchor_strides):
+            raise _wrong_field("anchors.sizes", "one per stride", specification.anchor_sizes)
+        if (specification.height is None) != (specification.width is None):
+            raise _wrong_field("input.width", "null if the height is", specification.width)
+        return specification
+
+
+Check = Callable[[Any], bool]
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> Check:
+    """Return a check for one number in range; True and NaN are none."""
+    types = (int,) if whole else (int, float)
+    return lambda value: type(value) in types and low <= value <= high
+
+
+def _list_of(item: Check, count: int | None = None) -> Check:
+    """Return a check for a list of ``count`` such items (None: at least one)."""
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) == (count or max(1, len(value)))
+        and all(map(item, value))
+    )
+
+
+def _one_of(*allowed: Any) -> Check:
+    return lambda value: any(type(value) is type(item) and value == item for item in allowed)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_pixels(value: Any) -> bool:
+    return value is None or _number(1, 65536, whole=True)(value)
+
+
+FIELDS: dict[str, tuple[str, str, Check]] = {
+    "schema": ("schema", str(SCHEMA), _one_of(SCHEMA)),
+    "model": ("model", "a name", _is_name),
+    "trained": ("trained", "true or false", _one_of(True, False)),
+    "input_name": ("input.name", "a name", _is_name),
+    "layout": ("input.layout", "'NCHW'", _one_of("NCHW")),
+    "height": ("input.height", "pixels or null", _is_pixels),
+    "width": ("input.width", "pixels or null", _is_pixels),
+    "color_order": ("input.color_order", "'RGB' or 'BGR'", _one_of("RGB", "BGR")),
+    "mean": ("input.mean", "three numbers", _list_of(_number(-1e6, 1e6), 3)),
+    "outputs": ("outputs", "two names", _list_of(_is_name, 2)),
+    "anchor_sizes": ("anchors.sizes", "pixels above zero", _list_of(_number(1e-3, 1e6))),
+    "anchor_strides": ("anchors.strides", "whole", _list_of(_number(1, 65536, whole=True))),
+    "aspect_ratio": ("anchors.aspect_ratio", "a number above zero", _number(1e-3, 1e3)),
+    "variances": ("decode.variances", "two above zero", _list_of(_number(1e-9, 1e6), 2)),
+    "score_threshold": ("decode.score_threshold", "from 0 to 1", _number(0, 1)),
+    "nms_iou": ("decode.nms_iou", "from 0 to 1", _number(0, 1)),
+    "max_detections": ("decode.max_detections", "a count", _number(1, 1e9, whole=True)),
+}
+"""Per field of a specification: its path in the metadata, what it must be, and the check."""
+
+
+def _checked(table: Any, path: str, expected: str, is_right: Check) -> Any:
+    """Return the value at ``path`` (``input.mean``), lists as tuples, or raise what is wrong."""
+    value = table
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if path == "schema" and _number(SCHEMA + 1, math.inf, whole=True)(value):
+        raise DetectError(
+            f"metadata has schema {value}, newer than the {SCHEMA} known here; "
+            "use the detect.py that came with the file"
+        )
+    if not is_right(value):
+        raise _wrong_field(path, expected, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _wrong_field(path: str, expected: str, value: Any) -> DetectError:
+    return DetectError(
+        f"metadata {path!r} must be {expected} (got {repr(value)[:60]}); "
+        "export the file again with the toolchain"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def anchors(specification: Specification, height: int, width: int) -> Floats:
+    """Return the anchors for an input of ``height`` x ``width``: float32 (P, 4), read-only.
+
+    Columns are centre_x, centre_y, width, height in pixels; one anchor per cell, levels in order,
+    ceil(height / stride) rows of ceil(width / stride) cells each, row by row.
+    """
+    levels = []
+    for size, stride in zip(specification.anchor_sizes, specification.anchor_strides, strict=True):
+        rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+        level = np.empty((rows, columns, 4), np.float32)
+        level[..., 0] = (np.arange(columns) + 0.5) * stride
+        level[..., 1] = (np.arange(rows)[:, None] + 0.5) * stride
+        level[..., 2:] = size, size * specification.aspect_ratio
+        levels.append(level.reshape(-1, 4))
+    every = np.concatenate(levels)
+    every.setflags(write=False)
+    return every
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in the network's input: input = picture * scale + (left, top)."""
+
+    scale_x: float
+    scale_y: float
+    left: int
+    top: int
+    image_width: int
+    """Pixels of the original picture."""
+    image_height: int
+
+
+def letterbox(
+    image_bgr: Image, specification: Specification, height: int, width: int
+) -> tuple[Floats, Placement]:
+    """Fit a picture uint8 (H, W, 3) into float32 (1, 3, height, width), keeping its proportions.
+
+    It lies at the top left; what is left over holds the mean colour, zero after the subtraction,
+    as if the network's own zero padding began there. INTER_LINEAR is quick, and right for growing
+    and for shrinking to no less than a half; below, it would skip pixels, and small faces with
+    them, so there INTER_AREA averages them all.
+    """
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
+        raise DetectError(f"a picture must be uint8 (H, W, 3) (got {_kind(image_bgr)})")
+    image_height, image_width = image_bgr.shape[:2]
+    if not image_bgr.size:
+        raise DetectError("a picture must have pixels (got none)")
+    scale = min(width / image_width, height / image_height)
+    columns = min(width, max(1, round(image_width * scale)))
+    rows = min(height, max(1, round(image_height * scale)))
+    method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+    planes = cv2.split(cv2.resize(image_bgr, (columns, rows), interpolation=method))
+    tensor = np.zeros((1, 3, height, width), np.float32)
+    ordered = planes[::-1] if specification.color_order == "RGB" else planes
+    for channel, (plane, mean) in enumerate(zip(ordered, specification.mean, strict=True)):
+        np.subtract(plane, np.float32(mean), out=tensor[0, channel, :rows, :columns])
+    placement = Placement(
+        columns / image_width, rows / image_height, 0, 0, image_width, image_height
+    )
+    return tensor, placement
+
+
+def _kind(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def decode(
+    loc: Floats,
+    logits: Floats,
+    specification: Specification,
+    height: int,
+    width: int,
+    placement: Placement,
+    score_threshold: float | None = None,
+) -> tuple[Floats, Floats]:
+    """Turn raw outputs into faces: boxes float32 (K, 4) and scores float32 (K,), best first.
+
+    ``loc`` (P, 4) and ``logits`` (P, 2: background, face) belong to the anchors of an input of
+    ``height`` x ``width``. Boxes are left, top, right, bottom in pixels of the original picture,
+    clipped to it; a box that lies outside, or a value that is not finite, is no face.
+    """
+    every_anchor = anchors(specification, height, width)
+    check_outputs(loc, logits, len(every_anchor))
+    threshold = specification.score_threshold if score_threshold is None else score_threshold
+    with np.errstate(invalid="ignore"):
+        evidence = (logits[:, 1] - logits[:, 0]).astype(np.float64)
+    passing = np.flatnonzero((evidence >= _logit(threshold)) & np.isfinite(evidence))
+    passing = passing[np.isfinite(loc[passing]).all(axis=1)]
+    boxes = _corners(loc[passing], every_anchor[passing], specification.variances)
+    scores = np.exp(-np.logaddexp(0, -evidence[passing]))  # a sigmoid that cannot overflow
+    kept = _suppress(boxes, scores, specification)
+    faces = _in_picture(boxes[kept], placement)
+    inside = (faces[:, 2] > faces[:, 0]) & (faces[:, 3] > faces[:, 1])
+    return faces[inside], scores[kept][inside].astype(np.float32)
+
+
+def check_outputs(loc: Floats, logits: Floats, count: int) -> None:
+    """Raise :class:`DetectError` unless there is one row per anchor, (P, 4) and (P, 2)."""
+    for name, array, columns in (("loc", loc, 4), ("logits", logits, 2)):
+        if array.shape != (count, columns):
+            raise DetectError(
+                f"output {name!r} must be ({count}, {columns}), a row per anchor (got "
+                f"{array.shape}); the anchors do not belong to this network, export it again"
+            )
+
+
+def _logit(probability: float) -> float:
+    """Return log(p / (1 - p)): what the logit difference is compared with, without any exp."""
+    if not 0 < probability < 1:
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability) - math.log1p(-probability)
+
+
+def _corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArray[np.float64]:
+    """Decode SSD's encoding: (K, 4) -> left, top, right, bottom in pixels of the input."""
+    offset, log_size = loc.astype(np.float64)[:, :2], loc.astype(np.float64)[:, 2:]
+    centre = anchor[:, :2] + offset * variances[0] * anchor[:, 2:]
+    half = 0.5 * anchor[:, 2:] * np.exp(np.clip(log_size * variances[1], -30, 30))
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def _suppress(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], specification: Specification
+) -> NDArray[np.intp]:
+    """Return the rows to keep, best first: of two that overlap too much, the lower score goes."""
+    if not len(boxes):
+        return np.empty(0, np.intp)
+    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, specification.nms_iou)
+    return np.asarray(kept, np.intp).reshape(-1)[: specification.max_detections]
+
+
+def _in_picture(boxes: NDArray[np.float64], placement: Placement) -> Floats:
+    """Map (K, 4) from the network's input back to the original picture and clip it there."""
+    shift = np.array([placement.left, placement.top] * 2)
+    scale = np.array([placement.scale_x, placement.scale_y] * 2)
+    limit = np.array([placement.image_width, placement.image_height] * 2)
+    return np.asarray(np.clip((boxes - shift) / scale, 0, limit), np.float32)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The faces of one picture, and what finding them took, in milliseconds."""
+
+    boxes: Floats
+    """(K, 4): left, top, right, bottom in pixels."""
+    scores: Floats
+    """(K,): face probability, largest first."""
+    preprocessing_ms: float
+    inference_ms: float
+    postprocessing_ms: float
+
+
+class Detector:
+    """A network ready to run; ``height`` and ``width`` are those of its input in pixels.
+
+    ``threads`` 0 leaves the number to onnxruntime (one per core). ``size`` (height, width) is for
+    files that take any size. One run on a blank picture proves the file and warms it up.
+    """
+
+    def __init__(
+        self, path: str | Path, *, threads: int = 0, size: tuple[int, int] | None = None
+    ) -> None:
+        try:
+            self._session = _open_session(Path(path), threads)
+            self.specification = _specification_of(self._session)
+            self.height, self.width = _input_size(self.specification, size)
+            blank = np.zeros((1, 3, self.height, self.width), np.float32)
+            count = len(anchors(self.specification, self.height, self.width))
+            check_outputs(*self._run(blank), count)
+        except DetectError as error:
+            raise DetectError(f"{path}: {error}") from error
+
+    def _run(self, tensor: Floats) -> tuple[Floats, Floats]:
+        """Run float32 (1, 3, height, width) -> ``loc`` (P, 4) and ``logits`` (P, 2)."""
+        names, feed = self.specification.outputs, {self.specification.input_name: tensor}
+        try:
+            loc, logits = self._session.run(list(names), feed)
+        except Exception as error:  # onnxruntime's errors share no root but Exception
+            raise DetectError(f"onnxruntime cannot run it ({one_line(error)})") from error
+        if loc.shape[:1] != (1,) or logits.shape[:1] != (1,):
+            raise DetectError(f"outputs must be for one picture (got {loc.shape}, {logits.shape})")
+        return loc[0], logits[0]
+
+    def measure(self, image_bgr: Image, score_threshold: float | None = None) -> Detection:
+        """Find the faces in a picture uint8 (H, W, 3), with the time of each stage."""
+        start = time.perf_counter()
+        tensor, placement = letterbox(image_bgr, self.specification, self.height, self.width)
+        fed = time.perf_counter()
+        loc, logits = self._run(tensor)
+        ran = time.perf_counter()
+        size = (self.height, self.width)
+        found = decode(loc, logits, self.specification, *size, placement, score_threshold)
+        done = time.perf_counter()
+        return Detection(*found, 1e3 * (fed - start), 1e3 * (ran - fed), 1e3 * (done - ran))
+
+    def detect(
+        self, image_bgr: Image, score_threshold: float | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return boxes (K, 4) and scores (K,) of a picture uint8 (H, W, 3), as :func:`decode`."""
+        detection = self.measure(image_bgr, score_threshold)
+        return detection.boxes, detection.scores
+
+
+def _open_session(path: Path, threads: int) -> Any:
+    """Open an ONNX file on the processor; ``threads`` 0 means one per core."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DetectError(f"cannot be read as a model ({_reason(error)})") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised too: once is enough
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        reason = one_line(error).rpartition("failed:")[2]
+        raise DetectError(
+            f"is no ONNX file that can be run ({reason}); copy it again, or export it"
+        ) from error
+
+
+def _specification_of(session: Any) -> Specification:
+    """Read the metadata and compare it with the graph's own names."""
+    text = session.get_modelmeta().custom_metadata_map.get("detector")
+    if text is None:
+        raise DetectError("has no 'detector' metadata; use a file exported by the toolchain")
+    specification = Specification.from_json(text)
+    inputs = {item.name: item.type for item in session.get_inputs()}
+    if inputs != {specification.input_name: "tensor(float)"}:
+        raise DetectError(
+            f"must have one float input {specification.input_name!r} (got {inputs}); "
+            "export the file again with the toolchain"
+        )
+    return specification
+
+
+def _input_size(specification: Specification, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Return height and width in pixels: those of the file, else those asked for."""
+    if specification.height is None or specification.width is None:
+        return size or DEFAULT_SIZE
+    fixed = (specification.height, specification.width)
+    if size not in (None, fixed):
+        raise DetectError(f"is fixed to {fixed[0]}x{fixed[1]}; leave out --size")
+    return fixed
+
+
+def read_image(path: str | Path) -> Image:
+    """Read a picture as uint8 (H, W, 3), BGR, upright as its EXIF data says.
+
+    16 bits become 8, grey becomes three channels, and alpha is dropped: the colour stored under
+    it counts. A JPEG or PNG that was cut off is refused, though a decoder would fill it up.
+    """
+    try:
+        if Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise DetectError(f"{path}: is too large a file for a picture; is it a video?")
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise DetectError(f"{path}: cannot be read ({_reason(error)})") from error
+    if not data or _is_cut_off(data):
+        raise DetectError(f"{path}: is {'cut off' if data else 'empty'}; copy the file again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        limit = f"more than {os.environ.get('OPENCV_IO_MAX_IMAGE_PIXELS')} pixels; shrink it, "
+        limit += "or set OPENCV_IO_MAX_IMAGE_PIXELS higher"
+        reason = limit if "MAX_IMAGE" in str(error) else one_line(error)
+        raise DetectError(f"{path}: cannot be read as a picture ({reason})") from error
+    if image is None:
+        raise DetectError(f"{path}: is no picture that OpenCV reads; give JPEG, PNG or .mp4")
+    return np.asarray(image, np.uint8)
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Tell whether a JPEG or PNG lacks its end marker, looking behind a JPEG's thumbnail."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    position = 2
+    marker = data[position : position + 2]
+    while marker[:1] == b"\xff" and marker != b"\xff\xda":
+        length = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 1 if marker == b"\xff\xff" else length
+        marker = data[position : position + 2]
+    return b"\xff\xd9" not in data[position:]
+
+
+def draw(image_bgr: Image, boxes: Floats, scores: Floats) -> Image:
+    """Return a copy of a picture uint8 (H, W, 3) with boxes (K, 4) and scores (K,) drawn in."""
+    drawn = np.ascontiguousarray(image_bgr).copy()
+    line = max(1, round(max(drawn.shape) / 500))
+    for (left, top, right, bottom), score in zip(boxes.tolist(), scores.tolist(), strict=True):
+        corner = (round(left), round(top))
+        cv2.rectangle(drawn, corner, (round(right), round(bottom)), (0, 255, 0), line)
+        above = (corner[0], max(10 * line, corner[1] - 2 * line))
+        font = cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(drawn, f"{score:.2f}", above, font, 0.4 * line, (0, 255, 0), line, cv2.LINE_AA)
+    return drawn
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to look at: a picture, a video, or a camera."""
+
+    name: str
+    """The path, or the camera's number, as it is shown."""
+    camera: int | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has frames."""
+        return self.camera is not None or Path(self.name).suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a source; ``number`` counts a stream's frames from 0, None for a picture."""
+
+    image: Image
+    number: int | None = None
+    per_second: float = 25.0
+
+
+def find_sources(text: str) -> list[Source]:
+    """Return what an argument stands for: a camera, a file, or the pictures of a folder, sorted."""
+    path, camera = Path(text), re.fullmatch(r"(?:/dev/video)?(\d{1,4})", text)
+    try:
+        if camera and not path.is_file() and not path.is_dir():
+            return [Source(text, int(camera[1]))]
+        if not path.is_dir():
+            if path.stat() and not path.is_file():
+                raise DetectError(f"{text}: is no file, folder or camera")
+            return [Source(text)]
+        files = [file for file in sorted(path.iterdir()) if not file.name.startswith(".")]
+    except (OSError, ValueError) as error:
+        raise DetectError(f"{text}: cannot be read ({_reason(error)})") from error
+    known = JPEG_SUFFIXES + OTHER_SUFFIXES
+    found = [Source(str(file)) for file in files if file.suffix.lower() in known]
+    if not found:
+        raise DetectError(f"{text}: holds no pictures ({' '.join(known)})")
+    return found
+
+
+def frames(source: Source, limit: int | None = None) -> Iterator[Frame]:
+    """Yield a source's picture, or its frames, at most ``limit`` of them."""
+    if not source.is_stream:
+        yield Frame(read_image(source.name))
+        return
+    capture = cv2.VideoCapture(source.name if source.camera is None else source.camera)
+    try:
+        if not capture.isOpened():
+            raise DetectError(f"{source.name}: {_why_closed(source)}")
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        number = 0
+        while limit is None or number < limit:
+            there, image = capture.read()
+            if not there:
+                break
+            yield Frame(np.asarray(image, np.uint8), number, rate if 1 <= rate <= 240 else 25.0)
+            number += 1
+        if number == 0 or (source.camera is not None and number != limit):
+            raise DetectError(f"{source.name}: gave {number} frames and then no more")
+    finally:
+        capture.release()
+
+
+def _why_closed(source: Source) -> str:
+    """Say what may be wrong with a stream that does not open."""
+    if source.camera is not None:
+        return "no such camera, or it is in use; see ls /dev/video*"
+    try:
+        Path(source.name).open("rb").close()
+    except OSError as error:
+        return f"cannot be read ({_reason(error)})"
+    return "is no video that OpenCV reads; give an MP4 or AVI"
+
+
+Writer = Callable[[Image, float], None]
+"""Takes a picture with boxes drawn in, and the frames per second of its stream."""
+
+
+@contextmanager
+def written_beside(target: Path) -> Iterator[Path]:
+    """Give a hidden name in the target's folder, renamed at the end: all of it is there, or none.
+
+    Whatever goes wrong, the hidden file is removed and an older target stays as it was.
+    """
+    part = target.with_name(f".part-{os.getpid()}-{target.name}")
+    try:
+        yield part
+        part.replace(target)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({_reason(error)})") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_picture(target: Path, image: Image) -> None:
+    """Write a picture in the format that the target's suffix says."""
+    _, data = cv2.imencode(target.suffix, image)
+    with written_beside(target) as part:
+        part.write_bytes(data.tobytes())
+
+
+class VideoFile:
+    """An MP4 (MPEG-4 part 2, the one encoder that OpenCV's wheels bring for all boards)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, image: Image, per_second: float) -> None:
+        """Add a frame; an odd height or width grows by a pixel, for the encoder takes only even."""
+        rows, columns = image.shape[:2]
+        odd = (0, rows % 2, 0, columns % 2)
+        even = cv2.copyMakeBorder(image, *odd, borderType=cv2.BORDER_REPLICATE)
+        if self._writer is None:
+            codec, size = cv2.VideoWriter.fourcc(*"mp4v"), even.shape[1::-1]
+            self._writer = cv2.VideoWriter(str(self.path), codec, per_second, size)
+            if not self._writer.isOpened():
+                raise OSError(errno.EIO, f"no video encoder takes {size[0]}x{size[1]} pixels")
+        self._writer.write(even)
+        self.count += 1
+
+    def close(self) -> None:
+        """Write what is pending and let go of the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+    def check(self) -> None:
+        """Read the file's own count of frames: OpenCV does not tell when a disk is full."""
+        capture = cv2.VideoCapture(str(self.path))
+        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if found != self.count:
+            raise OSError(errno.EIO, f"{found} of {self.count} frames arrived; is the disk full?")
+
+
+@contextmanager
+def video_output(target: Path, *, keep_when_stopped: bool) -> Iterator[Writer]:
+    """Give the writer of a video. One that is stopped half-way goes, unless it is to be kept."""
+    stopped: BaseException | None = None
+    with written_beside(target) as part:
+        video = VideoFile(part)
+        try:
+            yield video.write
+        except (KeyboardInterrupt, DetectError) as stop:
+            if not keep_when_stopped or not video.count:
+                raise
+            stopped = stop
+        finally:
+            video.close()
+        video.check()
+    if stopped is not None:
+        raise stopped
+
+
+def open_output(source: Source, target: Path | None) -> AbstractContextManager[Writer]:
+    """Return what writes the source's pictures to ``target``, or throws them away (None)."""
+    if target is None:
+        return nullcontext(lambda _image, _per_second: None)
+    if source.is_stream:
+        return video_output(target, keep_when_stopped=source.camera is not None)
+    return nullcontext(lambda image, _per_second: write_picture(target, image))
+
+
+class OutputFolder:
+    """Where pictures with boxes go; gives every source a file name of its own."""
+
+    def __init__(self, folder: Path, sources: list[Source]) -> None:
+        self.folder = folder
+        self._taken: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for source in sources:
+                if source.camera is None and Path(source.name).resolve().parent == folder.resolve():
+                    raise OutputError(f"{folder}: holds input {source.name}; give another --out")
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written ({_reason(error)})") from error
+
+    def target(self, source: Source) -> Path:
+        """Return ``name.jpg`` (.png, .mp4), or ``name-2.jpg`` if this run has used that."""
+        stem = f"camera-{source.camera}" if source.camera is not None else Path(source.name).stem
+        is_jpeg = Path(source.name).suffix.lower() in JPEG_SUFFIXES
+        suffix = ".mp4" if source.is_stream else ".jpg" if is_jpeg else ".png"
+        name, count = stem + suffix, 1
+        while name.lower() in self._taken:
+            count += 1
+            name = f"{stem}-{count}{suffix}"
+        self._taken.add(name.lower())
+        return self.folder / name
+
+
+def require_window() -> None:
+    """Raise :class:`DetectError` if this OpenCV, or this machine, has no windows."""
+    if not cv2.currentUIFramework():
+        raise DetectError(
+            "--show: this OpenCV has no windows; run: pip uninstall opencv-python-headless, "
+            "then: pip install opencv-python"
+        )
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        raise DetectError("--show: there is no display here; leave it out and use --out")
+
+
+def show(image: Image, *, wait: bool) -> bool:
+    """Show a picture, until a key is pressed if ``wait``; False if the key was q or Escape."""
+    cv2.imshow("detect.py (q ends)", image)
+    return cv2.waitKey(0 if wait else 1) & 0xFF not in (ord("q"), 27)
+
+
+def emit(line: str) -> None:
+    """Print a line to standard output at once, so that a pipe sees every picture as it is done."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        # What is still in the buffer would fail again, with a traceback, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError(f"standard output: cannot be written ({_reason(error)})") from error
+
+
+def record(source: Source, frame: Frame, found: Detection) -> dict[str, Any]:
+    """Return what is said about a picture: the JSON line (boxes in pixels, ``ms`` of inference)."""
+    number = {} if frame.number is None else {"frame": frame.number}
+    faces = [
+        {"box": [round(edge, 2) for edge in box], "score": round(score, 4)}
+        for box, score in zip(found.boxes.tolist(), found.scores.tolist(), strict=True)
+    ]
+    height, width = frame.image.shape[:2]
+    size = {"width": width, "height": height}
+    ms = round(found.inference_ms, 3)
+    return {"image": source.name, **number, **size, "faces": faces, "ms": ms}
+
+
+def sentence(facts: dict[str, Any], target: Path | None) -> str:
+    """Return a record as a line for people."""
+    frame = f" frame {facts['frame']}" if "frame" in facts else ""
+    faces = facts["faces"]
+    best = f" (best {faces[0]['score']:.2f})" if faces else ""
+    count = f"{len(faces)} face{'' if len(faces) == 1 else 's'}{best}"
+    size = f"{facts['width']}x{facts['height']}"
+    written = f" -> {target}" if target else ""
+    return f"{facts['image']}{frame}: {count}, {size}, {facts['ms']:.1f} ms{written}"
+
+
+def process(
+    detector: Detector, source: Source, options: argparse.Namespace, target: Path | None
+) -> bool:
+    """Find, write, show and report the faces of a source; False if the user wants no more."""
+    with open_output(source, target) as write:
+        for frame in frames(source, options.limit):
+            found = detector.measure(frame.image, options.threshold)
+            drawn = frame.image
+            if target or options.show:
+                drawn = draw(drawn, found.boxes, found.scores)
+            write(drawn, frame.per_second)
+            facts = record(source, frame, found)
+            emit(json.dumps(facts) if options.json else sentence(facts, target))
+            if options.show and not show(drawn, wait=not source.is_stream):
+                return False
+    return True
+
+
+def benchmark(detector: Detector, image: Image, runs: int) -> dict[str, dict[str, float]]:
+    """Time ``runs`` detections after five to warm up; per stage the quantiles in ms."""
+    found = [detector.measure(image) for _ in range(5 + runs)][5:]
+    stages = {
+        "preprocessing": [each.preprocessing_ms for each in found],
+        "inference": [each.inference_ms for each in found],
+        "postprocessing": [each.postprocessing_ms for each in found],
+    }
+    stages["total"] = [sum(times) for times in zip(*stages.values(), strict=True)]
+    quantiles = {"median": 50, "p10": 10, "p90": 90, "p99": 99}
+    return {
+        stage: {name: float(np.percentile(times, q)) for name, q in quantiles.items()}
+        for stage, times in stages.items()
+    }
+
+
+def run_benchmark(detector: Detector, source: Source, options: argparse.Namespace) -> None:
+    """Print how long the first picture of ``source`` takes, without reading it from the disk."""
+    runs, threads = options.benchmark, options.threads
+    stages = benchmark(detector, next(frames(source, 1)).image, runs)
+    if options.json:
+        size = {"height": detector.height, "width": detector.width}
+        facts = {"image": source.name, "runs": runs, "threads": threads, **size, "ms": stages}
+        emit(json.dumps(facts))
+        return
+    size_text = f"{detector.height}x{detector.width}, {threads or 'all'} threads"
+    emit(f"{options.model} at {size_text}, {runs} runs on {source.name}, in ms")
+    emit(f"{'':16}" + "".join(f"{name:>10}" for name in stages["total"]))
+    for stage, values in stages.items():
+        emit(f"{stage:16}" + "".join(f"{value:10.2f}" for value in values.values()))
+
+
+def report_failure(name: str, error: DetectError, options: argparse.Namespace) -> None:
+    """Say that an input failed: as a JSON line, or on standard error."""
+    if options.json:
+        emit(json.dumps({"image": name, "error": str(error)}))
+    else:
+        print(f"detect.py: {error}", file=sys.stderr)
+
+
+def all_sources(options: argparse.Namespace) -> tuple[list[Source], int]:
+    """Return the sources of all inputs, and how many inputs are none; those are reported."""
+    sources, failed = [], 0
+    for text in options.inputs:
+        try:
+            sources += find_sources(text)
+        except DetectError as error:
+            report_failure(text, error, options)
+            failed += 1
+    return sources, failed
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks; return 0, or 2 if an input failed."""
+    if options.show:
+        require_window()
+    onnxruntime.set_default_logger_severity(4)
+    if options.threads:
+        cv2.setNumThreads(options.threads)
+    detector = Detector(options.model, threads=options.threads, size=options.size)
+    if not detector.specification.trained:
+        print(
+            "detect.py: warning: the weights are random (untrained): boxes mean nothing;",
+            "export a trained checkpoint",
+            file=sys.stderr,
+        )
+    sources, failed = all_sources(options)
+    if options.benchmark:
+        if sources:
+            run_benchmark(detector, sources[0], options)
+        return 2 if failed else 0
+    folder = OutputFolder(options.out, sources) if options.out else None
+    for source in sources:
+        try:
+            if not process(detector, source, options, folder.target(source) if folder else None):
+                break
+        except OutputError:
+            raise
+        except DetectError as error:
+            report_failure(source.name, error, options)
+            failed += 1
+    return 2 if failed else 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Parse ``480x640`` as height and width in pixels, as argparse wants it."""
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if not match or not all(16 <= int(side) <= 8192 for side in match.groups()):
+        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, 16 to 8192 each (got {text!r})")
+    return int(match[1]), int(match[2])
+
+
+def _probability(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1 (got {text!r})")
+    return value
+
+
+def _count(text: str) -> int:
+    """Parse a whole number above zero."""
+    if not re.fullmatch(r"\d{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero (got {text!r})")
+    return int(text)
+
+
+EXAMPLES = """examples:
+  detect.py eresfd.onnx photo.jpg                    a line per picture
+  detect.py eresfd.onnx photos --out found           a folder; pictures with boxes in found/
+  detect.py eresfd.onnx clip.mp4 --out found         a video; writes found/clip.mp4
+  detect.py eresfd.onnx 0 --json | head -n 100       the first camera; a JSON line per frame
+  detect.py eresfd.onnx photo.jpg --benchmark 200    how long it takes on this board
+
+exit code: 0 all done, 2 a wrong option or an input that failed, 130 stopped by Ctrl-C
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's options."""
+    made = argparse.ArgumentParser(
+        prog="detect.py",
+        description="Find faces with an ONNX file made by the toolchain.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = made.add_argument
+    add("model", metavar="MODEL", help="the ONNX file")
+    add("inputs", metavar="INPUT", nargs="+", help="picture, folder, video, or number of a camera")
+    add("--out", metavar="FOLDER", type=Path, help="write pictures with boxes here; videos as .mp4")
+    add("--show", action="store_true", help="open a window; q ends")
+    add("--json", action="store_true", help="print a JSON line per picture or frame")
+    add("--threshold", metavar="P", type=_probability, help="lowest face probability shown")
+    add("--threads", metavar="N", type=_count, default=0, help="processor threads (default: all)")
+    add(
+        "--size",
+        metavar="HxW",
+        type=_size,
+        help="input height x width, for a file of any size (default 480x640)",
+    )
+    add("--limit", metavar="N", type=_count, help="at most N frames of each video or camera")
+    add(
+        "--benchmark",
+        metavar="N",
+        type=_count,
+        nargs="?",
+        const=50,
+        help="time N runs (default 50) on the first picture; give it after the inputs",
+    )
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code. Every error is one line, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names need not be valid text
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return run(parser().parse_args(arguments))
+    except DetectError as error:
+        print(f"detect.py: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, cv2.error) as error:
+        reason = f"{one_line(error)}; use a smaller --size, or a smaller picture"
+        print(f"detect.py: {reason}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("detect.py: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has seen enough: end as SIGPIPE would
+        return 141
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service stops
+    sys.exit(main())

@@ -1,0 +1,442 @@
+"""What the surgery promises of every network, tried on random ones.
+
+Either the shrunk network gives the same output, or the network is refused with a reason: never
+silently wrong. The networks come from tests/networks.py, where the comparison is explained too.
+
+A run is the same every time. To search further, with other networks every time::
+
+    SURGERY_EXAMPLES=5000 pytest tests/test_surgery_properties.py -k random
+
+To see how many networks lost channels, and why others were refused: ``-s``; in more detail:
+``--hypothesis-show-statistics``. A failure prints a description: add it to PAST_FAILURES.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, event, given, settings
+from networks import (
+    ACTIVATIONS,
+    BLOCKS,
+    EXAMPLE,
+    FUNCTIONS,
+    JOINS,
+    LAYERS,
+    LEARNED,
+    NORMS,
+    OUTPUTS,
+    WEIGHTS,
+    Again,
+    Block,
+    Convolution,
+    Description,
+    Function,
+    Join,
+    Network,
+    Output,
+    Step,
+    Unit,
+    Zeros,
+    assert_same_function,
+    build,
+    deployed_parameters,
+    descriptions,
+    filters_of,
+    images,
+    outputs_of,
+    parameters_in_all,
+)
+from torch import Tensor, nn
+
+from toolchain.errors import AnalysisError, ParityError
+from toolchain.records import Surgery
+from toolchain.shrink.surgery import shrink
+
+PAST_FAILURES: list[Description] = []
+"""Descriptions on which a surgery was once wrong."""
+
+Surgeon = Callable[[nn.Module, Tensor], tuple[nn.Module, Surgery]]
+
+SEARCHED = os.environ.get("SURGERY_EXAMPLES")
+
+
+def trying(examples: int) -> settings:
+    """So many networks, always the same ones; a search tries as many as it was told, and others."""
+    return settings(
+        max_examples=int(SEARCHED) if SEARCHED else examples,
+        derandomize=SEARCHED is None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+def without_shrinking(examples: int) -> settings:
+    """For tests that look at many networks together, or that expect a failure."""
+    return settings(
+        trying(examples), max_examples=examples, phases=[Phase.generate], report_multiple_bugs=False
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tally() -> Iterator[Counter[str]]:
+    """How many networks ended how; printed when the module's tests are done (``-s``)."""
+    outcomes: Counter[str] = Counter()
+    yield outcomes
+    print("\nRandom networks:")
+    for outcome, count in outcomes.most_common():
+        print(f"{count:6d}  {outcome}")
+
+
+def example_image() -> Tensor:
+    return torch.randn(1, 3, *EXAMPLE, generator=torch.Generator().manual_seed(0))
+
+
+# The promise -------------------------------------------------------------------------------------
+
+
+def traces_of(network: nn.Module) -> dict[str, object]:
+    """All of a network that the surgery must leave as it is, apart from the tensors' values."""
+    return {
+        name: (
+            type(module),
+            module.training,
+            sorted(key for key in vars(module) if key != "_modules"),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            [
+                (key, id(item), item.requires_grad)
+                for key, item in module._parameters.items()
+                if item is not None
+            ],
+        )
+        for name, module in network.named_modules()
+    }
+
+
+def assert_unchanged(network: nn.Module, traces: dict[str, object], fresh: nn.Module) -> None:
+    """The network is as before: ``fresh`` is the same network, built anew."""
+    assert traces_of(network) == traces, "the surgery changed the original's modules"
+    for (name, now), then in zip(
+        network.state_dict().items(), fresh.state_dict().values(), strict=True
+    ):
+        assert torch.equal(now, then), f"the surgery changed the original's {name}"
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def shrunk_or_refused(
+    description: Description, surgeon: Surgeon
+) -> tuple[Network, tuple[nn.Module, Surgery] | str]:
+    """The network, and what became of it: shrunk, or a reason; the original is as it was."""
+    network = build(description)
+    traces = traces_of(network)
+    try:
+        out: tuple[nn.Module, Surgery] | str = surgeon(network, example_image())
+    except (AnalysisError, ParityError) as refusal:
+        out = f"{type(refusal).__name__}: {refusal}"
+    if isinstance(out, str):
+        assert len(out.split()) >= 4, f"refused without a reason: {out}"
+    assert_unchanged(network, traces, build(description))
+    return network, out
+
+
+def outline(reason: str) -> str:
+    """A reason without the names and numbers that differ from network to network."""
+    return re.sub(r"[\w.]*\d[\w.]*", "#", reason)[:100]
+
+
+def keep_promise(description: Description, surgeon: Surgeon) -> str:
+    """Raise AssertionError if the surgeon breaks the promise; return how it ended, in words."""
+    network, out = shrunk_or_refused(description, surgeon)
+    if isinstance(out, str):
+        return f"refused: {outline(out)}"
+    shrunk, surgery = out
+    assert not any(module.training for module in shrunk.modules())
+    assert_same_function(network, shrunk, description.sizes)
+    before, after = deployed_parameters(network), deployed_parameters(shrunk)
+    assert after <= before, f"{before} deployed parameters became {after}"
+    assert_records_add_up(network, shrunk, surgery)
+    return "lossless, smaller" if after < before else "lossless, nothing to remove"
+
+
+def assert_records_add_up(network: nn.Module, shrunk: nn.Module, surgery: Surgery) -> None:
+    """The surgery's record says what was really there, and what is there now."""
+    layers, left = dict(network.named_modules()), dict(shrunk.named_modules())
+    for change in surgery.layers:
+        counted = change.dropped + change.folded + change.carried + change.kept
+        assert counted == change.zeroed_filters, change
+        layer = layers.get(change.layer)
+        if type(layer) is nn.Conv2d:
+            zeroed = sum(not bool(view.any()) for view in filters_of(layer))
+            assert zeroed == change.zeroed_filters, change
+        if change.layer in left and type(left[change.layer]) is nn.Conv2d:
+            assert left[change.layer].out_channels == change.out_channels_after, change
+            assert left[change.layer].in_channels == change.in_channels_after, change
+    for verdict in surgery.filters:
+        assert len(verdict.reason.split()) >= 3, verdict
+
+
+@pytest.mark.slow
+@trying(300)
+@given(descriptions())
+def test_random_networks_lose_nothing_or_are_refused(
+    tally: Counter[str], description: Description
+) -> None:
+    outcome = keep_promise(description, shrink)
+    event(outcome)
+    tally[outcome] += 1
+
+
+@pytest.mark.parametrize("description", PAST_FAILURES, ids=range(len(PAST_FAILURES)))
+def test_past_failures_stay_mended(description: Description) -> None:
+    keep_promise(description, shrink)
+
+
+SOME = Zeros(filters="some")
+BEFORE = Convolution(channels=8, norm="batch", zeros=SOME)
+AFTER = Convolution(channels=4, kernel=3, norm="batch", activation="relu")
+SPATIAL = Convolution(channels=8, kernel=3, zeros=SOME)
+TRANSPOSED = replace(SPATIAL, transposed=True)
+
+
+def each_operator() -> dict[str, tuple[Step, ...]]:
+    """Every operator between a layer with zeroed filters and a layer that pads."""
+    middles: dict[str, tuple[Step, ...]] = {
+        "shared": (SPATIAL, Again(), Again()),
+        "shared elsewhere": (SPATIAL, Again(source=1), Join("add"), Again()),
+    }
+    middles |= {name: (Function(name),) for name in [*FUNCTIONS, *LEARNED]}
+    middles |= {f"join {kind}": (BEFORE, Join(kind)) for kind in [*JOINS, "weighted_sum"]}
+    middles |= {f"block {kind}": (Block(kind, channels=8, zeros=SOME),) for kind in BLOCKS}
+    middles |= {f"norm {name}": (replace(SPATIAL, norm=name),) for name in NORMS}
+    middles |= {f"activation {name}": (replace(SPATIAL, activation=name),) for name in ACTIVATIONS}
+    middles |= {f"weights {name}": (SPATIAL, replace(SPATIAL, weights=name)) for name in WEIGHTS}
+    middles |= {f"padding {size}": (replace(SPATIAL, padding=size),) for size in ("none", "large")}
+    modes = ("reflect", "replicate", "circular")
+    middles |= {f"padding {mode}": (replace(SPATIAL, mode=mode),) for mode in modes}
+    middles |= {f"groups {groups}": (replace(SPATIAL, groups=groups),) for groups in (0, 2)}
+    middles |= {f"transposed {stride}": (replace(TRANSPOSED, stride=stride),) for stride in (1, 2)}
+    middles |= {"transposed groups": (replace(TRANSPOSED, groups=2),)}
+    return {name: (BEFORE, *middle, AFTER) for name, middle in middles.items()}
+
+
+EACH_OPERATOR = each_operator()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aligned", [False, True], ids=["layers", "groups"])
+@pytest.mark.parametrize("name", EACH_OPERATOR)
+def test_every_operator_loses_nothing_or_is_refused(
+    name: str, aligned: bool, tally: Counter[str]
+) -> None:
+    description = Description(EACH_OPERATOR[name], seed=3, aligned=aligned)
+    assert len(build(description).wiring) == len(description.steps), "a step was left out"
+    tally[f"{keep_promise(description, shrink)} (single operators)"] += 1
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_every_output_loses_nothing_or_is_refused(kind: str) -> None:
+    zeros = Zeros(filters="some", columns="some")
+    keep_promise(Description((BEFORE, AFTER, BEFORE), (Output(kind, zeros=zeros),)), shrink)
+
+
+@pytest.mark.slow
+@trying(60)
+@given(descriptions())
+def test_a_second_shrink_of_random_networks_removes_nothing(description: Description) -> None:
+    _, out = shrunk_or_refused(description, shrink)
+    if isinstance(out, str):
+        return
+    once = out[0]
+    twice, surgery = shrink(once, example_image())
+    assert deployed_parameters(twice) == deployed_parameters(once)
+    assert parameters_in_all(twice) == parameters_in_all(once)
+    assert surgery.removed_live_filters == 0
+    assert len(surgery.filters) == surgery.count("kept")
+
+
+# A shrunk network is an ordinary network ---------------------------------------------------------
+
+
+def gradients(network: nn.Module) -> list[Tensor]:
+    """Gradients after one backward pass in training mode."""
+    network = copy.deepcopy(network).train()
+    images = torch.randn(2, 3, *EXAMPLE, generator=torch.Generator().manual_seed(2))
+    out = network(images)
+    losses = [
+        item.mean() for item in ([out] if isinstance(out, Tensor) else out) if item.requires_grad
+    ]
+    if losses:
+        torch.stack(losses).sum().backward()
+    return [item.grad for item in network.parameters() if item.grad is not None]
+
+
+def trains(network: nn.Module) -> bool:
+    """True if the network can be trained on the images that ``gradients`` takes."""
+    try:
+        return all(torch.isfinite(gradient).all() for gradient in gradients(network))
+    except ValueError:  # norms refuse to train on one value per channel
+        return False
+
+
+@pytest.mark.slow
+@trying(60)
+@given(descriptions())
+def test_shrunk_random_networks_can_be_saved_and_trained_on(description: Description) -> None:
+    network, out = shrunk_or_refused(description, shrink)
+    if isinstance(out, str):
+        return
+    shrunk = out[0]
+    file = io.BytesIO()
+    torch.save(shrunk.state_dict(), file)
+    file.seek(0)
+    other = copy.deepcopy(shrunk)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    for before, after in zip(
+        outputs_of(shrunk, example_image()), outputs_of(other, example_image()), strict=True
+    ):
+        assert torch.equal(before, after)
+    if trains(network):
+        assert all(torch.isfinite(gradient).all() for gradient in gradients(shrunk))
+
+
+# The tests above can fail, and they say something ------------------------------------------------
+
+
+def has_zeroed_filters(network: nn.Module) -> bool:
+    return any(
+        not bool(view.any())
+        for module in network.modules()
+        if isinstance(module, LAYERS)
+        for view in filters_of(module)
+    )
+
+
+@pytest.mark.slow
+def test_many_random_networks_with_zeroed_filters_lose_channels() -> None:
+    with_zeros, smaller = 0, 0
+
+    @without_shrinking(100)
+    @given(descriptions())
+    def look(description: Description) -> None:
+        nonlocal with_zeros, smaller
+        network, out = shrunk_or_refused(description, shrink)
+        if has_zeroed_filters(network):
+            with_zeros += 1
+            smaller += not isinstance(out, str) and deployed_parameters(
+                out[0]
+            ) < deployed_parameters(network)
+
+    look()
+    assert with_zeros > 50
+    assert smaller > 0.4 * with_zeros
+
+
+@without_shrinking(60)
+@given(descriptions())
+def test_random_networks_are_the_same_every_time_and_can_be_pasted(
+    description: Description,
+) -> None:
+    assert eval(repr(description)) == description
+    first, second = build(description), build(description)
+    for _, image in images(description.sizes):
+        for a, b in zip(outputs_of(first, image), outputs_of(second, image), strict=True):
+            assert torch.equal(a, b) or not torch.isfinite(a).all()
+
+
+def forget_constants(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+    """Wrong: what removal by dependency groups does, as if a zeroed filter left a zero."""
+    shrunk = copy.deepcopy(network)
+    for unit in shrunk.modules():
+        if isinstance(unit, Unit) and isinstance(unit.convolution, nn.Conv2d):
+            for index, view in enumerate(filters_of(unit.convolution)):
+                for layer in (unit.convolution, unit.norm):
+                    if not view.any() and isinstance(getattr(layer, "bias", None), Tensor):
+                        layer.bias.data[index] = 0.0
+                        if layer is unit.norm and isinstance(layer, nn.BatchNorm2d):
+                            layer.running_mean[index] = 0.0
+    return shrunk, Surgery(rounds=1, filters=(), layers=())
+
+
+def test_the_property_catches_a_surgeon_that_forgets_constants() -> None:
+    @without_shrinking(100)
+    @given(descriptions())
+    def keep(description: Description) -> None:
+        keep_promise(description, forget_constants)
+
+    with pytest.raises(AssertionError, match="of the range"):
+        keep()
+
+
+def fold_into_last(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+    """Right only sometimes: fold what is constant in the example's size into the last layer's
+    bias, whether that layer pads or not, and whether the constant is the same in other sizes."""
+    shrunk = copy.deepcopy(network)
+    *steps, last = shrunk.steps
+    one, two = (nn.Sequential(*steps)(image).detach() for image in (example, example.flip(3) + 1))
+    constants = one.mean(dim=(0, 2, 3))
+    still = torch.stack([one - constants[:, None, None], one - two]).abs().amax((0, 1, 3, 4)) < 1e-6
+    weight = last.convolution.weight.data
+    last.convolution.bias.data += weight.sum(dim=(2, 3)) @ (constants * still)
+    weight[:, still] = 0.0
+    return shrunk, Surgery(rounds=1, filters=(), layers=())
+
+
+FOLDABLE = Convolution(channels=4, kernel=3, padding="none")
+
+
+def whole(*steps: Step) -> Description:
+    return Description(steps, (Output("map"),))
+
+
+def test_folding_is_right_where_nothing_pads() -> None:
+    assert keep_promise(whole(BEFORE, FOLDABLE), fold_into_last).startswith("lossless")
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        whole(BEFORE, Convolution(channels=4, kernel=3)),
+        whole(BEFORE, Function("global_sum"), Convolution(channels=4)),
+        whole(BEFORE, Function("weigh_by_size"), FOLDABLE),
+        whole(BEFORE, Function("tanh"), Function("to_int"), FOLDABLE),
+    ],
+    ids=["border", "sum over space", "size", "jump that ordinary images do not reach"],
+)
+def test_the_checker_catches_folding_that_is_wrong(description: Description) -> None:
+    with pytest.raises(AssertionError, match="of the range"):
+        keep_promise(description, fold_into_last)
+
+
+def test_a_surgeon_that_changes_the_original_is_caught() -> None:
+    def careless(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+        network.steps[0].convolution.weight.data *= 2
+        raise AnalysisError("a reason of several words")
+
+    with pytest.raises(AssertionError, match="changed the original"):
+        keep_promise(Description((BEFORE, AFTER)), careless)
+
+
+def test_a_refusal_without_a_reason_is_caught() -> None:
+    def silent(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+        raise AnalysisError
+
+    with pytest.raises(AssertionError, match="without a reason"):
+        keep_promise(Description((BEFORE, AFTER)), silent)

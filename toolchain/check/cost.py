@@ -1,0 +1,99 @@
+"""Parameters and multiply-accumulates, by rule; what has no rule is named, never taken for zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from toolchain.export.fold import fold_batch_norm
+from toolchain.records import Cost
+
+
+def measure_cost(network: nn.Module, example: Tensor) -> Cost:
+    """Count what ``network`` costs for one ``example`` (1, C, H, W), batch norm folded."""
+    folded = fold_batch_norm(network, example)
+    counter = _Counter()
+    with torch.no_grad(), counter:
+        folded(example)
+    deployed, loose = count_parameters(folded)
+    return Cost(
+        deployed_parameters=deployed,
+        loose_parameters=loose,
+        macs=counter.macs,
+        size=(int(example.shape[-2]), int(example.shape[-1])),
+        uncounted_operators=tuple(sorted(counter.uncounted)),
+    )
+
+
+def count_parameters(folded: nn.Module) -> tuple[int, int]:
+    """Return (parameters of layers, parameters outside layers) of a folded network.
+
+    A batch norm that could not be folded counts scale and shift. A layer is a module without
+    submodules; each shared tensor counts once.
+    """
+    layers, loose, seen = 0, 0, set()
+    for module in folded.modules():
+        is_layer = not any(True for _ in module.children())
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            if is_layer and type(module).__module__.startswith("torch.nn"):
+                layers += parameter.numel()
+            else:
+                loose += parameter.numel()
+        if isinstance(module, _BatchNorm) and not module.affine:
+            layers += 2 * module.num_features
+    return layers, loose
+
+
+Rule: TypeAlias = Callable[[tuple[Any, ...], Any], int]
+
+
+def _convolution(args: tuple[Any, ...], out: Any) -> int:
+    x, weight, transposed = args[0], args[1], args[6]
+    positions = math.prod(x.shape[2:]) if transposed else math.prod(out.shape[2:])
+    return int(x.shape[0] * positions * weight.numel())
+
+
+def _matrix_product(args: tuple[Any, ...], out: Any) -> int:
+    left = args[-2]
+    return int(out.numel() * left.shape[-1])
+
+
+RULES: dict[str, Rule] = {
+    "convolution": _convolution,
+    "mm": _matrix_product,
+    "addmm": _matrix_product,
+    "bmm": _matrix_product,
+}
+"""Operator -> multiply-accumulates of a call. Every other operator has none by definition
+(element-wise, data movement), but for those that hide products inside:"""
+
+HIDDEN_PRODUCTS = ("attention", "conv", "mm", "matmul", "lstm", "gru", "rnn", "einsum", "fft")
+"""An operator without a rule whose name holds one of these is reported as uncounted."""
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+        self.uncounted: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        rule = RULES.get(name)
+        if rule is not None:
+            self.macs += rule(args, out)
+        elif any(word in name for word in HIDDEN_PRODUCTS):
+            self.uncounted.add(name)
+        return out

@@ -1,0 +1,75 @@
+"""What a file must carry to be enough by itself on the board."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import toolchain
+from toolchain.recipe import Recipe
+from toolchain.records import Source
+
+KEY = "detector"
+"""Where the JSON lies in the file's metadata; ``deploy/detect.py`` reads it."""
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a file comes from."""
+
+    source: Source
+    rate: float | None
+    criterion: str | None
+    scope: str | None
+
+
+def metadata_of(recipe: Recipe, provenance: Provenance, *, dynamic: bool) -> dict[str, str]:
+    """Return the metadata of an exported file, as ONNX wants it: text by text.
+
+    ``recipe`` already holds the anchors' ratio of the weights. A network without anchors gets its
+    provenance under ``toolchain`` alone: it is no detector that ``detect.py`` could run.
+    """
+    source = provenance.source
+    origin = {
+        "rate": provenance.rate,
+        "criterion": provenance.criterion,
+        "scope": provenance.scope,
+        "weights_sha256": source.sha256,
+        "weights_layout": source.layout,
+        "seed": source.seed,
+        "tool_version": toolchain.__version__,
+    }
+    model = {"schema": SCHEMA, "model": recipe.model.name, "trained": source.trained}
+    if recipe.anchors is None:
+        return {"toolchain": _text({**model, "provenance": origin})}
+    detector = {
+        **model,
+        "input": {
+            "name": "image",
+            "layout": "NCHW",
+            "height": None if dynamic else recipe.input.height,
+            "width": None if dynamic else recipe.input.width,
+            "color_order": recipe.input.color_order,
+            "mean": list(recipe.input.mean),
+        },
+        "outputs": ["loc", "logits"],
+        "anchors": {
+            "sizes": list(recipe.anchors.sizes),
+            "strides": list(recipe.anchors.strides),
+            "aspect_ratio": recipe.anchors.aspect_ratio,
+        },
+        "decode": {
+            "variances": list(recipe.decode.variances),
+            "score_threshold": recipe.decode.score_threshold,
+            "nms_iou": recipe.decode.nms_iou,
+            "max_detections": recipe.decode.max_detections,
+        },
+        "provenance": origin,
+    }
+    return {KEY: _text(detector)}
+
+
+def _text(content: dict[str, object]) -> str:
+    return json.dumps(content, sort_keys=True)

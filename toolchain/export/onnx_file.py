@@ -1,0 +1,111 @@
+"""PyTorch -> ONNX by PyTorch's own exporter: folded, simplified, checked, the same bytes again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnxsim
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import ExportError
+from toolchain.export.fold import fold_batch_norm
+from toolchain.files import sha256_of, write_bytes
+from toolchain.records import Artifact
+
+OPSET = 18
+"""Version of the operator set: the oldest that the exporter writes without converting."""
+
+
+def export_onnx(
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    *,
+    output_names: Sequence[str],
+    metadata: Mapping[str, str],
+    dynamic: bool = False,
+) -> Artifact:
+    """Write ``network`` as an ONNX file with the input ``image`` of the shape of ``example``.
+
+    With ``dynamic`` height and width are free. Raises :class:`ExportError` when an exporter or
+    checker refuses.
+    """
+    folded = fold_batch_norm(network, example)
+    try:
+        with _quiet():
+            model = _export(folded, example, output_names, dynamic=dynamic)
+            model = _simplify(_without_traces(model))
+            _set_metadata(model, metadata)
+            onnx.checker.check_model(model, full_check=True)
+    except ExportError:
+        raise
+    except Exception as error:  # exporters raise errors of every kind
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        raise ExportError(
+            f"the network cannot be exported to ONNX ({type(error).__name__}: {first_line})"
+        ) from error
+    write_bytes(path, model.SerializeToString(deterministic=True))
+    return Artifact(path.name, path.stat().st_size, sha256_of(path))
+
+
+def _export(
+    network: nn.Module, example: Tensor, output_names: Sequence[str], *, dynamic: bool
+) -> onnx.ModelProto:
+    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.onnx.export(
+        network,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=list(output_names),
+        dynamic_shapes=(free,) if dynamic else None,
+        verbose=False,
+    )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take out what the exporter notes of the source code: paths of the machine, stack traces."""
+    holders = [model, model.graph, *model.graph.node, *model.graph.initializer]
+    holders += [*model.graph.input, *model.graph.output, *model.graph.value_info]
+    for holder in holders:
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    return model
+
+
+def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    simplified: onnx.ModelProto
+    simplified, equal = onnxsim.simplify(model)
+    if not equal:
+        raise ExportError("onnxsim's simplified graph does not give the same output")
+    return simplified
+
+
+def _set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    for key, value in sorted(metadata.items()):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of packages that are not needed here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,83 @@
+"""Files: hashing, and writing beside and moving into place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolchain.errors import InputError
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def output_folder(target: Path) -> Iterator[Path]:
+    """Give a new folder beside ``target`` that takes its place when the block succeeds.
+
+    An earlier ``target`` is replaced as a whole, and only if it holds nothing or a manifest of
+    ours. When the block fails, ``target`` is as it was. Raises :class:`InputError` where it cannot
+    be written.
+    """
+    target = target.absolute()
+    _check_replaceable(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(
+            tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        )
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {target.parent}: {error.strerror}; choose another folder by --out"
+        ) from error
+    try:
+        yield beside
+        beside.chmod(0o755)
+        _swap(beside, target)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_replaceable(target: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InputError(f"{target} is a file; --out must name a folder")
+    if any(target.iterdir()) and not (target / "manifest.json").is_file():
+        raise InputError(
+            f"{target} holds files that are not the toolchain's (no manifest.json); choose an "
+            f"empty or a new folder by --out"
+        )
+
+
+def _swap(beside: Path, target: Path) -> None:
+    if target.exists():
+        old = beside.with_suffix(".old")
+        target.rename(old)
+        try:
+            beside.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        beside.rename(target)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file beside ``path`` and rename it into place."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+    Path(name).chmod(0o644)
+    Path(name).replace(path)

@@ -1,0 +1,151 @@
+"""Layouts of published checkpoints: what belongs to which network, and with which anchors.
+
+layout               what it is                                        anchors
+eresfd/clovaai       five files NAME.base.pth ... NAME.act_conf.pth    1.25 times as high as wide
+eresfd/flat          one state dict, as the paper published it         square
+extd/flat            one state dict                                    square
+extd/epoch-weight    {"epoch": ..., "weight": state dict}              square
+plain                a state dict of a network of one's own            -
+native               our own safetensors                               in its metadata
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from toolchain.errors import CheckpointError
+from toolchain.files import sha256_of
+from toolchain.models.reading import read_pickle, read_safetensors
+
+CLOVAAI_PARTS = ("base", "loc", "conf", "act_loc", "act_conf")
+METADATA_KEY = "toolchain"
+WRAPPERS = ("weight", "state_dict", "model_state_dict", "model")
+"""Keys under which training scripts put the state dict."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as they were read, by the names that the networks use."""
+
+    name: str
+    """The file's name, without its folder."""
+    layout: str
+    sha256: str
+    state: dict[str, Tensor]
+    aspect_ratio: float | None
+    """Anchor height over width that the layout tells; None where it tells nothing."""
+    metadata: dict[str, object]
+    """Of a native file; empty for others."""
+
+    @property
+    def model(self) -> str | None:
+        """The network that the layout belongs to, or None."""
+        if self.layout == "native":
+            return str(self.metadata.get("model"))
+        return self.layout.split("/")[0] if "/" in self.layout else None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read any known layout; raise :class:`CheckpointError` in one line."""
+    parts = _clovaai_parts(path)
+    if parts is not None:
+        return _read_clovaai(parts)
+    if path.suffix == ".safetensors":
+        return _read_native(path)
+    content = read_pickle(path)
+    wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    inner = content[wrapper] if wrapper else content
+    if not isinstance(inner, Mapping):
+        raise CheckpointError(f"{path}: {wrapper} is no dictionary of tensors")
+    state = _tensors(path, inner)
+    layout = _flat_layout(state, wrapper, content)
+    return Checkpoint(
+        name=path.name,
+        layout=layout,
+        sha256=sha256_of(path),
+        state=state,
+        aspect_ratio=None if layout == "plain" else 1.0,
+        metadata={},
+    )
+
+
+def _clovaai_parts(path: Path) -> dict[str, Path] | None:
+    """Return the five files if ``path`` is their folder or their common prefix."""
+    if path.is_dir():
+        bases = sorted(path.glob("*.base.pth"))
+        if len(bases) != 1:
+            raise CheckpointError(
+                f"{path}: expected one NAME.base.pth with its four companions, found {len(bases)}"
+            )
+        path = bases[0].with_name(bases[0].name.removesuffix(".base.pth"))
+    parts = {part: path.with_name(f"{path.name}.{part}.pth") for part in CLOVAAI_PARTS}
+    if path.is_file() or not parts["base"].is_file():
+        return None
+    missing = [file.name for file in parts.values() if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"{path}: the layout of five files lacks {', '.join(missing)}")
+    return parts
+
+
+def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
+    state: dict[str, Tensor] = {}
+    for part, file in parts.items():
+        for name, tensor in _tensors(file, read_pickle(file)).items():
+            state[f"{part}.{name}"] = tensor
+    digest = hashlib.sha256()
+    for part, file in sorted(parts.items()):
+        digest.update(f"{part}:{sha256_of(file)}\n".encode())
+    return Checkpoint(
+        parts["base"].name.removesuffix(".base.pth"),
+        "eresfd/clovaai",
+        digest.hexdigest(),
+        state,
+        1.25,
+        {},
+    )
+
+
+def _read_native(path: Path) -> Checkpoint:
+    state, metadata = read_safetensors(path)
+    try:
+        ours = json.loads(metadata.get(METADATA_KEY, "{}"))
+        ratio = ours.get("aspect_ratio")
+        ratio = None if ratio is None else float(ratio)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its toolchain metadata is damaged ({error})") from error
+    layout = "native" if ours else "plain"
+    return Checkpoint(path.name, layout, sha256_of(path), state, ratio, ours)
+
+
+def _tensors(path: Path, content: Mapping[str, object]) -> dict[str, Tensor]:
+    """Check that all entries are finite tensors; take off DataParallel's prefix."""
+    state: dict[str, Tensor] = {}
+    for name, value in content.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: entry {name!r} must be a tensor (got {type(value).__name__})"
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            count = int((~torch.isfinite(value)).sum())
+            raise CheckpointError(
+                f"{path}: {name} holds {count} values that are NaN or infinite; the training "
+                f"diverged, take an earlier checkpoint"
+            )
+        state[str(name).removeprefix("module.")] = value
+    return state
+
+
+def _flat_layout(state: dict[str, Tensor], wrapper: str | None, content: object) -> str:
+    if "base.m0.fpn.w1" in state:
+        return "eresfd/flat"
+    if "upfeat.0.0.weight" in state and "base.2.conv.0.weight" in state:
+        wrapped = wrapper == "weight" and isinstance(content, Mapping) and "epoch" in content
+        return "extd/epoch-weight" if wrapped else "extd/flat"
+    return "plain"

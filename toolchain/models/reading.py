@@ -1,0 +1,106 @@
+"""Reading weights that come from strangers: tensors only, never code."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from toolchain.errors import CheckpointError
+
+MAX_BYTES = 2 * 1024**3
+"""Larger files, or archives that unpack to more, are refused."""
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG picture",
+    b"GIF8": "a GIF picture",
+    b"\x1f\x8b": "a gzip archive",
+    b"%PDF": "a PDF document",
+    b"\x7fELF": "a program",
+}
+
+
+def read_pickle(path: Path) -> Mapping[str, object]:
+    """Return the dictionary in a ``torch.save`` file, loaded with ``weights_only=True``.
+
+    Raises :class:`CheckpointError` saying what the file is instead.
+    """
+    _check_size(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: {_why_not_pickle(path, error)}") from error
+    except Exception as error:  # truncated archives raise bare errors of many kinds
+        raise CheckpointError(f"{path}: {_what_is(path)} ({_first_line(error)})") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path}: expected a dictionary of tensors, found {type(content).__name__}; save "
+            f"network.state_dict(), not the network"
+        )
+    return content
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file."""
+    _check_size(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
+
+
+def _check_size(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise CheckpointError(f"{path}: expected a file of weights, found a folder")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    if size == 0:
+        raise CheckpointError(f"{path}: the file is empty")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path}: {size:,} bytes of content; at most {MAX_BYTES:,} are read")
+
+
+def _why_not_pickle(path: Path, error: pickle.UnpicklingError) -> str:
+    text = str(error)
+    if "Unsupported global" in text or "Weights only load failed" in text:
+        for line in text.replace("\n", " ").split(". "):
+            if "GLOBAL" in line or "Unsupported" in line:
+                return (
+                    f"it holds more than tensors and would run code when loaded "
+                    f"({line.strip()[:120]}); ask for a plain state_dict or a safetensors file"
+                )
+    return f"{_what_is(path)} ({_first_line(error)})"
+
+
+def _what_is(path: Path) -> str:
+    """Say what the file looks like, for a person who gave the wrong one."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    for signature, words in _SIGNATURES.items():
+        if head.startswith(signature):
+            return f"expected PyTorch weights, found {words}"
+    if head.startswith(b"PK"):
+        return "a PyTorch archive that is truncated or damaged; copy it again"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return "expected PyTorch weights, found a text file"
+    return "not a file of PyTorch weights, or a damaged one"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

@@ -1,0 +1,116 @@
+"""Putting weights into networks, strictly, and saving networks of any width."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from toolchain.errors import CheckpointError
+from toolchain.files import write_bytes
+from toolchain.models.layouts import METADATA_KEY, Checkpoint
+
+SCHEMA = 1
+
+
+def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
+    """Load ``checkpoint`` into ``network``, of model ``model``; every tensor must be there and fit.
+
+    A native file may hold narrower layers and added biases: the network takes its shapes first.
+    """
+    if checkpoint.model is not None and checkpoint.model != model:
+        raise CheckpointError(
+            f"{checkpoint.name} is a checkpoint of {checkpoint.model}; expected one of {model} "
+            f"(choose the model {checkpoint.model}, or another file)"
+        )
+    if checkpoint.layout == "native":
+        _take_shapes(network, checkpoint)
+    expected, found = network.state_dict(), checkpoint.state
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = [name for name in expected if name not in found and name not in counters]
+    surplus = [name for name in found if name not in expected]
+    if missing or surplus:
+        raise CheckpointError(
+            f"{checkpoint.name} does not fit {model}: {_some('missing', missing)}"
+            f"{'; ' if missing and surplus else ''}{_some('not known', surplus)}"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{checkpoint.name} does not fit {model}: {name} must be of shape "
+                f"{tuple(expected[name].shape)} (got {tuple(tensor.shape)})"
+            )
+    network.load_state_dict(found, strict=False)
+
+
+def _some(words: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} tensors {words} ({', '.join(names[:3])}{more})"
+
+
+def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Narrow the layers of a freshly built network to the widths of a shrunk one."""
+    for name, module in network.named_modules():
+        for key, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            found = checkpoint.state.get(f"{name}.{key}" if name else key)
+            if found is None or (tensor is not None and found.shape == tensor.shape):
+                continue
+            if tensor is not None and found.ndim != tensor.ndim:
+                continue  # told by the strict check
+            if key in module._parameters:
+                module._parameters[key] = nn.Parameter(torch.empty(found.shape))
+            else:
+                module._buffers[key] = torch.empty_like(found)
+        _take_widths(module)
+
+
+def _take_widths(module: nn.Module) -> None:
+    """Let the width attributes follow the shapes of the weights."""
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, _ConvNd):
+        depthwise = module.groups > 1 and module.groups == module.in_channels
+        wide, per_group = (1, 0) if module.transposed else (0, 1)
+        if depthwise:
+            multiplier = module.out_channels // module.in_channels
+            module.groups = weight.shape[0] // (1 if module.transposed else multiplier)
+        outer = weight.shape[wide] * (module.groups if module.transposed else 1)
+        inner = weight.shape[per_group] * (1 if module.transposed else module.groups)
+        module.out_channels, module.in_channels = int(outer), int(inner)
+    elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+        module.num_features = int(weight.shape[0])
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = int(weight.shape[0])
+
+
+def save_native(network: nn.Module, path: Path, metadata: dict[str, object]) -> None:
+    """Write ``network`` as safetensors, its widths among the metadata; the same bytes each time."""
+    tensors = {name: tensor.contiguous() for name, tensor in unique_state(network).items()}
+    widths = {
+        name: [int(tensor.shape[0]), int(tensor.shape[1])]
+        for name, tensor in tensors.items()
+        if tensor.ndim >= 2
+    }
+    content = {"schema": SCHEMA, **metadata, "widths": widths}
+    text = json.dumps(content, sort_keys=True)
+    write_bytes(path, save(tensors, metadata={METADATA_KEY: text}))
+
+
+def unique_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict, each shared tensor as a copy under each of its names."""
+    seen: set[int] = set()
+    state: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        pointer = tensor.untyped_storage().data_ptr()
+        state[name] = tensor.clone() if pointer in seen else tensor
+        seen.add(pointer)
+    return state

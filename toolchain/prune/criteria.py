@@ -1,0 +1,45 @@
+"""How important a filter is: FPGM and L1, on raw weights.
+
+FPGM (He et al., "Filter Pruning via Geometric Median", CVPR 2019): a filter near the geometric
+median of its layer can be replaced by the others. g(x) = sum over j of the Euclidean distance
+between x and filter j; the smallest goes first. L1 (Li et al., ICLR 2017): the sum of absolute
+weights. Both are those of NNI's FPGMPruner and L1NormPruner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from toolchain.recipe import Criterion
+
+
+def fpgm_scores(filters: Tensor) -> Tensor:
+    """(n, d) filters -> (n,) sums of Euclidean distances to all filters, in float64.
+
+    Differences, not products, are squared, so equal filters are at distance zero exactly.
+    Memory grows with n * d at a time.
+    """
+    filters = filters.double()
+    return torch.stack([(filters - row).square().sum(dim=1).sqrt().sum() for row in filters])
+
+
+def l1_scores(filters: Tensor) -> Tensor:
+    """(n, d) filters -> (n,) sums of absolute weights, in float64."""
+    return filters.double().abs().sum(dim=1)
+
+
+CRITERIA: dict[Criterion, Callable[[Tensor], Tensor]] = {"fpgm": fpgm_scores, "l1": l1_scores}
+
+
+def choose(filters: Tensor, rate: float, criterion: Criterion) -> list[int]:
+    """Return which floor(rate * n) of the n filters (n, d) to zero, in rising order.
+
+    Ties go by index, so the choice repeats exactly.
+    """
+    count = math.floor(rate * len(filters) + 1e-9)
+    order = torch.argsort(CRITERIA[criterion](filters), stable=True)
+    return sorted(int(index) for index in order[:count])
