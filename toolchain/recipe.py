@@ -11,6 +11,7 @@ import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -184,6 +185,24 @@ def parse_recipe(text: str, name: str) -> Recipe:
     return typing.cast(Recipe, recipe)
 
 
+def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """Return ``recipe`` with some fields changed, for example ``{"prune.rate": 0.1}``.
+
+    Values are checked as those of a file are; errors call them by their names.
+    """
+    reader = _Reader("", "command line")
+    for path, value in values.items():
+        section_name, field_name = path.split(".")
+        section = getattr(recipe, section_name)
+        if section is None:
+            raise RecipeError(f"{recipe.model.name} has no {section_name}, so no {path}")
+        hints = typing.get_type_hints(type(section), include_extras=True)
+        checked = reader.value(hints[field_name], value, (section_name, field_name))
+        section = dataclasses.replace(section, **{field_name: checked})
+        recipe = dataclasses.replace(recipe, **{section_name: section})
+    return recipe
+
+
 class _Reader:
     """Turns tables into dataclasses and knows the line of every key, for messages."""
 
@@ -206,7 +225,8 @@ class _Reader:
         return found
 
     def fail(self, keys: tuple[str, ...], problem: str) -> typing.NoReturn:
-        raise RecipeError(f"{self.name}:{self.line(keys)}: {'.'.join(keys)} {problem}")
+        place = f"{self.name}:{self.line(keys)}" if self.lines else self.name
+        raise RecipeError(f"{place}: {'.'.join(keys)} {problem}")
 
     def section(self, kind: type[Any], table: object, keys: tuple[str, ...]) -> Any:
         if not isinstance(table, dict):

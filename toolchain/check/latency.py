@@ -17,14 +17,16 @@ from toolchain.records import Latency
 
 
 def compare_latency(
-    before: Path, after: Path, shape: tuple[int, int, int, int], *, seconds: float = 4.0
+    before: Path, after: Path, example: NDArray[np.float32], *, seconds: float = 4.0
 ) -> Latency:
     """Run both files in turn for about ``seconds`` and return the ratio after / before.
+
+    The input is random, of the shape of ``example`` (1, C, H, W).
 
     One thread. Each round runs both, in alternating order, so that a machine that slows down
     slows both; the ratio's median and quartiles are over rounds.
     """
-    image = np.random.default_rng(0).normal(0, 64, shape).astype(np.float32)
+    image = np.random.default_rng(0).normal(0, 64, example.shape).astype(np.float32)
     runs = [_runner(before, image), _runner(after, image)]
     for run in runs * 2:
         run()
@@ -46,7 +48,7 @@ def compare_latency(
         after_ms=statistics.median(b for _, b in times) * 1e3,
         rounds=len(times),
         threads=1,
-        size=shape[2:],
+        size=(example.shape[2], example.shape[3]),
         runtime=f"onnxruntime {onnxruntime.__version__}",
         machine=f"{platform.system()} {platform.machine()}",
     )

@@ -1,0 +1,70 @@
+"""What is in a checkpoint, and how much of it could go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.check.cost import count_parameters
+from toolchain.errors import ModelError
+from toolchain.export.fold import fold_batch_norm
+from toolchain.models.layouts import read_checkpoint
+from toolchain.recipe import Recipe
+from toolchain.records import LayerChange
+from toolchain.shrink.surgery import shrink
+from toolchain.sources import example_input, load_network
+
+LOOK_SIZE = (320, 256)
+"""Height and width at which detectors are looked at; networks of one's own take their recipe's."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The result of ``toolchain inspect``."""
+
+    name: str
+    model: str
+    layout: str
+    sha256: str | None
+    parameters: int
+    nonzero_parameters: int
+    """What the paper calls the number of parameters of a soft-pruned network."""
+    deployed_parameters_before: int
+    deployed_parameters_after: int
+    """What would be left after an exact surgery."""
+    layers: tuple[LayerChange, ...]
+
+
+def known_model(path: Path, asked: str | None) -> str:
+    """Return the network that a checkpoint belongs to, or the one that was asked for."""
+    found = read_checkpoint(path).model
+    if asked is None and found is None:
+        raise ModelError(
+            f"{path.name} does not tell which network it belongs to; say it by --model "
+            f"(eresfd, extd, or module:factory)"
+        )
+    return asked or str(found)
+
+
+def inspect_checkpoint(path: Path, recipe: Recipe) -> Inspection:
+    """Load the checkpoint into the recipe's network and try the surgery on it."""
+    loaded = load_network(recipe, path)
+    height, width = recipe.input.height, recipe.input.width
+    if recipe.anchors is not None:
+        height, width = min(height, LOOK_SIZE[0]), min(width, LOOK_SIZE[1])
+    example = example_input(loaded.network, height, width)
+    shrunk, surgery = shrink(loaded.network, example)
+    before, _ = count_parameters(fold_batch_norm(loaded.network, example))
+    after, _ = count_parameters(fold_batch_norm(shrunk, example))
+    parameters = list(loaded.network.parameters())
+    return Inspection(
+        name=path.name,
+        model=recipe.model.name,
+        layout=loaded.source.layout,
+        sha256=loaded.source.sha256,
+        parameters=sum(parameter.numel() for parameter in parameters),
+        nonzero_parameters=sum(int((parameter != 0).sum()) for parameter in parameters),
+        deployed_parameters_before=before,
+        deployed_parameters_after=after,
+        layers=surgery.layers,
+    )

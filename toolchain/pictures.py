@@ -1,0 +1,105 @@
+"""Photos and the boxes that networks find on them, by the very code that runs on the board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deploy import detect
+from toolchain.check.parity import ProofInput, Runner
+from toolchain.errors import PhotoError
+from toolchain.recipe import Recipe
+from toolchain.records import Detections, PhotoComparison
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture as it was read."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    """(H, W, 3), blue green red."""
+
+
+def read_photos(paths: Sequence[Path]) -> tuple[Photo, ...]:
+    """Read pictures; raise :class:`PhotoError` naming the first that cannot be."""
+    photos = []
+    for path in paths:
+        try:
+            photos.append(Photo(path.name, detect.read_image(path)))
+        except detect.DetectError as error:
+            raise PhotoError(str(error)) from error
+    return tuple(photos)
+
+
+def photo_input(photo: Photo, recipe: Recipe, specification: detect.Specification) -> ProofInput:
+    """Return a photo as the network's input at the recipe's size."""
+    size = recipe.input.height, recipe.input.width
+    tensor, _ = detect.letterbox(photo.pixels, specification, *size)
+    return ProofInput(f"photo {photo.name}", torch.from_numpy(tensor))
+
+
+def smooth_input(example: Tensor, seed: int) -> ProofInput:
+    """Return smooth random shapes: nearer to a photo than noise is, and there without any file."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = example.shape[2:]
+    coarse = torch.randn(1, example.shape[1], 6, 8, generator=generator) * 80
+    image = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
+    return ProofInput(f"smooth shapes 1x{height}x{width}", image.clamp(-128, 128))
+
+
+def compare_on_photo(
+    photo: Photo,
+    before: Runner,
+    after: Runner,
+    recipe: Recipe,
+    specification: detect.Specification,
+) -> PhotoComparison:
+    """Find faces with both sides and draw them."""
+    found = [_find(photo, side, recipe, specification) for side in (before, after)]
+    return PhotoComparison(
+        name=photo.name,
+        before=_record(*found[0]),
+        after=_record(*found[1]),
+        max_box_diff_px=_largest_shift(found[0][0], found[1][0]),
+        before_png=_drawn(photo, *found[0]),
+        after_png=_drawn(photo, *found[1]),
+    )
+
+
+def _find(
+    photo: Photo, run: Runner, recipe: Recipe, specification: detect.Specification
+) -> tuple[detect.Floats, detect.Floats]:
+    height, width = recipe.input.height, recipe.input.width
+    tensor, placement = detect.letterbox(photo.pixels, specification, height, width)
+    loc, logits = run(torch.from_numpy(tensor))
+    return detect.decode(loc[0], logits[0], specification, height, width, placement)
+
+
+def _record(boxes: detect.Floats, scores: detect.Floats) -> Detections:
+    return Detections(
+        boxes=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in boxes),
+        scores=tuple(float(score) for score in scores),
+    )
+
+
+def _largest_shift(before: detect.Floats, after: detect.Floats) -> float | None:
+    """Return the largest difference of a coordinate in pixels; None if the counts differ."""
+    if before.shape != after.shape:
+        return None
+    return float(np.abs(before - after).max(initial=0.0))
+
+
+def _drawn(photo: Photo, boxes: detect.Floats, scores: detect.Floats, longest: int = 1024) -> bytes:
+    picture: cv2.typing.MatLike = detect.draw(photo.pixels, boxes, scores)
+    scale = min(1.0, longest / max(picture.shape[:2]))
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".png", picture)[1])

@@ -1,0 +1,361 @@
+"""The order of the stages, which only this room knows.
+
+    load -> zero -> shrink -> prove -> export -> prove the file -> measure -> report
+
+A failed proof raises and leaves what is needed to look into it beside the output folder, whose
+name then ends in ``.failed``; the output folder itself appears only when everything is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from torch import Tensor, nn
+
+import toolchain
+from deploy import detect
+from toolchain.check.cost import measure_cost
+from toolchain.check.latency import compare_latency
+from toolchain.check.parity import (
+    ProofInput,
+    compare,
+    demand,
+    random_inputs,
+    run_network,
+    run_onnx,
+)
+from toolchain.errors import ProofError
+from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.export.onnx_file import export_onnx
+from toolchain.files import output_folder, sha256_of, write_bytes
+from toolchain.models.weights import save_native
+from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
+from toolchain.prune.zeroing import zero_filters
+from toolchain.recipe import Recipe
+from toolchain.records import (
+    Artifact,
+    Latency,
+    Parity,
+    PhotoComparison,
+    Report,
+    Stage,
+    Surgery,
+)
+from toolchain.report.html import html
+from toolchain.report.markdown import markdown
+from toolchain.report.summary import summary
+from toolchain.shrink.surgery import shrink
+from toolchain.sources import Loaded, example_input, load_network
+
+ANALYSIS_SIZE = (320, 256)
+"""Height and width at which the surgery looks at networks that take any size."""
+
+PROOF_SIZES = ((160, 160), (320, 256), (333, 517))
+"""Sizes at which the surgery is proved, besides the recipe's own."""
+
+DYNAMIC_SIZES = ((160, 160), (333, 517))
+"""Sizes at which a dynamic file is proved, besides the recipe's own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run is asked for."""
+
+    recipe: Recipe
+    out: Path
+    checkpoint: Path | None = None
+    photos: tuple[Path, ...] = ()
+    dynamic: bool = False
+    """Leave the file's height and width free."""
+    anchor_ratio: float | None = None
+    """Anchor height over width, if neither recipe nor layout is right."""
+    command: str = ""
+
+
+def _say_nothing(_name: str) -> None:
+    """The default for those who do not want to hear of stages."""
+
+
+@dataclass
+class Clock:
+    """Tells of stages as they begin, and how long each took."""
+
+    on_stage: Callable[[str], None]
+    stages: list[Stage] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block under ``name``."""
+        self.on_stage(name)
+        start = time.perf_counter()
+        yield
+        self.stages.append(Stage(name, round(time.perf_counter() - start, 3)))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The network before and after the surgery, and what both are tried on."""
+
+    soft: nn.Module
+    shrunk: nn.Module
+    surgery: Surgery
+    example: Tensor
+    """Zeros (1, C, H, W) at the recipe's size."""
+    photos: tuple[Photo, ...]
+    pictures: tuple[ProofInput, ...]
+    """Smooth shapes and the photos at the recipe's size."""
+
+
+def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Report:
+    """Run the whole chain and fill ``job.out``; raise a ToolchainError and leave no half folder."""
+    clock = Clock(on_stage)
+    photos = read_photos(job.photos)
+    with clock.stage("load"):
+        loaded = load_network(job.recipe, job.checkpoint, job.anchor_ratio)
+    with output_folder(job.out) as folder:
+        pair = _make_pair(loaded, photos, clock)
+        with clock.stage("prove the surgery"), _evidence(job.out, pair):
+            parity_surgery = demand(_prove_surgery(pair, loaded.recipe))
+        report = _export_and_measure(job, loaded, pair, parity_surgery, folder, clock)
+        _write_reports(folder, report)
+    return report
+
+
+def _make_pair(loaded: Loaded, photos: tuple[Photo, ...], clock: Clock) -> Pair:
+    recipe = loaded.recipe
+    example = example_input(loaded.network, recipe.input.height, recipe.input.width)
+    look = _analysis_example(loaded.network, example)
+    soft = loaded.network
+    if recipe.prune.rate:
+        with clock.stage("zero filters"):
+            soft = zero_filters(loaded.network, look, recipe.prune)
+    with clock.stage("shrink"):
+        shrunk, surgery = shrink(soft, look)
+    pictures = [smooth_input(example, recipe.model.seed)]
+    if recipe.anchors is not None:
+        specification = _specification(loaded, dynamic=False)
+        pictures += [photo_input(photo, recipe, specification) for photo in photos]
+    return Pair(soft, shrunk, surgery, example, photos, tuple(pictures))
+
+
+def _analysis_example(network: nn.Module, example: Tensor) -> Tensor:
+    """Return a smaller example where the network takes one: the surgery is as exact, and faster."""
+    height, width = ANALYSIS_SIZE
+    if example.shape[2] * example.shape[3] <= height * width:
+        return example
+    smaller = example.new_zeros((*example.shape[:2], height, width))
+    return smaller if _runs(network, smaller) else example
+
+
+def _runs(network: nn.Module, example: Tensor) -> bool:
+    try:
+        run_network(network)(example)
+    except (RuntimeError, ValueError, AssertionError, IndexError):
+        return False
+    return True
+
+
+def _specification(loaded: Loaded, *, dynamic: bool) -> detect.Specification:
+    """Return the board's view of the network, by way of the metadata that the file will carry."""
+    return detect.Specification.from_json(_metadata(loaded, dynamic=dynamic)[KEY])
+
+
+def _metadata(loaded: Loaded, *, dynamic: bool) -> dict[str, str]:
+    prune = loaded.recipe.prune
+    pruned = bool(prune.rate)
+    provenance = Provenance(
+        source=loaded.source,
+        rate=prune.rate if pruned else None,
+        criterion=prune.criterion if pruned else None,
+        scope=prune.scope if pruned else None,
+    )
+    return metadata_of(loaded.recipe, provenance, dynamic=dynamic)
+
+
+def _prove_surgery(pair: Pair, recipe: Recipe) -> Parity:
+    own = (recipe.input.height, recipe.input.width)
+    channels = int(pair.example.shape[1])
+    shapes = [(1, channels, *own)]
+    for size in PROOF_SIZES:
+        shape = (2, channels, *size)
+        if size != own and _runs(pair.soft, pair.example.new_zeros(shape)):
+            shapes.append(shape)
+    return compare(
+        "soft network -> shrunk network",
+        run_network(pair.soft),
+        run_network(pair.shrunk),
+        [*random_inputs(shapes, recipe.model.seed), *pair.pictures],
+        limit=recipe.proof.surgery_limit,
+        relative=True,
+    )
+
+
+@contextmanager
+def _evidence(out: Path, pair: Pair) -> Iterator[None]:
+    """When a proof fails, keep both networks and the ledger in a folder beside the output."""
+    try:
+        yield
+    except ProofError as error:
+        failed = out.absolute().with_name(f"{out.name}.failed")
+        failed.mkdir(parents=True, exist_ok=True)
+        save_native(pair.soft, failed / "soft.safetensors", {"model": "evidence"})
+        save_native(pair.shrunk, failed / "shrunk.safetensors", {"model": "evidence"})
+        write_bytes(failed / "surgery.json", _json(dataclasses.asdict(pair.surgery)))
+        write_bytes(failed / "error.txt", f"{error}\n".encode())
+        raise type(error)(f"{error}; both networks and the ledger are in {failed}") from error
+
+
+def _export_and_measure(
+    job: Job, loaded: Loaded, pair: Pair, parity_surgery: Parity, folder: Path, clock: Clock
+) -> Report:
+    recipe = loaded.recipe
+    before_path, after_path = folder / "before.onnx", folder / "model.onnx"
+    with clock.stage("export"):
+        export = functools.partial(
+            export_onnx,
+            example=pair.example,
+            output_names=_output_names(pair, recipe),
+            metadata=_metadata(loaded, dynamic=job.dynamic),
+            dynamic=job.dynamic,
+        )
+        model = export(pair.shrunk, path=after_path)
+        before = export(pair.soft, path=before_path)
+    with clock.stage("prove the file"), _evidence(job.out, pair):
+        parity_onnx = demand(_prove_file(pair, recipe, after_path, dynamic=job.dynamic))
+    with clock.stage("measure"):
+        costs = [measure_cost(network, pair.example) for network in (pair.soft, pair.shrunk)]
+        latency = compare_latency(before_path, after_path, pair.example.numpy())
+        photos = _compare_photos(pair, loaded, after_path)
+    before_path.unlink()
+    weights = folder / "model.safetensors"
+    save_native(pair.shrunk, weights, _native_metadata(loaded))
+    write_bytes(folder / "surgery.json", _json(dataclasses.asdict(pair.surgery)))
+    pruned = bool(recipe.prune.rate)
+    return Report(
+        model=recipe.model.name,
+        source=loaded.source,
+        rate=recipe.prune.rate if pruned else None,
+        criterion=recipe.prune.criterion if pruned else None,
+        scope=recipe.prune.scope if pruned else None,
+        stages=tuple(clock.stages),
+        surgery=pair.surgery,
+        cost_before=costs[0],
+        cost_after=costs[1],
+        parity_surgery=parity_surgery,
+        parity_onnx=parity_onnx,
+        latency=latency,
+        artifacts=(model, _artifact(weights), _artifact(folder / "surgery.json")),
+        onnx_before_bytes=before.size_bytes,
+        photos=photos,
+        notes=(*loaded.notes, *_notes(recipe, pair, latency)),
+        versions=versions(),
+        command=job.command,
+    )
+
+
+def _output_names(pair: Pair, recipe: Recipe) -> list[str]:
+    if recipe.anchors is not None:
+        return ["loc", "logits"]
+    count = len(run_network(pair.shrunk)(pair.example))
+    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+
+
+def _prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Parity:
+    channels = int(pair.example.shape[1])
+    sizes = [(recipe.input.height, recipe.input.width), *(DYNAMIC_SIZES if dynamic else ())]
+    shapes = [(1, channels, *size) for size in sizes]
+    return compare(
+        "shrunk network -> ONNX file",
+        run_network(pair.shrunk),
+        run_onnx(path),
+        [*random_inputs(shapes, recipe.model.seed), *pair.pictures],
+        limit=recipe.proof.onnx_limit,
+        relative=False,
+    )
+
+
+def _compare_photos(pair: Pair, loaded: Loaded, path: Path) -> tuple[PhotoComparison, ...]:
+    if loaded.recipe.anchors is None:
+        return ()
+    specification = _specification(loaded, dynamic=False)
+    sides = run_network(pair.soft), run_onnx(path)
+    return tuple(
+        compare_on_photo(photo, *sides, loaded.recipe, specification) for photo in pair.photos
+    )
+
+
+def _native_metadata(loaded: Loaded) -> dict[str, object]:
+    anchors = loaded.recipe.anchors
+    return {
+        "model": loaded.recipe.model.name,
+        "trained": loaded.source.trained,
+        "aspect_ratio": None if anchors is None else anchors.aspect_ratio,
+        "source_sha256": loaded.source.sha256,
+        "tool_version": toolchain.__version__,
+    }
+
+
+def _notes(recipe: Recipe, pair: Pair, latency: Latency) -> Iterator[str]:
+    if recipe.prune.rate:
+        yield (
+            f"{recipe.prune.rate:.0%} of the filters were zeroed in one shot, without training "
+            f"afterwards: that costs accuracy, which is not measured here."
+        )
+    if latency.ratio_low > 1:
+        yield (
+            f"The shrunk network took {latency.ratio:.2f} times as long here. Kernels work in "
+            f"blocks of 4 to 16 channels, so fewer channels are not always faster."
+        )
+    kept = pair.surgery.count("kept")
+    if kept:
+        yield (
+            f"{kept} zeroed filters are still there, because their channels carry other values; "
+            f"surgery.json says why, filter by filter."
+        )
+
+
+def _artifact(path: Path) -> Artifact:
+    return Artifact(path.name, path.stat().st_size, sha256_of(path))
+
+
+def _write_reports(folder: Path, report: Report) -> None:
+    write_bytes(folder / "report.json", _json(summary(report)))
+    write_bytes(folder / "report.md", markdown(report).encode())
+    write_bytes(folder / "report.html", html(report).encode())
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    manifest = {
+        "tool": f"toolchain {toolchain.__version__}",
+        "command": report.command,
+        "seed": report.source.seed,
+        "versions": report.versions,
+        "files": {
+            path.name: {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for path in files
+        },
+    }
+    write_bytes(folder / "manifest.json", _json(manifest))
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+PACKAGES = ("torch", "torch-pruning", "onnx", "onnxruntime", "onnxsim", "numpy", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Return what was at work."""
+    return {
+        "toolchain": toolchain.__version__,
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in PACKAGES},
+    }

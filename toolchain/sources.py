@@ -1,0 +1,83 @@
+"""Where a run's network comes from: a model by name, and weights or a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import ModelError
+from toolchain.models.layouts import Checkpoint, read_checkpoint
+from toolchain.models.registry import build
+from toolchain.models.weights import load_into
+from toolchain.recipe import Recipe, override
+from toolchain.records import Source
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to work on."""
+
+    network: nn.Module
+    recipe: Recipe
+    """The recipe, with the anchors' ratio that belongs to the weights."""
+    source: Source
+    notes: tuple[str, ...]
+
+
+def load_network(
+    recipe: Recipe, checkpoint_path: Path | None, anchor_ratio: float | None = None
+) -> Loaded:
+    """Build the recipe's network and load its weights; without a file they come from the seed.
+
+    ``anchor_ratio`` (height over width) overrides what recipe and layout say.
+    """
+    network = build(recipe.model.name, recipe.model.seed)
+    if checkpoint_path is None:
+        recipe = override(
+            recipe, {} if anchor_ratio is None else {"anchors.aspect_ratio": anchor_ratio}
+        )
+        source = Source(None, "seed", None, trained=False, seed=recipe.model.seed)
+        note = (
+            f"UNTRAINED: the weights are random (seed {recipe.model.seed}). The files show sizes "
+            f"and speed, and find nothing; give trained weights by --ckpt."
+        )
+        return Loaded(network, recipe, source, (note,))
+    checkpoint = read_checkpoint(checkpoint_path)
+    load_into(network, checkpoint, recipe.model.name)
+    recipe, notes = _with_ratio(recipe, checkpoint, anchor_ratio)
+    trained = bool(checkpoint.metadata.get("trained", True))
+    if not trained:
+        notes = (*notes, f"UNTRAINED: {checkpoint.name} says that its weights are not trained.")
+    source = Source(
+        checkpoint.name, checkpoint.layout, checkpoint.sha256, trained, recipe.model.seed
+    )
+    return Loaded(network, recipe, source, notes)
+
+
+def _with_ratio(
+    recipe: Recipe, checkpoint: Checkpoint, anchor_ratio: float | None
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Let the anchors take the ratio that was asked for, or that the layout tells."""
+    if anchor_ratio is not None:
+        return override(recipe, {"anchors.aspect_ratio": anchor_ratio}), ()
+    if recipe.anchors is None or checkpoint.aspect_ratio is None:
+        return recipe, ()
+    note = (
+        f"Anchors are {checkpoint.aspect_ratio:g} times as high as wide, as the layout "
+        f"{checkpoint.layout} says; if yours were trained with others, give --anchor-ratio."
+    )
+    return override(recipe, {"anchors.aspect_ratio": checkpoint.aspect_ratio}), (note,)
+
+
+def example_input(network: nn.Module, height: int, width: int, batch: int = 1) -> Tensor:
+    """Return zeros (batch, C, height, width) with the channels that the first convolution reads.
+
+    Raises :class:`ModelError` if the network has no convolution.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            return torch.zeros(batch, module.in_channels, height, width)
+    raise ModelError("the network has no Conv2d, so nothing here applies to it")
