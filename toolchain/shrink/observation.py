@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,13 +31,14 @@ class Observation:
     """Layer -> constant input channel -> its values over all positions, calls and sizes."""
     written_live: dict[str, Tensor]
     """Layer -> bool (out,): True where the channel depends on the image."""
+    check: Callable[[], None]
+    """Raises :class:`AnalysisError` unless the constants hold on two random images."""
 
 
 def observe(network: nn.Module, example: Tensor) -> Observation:
     """Look at ``network`` with inputs of the shape of ``example``, and of a second size if it can.
 
-    All runs are in float64. Raises :class:`AnalysisError` if the network cannot be followed, or if
-    what was found constant is not.
+    All runs are in float64. Raises :class:`AnalysisError` if the network cannot be followed.
     """
     precise = copy.deepcopy(network).double()
     example = example.double()
@@ -46,12 +49,12 @@ def observe(network: nn.Module, example: Tensor) -> Observation:
     except AnalysisError:
         other = example  # the network takes one size only
     flow = trace_flow(network, other.to(_dtype(network)))
-    _check_constants(precise, other, taints[-1])
     return Observation(
         layers=layers_of(network),
         flow=flow,
         constants={name: _constants(name, taints) for name in taints[0].readings},
         written_live=taints[0].written,
+        check=functools.partial(_check_constants, precise, other, taints[-1]),
     )
 
 

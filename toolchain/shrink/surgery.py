@@ -45,6 +45,7 @@ def shrink(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
                 layers=ledger.layers(layers_of(network)),
                 removed_live_filters=ledger.removed_live,
             )
+        seen.check()
         _enter_removed(ledger, decision, origin)
         _take_over_constants(seen, decision)
         _slice(network, seen, decision, origin)

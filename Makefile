@@ -1,0 +1,79 @@
+# `make help` lists the targets. Everything is installed into .venv, nothing elsewhere.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+MODEL ?= eresfd
+RATE ?=
+CRITERION ?=
+SCOPE ?=
+CKPT ?=
+OUT ?= out/$(subst :,-,$(MODEL))
+SIZE ?=
+PHOTO ?=
+DYNAMIC ?=
+
+# A value is passed on only if it is given; each stays one argument, spaces and all.
+option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
+
+.PHONY: help setup shrink test test-fast lint format clean
+
+help: ## List the targets
+	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
+	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
+	@echo "     CKPT=file  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
+
+setup: ## Make .venv and install what is pinned (fast when nothing changed)
+	@wanted="$$(cat pyproject.toml | cksum)"
+	if [ "$$(cat $(STAMP) 2>/dev/null)" = "$$wanted" ] \
+	    && $(BIN)/toolchain --version >/dev/null 2>&1 && $(BIN)/python -m pip check >/dev/null 2>&1; then
+	  exit 0
+	fi
+	if ! command -v $(PYTHON) >/dev/null; then
+	  echo "setup: $(PYTHON) is not there; install Python 3.11 (Debian: apt install python3 python3-venv) or say PYTHON=/path/to/python3.11" >&2; exit 2
+	fi
+	if ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))'; then
+	  echo "setup: Python 3.11 or 3.12 is needed; $(PYTHON) is $$($(PYTHON) --version). Say PYTHON=/path/to/python3.11" >&2; exit 2
+	fi
+	if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then
+	  echo "setup: $(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 2
+	fi
+	echo "setup: installing into $(VENV); PyTorch is large, the first time takes some minutes" >&2
+	rm -f $(STAMP)
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then $(PYTHON) -m venv --clear $(VENV); fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+	  || { echo "setup: pip failed (see above); is the network there, and 3 GB of disk? Then run make setup again" >&2; exit 2; }
+	$(BIN)/python -m pip check >/dev/null || { $(PYTHON) -m venv --clear $(VENV); $(BIN)/python -m pip install --quiet --editable '.[dev]'; }
+	echo "$$wanted" > $(STAMP)
+	echo "setup: done" >&2
+
+shrink: setup
+	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
+	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
+	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
+	  $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
+
+test: setup ## Run all tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: setup ## Run the tests that take seconds
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: setup ## Check style, format and types
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Format the code
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove .venv, caches and out
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis out build *.egg-info
