@@ -1,0 +1,351 @@
+"""Known answers of the surgery, worked out by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from toolchain.errors import AnalysisError
+from toolchain.models.registry import build
+from toolchain.records import Surgery
+from toolchain.shrink.flow import trace_flow, watch
+from toolchain.shrink.surgery import shrink
+
+IMAGE = torch.zeros(1, 3, 24, 20)
+
+
+def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every parameter and statistic a random value."""
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in [*network.parameters(), *network.buffers()]:
+        if tensor.is_floating_point():
+            tensor.data = torch.randn(tensor.shape, generator=generator)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.abs_().add_(0.5)
+    return network.eval()
+
+
+def difference(before: nn.Module, after: nn.Module, *sizes: tuple[int, int]) -> float:
+    """Largest difference over the output's range, over sizes and two images each."""
+    worst = 0.0
+    generator = torch.Generator().manual_seed(7)
+    for height, width in sizes or ((24, 20), (17, 31), (5, 6)):
+        image = torch.randn(2, 3, height, width, generator=generator) * 10
+        with torch.no_grad():
+            a, b = before(image), after(image)
+        worst = max(worst, float((a - b).abs().max() / (a.max() - a.min())))
+    return worst
+
+
+def verdicts(surgery: Surgery) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in surgery.filters:
+        found.setdefault(item.layer, []).append(item.verdict)
+    return found
+
+
+def two_convolutions(
+    kernel: int, padding: int, mode: str = "zeros", norm: bool = True
+) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 5, kernel, padding=padding, padding_mode=mode),
+    )
+
+
+def test_a_constant_goes_into_the_bias_of_an_unpadded_reader() -> None:
+    network = randomised(two_convolutions(1, 0))
+    network[0].weight.data[2] = 0
+    norm = network[1]
+    norm.bias.data[2] = 1.5
+    norm.running_mean.data[2] = 0.0
+    column = network[3].weight.data[:, 2].flatten()
+    expected = network[3].bias.data + 1.5 * column
+    shrunk, surgery = shrink(network, IMAGE)
+    assert verdicts(surgery) == {"0": ["folded"]}
+    assert shrunk[0].out_channels == 3
+    assert shrunk[3].in_channels == 3
+    torch.testing.assert_close(shrunk[3].bias.data, expected)
+    assert difference(network, shrunk) < 1e-6
+
+
+def test_a_constant_that_relu_hides_is_dropped() -> None:
+    network = randomised(two_convolutions(3, 1))
+    network[0].weight.data[2] = 0
+    network[1].bias.data[2] = -1.5
+    network[1].running_mean.data[2] = 0.0
+    before = network[3].weight.data.clone()
+    shrunk, surgery = shrink(network, IMAGE)
+    assert verdicts(surgery) == {"0": ["dropped"]}
+    assert torch.equal(shrunk[3].weight.data, before[:, [0, 1, 3]])
+    assert difference(network, shrunk) < 1e-6
+
+
+def test_carrier_is_exact_at_the_border() -> None:
+    """Two constants 2 and 3 before zero padding: one stays and carries the other."""
+    network = randomised(two_convolutions(3, 1))
+    network[0].weight.data[[1, 2]] = 0
+    network[1].running_mean.data[[1, 2]] = 0
+    network[1].bias.data[[1, 2]] = torch.tensor([2.0, 3.0])
+    weight = network[3].weight.data.clone()
+    shrunk, surgery = shrink(network, IMAGE)
+    assert sorted(verdicts(surgery)["0"]) == ["carried", "kept"]
+    kept = next(item for item in surgery.filters if item.verdict == "kept")
+    assert "carrier" in kept.reason
+    assert "3" in kept.reason
+    gone, stays = (2, 1) if kept.index == 1 else (1, 2)
+    ratio = {1: 2.0, 2: 3.0}[gone] / {1: 2.0, 2: 3.0}[stays]
+    expected = weight[:, stays] + ratio * weight[:, gone]
+    torch.testing.assert_close(shrunk[3].weight.data[:, 1], expected)
+    assert shrunk[0].out_channels == 3
+    assert difference(network, shrunk) < 1e-6
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_padding_that_repeats_pixels_needs_no_carrier(mode: str) -> None:
+    network = randomised(two_convolutions(3, 1, mode))
+    network[0].weight.data[[1, 2]] = 0
+    network[1].bias.data[[1, 2]] = 5.0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert verdicts(surgery) == {"0": ["folded", "folded"]}
+    assert difference(network, shrunk, (24, 20), (17, 31)) < 1e-6
+
+
+def test_borders_of_a_depthwise_convolution_span_a_small_space() -> None:
+    """Constants through a padded depthwise 3x3 have nine values each: nine carriers suffice."""
+    channels, zeroed = 24, 20
+    network = randomised(
+        nn.Sequential(
+            nn.Conv2d(3, channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+            nn.PReLU(),
+            nn.Conv2d(channels, 6, 1),
+        )
+    )
+    network[0].weight.data[:zeroed] = 0
+    network[0].bias.data[:zeroed] = torch.linspace(1, 3, zeroed)
+    shrunk, surgery = shrink(network, IMAGE)
+    kept = surgery.count("kept")
+    assert kept <= 8  # the ninth dimension, the uniform one, goes into the bias
+    assert surgery.count("carried") + surgery.count("folded") == zeroed - kept
+    assert shrunk[0].out_channels == channels - zeroed + kept
+    assert difference(network, shrunk, (24, 20), (17, 31), (9, 9)) < 1e-5
+
+
+def test_a_layer_is_never_emptied() -> None:
+    network = randomised(two_convolutions(1, 0))
+    network[0].weight.data[:] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk[0].out_channels == 1
+    assert verdicts(surgery)["0"].count("kept") == 1
+    assert difference(network, shrunk) < 1e-6 or torch.equal(network(IMAGE), shrunk(IMAGE))
+
+
+def test_the_output_keeps_its_channels() -> None:
+    network = randomised(two_convolutions(1, 0))
+    network[3].weight.data[1] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk[3].out_channels == 5
+    assert "output" in surgery.filters[0].reason
+
+
+class Residual(nn.Module):
+    """Two writers of one stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.head(x + self.second(x))
+
+
+def test_a_stream_that_another_layer_still_writes_is_kept_and_the_layer_named() -> None:
+    network = randomised(Residual())
+    network.second.weight.data[1] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk.head.in_channels == 4
+    assert surgery.filters[0].reason == "channel 1 of second is still written by first"
+
+
+def test_a_stream_that_nobody_writes_goes_from_all_layers() -> None:
+    network = randomised(Residual())
+    for layer in (network.first, network.second):
+        layer.weight.data[1] = 0
+        layer.bias.data[1] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert (shrunk.first.out_channels, shrunk.second.in_channels) == (3, 3)
+    assert (shrunk.second.out_channels, shrunk.head.in_channels) == (3, 3)
+    assert surgery.count("dropped") == 2
+    assert difference(network, shrunk) < 1e-6
+
+
+def test_what_nothing_reads_goes_though_it_is_alive() -> None:
+    network = randomised(two_convolutions(3, 1))
+    network[3].weight.data[:, 2] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk[0].out_channels == 3
+    assert surgery.removed_live_filters == 1
+    assert surgery.filters == ()
+    assert difference(network, shrunk) < 1e-6
+
+
+class CalledTwice(nn.Module):
+    """One reader, two sources with constants of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 1)
+        self.right = nn.Conv2d(3, 4, 1)
+        self.shared = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shared(self.left(x)) + self.shared(self.right(x)) * 2
+
+
+def test_a_reader_that_meets_two_constants_cannot_fold_them() -> None:
+    network = randomised(CalledTwice())
+    for layer, constant in ((network.left, 1.0), (network.right, 2.0)):
+        layer.weight.data[1] = 0
+        layer.bias.data[1] = constant
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk.shared.in_channels == 4
+    assert {item.verdict for item in surgery.filters} == {"kept"}
+    network.right.bias.data[1] = 1.0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk.shared.in_channels == 3
+    assert {item.verdict for item in surgery.filters} == {"folded"}
+    assert difference(network, shrunk) < 1e-6
+
+
+class Scaled(nn.Module):
+    """A learned scale per channel, and scalars per branch, outside any layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.scale = nn.Parameter(torch.rand(1, 4, 1, 1) + 0.5)
+        self.fusion = nn.Parameter(torch.rand(2, 4))
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x) * self.scale
+        return self.head(x * self.fusion[0, 1] + x.relu() * self.fusion[1, 2])
+
+
+def test_a_scale_per_channel_is_cut_and_scalars_are_not() -> None:
+    network = randomised(Scaled())
+    network.first.weight.data[2] = 0
+    shrunk, _ = shrink(network, IMAGE)
+    assert tuple(shrunk.scale.shape) == (1, 3, 1, 1)
+    assert tuple(shrunk.fusion.shape) == (2, 4)
+    assert torch.equal(shrunk.scale.flatten(), network.scale.flatten()[[0, 1, 3]])
+    assert difference(network, shrunk) < 1e-6
+
+
+class Hidden(nn.Module):
+    """Values pass through NumPy, where nobody can watch them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        import numpy as np
+
+        found = np.nan_to_num(self.first(x).detach().numpy(), nan=1.0)
+        return self.head(torch.tensor(found))
+
+
+def test_constants_that_move_with_the_image_are_caught_by_the_second_net() -> None:
+    network = randomised(Hidden())
+    network.first.weight.data[1] = 0
+    network.head.weight.data[:, 1] = 0
+    try:
+        shrunk, surgery = shrink(network, IMAGE)
+    except AnalysisError as error:
+        assert "changes with the image" in str(error)  # noqa: PT017
+    else:
+        assert shrunk.head.in_channels == 4
+        assert surgery.count("kept") == 1
+
+
+def test_shrinking_again_removes_nothing_and_training_goes_on() -> None:
+    network = randomised(two_convolutions(3, 1))
+    network[0].weight.data[[1, 2]] = 0
+    shrunk, _ = shrink(network, IMAGE)
+    again, surgery = shrink(shrunk, IMAGE)
+    assert surgery.rounds == 1
+    assert [p.shape for p in again.parameters()] == [p.shape for p in shrunk.parameters()]
+    shrunk.train()
+    shrunk(torch.randn(2, 3, 8, 8)).square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in shrunk.parameters())
+
+
+def test_the_network_that_is_given_stays_as_it_is() -> None:
+    network = randomised(two_convolutions(3, 1))
+    network[0].weight.data[[1, 2]] = 0
+    before = copy.deepcopy(network.state_dict())
+    shrink(network, IMAGE)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_grouped_convolutions_stay_whole() -> None:
+    network = randomised(
+        nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 2, 1))
+    )
+    network[0].weight.data[1] = 0
+    network[1].weight.data[5] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert (shrunk[1].in_channels, shrunk[1].out_channels) == (8, 8)
+    assert all("2 groups" in item.reason for item in surgery.filters)
+
+
+class Cut(nn.Module):
+    """Channels are cut by position in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.head = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = torch.chunk(self.first(x), 2, dim=1)
+        return self.head(left * F.sigmoid(right))
+
+
+def test_channels_that_the_code_cuts_by_position_stay_and_the_operator_is_named() -> None:
+    network = randomised(Cut())
+    network.first.weight.data[1] = 0
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk.first.out_channels == 4
+    assert "aten.split" in surgery.filters[0].reason
+
+
+@pytest.mark.parametrize("name", ["eresfd", "extd"])
+def test_torch_pruning_and_our_own_run_agree_on_the_detectors(name: str) -> None:
+    """Joining torch-pruning's graph to what the run showed joins nothing that was apart."""
+    network, image = build(name), torch.zeros(1, 3, 64, 64)
+    watched, joined = watch(network, image), trace_flow(network, image)
+
+    def classes(flow) -> set[frozenset[tuple[str, str, int]]]:
+        found: dict[int, set[tuple[str, str, int]]] = {}
+        for side, table in (("out", flow.out_nodes), ("in", flow.in_nodes)):
+            for layer, nodes in table.items():
+                for channel, node in enumerate(nodes):
+                    found.setdefault(flow.classes.find(node), set()).add((layer, side, channel))
+        return {frozenset(members) for members in found.values()}
+
+    assert classes(watched) == classes(joined)
