@@ -217,7 +217,7 @@ def split_and_weight(x: Tensor) -> Tensor:
 
 
 def mark_bright_in_numpy(x: Tensor) -> Tensor:
-    return torch.from_numpy((x.detach().numpy() > 60).astype("float32")).to(x.dtype)
+    return torch.from_numpy((x.detach().numpy() > 500).astype("float32")).to(x.dtype)
 
 
 def flip_when_a_list_is_bright(x: Tensor) -> Tensor:

@@ -61,7 +61,29 @@ from toolchain.errors import AnalysisError, ParityError
 from toolchain.records import Surgery
 from toolchain.shrink.surgery import shrink
 
-PAST_FAILURES: list[Description] = []
+PAST_FAILURES = {
+    "a linear layer that reads constants": Description(
+        (Convolution(channels=2, zeros=Zeros("some")),), (Output("pooled"),)
+    ),
+    "a concatenation inside a block, read by a residual block": Description(
+        (Block("dense", channels=1), Block())
+    ),
+    "constants that differ near the border, averaged: they differ with the size": Description(
+        (Convolution(zeros=Zeros("all")), Convolution(kernel=3)), (Output("pooled"),)
+    ),
+    "weights that the code around the layer reads": Description(
+        (Convolution(zeros=Zeros("some")), Convolution(weights="peeked"))
+    ),
+    "a decision by a list of values": Description(
+        (Convolution(zeros=Zeros("most")), Function("flip_when_a_list_is_bright")),
+        (Output("pointwise"),),
+        seed=782,
+        aligned=True,
+    ),
+    "values that pass through numpy, read by nothing that is seen": Description(
+        (Convolution(channels=8), Function("mark_bright_in_numpy"), Function("mean_of_channels"))
+    ),
+}
 """Descriptions on which a surgery was once wrong."""
 
 Surgeon = Callable[[nn.Module, Tensor], tuple[nn.Module, Surgery]]
@@ -204,7 +226,7 @@ def test_random_networks_lose_nothing_or_are_refused(
     tally[outcome] += 1
 
 
-@pytest.mark.parametrize("description", PAST_FAILURES, ids=range(len(PAST_FAILURES)))
+@pytest.mark.parametrize("description", PAST_FAILURES.values(), ids=PAST_FAILURES)
 def test_past_failures_stay_mended(description: Description) -> None:
     keep_promise(description, shrink)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +35,9 @@ def read_pickle(path: Path) -> Mapping[str, object]:
     """
     _check_size(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that it is about to refuse
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {_why_not_pickle(path, error)}") from error
     except Exception as error:  # truncated archives raise bare errors of many kinds
@@ -76,15 +80,14 @@ def _check_size(path: Path) -> None:
 
 
 def _why_not_pickle(path: Path, error: pickle.UnpicklingError) -> str:
-    text = str(error)
-    if "Unsupported global" in text or "Weights only load failed" in text:
-        for line in text.replace("\n", " ").split(". "):
-            if "GLOBAL" in line or "Unsupported" in line:
-                return (
-                    f"it holds more than tensors and would run code when loaded "
-                    f"({line.strip()[:120]}); ask for a plain state_dict or a safetensors file"
-                )
-    return f"{_what_is(path)} ({_first_line(error)})"
+    """Say whether the file would run code, or is no pickle of PyTorch at all."""
+    found = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)", str(error))
+    if found:
+        return (
+            f"it holds more than tensors ({found.group(1)}) and could run code when loaded, so it "
+            f"is not loaded; ask for a plain state_dict or a safetensors file"
+        )
+    return _what_is(path)
 
 
 def _what_is(path: Path) -> str:

@@ -91,7 +91,7 @@ def _rewrite(layer: Layer, going: dict[int, Combination]) -> None:
         shift = torch.zeros(layer.out_channels, dtype=torch.float64)
         for channel, combination in going.items():
             column = columns[channel]
-            shift += combination.beta * column.flatten(1).sum(dim=1)
+            shift += combination.beta * column.reshape(len(column), -1).sum(dim=1)
             for carrier, alpha in combination.alphas.items():
                 added[carrier] += alpha * column
         layer.columns().copy_(columns + added)

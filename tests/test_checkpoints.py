@@ -1,0 +1,657 @@
+"""Weights from strangers: every layout is read, everything else is refused in one line, unrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from toolchain.errors import CheckpointError
+from toolchain.files import sha256_of
+from toolchain.models.layouts import CLOVAAI_PARTS, METADATA_KEY, Checkpoint, read_checkpoint
+from toolchain.models.registry import build
+from toolchain.models.weights import load_into, save_native, unique_state
+from toolchain.prune.zeroing import zero_filters
+from toolchain.recipe import PruneSection
+from toolchain.shrink.surgery import shrink
+
+torch.set_num_threads(1)
+
+State = dict[str, Tensor]
+MODELS = ["eresfd", "extd"]
+WEIGHT = "base.conv1.0.weight"
+"""A tensor of EResFD, (8, 3, 5, 5)."""
+
+
+def random_state(model: str = "eresfd") -> State:
+    """The weights of a network that no seed of the tests gives by itself."""
+    return dict(build(model, 11).state_dict())
+
+
+def saved(path: Path, content: object, **how: Any) -> Path:
+    torch.save(content, path, **how)
+    return path
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def native(path: Path, state: State, metadata: object) -> Path:
+    """A safetensors file as anyone could write it, with any metadata."""
+    text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+    save_file({key: value.clone() for key, value in state.items()}, path, {METADATA_KEY: text})
+    return path
+
+
+def five_files(folder: Path, state: State, stem: str = "face.pth") -> Path:
+    folder.mkdir(exist_ok=True)
+    for part in CLOVAAI_PARTS:
+        prefix = f"{part}."
+        content = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        saved(folder / f"{stem}.{part}.pth", content)
+    return folder
+
+
+def load(path: Path, model: str = "eresfd") -> tuple[Checkpoint, nn.Module]:
+    checkpoint = read_checkpoint(path)
+    network = build(model)
+    load_into(network, checkpoint, model)
+    return checkpoint, network
+
+
+def assert_holds(network: nn.Module, state: State) -> None:
+    found = network.state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def refusal(path: Path, model: str = "eresfd") -> str:
+    """Return the message with which a file is refused; it must be one line that names the file."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path, model)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1, message
+    assert path.name in message
+    return message
+
+
+# Layouts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("zip_format", [True, False])
+def test_flat_state_dict(tmp_path: Path, model: str, zip_format: bool) -> None:
+    state = random_state(model)
+    path = saved(tmp_path / "flat.pth", state, _use_new_zipfile_serialization=zip_format)
+    checkpoint, network = load(path, model)
+    assert_holds(network, state)
+    assert (checkpoint.name, checkpoint.layout) == ("flat.pth", f"{model}/flat")
+    assert (checkpoint.model, checkpoint.aspect_ratio) == (model, 1.0)
+    assert checkpoint.sha256 == sha256_of(path)
+
+
+def test_epoch_and_weight(tmp_path: Path) -> None:
+    state = random_state("extd")
+    checkpoint, network = load(saved(tmp_path / "e.pth", {"epoch": 3, "weight": state}), "extd")
+    assert_holds(network, state)
+    assert (checkpoint.layout, checkpoint.aspect_ratio) == ("extd/epoch-weight", 1.0)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "weight"])
+def test_state_dict_under_a_usual_key(tmp_path: Path, key: str) -> None:
+    state = random_state()
+    checkpoint, network = load(saved(tmp_path / "w.pth", {"epoch": 3, key: state}))
+    assert_holds(network, state)
+    assert checkpoint.layout == "eresfd/flat"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_prefix_of_data_parallel_is_taken_off(tmp_path: Path, model: str) -> None:
+    state = random_state(model)
+    path = saved(tmp_path / "p.pth", {f"module.{key}": value for key, value in state.items()})
+    checkpoint, network = load(path, model)
+    assert_holds(network, state)
+    assert checkpoint.model == model
+
+
+@pytest.mark.parametrize("by", ["folder", "prefix"])
+def test_five_files_have_anchors_higher_than_wide(tmp_path: Path, by: str) -> None:
+    state = random_state()
+    folder = five_files(tmp_path / "face", state)
+    checkpoint, network = load(folder if by == "folder" else folder / "face.pth")
+    assert_holds(network, state)
+    assert (checkpoint.name, checkpoint.layout) == ("face.pth", "eresfd/clovaai")
+    assert (checkpoint.model, checkpoint.aspect_ratio) == ("eresfd", 1.25)
+
+
+def test_digest_of_five_files_changes_with_each_of_them(tmp_path: Path) -> None:
+    state = random_state()
+    folder = five_files(tmp_path / "face", state)
+    digests = [read_checkpoint(folder).sha256]
+    for part in ("base", "loc", "conf"):
+        key = next(key for key in state if key.startswith(f"{part}."))
+        five_files(folder, {**state, key: state[key] + 1})
+        digests.append(read_checkpoint(folder).sha256)
+    assert len(set(digests)) == 4
+    five_files(folder, state)
+    assert read_checkpoint(folder).sha256 == digests[0]
+
+
+def test_counters_of_batch_norm_may_be_missing(tmp_path: Path) -> None:
+    state = random_state()
+    small = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    assert len(small) < len(state)
+    _, network = load(saved(tmp_path / "old.pth", small))
+    assert_holds(network, state)
+
+
+def test_state_dict_of_a_network_of_ones_own_is_plain(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    checkpoint = read_checkpoint(saved(tmp_path / "own.pth", network.state_dict()))
+    assert (checkpoint.layout, checkpoint.model, checkpoint.aspect_ratio) == ("plain", None, None)
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    load_into(other, checkpoint, "mine:factory")
+    assert_holds(other, dict(network.state_dict()))
+
+
+def test_safetensors_without_our_metadata_are_plain(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    save_file(random_state(), path)
+    checkpoint, network = load(path)
+    assert (checkpoint.layout, checkpoint.aspect_ratio) == ("plain", None)
+    assert_holds(network, random_state())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_native_file_brings_model_and_ratio(tmp_path: Path, model: str) -> None:
+    network = build(model, 11)
+    path = tmp_path / "n.safetensors"
+    save_native(network, path, {"model": model, "aspect_ratio": 1.5, "trained": False})
+    checkpoint, loaded = load(path, model)
+    assert_holds(loaded, random_state(model))
+    assert (checkpoint.layout, checkpoint.model) == ("native", model)
+    assert checkpoint.aspect_ratio == 1.5
+    assert checkpoint.metadata["trained"] is False
+    assert checkpoint.metadata["widths"]["loc.0.weight"] == [4, 16 if model == "eresfd" else 64]
+
+
+PUBLISHED = {
+    "upstream/eresfd": ("eresfd/clovaai", 1.25),
+    "upstream/eresfd/eresfd_16.pth": ("eresfd/clovaai", 1.25),
+    "upstream/extd/EXTD_64.pth": ("extd/flat", 1.0),
+    "paper/eresfd/ERES.pth": ("eresfd/flat", 1.0),
+    "paper/eresfd/ERES10_FPGM.pth": ("eresfd/flat", 1.0),
+    "paper/eresfd/ERES50_L1.pth": ("eresfd/flat", 1.0),
+    "paper/extd/EXTD.pth": ("extd/flat", 1.0),
+    "paper/extd/EXTD50_FPGM.pth": ("extd/flat", 1.0),
+}
+
+
+@pytest.mark.parametrize("file", PUBLISHED)
+def test_published_checkpoint(shared: Path, file: str) -> None:
+    layout, ratio = PUBLISHED[file]
+    model = layout.split("/")[0]
+    checkpoint, network = load(shared / "weights" / file, model)
+    assert (checkpoint.layout, checkpoint.aspect_ratio) == (layout, ratio)
+    found = network.state_dict()
+    assert checkpoint.state.keys() == found.keys()
+    assert all(torch.equal(checkpoint.state[key], found[key]) for key in found)
+
+
+# Not a checkpoint at all ------------------------------------------------------------------------
+
+NO_CHECKPOINTS = {
+    "text": (b"# My weights\nThey are elsewhere.\n", "found a text file"),
+    "text that looks like a pickle": (b"hello world\n", "found a text file"),
+    "a page instead of a download": (b"<!DOCTYPE html><html></html>\n", "found a text file"),
+    "git-lfs pointer": (b"version https://git-lfs.github.com/spec/v1\n", "found a text file"),
+    "JPEG": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(range(256)), "found a JPEG picture"),
+    "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(200), "found a PNG picture"),
+    "zeros": (bytes(1000), "not a file of PyTorch weights"),
+    "noise": (random.Random(3).randbytes(1000), "not a file of PyTorch weights"),
+    "nothing": (b"", "the file is empty"),
+}
+
+
+@pytest.mark.parametrize("name", NO_CHECKPOINTS)
+def test_another_file_is_told_for_what_it_is(tmp_path: Path, name: str) -> None:
+    data, words = NO_CHECKPOINTS[name]
+    assert words in refusal(written(tmp_path / "weights.pth", data))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "cannot be read (No such file or directory)" in refusal(tmp_path / "none.pth")
+
+
+def test_folder_without_weights(tmp_path: Path) -> None:
+    assert "expected one NAME.base.pth with its four companions, found 0" in refusal(tmp_path)
+
+
+def test_folder_with_two_checkpoints(tmp_path: Path) -> None:
+    five_files(tmp_path, random_state(), "a.pth")
+    five_files(tmp_path, random_state(), "b.pth")
+    assert "found 2" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["loc", "act_conf"])
+def test_one_of_five_files_is_missing(tmp_path: Path, part: str) -> None:
+    folder = five_files(tmp_path / "face", random_state())
+    (folder / f"face.pth.{part}.pth").unlink()
+    with pytest.raises(CheckpointError, match=rf"lacks face\.pth\.{part}\.pth$"):
+        read_checkpoint(folder)
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.pth"
+    with path.open("wb") as stream:
+        stream.truncate(3 * 1024**3)  # sparse: takes no room
+    assert "3,221,225,472 bytes of content; at most 2,147,483,648" in refusal(path)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("zip_format", [True, False])
+def test_truncated(tmp_path: Path, part: float, zip_format: bool) -> None:
+    path = saved(tmp_path / "w.pth", random_state(), _use_new_zipfile_serialization=zip_format)
+    data = path.read_bytes()
+    message = refusal(written(path, data[: int(part * len(data))]))
+    assert ("truncated or damaged" if zip_format else "damaged") in message
+
+
+# Damaged and hostile archives -------------------------------------------------------------------
+
+
+def test_archive_whose_directory_is_damaged(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.pth", random_state())
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\x01\x02")
+    data[at : at + 4] = b"XXXX"
+    assert "truncated or damaged" in refusal(written(path, bytes(data)))
+
+
+def test_archive_that_claims_to_unpack_to_gigabytes(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.pth", {"a": torch.ones(3)})
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    data[at + 24 : at + 28] = (2**32 - 2).to_bytes(4, "little")  # uncompressed size
+    assert "at most 2,147,483,648 are read" in refusal(written(path, bytes(data)))
+
+
+def test_archive_that_really_unpacks_to_gigabytes_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchain.models.reading.MAX_BYTES", 10**6)
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2 * 10**6))
+    assert path.stat().st_size < 10**4
+    assert "2,000,000 bytes of content; at most 1,000,000 are read" in refusal(path)
+
+
+def test_an_archive_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    assert "archive" in refusal(path)
+
+
+class Hostile:
+    """Unpickling this makes a folder, if the unpickler runs code."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"mkdir '{self.trace}'",)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare 2", "bare 4", "in a folder"])
+def test_code_in_a_pickle_is_not_run(tmp_path: Path, form: str) -> None:
+    trace = tmp_path / "it-ran"
+    content = {WEIGHT: Hostile(trace)}
+    path = tmp_path / "w.pth"
+    if form.startswith("bare"):
+        written(path, pickle.dumps(content, protocol=int(form[-1])))
+    elif form == "in a folder":
+        path = five_files(tmp_path / "face", random_state())
+        saved(path / "face.pth.conf.pth", content)
+    else:
+        saved(path, content, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    assert not trace.exists()
+    assert "\n" not in str(caught.value)
+    if form != "bare 4":  # that protocol is refused before any code is seen
+        assert "would run code when loaded" in str(caught.value)
+
+
+def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:
+    """So that the test above means something."""
+    trace = tmp_path / "it-ran"
+    pickle.loads(pickle.dumps(Hostile(trace)))
+    assert trace.is_dir()
+
+
+def test_pickled_network_is_not_unpickled(tmp_path: Path) -> None:
+    message = refusal(saved(tmp_path / "w.pth", build("eresfd")))
+    assert "toolchain.models.eresfd.EResFD" in message
+    assert "ask for a plain state_dict" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [([torch.ones(1)], "list"), (torch.ones(1), "Tensor")]
+)
+def test_something_other_than_a_dictionary(tmp_path: Path, content: object, found: str) -> None:
+    message = refusal(saved(tmp_path / "w.pth", content))
+    assert f"expected a dictionary of tensors, found {found}" in message
+
+
+# A state dict that does not fit -----------------------------------------------------------------
+
+
+def without(state: State, key: str) -> State:
+    return {name: tensor for name, tensor in state.items() if name != key}
+
+
+def spoilt(value: float) -> State:
+    state = random_state()
+    state[WEIGHT] = state[WEIGHT].clone()
+    state[WEIGHT][1, 2, 3, 4] = value
+    return state
+
+
+MISFITS: dict[str, tuple[Callable[[], dict[Any, Any]], str]] = {
+    "wrong shape": (
+        lambda: {**random_state(), WEIGHT: torch.ones(4, 3, 5, 5)},
+        f"w.pth does not fit eresfd: {WEIGHT} must be of shape (8, 3, 5, 5) (got (4, 3, 5, 5))",
+    ),
+    "missing": (
+        lambda: without(random_state(), WEIGHT),
+        f"w.pth does not fit eresfd: 1 tensors missing ({WEIGHT})",
+    ),
+    "surplus": (
+        lambda: {**random_state(), "more": torch.ones(1)},
+        "w.pth does not fit eresfd: 1 tensors not known (more)",
+    ),
+    "both": (
+        lambda: {**without(random_state(), WEIGHT), "more": torch.ones(1)},
+        f"w.pth does not fit eresfd: 1 tensors missing ({WEIGHT}); 1 tensors not known (more)",
+    ),
+    "not a tensor": (
+        lambda: {**random_state(), WEIGHT: "?"},
+        f"entry '{WEIGHT}' must be a tensor (got str)",
+    ),
+    "other dictionary": (
+        lambda: {"epoch": 3, "net": random_state()},
+        "entry 'epoch' must be a tensor (got int)",
+    ),
+    "NaN": (lambda: spoilt(float("nan")), f"{WEIGHT} holds 1 values that are NaN or infinite"),
+    "infinite": (lambda: spoilt(float("inf")), f"{WEIGHT} holds 1 values that are NaN or infinite"),
+    "sparse": (lambda: {**random_state(), WEIGHT: random_state()[WEIGHT].to_sparse()}, WEIGHT),
+    "no data": (lambda: {**random_state(), WEIGHT: random_state()[WEIGHT].to("meta")}, WEIGHT),
+    "complex": (
+        lambda: {**random_state(), WEIGHT: random_state()[WEIGHT].to(torch.complex64)},
+        WEIGHT,
+    ),
+    "nothing": (dict, "400 tensors missing ("),
+    "numbers for names": (lambda: {1: torch.ones(1)}, "1 tensors not known (1)"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_misfit_is_told_by_tensor_expected_and_found(tmp_path: Path, name: str) -> None:
+    make, words = MISFITS[name]
+    assert words in refusal(saved(tmp_path / "w.pth", make()))
+
+
+@pytest.mark.parametrize(("model", "other"), [("eresfd", "extd"), ("extd", "eresfd")])
+def test_checkpoint_of_the_other_network(tmp_path: Path, model: str, other: str) -> None:
+    path = saved(tmp_path / "w.pth", random_state(other))
+    expected = f"w.pth is a checkpoint of {other}; expected one of {model}"
+    assert refusal(path, model).startswith(expected)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_at_most_three_names_are_listed(tmp_path: Path, count: int) -> None:
+    more = {f"more{i}": torch.ones(1) for i in range(count)}
+    message = refusal(saved(tmp_path / "w.pth", {**random_state(), **more}))
+    tail = " and 1 more)" if count == 4 else ")"
+    assert message.endswith(f"{count} tensors not known (more0, more1, more2{tail}")
+
+
+def test_a_refused_checkpoint_leaves_the_network_alone(tmp_path: Path) -> None:
+    state = {**random_state(), "loc.0.bias": torch.ones(5)}
+    network = build("eresfd", 2)
+    with pytest.raises(CheckpointError):
+        load_into(network, read_checkpoint(saved(tmp_path / "w.pth", state)), "eresfd")
+    assert_holds(network, dict(build("eresfd", 2).state_dict()))
+
+
+# Native files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [0.0, 0.0001, 0.5, 0.9999])
+def test_truncated_safetensors(tmp_path: Path, part: float) -> None:
+    path = native(tmp_path / "n.safetensors", random_state(), {"model": "eresfd"})
+    data = path.read_bytes()
+    message = refusal(written(path, data[: int(part * len(data))]))
+    assert ("not a valid safetensors file" if part else "the file is empty") in message
+
+
+@pytest.mark.parametrize("head", [b"\xff" * 8, (10).to_bytes(8, "little"), b"not at all"])
+def test_damaged_header(tmp_path: Path, head: bytes) -> None:
+    path = native(tmp_path / "n.safetensors", random_state(), {"model": "eresfd"})
+    data = path.read_bytes()
+    assert "not a valid safetensors file" in refusal(written(path, head + data[len(head) :]))
+
+
+DAMAGED_METADATA = {
+    "no JSON": "{",
+    "list": [1],
+    "empty list": [],
+    "null": None,
+    "text": '"eresfd"',
+    "number": 3,
+    "nested": "[" * 100_000,
+    "huge number": '{"model": "eresfd", "aspect_ratio": ' + "9" * 400 + "}",
+    "huger number": '{"model": "eresfd", "aspect_ratio": ' + "9" * 5000 + "}",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_METADATA)
+def test_damaged_metadata(tmp_path: Path, name: str) -> None:
+    path = native(tmp_path / "n.safetensors", random_state(), DAMAGED_METADATA[name])
+    assert "metadata is damaged" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [-1.25, 0, 1e300, float("nan"), float("inf"), "1.25", "wide", True, [1.25], {"h": 1}],
+    ids=repr,
+)
+def test_impossible_aspect_ratio(tmp_path: Path, ratio: object) -> None:
+    metadata = {"model": "eresfd", "aspect_ratio": ratio}
+    message = refusal(native(tmp_path / "n.safetensors", random_state(), metadata))
+    assert "metadata" in message
+
+
+@pytest.mark.parametrize("model", ["extd", "eresfd\nextd", ["eresfd"], {}, 3, None], ids=repr)
+def test_name_of_another_model(tmp_path: Path, model: object) -> None:
+    metadata = {"schema": 1, "model": model}
+    refusal(native(tmp_path / "n.safetensors", random_state(), metadata))
+
+
+def test_native_file_without_a_model(tmp_path: Path) -> None:
+    refusal(native(tmp_path / "n.safetensors", random_state(), {"schema": 1}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_native_weights_must_be_finite(tmp_path: Path, value: float) -> None:
+    path = native(tmp_path / "n.safetensors", spoilt(value), {"model": "eresfd"})
+    assert f"{WEIGHT} holds 1 values that are NaN or infinite" in refusal(path)
+
+
+def cut(model: str, key: str, *index: slice) -> tuple[str, State]:
+    state = random_state(model)
+    return model, {**state, key: state[key][index].clone()}
+
+
+INCONSISTENT = {
+    "a convolution narrower than its batch norm": cut("eresfd", "base.conv2.0.weight", slice(5)),
+    "no filter left": cut("eresfd", "base.conv2.0.weight", slice(0)),
+    "a smaller kernel": cut(
+        "eresfd", "base.conv2.0.weight", slice(None), slice(None), slice(1), slice(1)
+    ),
+    "fusion weights of fewer levels": cut("eresfd", "base.m0.fpn.w1", slice(None), slice(3)),
+    "a head of three coordinates": cut("eresfd", "loc.0.weight", slice(3)),
+    "a depthwise convolution without channels": cut("extd", "base.1.conv.0.weight", slice(0)),
+    "a depthwise convolution of one channel": cut("extd", "base.1.conv.0.weight", slice(1)),
+    "a shorter bias": cut("extd", "base.1.conv.0.bias", slice(3)),
+}
+
+
+@pytest.mark.parametrize("name", INCONSISTENT)
+def test_widths_that_contradict_each_other(tmp_path: Path, name: str) -> None:
+    model, state = INCONSISTENT[name]
+    refusal(native(tmp_path / "n.safetensors", state, {"model": model}), model)
+
+
+# There and back again ---------------------------------------------------------------------------
+
+IMAGE = torch.randn(1, 3, 97, 66, generator=torch.Generator().manual_seed(1)) * 64
+
+
+def outputs(network: nn.Module) -> list[Tensor]:
+    with torch.no_grad():
+        return list(network(IMAGE))
+
+
+@pytest.fixture(
+    scope="module", params=[("eresfd", "group"), ("eresfd", "layer"), ("extd", "group")]
+)
+def narrowed(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
+    """A network with half of its filters zeroed, after the surgery."""
+    model, scope = request.param
+    example = torch.zeros(1, 3, 64, 64)
+    soft = zero_filters(build(model, 11), example, PruneSection(rate=0.5, scope=scope))
+    small, _ = shrink(soft, example)
+    return model, small
+
+
+def test_narrowed_network_comes_back_bit_by_bit(
+    tmp_path: Path, narrowed: tuple[str, nn.Module]
+) -> None:
+    model, network = narrowed
+    before = sum(parameter.numel() for parameter in build(model).parameters())
+    after = sum(parameter.numel() for parameter in network.parameters())
+    assert after < 0.95 * before
+    save_native(network, tmp_path / "n.safetensors", {"model": model, "aspect_ratio": 1.25})
+    _, loaded = load(tmp_path / "n.safetensors", model)
+    assert sum(parameter.numel() for parameter in loaded.parameters()) == after
+    assert all(torch.equal(a, b) for a, b in zip(outputs(network), outputs(loaded), strict=True))
+
+
+def test_modules_of_a_loaded_network_know_their_widths(
+    tmp_path: Path, narrowed: tuple[str, nn.Module]
+) -> None:
+    model, network = narrowed
+    save_native(network, tmp_path / "n.safetensors", {"model": model})
+    _, loaded = load(tmp_path / "n.safetensors", model)
+    for name, module in network.named_modules():
+        other = loaded.get_submodule(name)
+        assert repr(module) == repr(other), name
+
+
+def test_the_same_network_gives_the_same_bytes(
+    tmp_path: Path, narrowed: tuple[str, nn.Module]
+) -> None:
+    model, network = narrowed
+    metadata = {"model": model, "aspect_ratio": 1.25}
+    paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.safetensors")]
+    save_native(network, paths[0], metadata)
+    save_native(network, paths[1], dict(reversed(metadata.items())))
+    _, loaded = load(paths[0], model)
+    save_native(loaded, paths[2], metadata)
+    assert paths[0].read_bytes() == paths[1].read_bytes() == paths[2].read_bytes()
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_another_weight_gives_other_bytes(tmp_path: Path) -> None:
+    network = build("eresfd")
+    save_native(network, tmp_path / "a.safetensors", {"model": "eresfd"})
+    with torch.no_grad():
+        network.get_parameter(WEIGHT)[0, 0, 0, 0] += 1
+    save_native(network, tmp_path / "b.safetensors", {"model": "eresfd"})
+    first, second = (tmp_path / name for name in ("a.safetensors", "b.safetensors"))
+    assert first.read_bytes() != second.read_bytes()
+
+
+class Tied(nn.Module):
+    """One weight under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4, bias=False)
+        self.second = nn.Linear(4, 4, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.first(x))
+        return out
+
+
+def test_a_tensor_with_two_names_is_saved_under_both(tmp_path: Path) -> None:
+    network = Tied()
+    state = unique_state(network)
+    assert list(state) == ["first.weight", "second.weight"]
+    pointers = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
+    assert len(pointers) == 2
+    save_native(network, tmp_path / "t.safetensors", {"model": "mine:Tied"})
+    other = Tied()
+    load_into(other, read_checkpoint(tmp_path / "t.safetensors"), "mine:Tied")
+    assert_holds(other, dict(network.state_dict()))
+
+
+class EveryLayer(nn.Module):
+    """One of each kind of layer that the surgery narrows."""
+
+    def __init__(self, c: int = 6, out: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, c, 3, bias=False),
+            nn.BatchNorm2d(c),
+            nn.PReLU(c),
+            nn.Conv2d(c, 2 * c, 3, groups=c),
+            nn.ConvTranspose2d(2 * c, 2 * c, 2, stride=2, groups=2 * c),
+            nn.ConvTranspose2d(2 * c, c, 2, stride=2),
+            nn.Flatten(),
+            nn.Linear(c * 16 * 16, out),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
+
+
+def test_every_kind_of_layer_can_be_narrowed_and_gets_new_biases(tmp_path: Path) -> None:
+    small = EveryLayer(4, 5).eval()
+    convolution = small.layers[0]
+    assert isinstance(convolution, nn.Conv2d)
+    convolution.bias = nn.Parameter(torch.ones(4))  # as the surgery adds one
+    save_native(small, tmp_path / "e.safetensors", {"model": "mine:EveryLayer"})
+    loaded = EveryLayer().eval()
+    load_into(loaded, read_checkpoint(tmp_path / "e.safetensors"), "mine:EveryLayer")
+    assert repr(loaded) == repr(small)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(loaded(x), small(x))

@@ -1,0 +1,141 @@
+"""The command line as a stranger uses it: one line per error, the right code, clean output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolchain import cli
+
+SMALL = ["--size", "96x128"]
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+
+
+def test_json_is_all_that_is_on_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code = cli.run(["shrink", "eresfd", "--rate", "0.25", "--json", "--out", str(out), *SMALL])
+    assert code == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((out / "report.json").read_text())
+    assert "export" in printed.err
+    assert "\x1b" not in printed.out + printed.err
+
+
+def test_the_result_is_told_with_figures_and_what_to_do_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert cli.run(["shrink", "eresfd", "--rate", "0.25", "--out", str(out), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("UNTRAINED", "91,342", "51,782", "detect.py", "report.html", str(out)):
+        assert expected in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["shrink"], "Missing argument"),
+        (["shrink", "yolo"], "no recipe for model 'yolo'; there are: eresfd, extd"),
+        (["shrink", "eresfd", "--rate", "1.5"], "prune.rate must be >= 0 and < 1 (got 1.5)"),
+        (["shrink", "eresfd", "--rate", "nan"], "prune.rate must be"),
+        (["shrink", "eresfd", "--rate", "many"], "--rate"),
+        (["shrink", "eresfd", "--criterion", "taste"], "fpgm"),
+        (["shrink", "eresfd", "--size", "big"], "--size must be HEIGHTxWIDTH"),
+        (["shrink", "eresfd", "--size", "4x4"], "input.height must be >= 16"),
+        (["shrink", "eresfd", "--ckpt", "nowhere.pth"], "nowhere.pth"),
+        (["shrink", "eresfd", "--recipe", "nowhere.toml"], "nowhere.toml"),
+        (["shrink", "eresfd", "--photo", "nowhere.jpg"], "nowhere.jpg"),
+        (["shrink", "eresfd", "--fast"], "--fast"),
+        (["shrink", "tiny:number"], "must return a torch.nn.Module (got int)"),
+        (["shrink", "tiny:raises"], "ValueError: no luck"),
+        (["shrink", "tiny:absent"], "no callable 'absent'"),
+        (["shrink", "absent:factory"], "cannot import 'absent'"),
+        (["inspect", "nowhere.pth"], "nowhere.pth"),
+        (["inspect", "tiny.py"], "text file"),
+        (["bake"], "bake"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")] if arguments[0] == "shrink" else []
+    assert cli.run([*arguments, *out]) == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if not line.startswith("[")]
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("toolchain: ")
+    assert words in lines[0]
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_proof_is_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["shrink", "tiny:unlucky", "--out", str(tmp_path / "out")]) == 1
+    assert "nothing is exported" in capsys.readouterr().err
+
+
+def test_inspect_tells_what_is_zero_and_what_could_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from toolchain.models.registry import build
+
+    network = build("eresfd")
+    hidden = network.base.conv4.res_layer[0]
+    with torch.no_grad():
+        hidden.weight[:3] = 0
+    torch.save(network.state_dict(), tmp_path / "soft.pth")
+    assert cli.run(["inspect", str(tmp_path / "soft.pth"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["layout"] == "eresfd/flat"
+    assert found["parameters"] == 92_208
+    assert found["deployed_parameters_before"] == 91_342
+    assert found["deployed_parameters_after"] == 91_342 - 3 * (16 * 9 + 1 + 16 * 9)
+    zeroed = {item["layer"]: item["zeroed_filters"] for item in found["layers"]}
+    assert zeroed["base.conv4.res_layer.0"] == 3
+    assert cli.run(["inspect", str(tmp_path / "soft.pth")]) == 0
+    assert "base.conv4.res_layer.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["shrink", "--help"], ["inspect", "-h"]])
+def test_help_is_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("toolchain ")
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from toolchain import cli; cli.run(['--help']); print('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip().endswith("False")
+
+
+def test_an_unforeseen_error_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def surprise(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("toolchain.pipeline.load_network", surprise)
+    assert cli.run(["shrink", "eresfd", "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().err
+    assert "internal error, please report it: ZeroDivisionError: oops" in printed
+    assert "Traceback" not in printed

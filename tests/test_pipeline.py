@@ -1,0 +1,211 @@
+"""Whole runs: the folder that comes out, and what happens when something fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import toolchain.pipeline as pipeline
+from deploy import detect
+from toolchain.errors import AnalysisError, InputError, ParityError
+from toolchain.models.layouts import read_checkpoint
+from toolchain.models.registry import build
+from toolchain.models.weights import load_into
+from toolchain.pipeline import Job, run_shrink
+from toolchain.recipe import Recipe, default_recipe, override
+
+FILES = {
+    "model.onnx", "model.safetensors", "surgery.json",
+    "report.json", "report.md", "report.html", "manifest.json",
+}  # fmt: skip
+
+
+def recipe(model: str = "eresfd", height: int = 96, width: int = 128, **prune: object) -> Recipe:
+    sizes = {"input.height": height, "input.width": width}
+    return override(default_recipe(model), sizes | {f"prune.{k}": v for k, v in prune.items()})
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    run_shrink(Job(recipe(rate=0.25), out, command="toolchain shrink"))
+    return out
+
+
+def test_the_folder_is_complete_and_the_manifest_true(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == FILES
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert set(manifest["files"]) == FILES - {"manifest.json"}
+    for name, entry in manifest["files"].items():
+        data = (finished / name).read_bytes()
+        assert entry == {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_the_report_holds_what_scripts_ask_for(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    assert report["model"] == "eresfd"
+    assert report["trained"] is False
+    assert report["deployed_parameters"]["before"] == 91_342
+    assert report["deployed_parameters"]["after"] == 51_800 - 18
+    zeroed = report["zeroed_filters"]
+    assert (zeroed["total"], zeroed["removed"], zeroed["kept"]) == (
+        zeroed["removed"],
+        zeroed["total"],
+        0,
+    )
+    assert report["macs"]["after"] < report["macs"]["before"]
+    assert report["size_bytes"]["model.onnx"] == (finished / "model.onnx").stat().st_size
+    surgery = report["parity"]["surgery"]
+    assert surgery["max_abs_diff"] <= 1e-5 * surgery["output_range"]
+    assert report["parity"]["onnx"]["max_abs_diff"] <= 1e-4
+    assert report["latency"]["ratio"] > 0
+    assert all(seconds >= 0 for seconds in report["stages"].values())
+
+
+def test_untrained_is_said_everywhere(finished: Path) -> None:
+    assert "UNTRAINED" in (finished / "report.md").read_text()
+    assert "UNTRAINED" in (finished / "report.html").read_text().upper()
+    model = onnx.load(finished / "model.onnx")
+    metadata = json.loads({p.key: p.value for p in model.metadata_props}["detector"])
+    assert metadata["trained"] is False
+    assert metadata["provenance"]["rate"] == 0.25
+
+
+def test_the_weights_load_again_and_agree_with_the_file(finished: Path) -> None:
+    network = build("eresfd")
+    load_into(network, read_checkpoint(finished / "model.safetensors"), "eresfd")
+    image = torch.randn(1, 3, 96, 128) * 50
+    session = onnxruntime.InferenceSession(finished / "model.onnx")
+    with torch.no_grad():
+        expected = network(image)
+    for a, b in zip(expected, session.run(None, {"image": image.numpy()}), strict=True):
+        np.testing.assert_allclose(a.numpy(), b, atol=1e-4)
+
+
+def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    run_shrink(Job(recipe(rate=0.25), tmp_path / "again", command="toolchain shrink"))
+    for name in ("model.onnx", "model.safetensors", "surgery.json"):
+        assert (finished / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(
+    finished: Path, tmp_path: Path
+) -> None:
+    job = Job(recipe(), tmp_path / "again", checkpoint=finished / "model.safetensors")
+    report = run_shrink(job)
+    assert report.surgery.filters == ()
+    assert report.cost_before == report.cost_after
+    assert report.source.trained is False
+
+
+def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), picture)
+    chosen = override(recipe(rate=0.25), {"decode.score_threshold": 0.9})
+    report = run_shrink(Job(chosen, tmp_path / "out", photos=(tmp_path / "photo.png",)))
+    (photo,) = report.photos
+    assert photo.before_png[:4] == photo.after_png[:4] == b"\x89PNG"
+    assert len(photo.before.boxes) == len(photo.after.boxes)
+    assert photo.max_box_diff_px is not None
+    assert photo.max_box_diff_px < 0.01
+
+
+def test_a_dynamic_file_takes_other_sizes(tmp_path: Path) -> None:
+    run_shrink(Job(recipe(rate=0.25), tmp_path / "out", dynamic=True))
+    detector = detect.Detector(tmp_path / "out" / "model.onnx", size=(64, 192))
+    assert (detector.height, detector.width) == (64, 192)
+
+
+@pytest.mark.parametrize("factory", ["tiny:Tiny"])
+def test_a_network_of_ones_own_takes_the_same_road(factory: str, tmp_path: Path) -> None:
+    own = override(
+        default_recipe(factory), {"prune.rate": 0.5, "input.height": 40, "input.width": 56}
+    )
+    report = run_shrink(Job(own, tmp_path / "out"))
+    assert report.surgery.count("kept") == 0
+    assert report.cost_after.deployed_parameters < 0.5 * report.cost_before.deployed_parameters
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+    assert [output.name for output in session.get_outputs()] == ["output_0", "output_1"]
+    with pytest.raises(detect.DetectError, match="detector"):
+        detect.Detector(tmp_path / "out" / "model.onnx")
+
+
+def test_a_surgery_that_is_not_exact_exports_nothing_and_keeps_the_evidence(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"nothing is exported.*out\.failed"):
+        run_shrink(Job(default_recipe("tiny:unlucky"), tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.failed"]
+    kept = {path.name for path in (tmp_path / "out.failed").iterdir()}
+    assert kept == {"soft.safetensors", "shrunk.safetensors", "surgery.json", "error.txt"}
+
+
+def test_a_network_that_decides_by_the_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="decides by values"):
+        run_shrink(Job(default_recipe("tiny:Moody"), tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_the_network_is_not_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Break the exported file: its proof must see it."""
+    real = pipeline.export_onnx
+
+    def broken(network, *, path, **options):
+        artifact = real(network, path=path, **options)
+        model = onnx.load(path)
+        weights = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
+        weights.flat[0] += 0.5
+        model.graph.initializer[0].CopyFrom(
+            onnx.numpy_helper.from_array(weights, model.graph.initializer[0].name)
+        )
+        onnx.save(model, path)
+        return artifact
+
+    monkeypatch.setattr(pipeline, "export_onnx", broken)
+    with pytest.raises(ParityError, match="ONNX file"):
+        run_shrink(Job(recipe(), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_run_leaves_an_earlier_result_alone(finished: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "manifest.json").write_text("{}")
+    (target / "model.onnx").write_text("earlier")
+    with pytest.raises(ParityError):
+        run_shrink(Job(default_recipe("tiny:unlucky"), target))
+    assert (target / "model.onnx").read_text() == "earlier"
+
+
+def test_a_folder_with_foreign_files_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="not the toolchain's"):
+        run_shrink(Job(recipe(), tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.slow
+def test_boxes_on_real_photos_are_the_same(
+    shared: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    """Soft network against the shrunk file: the same faces, to a hundredth of a pixel."""
+    weights = shared / "weights/paper/eresfd/ERES10_FPGM.pth"
+    chosen = tuple(photos[::40])
+    report = run_shrink(Job(default_recipe("eresfd"), tmp_path / "out", weights, chosen))
+    assert sum(len(photo.before.boxes) for photo in report.photos) > 20
+    for photo in report.photos:
+        assert photo.max_box_diff_px is not None, photo.name
+        assert photo.max_box_diff_px < 0.01, photo.name

@@ -1,0 +1,396 @@
+"""Recipes: what ships loads, and every mistake is told with its place, what is due, what is there.
+
+The expected messages are written out by hand; they are what a person reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolchain.errors import InputError, RecipeError
+from toolchain.recipe import (
+    AnchorSection,
+    DecodeSection,
+    InputSection,
+    ModelSection,
+    ProofSection,
+    PruneSection,
+    Range,
+    Recipe,
+    default_recipe,
+    load_recipe,
+    override,
+    parse_recipe,
+    shipped_models,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD = '[model]\nname = "eresfd"\n'
+"""Lines 1 and 2 of most recipes here."""
+
+
+def refusal(text: str) -> str:
+    """Return the message with which a recipe is refused; it must be one line."""
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, "r.toml")
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1, message
+    return message
+
+
+# What ships -------------------------------------------------------------------------------------
+
+
+def test_both_detectors_have_a_recipe() -> None:
+    assert shipped_models() == ["eresfd", "extd"]
+
+
+@pytest.mark.parametrize(("model", "ratio"), [("eresfd", 1.25), ("extd", 1.0)])
+def test_shipped_recipe_holds_the_published_preprocessing(model: str, ratio: float) -> None:
+    recipe = default_recipe(model)
+    assert recipe.model == ModelSection(name=model, seed=0)
+    assert recipe.input == InputSection(480, 640, "RGB", (123.0, 117.0, 104.0))
+    assert recipe.anchors == AnchorSection(
+        sizes=(16, 32, 64, 128, 256, 512), strides=(4, 8, 16, 32, 64, 128), aspect_ratio=ratio
+    )
+    assert recipe.decode.variances == (0.1, 0.2)
+    assert recipe.prune == PruneSection(None, "fpgm", "group", ("loc.*", "conf.*"))
+    assert recipe.proof == ProofSection(1e-5, 1e-4)
+
+
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_shipped_recipe_is_the_file_in_the_repository(model: str) -> None:
+    assert load_recipe(ROOT / "recipes" / f"{model}.toml") == default_recipe(model)
+
+
+def test_a_network_of_ones_own_gets_a_plain_recipe() -> None:
+    recipe = default_recipe("my_module:factory")
+    assert recipe.model.name == "my_module:factory"
+    assert recipe.anchors is None
+    assert recipe.prune.protected == ()
+
+
+def test_an_unknown_model_is_told_with_those_that_exist() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe for model 'nope'; there are: eresfd, extd"):
+        default_recipe("nope")
+
+
+def test_only_the_model_is_required() -> None:
+    assert parse_recipe(HEAD, "r.toml") == Recipe(model=ModelSection("eresfd"))
+
+
+def test_whole_numbers_are_taken_for_real_ones() -> None:
+    recipe = parse_recipe(HEAD + "[input]\nmean = [1, 2, 3]\n", "r.toml")
+    assert recipe.input.mean == (1.0, 2.0, 3.0)
+    assert all(type(value) is float for value in recipe.input.mean)
+
+
+# Mistakes ---------------------------------------------------------------------------------------
+
+MISTAKES = {
+    "unknown key": (
+        HEAD + "[input]\nheigth = 480\n",
+        "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean",
+    ),
+    "unknown table": (
+        HEAD + "\n[inputs]\nheight = 480\n",
+        "r.toml:4: inputs is unknown; known here: model, input, anchors, decode, prune, proof",
+    ),
+    "unknown key at the top": (
+        "seed = 1\n" + HEAD,
+        "r.toml:1: seed is unknown; known here: model, input, anchors, decode, prune, proof",
+    ),
+    "text for a number": (
+        HEAD + '[input]\nheight = "480"\n',
+        "r.toml:4: input.height must be int (got '480')",
+    ),
+    "number for text": ("[model]\nname = 3\n", "r.toml:2: model.name must be str (got 3)"),
+    "real for whole": (
+        HEAD + "[input]\nheight = 480.0\n",
+        "r.toml:4: input.height must be int (got 480.0)",
+    ),
+    "bool for whole": (HEAD + "seed = true\n", "r.toml:3: model.seed must be int (got True)"),
+    "bool for real": (
+        HEAD + "[decode]\nnms_iou = true\n",
+        "r.toml:4: decode.nms_iou must be float (got True)",
+    ),
+    "bool in a list": (
+        HEAD + "[input]\nmean = [1, false, 3]\n",
+        "r.toml:4: input.mean must be float (got False)",
+    ),
+    "date": (
+        HEAD + "[input]\nheight = 2020-01-02\n",
+        "r.toml:4: input.height must be int (got datetime.date(2020, 1, 2))",
+    ),
+    "below the range": (
+        HEAD + "[input]\n# small\nheight = 15\n",
+        "r.toml:5: input.height must be >= 16 and <= 8192 (got 15)",
+    ),
+    "above the range": (
+        HEAD + "[input]\nwidth = 8193\n",
+        "r.toml:4: input.width must be >= 16 and <= 8192 (got 8193)",
+    ),
+    "at an open end above": (
+        HEAD + "[prune]\nrate = 1\n",
+        "r.toml:4: prune.rate must be >= 0 and < 1 (got 1)",
+    ),
+    "at an open end below": (
+        HEAD + "[decode]\nvariances = [0.1, 0]\n",
+        "r.toml:4: decode.variances must be > 0 and <= 1e+06 (got 0)",
+    ),
+    "not a number": (
+        HEAD + "[decode]\nscore_threshold = nan\n",
+        "r.toml:4: decode.score_threshold must be >= 0 and <= 1 (got nan)",
+    ),
+    "no such choice": (
+        HEAD + '[prune]\ncriterion = "l2"\n',
+        "r.toml:4: prune.criterion must be one of fpgm, l1 (got 'l2')",
+    ),
+    "a list for a choice": (
+        HEAD + '[prune]\nscope = ["group"]\n',
+        "r.toml:4: prune.scope must be one of group, layer (got ['group'])",
+    ),
+    "too short": (
+        HEAD + "[input]\nmean = [1, 2]\n",
+        "r.toml:4: input.mean must have 3 entries (got 2)",
+    ),
+    "too long": (
+        HEAD + "[decode]\nvariances = [1, 2, 3]\n",
+        "r.toml:4: decode.variances must have 2 entries (got 3)",
+    ),
+    "no list": (HEAD + "[input]\nmean = 104\n", "r.toml:4: input.mean must be a list (got 104)"),
+    "wrong entry of a list over several lines": (
+        HEAD + '[prune]\nrate = 0.1\nprotected = [\n  "a",\n  3,\n]\n',
+        "r.toml:5: prune.protected must be str (got 3)",
+    ),
+    "missing table": ("# nothing\n", "r.toml:1: model is missing"),
+    "missing key": ("\n[model]\nseed = 1\n", "r.toml:2: model.name is missing"),
+    "missing key of a table that may be left out": (
+        HEAD + "[anchors]\nstrides = [4]\n",
+        "r.toml:3: anchors.sizes is missing",
+    ),
+    "no table": ("\nmodel = 3\n", "r.toml:2: model must be a table (got 3)"),
+    "lists of unequal length": (
+        HEAD + "[anchors]\nstrides = [4, 8]\nsizes = [16, 32, 64]\n",
+        "r.toml:5: anchors.sizes must have one entry per stride (2; got 3)",
+    ),
+    "dotted key": (
+        'model.name = "eresfd"\nmodel.seed = -1\n',
+        "r.toml:2: model.seed must be >= 0 and <= 2.14748e+09 (got -1)",
+    ),
+    "header with spaces and a comment": (
+        HEAD + "[ input ] # [decode]\nheight = 3\n",
+        "r.toml:4: input.height must be >= 16 and <= 8192 (got 3)",
+    ),
+    "same key in two tables": (
+        HEAD + "[input]\nwidth = 64\nheight = 64\n[decode]\nheight = 1\n",
+        "r.toml:7: decode.height is unknown; known here: variances, score_threshold, nms_iou, "
+        "max_detections",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_told_with_line_field_expected_and_found(name: str) -> None:
+    text, message = MISTAKES[name]
+    assert refusal(text) == message
+
+
+def test_a_mistake_is_an_input_error() -> None:
+    assert issubclass(RecipeError, InputError)
+    assert RecipeError.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('# first\n\nmodel = {name = "eresfd", seed = "x"}\n', 3),
+        ('# first\n[model]\n"name" = 3\n', 3),
+        ("# first\n[[model]]\nseed = 1\n", 2),
+        ('# first\n["model"]\nname = 3\n', 3),
+    ],
+    ids=["inline table", "quoted key", "array of tables", "quoted table"],
+)
+def test_line_is_right_however_toml_is_written(text: str, line: int) -> None:
+    assert refusal(text).startswith(f"r.toml:{line}: model")
+
+
+@pytest.mark.parametrize(
+    "text", ["[model\n", "name =\n", "a = 1\na = 2\n", "[model]\n[model]\n", 'x = "\n']
+)
+def test_bad_toml_is_told_with_its_line(text: str) -> None:
+    message = refusal("# first\n" + text)
+    assert message.startswith("r.toml: not valid TOML: ")
+    assert "at line" in message or "at end of document" in message
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "9" * 5000, "[" * 5000], ids=["400", "5000", "deep"])
+@pytest.mark.parametrize("field", ["mean = [1, 2, VALUE]", "height = VALUE"])
+def test_values_that_no_machine_number_holds_are_refused(field: str, value: str) -> None:
+    assert refusal(f"{HEAD}[input]\n{field.replace('VALUE', value)}\n").startswith("r.toml:")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_mean_must_be_finite(value: str) -> None:
+    message = refusal(f"{HEAD}[input]\nmean = [1, {value}, 3]\n")
+    assert message.startswith("r.toml:4: input.mean must be ")
+    assert message.endswith(f"(got {value})")
+
+
+def test_a_detector_has_at_least_one_level() -> None:
+    message = refusal(f"{HEAD}[anchors]\nsizes = []\nstrides = []\n")
+    assert message.startswith("r.toml:4: anchors.sizes must have ")
+
+
+def test_a_key_with_a_line_break_is_told_in_one_line() -> None:
+    assert "is unknown" in refusal(HEAD + '"a\\nb" = 1\n')
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def test_message_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(HEAD + "[prune]\nrate = 2\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"{path}:4: prune.rate must be >= 0 and < 1 (got 2)"
+
+
+def test_unreadable_files_are_told_by_name(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b'[model]\nname = "\xe9"\n')
+    for path, reason in [
+        (tmp_path / "missing.toml", "No such file"),
+        (tmp_path, "Is a directory"),
+        (latin, "utf-8"),
+    ]:
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: cannot be read as a recipe (")
+        assert reason in message
+        assert "\n" not in message
+
+
+# Overrides from the command line ----------------------------------------------------------------
+
+
+def test_override_changes_only_what_it_names() -> None:
+    recipe = default_recipe("eresfd")
+    changed = override(recipe, {"prune.rate": 0.25, "input.height": 96})
+    assert changed.prune == dataclasses.replace(recipe.prune, rate=0.25)
+    assert changed.input == dataclasses.replace(recipe.input, height=96)
+    assert dataclasses.replace(changed, prune=recipe.prune, input=recipe.input) == recipe
+    assert recipe == default_recipe("eresfd")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prune.rate": 1.0}, "prune.rate must be >= 0 and < 1 (got 1.0)"),
+        ({"prune.criterion": "l2"}, "prune.criterion must be one of fpgm, l1 (got 'l2')"),
+        ({"input.height": 8}, "input.height must be >= 16 and <= 8192 (got 8)"),
+        ({"input.height": True}, "input.height must be int (got True)"),
+    ],
+)
+def test_override_is_checked_like_a_file(values: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        override(default_recipe("eresfd"), values)
+    assert str(caught.value) == f"command line: {message}"
+
+
+def test_anchors_of_a_network_that_has_none_cannot_be_overridden() -> None:
+    with pytest.raises(RecipeError, match=r"a:b has no anchors, so no anchors\.aspect_ratio"):
+        override(default_recipe("a:b"), {"anchors.aspect_ratio": 1.25})
+
+
+# All recipes ------------------------------------------------------------------------------------
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_nan=False, allow_subnormal=False)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    levels = draw(st.integers(1, 4))
+    positive = numbers(1e-3, 1e6)
+    anchors = AnchorSection(
+        sizes=draw(st.tuples(*[positive] * levels)),
+        strides=draw(st.tuples(*[st.integers(1, 1024)] * levels)),
+        aspect_ratio=draw(numbers(0.1, 10)),
+    )
+    return Recipe(
+        model=ModelSection(draw(st.text(min_size=1)), draw(st.integers(0, 2**31 - 1))),
+        input=InputSection(
+            draw(st.integers(16, 8192)),
+            draw(st.integers(16, 8192)),
+            draw(st.sampled_from(["RGB", "BGR"])),
+            draw(st.tuples(*[numbers(-255, 255)] * 3)),
+        ),
+        anchors=draw(st.sampled_from([None, anchors])),
+        decode=DecodeSection(
+            draw(st.tuples(positive, positive)),
+            draw(numbers(0, 1)),
+            draw(numbers(0, 1)),
+            draw(st.integers(1, 100_000)),
+        ),
+        prune=PruneSection(
+            draw(st.none() | numbers(0, 0.99)),
+            draw(st.sampled_from(["fpgm", "l1"])),
+            draw(st.sampled_from(["group", "layer"])),
+            tuple(draw(st.lists(st.text(), max_size=3))),
+        ),
+        proof=ProofSection(draw(numbers(0, 1e-3)), draw(numbers(0, 1e-2))),
+    )
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML does; strings are JSON's, but for the delete character."""
+    if isinstance(value, str):
+        return json.dumps(value).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return f"[{', '.join(toml(item) for item in value)}]"
+    return repr(value)
+
+
+def written(recipe: Recipe) -> str:
+    lines = []
+    for name, section in dataclasses.asdict(recipe).items():
+        if section is not None:
+            lines.append(f"[{name}]")
+            lines += [
+                f"{key} = {toml(value)}" for key, value in section.items() if value is not None
+            ]
+    return "\n".join(lines)
+
+
+@given(recipes().filter(lambda recipe: "\\ud" not in json.dumps(dataclasses.asdict(recipe))))
+@settings(deadline=None, max_examples=60)
+def test_a_recipe_that_is_written_and_read_is_the_same(recipe: Recipe) -> None:
+    assert parse_recipe(written(recipe), "r.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("limits", "inside", "outside", "words"),
+    [
+        (Range(0, 1), [0, 0.5, 1], [-1e-9, 1.001, float("nan")], ">= 0 and <= 1"),
+        (Range(0, 1, high_open=True), [0, 0.999], [-1e-9, 1], ">= 0 and < 1"),
+        (Range(0, 1, low_open=True), [1e-9, 1], [0, 1.001], "> 0 and <= 1"),
+        (Range(-2, 2, low_open=True, high_open=True), [0], [-2, 2], "> -2 and < 2"),
+    ],
+)
+def test_range_holds_what_it_says(
+    limits: Range, inside: list[float], outside: list[float], words: str
+) -> None:
+    assert all(value in limits for value in inside)
+    assert not any(value in limits for value in outside)
+    assert str(limits) == words

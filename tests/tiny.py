@@ -1,0 +1,68 @@
+"""Small networks of a user's own, for ``module:factory``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Tiny(nn.Module):
+    """A residual classifier with two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+        self.block = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.SiLU())
+        self.heads = nn.ModuleList([nn.Linear(16, 5), nn.Linear(16, 2)])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) -> (N, 5), (N, 2)."""
+        x = self.stem(x)
+        x = (x + self.block(x)).mean((2, 3))
+        return self.heads[0](x), self.heads[1](x)
+
+
+class Unlucky(nn.Module):
+    """Looks shrinkable, but its code counts on the width that it was built with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply by the number of channels, which the surgery changes."""
+        x = self.first(x)
+        return self.head(x * x.shape[1])
+
+
+class Moody(nn.Module):
+    """Decides by what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one thing or another."""
+        x = self.first(x)
+        return x if float(x.mean()) > 0 else F.relu(x)
+
+
+def raises() -> nn.Module:
+    """Fail to build."""
+    raise ValueError("no luck")
+
+
+def number() -> int:
+    """Not a network."""
+    return 3
+
+
+def unlucky() -> nn.Module:
+    """Return a network whose surgery cannot be exact, two filters of it zeroed."""
+    network = Unlucky()
+    with torch.no_grad():
+        network.first.weight[:2] = 0
+    return network
