@@ -102,7 +102,7 @@ class _Tracer(TorchDispatchMode):
     def _is_marked(self, tensor: Tensor) -> bool:
         if id(tensor) in self.marked:
             return True
-        return tensor.is_floating_point() and bool(torch.isnan(tensor).any())
+        return tensor.is_floating_point() and bool(torch.isnan(tensor.sum()))
 
     def _marked_call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         reads_unholdable = any(id(leaf) in self.marked for leaf in tree_leaves((args, kwargs)))
@@ -139,12 +139,41 @@ Rule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
 
 
 def _convolution(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:
-    """An output depends on the image where a non-zero weight reads a tainted position."""
-    x, weight, _, *rest = args
-    mask = torch.isnan(x)
-    out: Tensor = func(torch.where(mask, 0.0, x), *args[1:], **kwargs)
-    reached = func(mask.to(x.dtype), (weight != 0).to(x.dtype), None, *rest, **kwargs)
-    return out.masked_fill_(reached > 0.5, float("nan"))
+    """An output channel depends on the image if a non-zero weight reads a tainted channel.
+
+    The others are computed from the clean channels alone; NaN stands for all the rest.
+    """
+    x, weight, bias, *rest = args
+    transposed, groups = bool(args[6]), int(args[8])
+    tainted = torch.isnan(x.transpose(0, 1).flatten(1)).any(dim=1)
+    layout = weight.unflatten(0, (groups, -1))  # (g, out / g, in / g, ...); in, out if transposed
+    if transposed:
+        layout = layout.transpose(1, 2)
+    reads = (layout != 0).flatten(3).any(dim=3) & tainted.view(groups, 1, -1)
+    clean = ~reads.any(dim=2).flatten()  # (out,)
+    shape = func(*(a.to("meta") if isinstance(a, Tensor) else a for a in args), **kwargs).shape
+    out: Tensor = x.new_full(shape, float("nan"))
+    if bool(clean.any()):
+        image = torch.where(tainted.view(1, -1, *[1] * (x.ndim - 2)), 0.0, x)
+        out[:, clean] = _clean_part(func, (image, weight, bias, *rest), kwargs, clean)
+    return out
+
+
+def _clean_part(func: Any, args: tuple[Any, ...], kwargs: Any, clean: Tensor) -> Tensor:
+    """Run a convolution for some output channels only, where it can be cut so."""
+    image, weight, bias, *rest = args
+    groups, width = int(rest[-1]), int(image.shape[1])
+    rows = clean.nonzero().flatten()
+    some = None if bias is None else bias[rows]
+    if groups == 1:
+        part = weight[:, rows] if rest[3] else weight[rows]
+        whole: Tensor = func(image, part, some, *rest, **kwargs)
+    elif groups == width == len(clean):  # depthwise, one filter per channel
+        whole = func(image[:, rows], weight[rows], some, *rest[:-1], len(rows), **kwargs)
+    else:
+        every: Tensor = func(image, weight, bias, *rest, **kwargs)
+        whole = every[:, rows]
+    return whole
 
 
 def _matrix_product(func: Any, args: tuple[Any, ...], kwargs: Any) -> Tensor:

@@ -1,0 +1,182 @@
+"""Imports point one way: a room knows only rooms that come before it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ROOMS = (
+    "errors",
+    "records",
+    "recipe",
+    "files",
+    "models",
+    "groups",
+    "shrink",
+    "prune",
+    "export",
+    "check",
+    "report",
+    "sources",
+    "pictures",
+    "inspection",
+    "pipeline",
+    "cli",
+)
+"""Modules and folders of ``toolchain``, each after all that it may import."""
+
+BOARD_ROOMS = {"pictures", "pipeline"}
+"""The rooms that may run what goes to the board."""
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(path: Path) -> list[str]:
+    parts = module_of(path).split(".")
+    return parts if path.name == "__init__.py" else parts[:-1]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it; ``from a import b`` gives a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                []
+                if node.level == 0
+                else package_of(path)[: len(package_of(path)) - node.level + 1]
+            )
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def room(module: str) -> str | None:
+    """The room of a module of the toolchain; None for others and for the package itself."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "toolchain" and len(parts) > 1 else None
+
+
+def known_imports(path: Path) -> set[str]:
+    """The rooms that a file imports; names that are no module (``__version__``) are left out."""
+    return {name for name in map(room, imports(path)) if name in ROOMS}
+
+
+def package_roots(paths: Iterable[Path]) -> set[str]:
+    return {module.split(".")[0] for path in paths for module in imports(path)}
+
+
+def rooms_with_files() -> dict[str, list[Path]]:
+    rooms: dict[str, list[Path]] = {}
+    for path in sources("toolchain"):
+        name = room(module_of(path))
+        if name is not None:
+            rooms.setdefault(name, []).append(path)
+    return rooms
+
+
+def test_every_room_has_its_place() -> None:
+    unplaced = set(rooms_with_files()) - set(ROOMS)
+    assert not unplaced, f"put {sorted(unplaced)} into ROOMS, after all that they may import"
+    assert len(set(ROOMS)) == len(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_only_rooms_before_it(name: str) -> None:
+    allowed = set(ROOMS[: ROOMS.index(name) + 1])
+    files = rooms_with_files()[name]
+    assert files
+    for path in files:
+        wrong = known_imports(path) - allowed
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_only_the_room_of_groups_knows_torch_pruning() -> None:
+    users = {
+        module_of(path)
+        for path in [*sources("toolchain"), *sources("deploy")]
+        if "torch_pruning" in package_roots([path])
+    }
+    assert users == {"toolchain.groups"}
+
+
+def test_the_package_itself_imports_no_room() -> None:
+    assert known_imports(ROOT / "toolchain" / "__init__.py") == set()
+
+
+def test_the_board_needs_neither_toolchain_nor_torch() -> None:
+    files = sources("deploy")
+    assert ROOT / "deploy" / "detect.py" in files
+    allowed = {"cv2", "numpy", "onnxruntime", "deploy"} | set(sys.stdlib_module_names)
+    assert package_roots(files) - {""} <= allowed
+
+
+def test_few_rooms_run_what_goes_to_the_board() -> None:
+    users = {
+        room(module_of(path)) for path in sources("toolchain") if "deploy" in package_roots([path])
+    }
+    assert users <= BOARD_ROOMS
+
+
+def test_nothing_imports_tests() -> None:
+    roots = package_roots([*sources("toolchain"), *sources("deploy"), *sources("recipes")])
+    assert not roots & {"tests", "conftest", "networks", "pytest", "hypothesis"}
+
+
+@pytest.mark.parametrize("name", ["report", "errors", "records", "recipe", "files"])
+def test_rooms_without_torch(name: str) -> None:
+    """Neither they nor any room that they import."""
+    rooms = rooms_with_files()
+    reached, waiting = set(), {name}
+    while waiting:
+        current = waiting.pop()
+        reached.add(current)
+        found = {other for path in rooms[current] for other in known_imports(path)}
+        waiting |= found - reached
+    for current in reached:
+        assert "torch" not in package_roots(rooms[current]), current
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "toolchain.report.html, toolchain.report.markdown, toolchain.report.summary",
+        "toolchain.cli",
+        "deploy.detect",
+    ],
+)
+def test_torch_is_not_loaded_by(modules: str) -> None:
+    """The command line answers ``--help`` at once, the board never sees torch."""
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# The tests' own tools ---------------------------------------------------------------------------
+
+
+def test_imports_are_found_in_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    folder = tmp_path / "toolchain" / "shrink"
+    folder.mkdir(parents=True)
+    path = folder / "flow.py"
+    path.write_text(
+        "import toolchain.cli as c\nfrom toolchain import pipeline, __version__\n"
+        "from .layers import Layer\nfrom ..export import fold\nfrom .. import check\n"
+        "def f():\n    from toolchain.report.html import html\n"
+    )
+    assert known_imports(path) == {"cli", "pipeline", "shrink", "export", "check", "report"}

@@ -1,0 +1,361 @@
+"""The ONNX file: valid, the same function, the same bytes, small, and silent about the machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import toolchain
+from toolchain.check.cost import measure_cost
+from toolchain.check.parity import compare, demand, random_inputs, run_network, run_onnx
+from toolchain.errors import ExportError, ProofError
+from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.export.onnx_file import export_onnx
+from toolchain.files import sha256_of
+from toolchain.models.registry import build
+from toolchain.recipe import default_recipe, override
+from toolchain.records import Artifact, Source
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = (96, 64)
+METADATA = {"detector": '{"schema": 1}', "another": "text, too"}
+
+
+def export(
+    network: nn.Module,
+    path: Path,
+    shape: tuple[int, int, int, int] = (1, 3, 12, 10),
+    names: Sequence[str] = ("y",),
+    metadata: Mapping[str, str] = METADATA,
+    dynamic: bool = False,
+) -> Artifact:
+    example = torch.zeros(shape)
+    return export_onnx(
+        network.eval(), example, path, output_names=names, metadata=metadata, dynamic=dynamic
+    )
+
+
+def dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
+
+
+def assert_same_function(
+    network: nn.Module, path: Path, shapes: Sequence[tuple[int, int, int, int]]
+) -> None:
+    inputs = random_inputs(shapes, seed=3)
+    link = "network -> file"
+    sides = run_network(network), run_onnx(path)
+    result = demand(compare(link, *sides, inputs, limit=1e-4, relative=True))
+    assert all(case.output_range > 0.1 for case in result.cases), "the outputs say nothing"
+
+
+def lively(model: str) -> nn.Module:
+    """A detector whose batch norms do something."""
+    network = build(model, 5)
+    generator = torch.Generator().manual_seed(5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.uniform_(-0.3, 0.3, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+    return network
+
+
+# A small network --------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.PReLU(8))
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.block(x)
+        return self.head(y), y.mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path, Artifact]:
+    torch.manual_seed(2)
+    network = Small().eval()
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    return network, path, export(network, path, names=("map", "mean"))
+
+
+def test_artifact_tells_name_size_and_digest(small: tuple[nn.Module, Path, Artifact]) -> None:
+    _, path, artifact = small
+    assert artifact == Artifact("small.onnx", path.stat().st_size, sha256_of(path))
+    assert [file.name for file in path.parent.iterdir()] == ["small.onnx"]
+
+
+def test_names_and_shapes_are_those_that_were_asked_for(
+    small: tuple[nn.Module, Path, Artifact],
+) -> None:
+    graph = onnx.load(small[1]).graph
+    assert [(value.name, dimensions(value)) for value in graph.input] == [("image", [1, 3, 12, 10])]
+    assert [(value.name, dimensions(value)) for value in graph.output] == [
+        ("map", [1, 2, 12, 10]),
+        ("mean", [1, 8]),
+    ]
+    types = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]}
+    assert types == {onnx.TensorProto.FLOAT}
+
+
+def test_metadata_is_as_it_was_given(small: tuple[nn.Module, Path, Artifact]) -> None:
+    model = onnx.load(small[1])
+    assert {entry.key: entry.value for entry in model.metadata_props} == METADATA
+    assert len(model.metadata_props) == 2
+
+
+def test_batch_norm_is_folded(small: tuple[nn.Module, Path, Artifact]) -> None:
+    kinds = [node.op_type for node in onnx.load(small[1]).graph.node]
+    assert kinds.count("Conv") == 2
+    assert "BatchNormalization" not in kinds
+
+
+def test_the_small_file_is_the_same_function(small: tuple[nn.Module, Path, Artifact]) -> None:
+    assert_same_function(small[0], small[1], [(1, 3, 12, 10)])
+
+
+def test_another_weight_or_metadata_gives_other_bytes(
+    tmp_path: Path, small: tuple[nn.Module, Path, Artifact]
+) -> None:
+    network, path, _ = small
+    data = path.read_bytes()
+    names = ("map", "mean")
+    export(network, tmp_path / "m.onnx", names=names, metadata={**METADATA, "another": "other"})
+    assert (tmp_path / "m.onnx").read_bytes() != data
+    torch.manual_seed(3)
+    export(Small(), tmp_path / "m.onnx", names=names)
+    assert (tmp_path / "m.onnx").read_bytes() != data
+
+
+def test_exporting_does_not_change_the_network(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    network = Small().eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    export(network, tmp_path / "m.onnx", names=("map", "mean"))
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+# The detectors ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["eresfd", pytest.param("extd", marks=pytest.mark.slow)])
+def detector(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[nn.Module, Path]:
+    """A detector and its file, exported twice, so that the second can be compared."""
+    network = lively(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    for name in ("model.onnx", "again.onnx"):
+        export(network, folder / name, (1, 3, *SIZE), ("loc", "logits"))
+    return network, folder / "model.onnx"
+
+
+def test_file_passes_the_checker(detector: tuple[nn.Module, Path]) -> None:
+    model = onnx.load(detector[1])
+    onnx.checker.check_model(model, full_check=True)
+    assert {opset.domain for opset in model.opset_import} == {""}, "only standard operators"
+    assert all(opset.version >= 17 for opset in model.opset_import)
+    assert not model.functions
+
+
+def test_file_is_the_same_function(detector: tuple[nn.Module, Path]) -> None:
+    assert_same_function(*detector, [(1, 3, *SIZE)] * 2)
+
+
+def test_file_has_the_names_and_shapes_that_the_board_expects(
+    detector: tuple[nn.Module, Path],
+) -> None:
+    """24 x 16, 12 x 8, 6 x 4, 3 x 2, 2 x 1 and 1 x 1 cells."""
+    graph = onnx.load(detector[1]).graph
+    cells = 384 + 96 + 24 + 6 + 2 + 1
+    values = [(value.name, dimensions(value)) for value in [*graph.input, *graph.output]]
+    assert values == [
+        ("image", [1, 3, *SIZE]),
+        ("loc", [1, cells, 4]),
+        ("logits", [1, cells, 2]),
+    ]
+
+
+def test_file_is_the_same_bytes_again(detector: tuple[nn.Module, Path]) -> None:
+    assert detector[1].read_bytes() == detector[1].with_name("again.onnx").read_bytes()
+
+
+def test_file_says_nothing_of_the_machine(detector: tuple[nn.Module, Path]) -> None:
+    data = detector[1].read_bytes()
+    words = [b"site-packages", b"/work", b"/home", b"/usr", b"/tmp", b"Traceback", b'File "']
+    words += [b".py", b"pkg.torch", b"namespace", bytes(ROOT), bytes(detector[1].parent)]
+    assert [word for word in words if word in data] == []
+
+
+def test_file_holds_every_weight_once(detector: tuple[nn.Module, Path]) -> None:
+    """EXTD uses its blocks six times; the graph around the weights is at most 15 %."""
+    network, path = detector
+    cost = measure_cost(network, torch.zeros(1, 3, *SIZE))
+    weights = 4 * cost.deployed_parameters
+    assert weights < path.stat().st_size <= 1.15 * weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_a_dynamic_file_is_the_same_function_at_every_size(tmp_path: Path, model: str) -> None:
+    network = lively(model)
+    path = tmp_path / "d.onnx"
+    export(network, path, (1, 3, *SIZE), ("loc", "logits"), dynamic=True)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    image = dimensions(onnx.load(path).graph.input[0])
+    assert image[:2] == [1, 3]
+    assert all(isinstance(size, str) and size for size in image[2:])
+    assert_same_function(network, path, [(1, 3, *SIZE), (1, 3, 160, 224), (1, 3, 101, 67)])
+
+
+# What cannot be exported ------------------------------------------------------------------------
+
+
+@torch.library.custom_op("toolchain_tests::unheard_of", mutates_args=())
+def unheard_of(x: Tensor) -> Tensor:
+    return x.clone()
+
+
+@unheard_of.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+class OwnOperator(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = unheard_of(x)
+        return out
+
+
+class Branches(nn.Module):
+    """What it computes depends on the values that it sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if float(x.sum()) > 0 else x
+
+
+class Complains(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            raise RuntimeError("no export of me\nnor of mine")
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (OwnOperator(), "toolchain_tests.unheard_of"),
+        (Branches(), "data-dependent"),
+        (Complains(), "no export of me"),
+    ],
+    ids=["operator", "branches", "complains"],
+)
+def test_a_network_that_cannot_be_exported_is_told_with_the_reason(
+    tmp_path: Path, network: nn.Module, reason: str
+) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(network, tmp_path / "m.onnx")
+    message = str(caught.value)
+    assert message.startswith("the network cannot be exported to ONNX (")
+    assert len(message.splitlines()) == 1
+    assert "\x1b" not in message, "no colours in a message"
+    assert reason in message
+    assert list(tmp_path.iterdir()) == [], "no half-made file"
+
+
+def test_a_failed_export_is_a_failed_proof() -> None:
+    assert issubclass(ExportError, ProofError)
+    assert ExportError.exit_code == 1
+
+
+@pytest.mark.parametrize("names", [("map",), ("map", "mean", "more")])
+def test_a_name_too_few_or_too_many_is_refused(tmp_path: Path, names: Sequence[str]) -> None:
+    with pytest.raises(ExportError, match="2 outputs"):
+        export(Small(), tmp_path / "m.onnx", names=names)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Metadata ---------------------------------------------------------------------------------------
+
+PROVENANCE = Provenance(
+    Source("w.pth", "eresfd/flat", "ab" * 32, trained=True, seed=7), 0.3, "fpgm", "group"
+)
+ORIGIN = {
+    "rate": 0.3,
+    "criterion": "fpgm",
+    "scope": "group",
+    "weights_sha256": "ab" * 32,
+    "weights_layout": "eresfd/flat",
+    "seed": 7,
+    "tool_version": toolchain.__version__,
+}
+
+
+def test_metadata_of_a_detector_is_all_that_the_board_needs() -> None:
+    recipe = override(
+        default_recipe("eresfd"),
+        {"input.height": 96, "decode.nms_iou": 0.25, "anchors.aspect_ratio": 1.5},
+    )
+    metadata = metadata_of(recipe, PROVENANCE, dynamic=False)
+    assert list(metadata) == [KEY] == ["detector"]
+    assert json.loads(metadata[KEY]) == {
+        "schema": 1,
+        "model": "eresfd",
+        "trained": True,
+        "input": {
+            "name": "image",
+            "layout": "NCHW",
+            "height": 96,
+            "width": 640,
+            "color_order": "RGB",
+            "mean": [123.0, 117.0, 104.0],
+        },
+        "outputs": ["loc", "logits"],
+        "anchors": {
+            "sizes": [16.0, 32.0, 64.0, 128.0, 256.0, 512.0],
+            "strides": [4, 8, 16, 32, 64, 128],
+            "aspect_ratio": 1.5,
+        },
+        "decode": {
+            "variances": [0.1, 0.2],
+            "score_threshold": 0.4,
+            "nms_iou": 0.25,
+            "max_detections": 750,
+        },
+        "provenance": ORIGIN,
+    }
+
+
+def test_metadata_of_a_dynamic_file_leaves_the_size_open() -> None:
+    text = metadata_of(default_recipe("extd"), PROVENANCE, dynamic=True)[KEY]
+    content: dict[str, Any] = json.loads(text)
+    assert (content["input"]["height"], content["input"]["width"]) == (None, None)
+    assert content["model"] == "extd"
+
+
+def test_metadata_of_another_network_is_no_detectors() -> None:
+    metadata = metadata_of(default_recipe("mine:factory"), PROVENANCE, dynamic=False)
+    assert {key: json.loads(value) for key, value in metadata.items()} == {
+        "toolchain": {
+            "schema": 1,
+            "model": "mine:factory",
+            "trained": True,
+            "provenance": ORIGIN,
+        }
+    }
