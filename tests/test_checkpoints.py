@@ -84,6 +84,7 @@ def refusal(path: Path, model: str = "eresfd") -> str:
     message = str(caught.value)
     assert len(message.splitlines()) == 1, message
     assert path.name in message
+    assert "weights_only" not in message, "torch's advice to load it all the same"
     return message
 
 
@@ -333,7 +334,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path, form: str) -> None:
     assert not trace.exists()
     assert "\n" not in str(caught.value)
     if form != "bare 4":  # that protocol is refused before any code is seen
-        assert "would run code when loaded" in str(caught.value)
+        assert "run code when loaded" in str(caught.value)
 
 
 def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:

@@ -287,6 +287,14 @@ class Functional(Pair):
         )
 
 
+class FunctionalWeight(Pair):
+    """The convolution is not called as a module: a bias given to it would never be added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(F.conv2d(x, self.convolution.weight))
+        return out
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -301,6 +309,7 @@ class Functional(Pair):
         ChangedBetween,
         WeightRead,
         Functional,
+        FunctionalWeight,
     ],
 )
 def test_what_does_not_belong_together_is_left(kind: type[Pair]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from toolchain.errors import AnalysisError
 from toolchain.models.registry import build
 from toolchain.records import Surgery
+from toolchain.shrink import taint
 from toolchain.shrink.flow import trace_flow, watch
 from toolchain.shrink.surgery import shrink
 
@@ -254,8 +256,8 @@ def test_a_scale_per_channel_is_cut_and_scalars_are_not() -> None:
     assert difference(network, shrunk) < 1e-6
 
 
-class Hidden(nn.Module):
-    """Values pass through NumPy, where nobody can watch them."""
+class Signs(nn.Module):
+    """Values pass an operator that swallows NaN."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,23 +265,67 @@ class Hidden(nn.Module):
         self.head = nn.Conv2d(4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        import numpy as np
-
-        found = np.nan_to_num(self.first(x).detach().numpy(), nan=1.0)
-        return self.head(torch.tensor(found))
+        return self.head(torch.sign(self.first(x)))
 
 
-def test_constants_that_move_with_the_image_are_caught_by_the_second_net() -> None:
-    network = randomised(Hidden())
+def test_the_second_net_catches_an_operator_that_is_wrongly_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = randomised(Signs())
+    assert shrink(network, IMAGE)[0].head.in_channels == 4
+    monkeypatch.setattr(taint, "CARRIERS", taint.CARRIERS | {"sign"})
+    with pytest.raises(AnalysisError, match="head reads looked constant but changes"):
+        shrink(network, IMAGE)
+
+
+@pytest.mark.parametrize("way", ["numpy", "tolist", "asarray"])
+def test_values_that_leave_torch_are_refused(way: str) -> None:
+    leave = {
+        "numpy": lambda x: torch.from_numpy(x.numpy() * 2),
+        "tolist": lambda x: torch.tensor(x.tolist()),
+        "asarray": lambda x: torch.as_tensor(np.asarray(x) + 1),
+    }[way]
+
+    class Leaves(Signs):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(leave(self.first(x).detach()).to(x.dtype))
+
+    with pytest.raises(AnalysisError, match=r"Tensor\.(numpy|tolist|__array__)|aten\._local"):
+        shrink(randomised(Leaves()), IMAGE)
+
+
+class Averaged(nn.Module):
+    """The average over a padded border depends on the image's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.second = nn.Conv2d(4, 5, 3, padding=1)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(self.first(x)).mean((2, 3)))
+
+
+def test_constants_that_depend_on_the_size_are_not_fitted_by_chance() -> None:
+    network = randomised(Averaged())
+    network.first.weight.data[:] = 0
+    shrunk, _ = shrink(network, IMAGE)
+    for size in ((24, 20), (17, 31), (11, 13), (40, 7)):
+        image = torch.randn(1, 3, *size)
+        torch.testing.assert_close(network(image), shrunk(image), rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_whose_weight_other_code_reads_stays_whole() -> None:
+    class Peeks(Signs):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.first(x) * self.first.weight.abs().mean())
+
+    network = randomised(Peeks())
     network.first.weight.data[1] = 0
-    network.head.weight.data[:, 1] = 0
-    try:
-        shrunk, surgery = shrink(network, IMAGE)
-    except AnalysisError as error:
-        assert "changes with the image" in str(error)  # noqa: PT017
-    else:
-        assert shrunk.head.in_channels == 4
-        assert surgery.count("kept") == 1
+    shrunk, surgery = shrink(network, IMAGE)
+    assert shrunk.first.out_channels == 4
+    assert "aten.abs reads first.weight" in surgery.filters[0].reason
 
 
 def test_shrinking_again_removes_nothing_and_training_goes_on() -> None:

@@ -23,7 +23,7 @@ from torch_pruning.pruner import function
 
 from toolchain.errors import AnalysisError
 
-MAX_GROUP_ITEMS = 20_000
+MAX_GROUP_ITEMS = 4_000
 """A group with more members does not end: torch-pruning takes a concatenation of positions for
 one of channels and goes round in circles."""
 

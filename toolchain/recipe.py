@@ -120,8 +120,8 @@ class ProofSection:
     surgery_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
     """Soft against shrunk network: largest difference as a share of the output's range."""
     onnx_limit: typing.Annotated[float, Range(0, 1e-2)] = 1e-4
-    """Shrunk network against the ONNX file: largest absolute difference, or, for outputs whose
-    range is over 1, as a share of it."""
+    """Shrunk network against the ONNX file: largest absolute difference. Outputs whose range is
+    over 10 may differ in proportion, by a tenth of the limit times the range."""
 
 
 @dataclass(frozen=True)

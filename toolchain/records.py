@@ -53,6 +53,9 @@ class Surgery:
     removed_live_filters: int = 0
     """Filters with non-zero weights that went because nothing reads them, or because all that
     they compute does not depend on the image."""
+    without_torch_pruning: str = ""
+    """Why torch-pruning could not follow the network, so that our own run alone told which
+    channels belong together; empty if it could."""
 
     def count(self, verdict: Verdict) -> int:
         """Return how many zeroed filters got ``verdict``."""

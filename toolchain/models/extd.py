@@ -106,7 +106,7 @@ class EXTD(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, InvertedResidual):
-                # 24 blocks add up along the reused stream: start each one small.
+                # 24 passes through blocks add up along the reused stream: start each one small.
                 nn.init.constant_(cast(nn.BatchNorm2d, module.conv[-1]).weight, 0.2)
 
     def _features(self, image: Tensor) -> list[Tensor]:

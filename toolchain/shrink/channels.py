@@ -68,3 +68,5 @@ class Flow:
     """Parameter or buffer with one entry per channel (batch norm, PReLU, a scale) -> nodes."""
     calls: dict[str, int] = field(default_factory=dict)
     """Layer name -> how often it is called in one run."""
+    second_opinion: str = ""
+    """Why torch-pruning could not follow the network; empty if it could, and was joined."""

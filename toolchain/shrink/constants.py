@@ -17,7 +17,7 @@ a few carriers stand for all of them. Everything here is float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,15 +106,18 @@ class _Span:
         return True
 
 
-def plan_removal(readers: list[Reader]) -> Plan:
+def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
     """Choose carriers greedily, the class that is furthest from the others first.
 
-    Every class of any reader is a candidate. Those that some reader cannot do without become
-    carriers and stay; for all others the plan has a combination per reader and channel.
+    Every class of any reader is a candidate, but those ``kept`` stay. Those that some reader
+    cannot do without become carriers and stay, too; for all others the plan has a combination per
+    reader and channel.
     """
     spans = {reader.name: _start(reader) for reader in readers}
     open_classes = {index for reader in readers for index in reader.classes.values()}
     carriers: set[int] = set()
+    for index in sorted(open_classes & set(kept)):
+        _carry(index, readers, spans, carriers)
     while True:
         distances = {
             index: _distance(readers, spans, index) for index in sorted(open_classes - carriers)
@@ -122,10 +125,41 @@ def plan_removal(readers: list[Reader]) -> Plan:
         furthest = max(distances, key=lambda index: distances[index], default=None)
         if furthest is None or distances[furthest] <= RELATIVE_TOLERANCE:
             return _solve_all(readers, carriers)
-        carriers.add(furthest)
-        for reader in readers:
-            for vector in reader.of_class(furthest):
-                spans[reader.name].add(vector)
+        _carry(furthest, readers, spans, carriers)
+
+
+def _carry(index: int, readers: list[Reader], spans: dict[str, _Span], carriers: set[int]) -> None:
+    carriers.add(index)
+    for reader in readers:
+        for vector in reader.of_class(index):
+            spans[reader.name].add(vector)
+
+
+def broken(
+    reader: Reader, combinations: Mapping[int, Combination], unseen: Mapping[int, Vector]
+) -> set[int]:
+    """Return the classes whose combination fails on maps that the plan has not seen.
+
+    ``unseen`` has the maps of the reader's constant channels at another input size. A constant
+    that depends on the size (an average over padded borders, say) can be fitted at the sizes that
+    were seen, whatever the truth is; here it shows.
+    """
+    return {
+        reader.classes[channel]
+        for channel, combination in combinations.items()
+        if not _holds(channel, combination, unseen)
+    }
+
+
+def _holds(channel: int, combination: Combination, unseen: Mapping[int, Vector]) -> bool:
+    if any(index not in unseen for index in (channel, *combination.alphas)):
+        return False
+    expected = unseen[channel]
+    made = np.full_like(expected, combination.beta)
+    for carrier, alpha in combination.alphas.items():
+        made += alpha * unseen[carrier]
+    scale = max(np.abs(expected).max(initial=0.0), NEGLIGIBLE / RELATIVE_TOLERANCE)
+    return bool(np.abs(made - expected).max(initial=0.0) <= 100 * RELATIVE_TOLERANCE * scale)
 
 
 def _start(reader: Reader) -> _Span:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from toolchain.records import Verdict
-from toolchain.shrink.constants import Plan, Reader, plan_removal
+from toolchain.shrink.constants import Plan, Reader, broken, plan_removal
 from toolchain.shrink.layers import Layer
 from toolchain.shrink.observation import Observation
 
@@ -38,10 +38,27 @@ def decide(seen: Observation) -> Decision:
     """Find every class that can go."""
     classes = _collect(seen)
     candidates = {index for index, members in classes.items() if _is_candidate(seen, members)}
-    plan = plan_removal(_readers(seen, classes, candidates))
+    plan = _checked_plan(seen, _readers(seen, classes, candidates), candidates)
     removable = candidates - plan.carriers
     last = _keep_layers_filled(seen, removable)
     return Decision(classes, frozenset(removable - last), plan.carriers, frozenset(last), plan)
+
+
+def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]) -> Plan:
+    """Plan, and plan again without what does not hold at a size that was not looked at."""
+    kept: set[int] = set()
+    while True:
+        plan = plan_removal(readers, kept)
+        if not candidates - plan.carriers or not (unseen := seen.unseen()):
+            return plan
+        found = {
+            index
+            for reader in readers
+            for index in broken(reader, plan.combinations[reader.name], unseen.get(reader.name, {}))
+        }
+        if not found:
+            return plan
+        kept |= found
 
 
 def _collect(seen: Observation) -> dict[int, ChannelClass]:

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from toolchain.errors import AnalysisError
 from toolchain.groups import Slot, coupled_slots
 from toolchain.shrink.channels import Flow, Nodes
-from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, Call
+from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, VIEWS, Call
 from toolchain.shrink.layers import Layer, layers_of, storage_key
 
 
@@ -35,7 +36,12 @@ def trace_flow(network: nn.Module, example: Tensor) -> Flow:
         for name, nodes in flow.out_nodes.items()
         if name in flow.calls and any(flow.classes.protection(node) is None for node in nodes)
     ]
-    for a, b in coupled_slots(network, example, free):
+    try:
+        pairs = coupled_slots(network, example, free)
+    except AnalysisError as error:  # our own run stands alone, and the proof follows anyway
+        flow.second_opinion = str(error)
+        return flow
+    for a, b in pairs:
         known = _node(flow, a), _node(flow, b)
         if known[0] is not None and known[1] is not None:
             flow.classes.join(known[0], known[1])
@@ -43,8 +49,9 @@ def trace_flow(network: nn.Module, example: Tensor) -> Flow:
 
 
 def _node(flow: Flow, slot: Slot) -> int | None:
-    nodes = (flow.out_nodes if slot.side == "out" else flow.in_nodes).get(slot.layer)
-    return nodes[slot.index] if nodes else None
+    """Return a slot's node; None for a slot that does not exist (torch-pruning can be off)."""
+    nodes = (flow.out_nodes if slot.side == "out" else flow.in_nodes).get(slot.layer, [])
+    return nodes[slot.index] if slot.index < len(nodes) else None
 
 
 def watch(network: nn.Module, example: Tensor) -> Flow:
@@ -61,6 +68,7 @@ def watch(network: nn.Module, example: Tensor) -> Flow:
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
             watcher.protect([output], "it is an output of the network")
+    watcher.protect_peeked()
     return flow
 
 
@@ -89,6 +97,8 @@ class _Watcher(TorchDispatchMode):
         }
         self.nodes: dict[int, tuple[Tensor, Nodes]] = {}  # the tensor is held to keep its id
         self.storages: dict[int, set[int]] = {}
+        self.used: set[int] = set()  # parameters that the current operator uses as it should
+        self.peeked: dict[str, str] = {}  # parameter -> an operator that reads it otherwise
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -101,8 +111,10 @@ class _Watcher(TorchDispatchMode):
             [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)],
             [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)],
         )
+        self.used.clear()
         if not self._read_by_layer(call):
             self._hand_on(call)
+        self._note_peeking(call)
         return out
 
     def get(self, tensor: object) -> Nodes | None:
@@ -126,7 +138,26 @@ class _Watcher(TorchDispatchMode):
         if entry is None or entry[1].numel() != len(nodes) or tensor.numel() != len(nodes):
             return False
         self.flow.classes.join_all(self.flow.tensor_nodes.setdefault(entry[0], nodes), nodes)
+        self.used.add(storage_key(tensor))
         return True
+
+    def protect_peeked(self) -> None:
+        """Protect the channels of layers whose weights other code reads as well."""
+        flow = self.flow
+        for name, operator in self.peeked.items():
+            layer = name.rpartition(".")[0]
+            reason = f"the operator aten.{operator} reads {name}, which must stay as it is"
+            nodes = [*flow.out_nodes.get(layer, []), *flow.in_nodes.get(layer, [])]
+            flow.classes.protect([*nodes, *flow.tensor_nodes.get(name, [])], reason)
+
+    def _note_peeking(self, call: Call) -> None:
+        """Remember parameters that are read by other than their own layer's operator."""
+        if call.name in VIEWS:
+            return
+        for tensor in call.inputs:
+            key = storage_key(tensor)
+            if key in self.tensors and key not in self.used:
+                self.peeked.setdefault(self.tensors[key][0], call.name)
 
     def _read_by_layer(self, call: Call) -> bool:
         """Join what a layer reads to its input slots; False if the weight is no layer's own."""
@@ -145,6 +176,8 @@ class _Watcher(TorchDispatchMode):
         else:
             self.flow.classes.join_all(slots, nodes)
         self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
+        own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        self.used.update(storage_key(parameter) for parameter in own)
         self.set(call.outputs[0], self.flow.out_nodes[layer.name])
         return True
 

@@ -217,3 +217,8 @@ RULES: dict[str, Rule] = {
 
 SHAPE_ONLY = frozenset({"empty_like", "new_empty", "new_zeros", "new_ones", "new_full"})
 """Operators that take a tensor for its shape or type alone."""
+
+VIEWS = frozenset(
+    "t transpose permute view _unsafe_view unsqueeze squeeze expand detach alias".split()
+)
+"""Operators that compute nothing: what they give still is the parameter that they look at."""

@@ -33,6 +33,8 @@ class Observation:
     """Layer -> bool (out,): True where the channel depends on the image."""
     check: Callable[[], None]
     """Raises :class:`AnalysisError` unless the constants hold on two random images."""
+    unseen: Callable[[], dict[str, dict[int, Vector]]]
+    """Gives the constants at a size that ``constants`` has not seen; empty if there is none."""
 
 
 def observe(network: nn.Module, example: Tensor) -> Observation:
@@ -55,6 +57,7 @@ def observe(network: nn.Module, example: Tensor) -> Observation:
         constants={name: _constants(name, taints) for name in taints[0].readings},
         written_live=taints[0].written,
         check=functools.partial(_check_constants, precise, other, taints[-1]),
+        unseen=functools.cache(functools.partial(_constants_unseen, precise, example)),
     )
 
 
@@ -80,6 +83,18 @@ def _other_size(example: Tensor) -> Tensor:
         return example
     height, width = (max(1, size * 3 // 4) | 1 for size in example.shape[2:])
     return example.new_zeros((*example.shape[:2], height, width))
+
+
+def _constants_unseen(network: nn.Module, example: Tensor) -> dict[str, dict[int, Vector]]:
+    """Return the constants at a third, larger size, by which combinations are checked."""
+    if example.ndim != 4:
+        return {}
+    height, width = example.shape[2] * 9 // 8 + 3, example.shape[3] * 5 // 4 + 2
+    try:
+        taint = _taint(network, example.new_zeros((*example.shape[:2], height, width)))
+    except AnalysisError:
+        return {}  # the network takes one size only
+    return {name: _constants(name, [taint]) for name in taint.readings}
 
 
 def _constants(name: str, taints: list[Taint]) -> dict[int, Vector]:

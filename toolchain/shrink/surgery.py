@@ -44,6 +44,7 @@ def shrink(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
                 filters=ledger.filters(),
                 layers=ledger.layers(layers_of(network)),
                 removed_live_filters=ledger.removed_live,
+                without_torch_pruning=seen.flow.second_opinion,
             )
         seen.check()
         _enter_removed(ledger, decision, origin)

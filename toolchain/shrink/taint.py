@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -49,7 +50,7 @@ def trace_taint(network: nn.Module, example: Tensor) -> Taint:
     Raises :class:`AnalysisError` if the code branches on the image's values, or fails on NaN.
     """
     tracer = _Tracer(network)
-    with torch.no_grad(), tracer:
+    with torch.no_grad(), _Border(tracer), tracer:
         network(torch.full_like(example, float("nan")))
     return tracer.taint
 
@@ -81,25 +82,27 @@ class _Tracer(TorchDispatchMode):
             out = func(*args, **kwargs)
         elif self._reads_marks(args, kwargs):
             if name in ESCAPES:
-                raise AnalysisError(
-                    f"the network's code decides by values that depend on the image (operator "
-                    f"aten.{name}); what it does for another image cannot be known, so nothing "
-                    f"is removed"
-                )
+                self.refuse(f"operator aten.{name}")
             out = self._marked_call(name, func, args, kwargs)
         else:
             out = func(*args, **kwargs)
         self._record(name, args, out)
         return out
 
-    def _reads_marks(self, args: Any, kwargs: Any) -> bool:
-        return any(
-            self._is_marked(leaf)
-            for leaf in tree_leaves((args, kwargs))
-            if isinstance(leaf, Tensor)
+    def refuse(self, how: str) -> NoReturn:
+        """Raise because the code does something by values that depend on the image."""
+        raise AnalysisError(
+            f"the network's code decides by values that depend on the image ({how}); what it does "
+            f"for another image cannot be known, so nothing is removed"
         )
 
-    def _is_marked(self, tensor: Tensor) -> bool:
+    def _reads_marks(self, args: Any, kwargs: Any) -> bool:
+        return any(
+            self.is_marked(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)
+        )
+
+    def is_marked(self, tensor: Tensor) -> bool:
+        """Return True if any value of ``tensor`` depends on the image."""
         if id(tensor) in self.marked:
             return True
         return tensor.is_floating_point() and bool(torch.isnan(tensor.sum()))
@@ -132,6 +135,25 @@ class _Tracer(TorchDispatchMode):
         written = torch.isnan(out.transpose(0, 1).flatten(1)).any(dim=1)
         known = self.taint.written.get(layer.name)
         self.taint.written[layer.name] = written if known is None else known | written
+
+
+class _Border(TorchFunctionMode):
+    """Watches for values that leave PyTorch without an operator."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in LEAVES_TORCH and args and isinstance(args[0], Tensor):
+            with torch._C.DisableTorchFunction():
+                marked = self.tracer.is_marked(args[0])
+            if marked:
+                self.tracer.refuse(f"Tensor.{name} takes them out of PyTorch")
+        return func(*args, **(kwargs or {}))
 
 
 Rule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
@@ -253,6 +275,9 @@ SHAPE_ONLY = frozenset(
     "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full".split()
 )
 """Operators that take a tensor for its shape alone."""
+
+LEAVES_TORCH = frozenset("numpy tolist __array__ __dlpack__".split())
+"""Methods that hand values to other code."""
 
 ESCAPES = frozenset(
     """_local_scalar_dense nonzero masked_select is_nonzero equal unique _unique2 unique_dim
