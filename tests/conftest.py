@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -12,6 +13,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def _shared() -> Path:
     return Path(os.environ.get("TOOLCHAIN_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture
+def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare latencies for a moment only: tests do not look at the time."""
+    from toolchain import pipeline
+
+    brief = functools.partial(pipeline.compare_latency, seconds=0.1)
+    monkeypatch.setattr(pipeline, "compare_latency", brief)
 
 
 @pytest.fixture(scope="session")

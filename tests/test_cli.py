@@ -16,7 +16,7 @@ SMALL = ["--size", "96x128"]
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None) -> None:
     monkeypatch.chdir(Path(__file__).parent)
 
 
@@ -24,7 +24,7 @@ def test_json_is_all_that_is_on_standard_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    code = cli.run(["shrink", "eresfd", "--rate", "0.25", "--json", "--out", str(out), *SMALL])
+    code = cli.run(["shrink", "tiny:Tiny", "--rate", "0.25", "--json", "--out", str(out), *SMALL])
     assert code == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads((out / "report.json").read_text())

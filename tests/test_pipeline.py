@@ -34,7 +34,7 @@ def recipe(model: str = "eresfd", height: int = 96, width: int = 128, **prune: o
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None) -> None:
     monkeypatch.chdir(Path(__file__).parent)
 
 
@@ -101,11 +101,11 @@ def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path) -> N
         assert (finished / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
-def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(
-    finished: Path, tmp_path: Path
-) -> None:
-    job = Job(recipe(), tmp_path / "again", checkpoint=finished / "model.safetensors")
-    report = run_shrink(job)
+def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(tmp_path: Path) -> None:
+    own = override(default_recipe("tiny:Tiny"), {"prune.rate": 0.5})
+    run_shrink(Job(own, tmp_path / "first"))
+    weights = tmp_path / "first" / "model.safetensors"
+    report = run_shrink(Job(override(own, {"prune.rate": None}), tmp_path / "again", weights))
     assert report.surgery.filters == ()
     assert report.cost_before == report.cost_after
     assert report.source.trained is False
@@ -166,17 +166,16 @@ def test_a_file_that_is_not_the_network_is_not_handed_out(
     def broken(network, *, path, **options):
         artifact = real(network, path=path, **options)
         model = onnx.load(path)
-        weights = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
+        tensor = next(t for t in model.graph.initializer if t.name.endswith("weight"))
+        weights = onnx.numpy_helper.to_array(tensor).copy()
         weights.flat[0] += 0.5
-        model.graph.initializer[0].CopyFrom(
-            onnx.numpy_helper.from_array(weights, model.graph.initializer[0].name)
-        )
+        tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
         onnx.save(model, path)
         return artifact
 
     monkeypatch.setattr(pipeline, "export_onnx", broken)
     with pytest.raises(ParityError, match="ONNX file"):
-        run_shrink(Job(recipe(), tmp_path / "out"))
+        run_shrink(Job(default_recipe("tiny:Tiny"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

@@ -36,9 +36,10 @@ AT_MOST = {
 """Checkpoint -> deployed parameters that an exact surgery is known to reach."""
 
 SHAPES = [
-    (batch, 3, *size)
-    for batch in (1, 2)
-    for size in ((160, 160), (320, 256), (333, 517), (480, 640))
+    (2, 3, 160, 160),
+    (1, 3, 320, 256),
+    (2, 3, 333, 517),
+    (1, 3, 480, 640),
 ]
 
 
@@ -59,7 +60,7 @@ def test_nothing_is_lost_and_the_known_size_is_reached(
         "soft -> shrunk",
         run_network(loaded.network),
         run_network(shrunk),
-        [*random_inputs(SHAPES, seed=3), *_photos(photos[::150], loaded.recipe)],
+        [*random_inputs(SHAPES, seed=3), *_photos(photos[::200], loaded.recipe)],
         limit=1e-5,
         relative=True,
     )

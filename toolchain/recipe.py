@@ -248,7 +248,7 @@ class _Reader:
         origin = typing.get_origin(hint)
         if origin is types.UnionType or origin is typing.Union:
             inner = [option for option in typing.get_args(hint) if option is not type(None)]
-            return self.value(inner[0], value, keys)
+            return None if value is None else self.value(inner[0], value, keys)
         if dataclasses.is_dataclass(hint):
             return self.section(typing.cast("type[Any]", hint), value, keys)
         if origin is typing.Annotated:
