@@ -31,7 +31,7 @@ def zero_filters(network: nn.Module, example: Tensor, prune: PruneSection) -> nn
     if not prune.rate:
         return network
     if prune.scope == "layer":
-        _zero_by_layer(network, prune)
+        _zero_by_layer(network, example, prune)
     else:
         _zero_by_group(network, example, prune)
     return network
@@ -50,10 +50,13 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _zero_by_layer(network: nn.Module, prune: PruneSection) -> None:
+def _zero_by_layer(network: nn.Module, example: Tensor, prune: PruneSection) -> None:
+    """Each convolution on its own, but for those that make the output."""
+    flow = trace_flow(network, example)
     assert prune.rate is not None
-    for layer in _free_layers(network, prune.protected).values():
-        layer.zero(choose(layer.filters().detach(), prune.rate, prune.criterion))
+    for name, layer in _free_layers(network, prune.protected).items():
+        if name not in flow.output_layers:
+            layer.zero(choose(layer.filters().detach(), prune.rate, prune.criterion))
 
 
 def _zero_by_group(network: nn.Module, example: Tensor, prune: PruneSection) -> None:

@@ -68,5 +68,7 @@ class Flow:
     """Parameter or buffer with one entry per channel (batch norm, PReLU, a scale) -> nodes."""
     calls: dict[str, int] = field(default_factory=dict)
     """Layer name -> how often it is called in one run."""
+    output_layers: set[str] = field(default_factory=set)
+    """Layers whose values reach the network's output without another layer in between."""
     second_opinion: str = ""
     """Why torch-pruning could not follow the network; empty if it could, and was joined."""

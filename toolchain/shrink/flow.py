@@ -68,6 +68,7 @@ def watch(network: nn.Module, example: Tensor) -> Flow:
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
             watcher.protect([output], "it is an output of the network")
+            flow.output_layers |= watcher.writers_of([output])
     watcher.protect_peeked()
     return flow
 
@@ -97,6 +98,7 @@ class _Watcher(TorchDispatchMode):
         }
         self.nodes: dict[int, tuple[Tensor, Nodes]] = {}  # the tensor is held to keep its id
         self.storages: dict[int, set[int]] = {}
+        self.writers: dict[int, tuple[Tensor, set[str]]] = {}
         self.used: set[int] = set()  # parameters that the current operator uses as it should
         self.peeked: dict[str, str] = {}  # parameter -> an operator that reads it otherwise
 
@@ -115,6 +117,7 @@ class _Watcher(TorchDispatchMode):
         if not self._read_by_layer(call):
             self._hand_on(call)
         self._note_peeking(call)
+        self._note_writers(call)
         return out
 
     def get(self, tensor: object) -> Nodes | None:
@@ -122,7 +125,7 @@ class _Watcher(TorchDispatchMode):
         entry = self.nodes.get(id(tensor))
         return entry[1] if entry else None
 
-    def set(self, tensor: Tensor, nodes: Nodes) -> None:
+    def put(self, tensor: Tensor, nodes: Nodes) -> None:
         """Remember the nodes of ``tensor``."""
         self.nodes[id(tensor)] = (tensor, nodes)
         self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
@@ -150,6 +153,16 @@ class _Watcher(TorchDispatchMode):
             nodes = [*flow.out_nodes.get(layer, []), *flow.in_nodes.get(layer, [])]
             flow.classes.protect([*nodes, *flow.tensor_nodes.get(name, [])], reason)
 
+    def writers_of(self, tensors: Iterable[Tensor]) -> set[str]:
+        """Return the layers whose values are in ``tensors``, whatever operators they passed."""
+        return {name for t in tensors if id(t) in self.writers for name in self.writers[id(t)][1]}
+
+    def _note_writers(self, call: Call) -> None:
+        reader = self._reader(call)
+        names = self.writers_of(call.inputs) if reader is None else {reader.name}
+        for tensor in call.outputs if names else ():
+            self.writers[id(tensor)] = (tensor, names | self.writers_of([tensor]))
+
     def _note_peeking(self, call: Call) -> None:
         """Remember parameters that are read by other than their own layer's operator."""
         if call.name in VIEWS:
@@ -159,15 +172,21 @@ class _Watcher(TorchDispatchMode):
             if key in self.tensors and key not in self.used:
                 self.peeked.setdefault(self.tensors[key][0], call.name)
 
-    def _read_by_layer(self, call: Call) -> bool:
-        """Join what a layer reads to its input slots; False if the weight is no layer's own."""
+    def _reader(self, call: Call) -> Layer | None:
+        """Return the layer whose own operator this call is, or None."""
         positions = {"convolution": (0, 1), "mm": (0, 1), "addmm": (1, 2)}.get(call.name)
         if positions is None:
-            return False
+            return None
         x, weight = (call.args[position] for position in positions)
         layer = self.by_weight.get(storage_key(weight))
-        if layer is None or x.ndim < 2 or x.shape[1] != layer.in_channels:
+        return layer if layer and x.ndim >= 2 and x.shape[1] == layer.in_channels else None
+
+    def _read_by_layer(self, call: Call) -> bool:
+        """Join what a layer reads to its input slots; False if the weight is no layer's own."""
+        layer = self._reader(call)
+        if layer is None:
             return False
+        x = call.args[1] if call.name == "addmm" else call.args[0]
         slots = self.flow.in_nodes[layer.name]
         nodes = self.get(x)
         if nodes is None:
@@ -178,7 +197,7 @@ class _Watcher(TorchDispatchMode):
         self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
         own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         self.used.update(storage_key(parameter) for parameter in own)
-        self.set(call.outputs[0], self.flow.out_nodes[layer.name])
+        self.put(call.outputs[0], self.flow.out_nodes[layer.name])
         return True
 
     def _hand_on(self, call: Call) -> None:
@@ -194,7 +213,7 @@ class _Watcher(TorchDispatchMode):
             return
         for tensor in call.outputs:
             if tensor.ndim >= 2 and tensor.shape[1] == len(nodes):
-                self.set(tensor, nodes)
+                self.put(tensor, nodes)
 
     def _writes_into_shared_memory(self, call: Call) -> bool:
         """Return True if an in-place operator changes memory that other tensors look into."""
