@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
@@ -33,9 +34,14 @@ WEIGHT = "base.conv1.0.weight"
 """A tensor of EResFD, (8, 3, 5, 5)."""
 
 
-def random_state(model: str = "eresfd") -> State:
-    """The weights of a network that no seed of the tests gives by itself."""
+@functools.cache
+def drawn(model: str) -> State:
     return dict(build(model, 11).state_dict())
+
+
+def random_state(model: str = "eresfd") -> State:
+    """The weights of a network of a seed that nothing else here uses."""
+    return dict(drawn(model))
 
 
 def saved(path: Path, content: object, **how: Any) -> Path:
@@ -539,7 +545,12 @@ def outputs(network: nn.Module) -> list[Tensor]:
 
 
 @pytest.fixture(
-    scope="module", params=[("eresfd", "group"), ("eresfd", "layer"), ("extd", "group")]
+    scope="module",
+    params=[
+        pytest.param(("eresfd", "group"), id="eresfd-group"),
+        pytest.param(("eresfd", "layer"), id="eresfd-layer", marks=pytest.mark.slow),
+        pytest.param(("extd", "group"), id="extd-group", marks=pytest.mark.slow),
+    ],
 )
 def narrowed(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
     """A network with half of its filters zeroed, after the surgery."""

@@ -209,6 +209,9 @@ def filter_rows(module: nn.Module) -> list[list[float]]:
 
 
 def zero_rows(module: nn.Module) -> list[int]:
+    if isinstance(module, nn.Conv2d):
+        alive = module.weight.detach().flatten(1).any(dim=1)
+        return (~alive).nonzero().flatten().tolist()
     return [i for i, row in enumerate(filter_rows(module)) if not any(row)]
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from board import IN_PICTURE, metadata, photo, write_model
 from conftest import ROOT
-from test_detect import IN_PICTURE, metadata, photo, write_model
 
 pytestmark = pytest.mark.slow
 

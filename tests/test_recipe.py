@@ -292,6 +292,12 @@ def test_override_changes_only_what_it_names() -> None:
     assert recipe == default_recipe("eresfd")
 
 
+def test_override_turns_whole_numbers_into_real_ones_as_a_file_does() -> None:
+    changed = override(default_recipe("eresfd"), {"anchors.aspect_ratio": 1})
+    assert changed.anchors is not None
+    assert type(changed.anchors.aspect_ratio) is float
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -1,7 +1,7 @@
 """What the surgery promises of every network, tried on random ones.
 
 Either the shrunk network gives the same output, or the network is refused with a reason: never
-silently wrong. The networks come from tests/networks.py, where the comparison is explained too.
+silently wrong. The networks come from tests/networks/, where the comparison is explained too.
 
 A run is the same every time. To search further, with other networks every time::
 
@@ -24,37 +24,32 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
-from networks import (
-    ACTIVATIONS,
-    BLOCKS,
-    EXAMPLE,
-    FUNCTIONS,
-    JOINS,
+from networks.blocks import BLOCKS, JOINS, OUTPUTS
+from networks.building import Network, build
+from networks.checking import (
     LAYERS,
-    LEARNED,
-    NORMS,
-    OUTPUTS,
-    WEIGHTS,
+    assert_same_function,
+    deployed_parameters,
+    images,
+    outputs_of,
+    parameters_in_all,
+)
+from networks.convolutions import WEIGHTS, Unit, filters_of
+from networks.descriptions import (
+    EXAMPLE,
     Again,
     Block,
     Convolution,
     Description,
     Function,
     Join,
-    Network,
     Output,
     Step,
-    Unit,
     Zeros,
-    assert_same_function,
-    build,
-    deployed_parameters,
-    descriptions,
-    filters_of,
-    images,
-    outputs_of,
-    parameters_in_all,
 )
+from networks.functions import FUNCTIONS
+from networks.layers import ACTIVATIONS, LEARNED, NORMS
+from networks.strategies import descriptions
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError, ParityError

@@ -1,0 +1,157 @@
+"""Reading photos, odd and broken ones too, and drawing boxes on them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from board import NOISE, photo
+
+from deploy import detect
+from deploy.detect import DetectError
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data does not have."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+def with_segment(jpeg: bytes, content: bytes) -> bytes:
+    """A JPEG with a segment of EXIF data put in front."""
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + jpeg[2:]
+
+
+def orientation(value: int) -> bytes:
+    """EXIF data that says how the camera was held."""
+    directory = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, value, 0, 0)
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory
+
+
+def test_colour_is_read_as_it_is(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(detect.read_image(photo(tmp_path / "a.png", NOISE)), NOISE)
+
+
+def test_grey_becomes_three_channels(tmp_path: Path) -> None:
+    found = detect.read_image(photo(tmp_path / "a.png", NOISE[:, :, 0]))
+    np.testing.assert_array_equal(found, np.repeat(NOISE[:, :, :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits_become_eight_by_scaling(tmp_path: Path, suffix: str) -> None:
+    found = detect.read_image(photo(tmp_path / f"a{suffix}", NOISE.astype(np.uint16) * 257))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, NOISE)
+    grey = detect.read_image(photo(tmp_path / f"b{suffix}", NOISE[:, :, 0].astype(np.uint16) * 257))
+    np.testing.assert_array_equal(grey, np.repeat(NOISE[:, :, :1], 3, axis=2))
+
+
+def test_alpha_is_dropped(tmp_path: Path) -> None:
+    transparent = np.dstack([NOISE, np.zeros((20, 40), np.uint8)])
+    found = detect.read_image(photo(tmp_path / "a.png", transparent))
+    np.testing.assert_array_equal(found, NOISE)
+
+
+def test_a_rotated_photo_is_turned_upright(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", NOISE)
+    flat = detect.read_image(path)
+    path.write_bytes(with_segment(path.read_bytes(), orientation(6)))
+    np.testing.assert_array_equal(detect.read_image(path), np.rot90(flat, -1))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    large = np.random.default_rng(1).integers(0, 256, (100, 150, 3), np.uint8)
+    path = photo(tmp_path / f"a{suffix}", large)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DetectError, match=r"cut off|no picture"):
+        detect.read_image(path)
+
+
+def test_a_thumbnail_s_end_does_not_hide_that_the_photo_was_cut_off(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", NOISE)
+    whole = with_segment(path.read_bytes(), b"Exif\0\0" + path.read_bytes())
+    path.write_bytes(whole)
+    assert detect.read_image(path).shape == (20, 40, 3)
+    path.write_bytes(whole[:-2])
+    with pytest.raises(DetectError, match="cut off"):
+        detect.read_image(path)
+
+
+def test_a_motion_photo_s_video_behind_the_picture_does_no_harm(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", NOISE)
+    path.write_bytes(path.read_bytes() + b"\xff\xda video \xff\xda")
+    assert detect.read_image(path).shape == (20, 40, 3)
+
+
+def test_fill_bytes_between_the_segments_of_a_jpeg_are_legal(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", NOISE)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xff\xff" + data[2:])
+    assert detect.read_image(path).shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\xff", "no picture"),
+        (b"\xff\xd8", "cut off"),
+        (b"\xff\xd8\xff", "cut off"),
+        (b"hello world\n" * 50, "no picture"),
+        (png(100_000, 100_000), "more than 100000000 pixels; shrink it"),
+    ],
+)
+def test_files_that_are_no_pictures_are_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DetectError, match=message) as caught:
+        detect.read_image(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photo(tmp_path / "a.png", NOISE)
+    monkeypatch.setattr(detect, "MAX_FILE_BYTES", path.stat().st_size - 1)
+    with pytest.raises(DetectError, match="too large"):
+        detect.read_image(path)
+
+
+@pytest.mark.parametrize("name", ["missing.jpg", ".", "a\0b"])
+def test_a_path_that_cannot_be_read_says_so(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DetectError, match="cannot be read"):
+        detect.read_image(tmp_path / name)
+
+
+# Drawing ----------------------------------------------------------------------------------------
+
+
+def test_a_box_is_drawn_on_a_copy() -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    boxes, scores = np.array([[10, 20, 30, 40.4]], np.float32), np.array([0.5], np.float32)
+    drawn = detect.draw(image, boxes, scores)
+    assert not image.any()
+    for x, y in ((10, 20), (30, 40), (20, 20), (10, 30)):
+        assert drawn[y, x].tolist() == [0, 255, 0]
+    assert drawn[30, 20].tolist() == [0, 0, 0]
+
+
+def test_a_box_is_drawn_in_a_single_pixel() -> None:
+    one = np.zeros((1, 1, 3), np.uint8)
+    drawn = detect.draw(one, np.array([[0, 0, 1, 1]], np.float32), np.ones(1, np.float32))
+    assert drawn.tolist() == [[[0, 255, 0]]]

@@ -1,0 +1,56 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+import re
+
+from reports import VARIANTS, every_variant, hostile_report, report_of
+
+from toolchain.records import Report
+from toolchain.report.markdown import markdown
+
+
+@every_variant
+def test_markdown_tables_have_as_many_cells_as_heads(report: Report) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", markdown(report), flags=re.MULTILINE)
+    assert tables
+    for table in tables:
+        bars = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()]
+        assert set(bars) == {bars[0]}
+
+
+def test_markdown_shows_the_numbers() -> None:
+    text = markdown(report_of())
+    assert "| Deployed parameters | 91,342 | 87,296 | \N{MINUS SIGN}4.4 % |" in text
+    assert "| ONNX bytes | 402,518 | 386,112 | \N{MINUS SIGN}4.1 % |" in text
+    assert "ratio 0.91, faster (quartiles 0.90 to 0.93)" in text
+    assert "30 interleaved rounds, 1 thread, image 480 \N{MULTIPLICATION SIGN} 640" in text
+    assert "PASS: soft network -> shrunk network: largest difference 7.6e-06" in text
+    assert "7 zeroed filters: 4 removed, 3 kept; 2 live filters removed as well" in text
+    assert "| 3 | channel n is still written by b.0 | `base.conv2.0` filter 0 |" in text
+    assert "| `model.onnx` | 386,112 | `aaaaaaaaaaaa` |" in text
+    assert "Copy `model.onnx` and `deploy/detect.py` to the board" in text
+    assert "| all | 10.8 |" in text
+
+
+def test_markdown_warns_first_when_untrained() -> None:
+    text = markdown(VARIANTS["untrained"])
+    assert text.splitlines()[2].startswith("> **UNTRAINED.")
+    assert "seed 7" in text
+    assert "UNTRAINED" not in markdown(report_of())
+
+
+def test_markdown_of_a_failure_says_so_and_does_not_send_anyone_to_the_board() -> None:
+    text = markdown(VARIANTS["failed with NaN"])
+    assert "NOT PROVED" in text.splitlines()[0]
+    assert "**FAIL**: soft network" in text
+    assert "**not finite**" in text
+    assert "Copy `model.onnx`" not in text
+
+
+def test_markdown_leaves_no_live_markup_or_terminal_codes_in_names() -> None:
+    text = markdown(hostile_report())
+    text.encode("utf-8")
+    assert "\x1b" not in text
+    outside_code = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub(r"\\.", "", text))
+    assert "<" not in outside_code
