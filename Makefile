@@ -47,10 +47,13 @@ setup: ## Make .venv and install what is pinned (fast when nothing changed)
 	fi
 	echo "setup: installing into $(VENV); PyTorch is large, the first time takes some minutes" >&2
 	rm -f $(STAMP)
-	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then $(PYTHON) -m venv --clear $(VENV); fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
-	  || { echo "setup: pip failed (see above); is the network there, and 3 GB of disk? Then run make setup again" >&2; exit 2; }
-	$(BIN)/python -m pip check >/dev/null || { $(PYTHON) -m venv --clear $(VENV); $(BIN)/python -m pip install --quiet --editable '.[dev]'; }
+	install() {
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+	    || { echo "setup: pip failed (see above); is the network there, and 3 GB of disk? Then run make setup again" >&2; exit 2; }
+	}
+	works() { $(BIN)/python -m pip check >/dev/null 2>&1 && $(BIN)/toolchain --version >/dev/null 2>&1; }
+	if $(BIN)/python -m pip --version >/dev/null 2>&1; then install; fi
+	if ! works; then $(PYTHON) -m venv --clear $(VENV); install; works || { echo "setup: $(VENV) does not work; run make clean, then make setup" >&2; exit 2; }; fi
 	echo "$$wanted" > $(STAMP)
 	echo "setup: done" >&2
 
