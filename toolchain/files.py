@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -27,9 +28,9 @@ def output_folder(target: Path) -> Iterator[Path]:
     ours. When the block fails, ``target`` is as it was. Raises :class:`InputError` where it cannot
     be written.
     """
-    target = target.absolute()
-    _check_replaceable(target)
+    target = target.resolve()  # a link stays, what it points to is replaced
     try:
+        _check_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(
             tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
@@ -53,11 +54,20 @@ def _check_replaceable(target: Path) -> None:
         return
     if not target.is_dir():
         raise InputError(f"{target} is a file; --out must name a folder")
-    if any(target.iterdir()) and not (target / "manifest.json").is_file():
+    if any(target.iterdir()) and not _is_ours(target / "manifest.json"):
         raise InputError(
-            f"{target} holds files that are not the toolchain's (no manifest.json); choose an "
-            f"empty or a new folder by --out"
+            f"{target} holds files that are not the toolchain's (no manifest.json of its own); "
+            f"choose an empty or a new folder by --out"
         )
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Return whether the pipeline wrote this manifest; others have a manifest.json too."""
+    try:
+        content = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and str(content.get("tool", "")).startswith("toolchain ")
 
 
 def _swap(beside: Path, target: Path) -> None:
@@ -77,7 +87,11 @@ def _swap(beside: Path, target: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file beside ``path`` and rename it into place."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

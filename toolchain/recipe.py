@@ -44,6 +44,7 @@ class Range:
 
 
 Pixels = typing.Annotated[int, Range(16, 8192)]
+Finite = typing.Annotated[float, Range(-1e6, 1e6)]
 Share = typing.Annotated[float, Range(0, 1)]
 Positive = typing.Annotated[float, Range(0, 1e6, low_open=True)]
 
@@ -68,7 +69,7 @@ class InputSection:
     """Pixels."""
     color_order: Literal["RGB", "BGR"] = "RGB"
     """Order of the three input channels."""
-    mean: tuple[float, float, float] = (123.0, 117.0, 104.0)
+    mean: tuple[Finite, Finite, Finite] = (123.0, 117.0, 104.0)
     """Subtracted from each channel, in ``color_order``; there is no scaling."""
 
 
@@ -172,10 +173,13 @@ def parse_recipe(text: str, name: str) -> Recipe:
     """Make a :class:`Recipe` of TOML ``text``; ``name`` is what errors call it."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # huge numbers, deep nesting
         raise RecipeError(f"{name}: not valid TOML: {error}") from error
     recipe = _Reader(text, name).section(Recipe, table, ())
     anchors = recipe.anchors
+    if anchors is not None and not anchors.sizes:
+        line = _Reader(text, name).line(("anchors", "sizes"))
+        raise RecipeError(f"{name}:{line}: anchors.sizes must have at least one entry (got [])")
     if anchors is not None and len(anchors.sizes) != len(anchors.strides):
         line = _Reader(text, name).line(("anchors", "sizes"))
         raise RecipeError(
@@ -211,22 +215,28 @@ class _Reader:
         self.lines = text.splitlines()
 
     def line(self, keys: tuple[str, ...]) -> int:
-        """Return the line (from 1) of a key; that of its table if the key is not there."""
-        table, found = "", 1
+        """Return the line (from 1) of a key, or of the innermost table around it."""
+        table, found, depth = "", 1, 0
         for number, line in enumerate(self.lines, start=1):
-            header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+            header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
+            key = re.match(r"""\s*([\w."'-]+)\s*=""", line)
             if header:
-                table = header.group(1)
-                if table == ".".join(keys[:-1]) or table == ".".join(keys):
-                    found = number
-            key = re.match(r"\s*([A-Za-z0-9_.-]+)\s*=", line)
-            if key and ".".join(filter(None, [table, key.group(1)])) == ".".join(keys):
+                table = place = header.group(1)
+            elif key:
+                place = ".".join(filter(None, [table, key.group(1)]))
+            else:
+                continue
+            path = tuple(re.sub("[\"' ]", "", place).split("."))
+            if path == keys:
                 return number
+            if path == keys[: len(path)] and len(path) > depth:
+                found, depth = number, len(path)
         return found
 
     def fail(self, keys: tuple[str, ...], problem: str) -> typing.NoReturn:
         place = f"{self.name}:{self.line(keys)}" if self.lines else self.name
-        raise RecipeError(f"{place}: {'.'.join(keys)} {problem}")
+        field = ".".join(key if key.isprintable() else repr(key) for key in keys)
+        raise RecipeError(f"{place}: {field} {problem}")
 
     def section(self, kind: type[Any], table: object, keys: tuple[str, ...]) -> Any:
         if not isinstance(table, dict):
@@ -278,7 +288,10 @@ class _Reader:
 
     def scalar(self, hint: type[Any], value: object, keys: tuple[str, ...]) -> Any:
         if hint is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                self.fail(keys, f"must be a number that a float can hold (got {value!r})")
         if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
             self.fail(keys, f"must be {hint.__name__} (got {value!r})")
         return value

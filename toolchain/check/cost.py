@@ -76,7 +76,9 @@ RULES: dict[str, Rule] = {
 """Operator -> multiply-accumulates of a call. Every other operator has none by definition
 (element-wise, data movement), but for those that hide products inside:"""
 
-HIDDEN_PRODUCTS = ("attention", "conv", "mm", "matmul", "lstm", "gru", "rnn", "einsum", "fft")
+HIDDEN_PRODUCTS = tuple(
+    "attention conv mm matmul mv dot trilinear cdist lstm gru rnn einsum fft".split()
+)
 """An operator without a rule whose name holds one of these is reported as uncounted."""
 
 

@@ -94,11 +94,19 @@ def _case(proof: ProofInput, before: Outputs, after: Outputs) -> ParityCase:
         raise ParityError(
             f"{proof.name}: outputs have other shapes: {shapes[0]} before, {shapes[1]} after"
         )
+    if not before:
+        raise ParityError(f"{proof.name}: there is no output to compare")
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which fails
+        differences = [
+            _max(np.abs(a.astype(np.float64) - b.astype(np.float64)))
+            for a, b in zip(before, after, strict=True)
+        ]
+        ranges = [_max(a) - _min(a) for a in before]
     return ParityCase(
         input=proof.name,
         shape=tuple(proof.image.shape),
-        max_abs_diff=float(max(_max(np.abs(a - b)) for a, b in zip(before, after, strict=True))),
-        output_range=float(max(_max(a) - _min(a) for a in before)),
+        max_abs_diff=float(np.max(differences)),  # Python's max() would lose a NaN
+        output_range=float(np.max(ranges)),
     )
 
 

@@ -9,13 +9,13 @@ convolution.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -28,9 +28,9 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
     ``example`` is an input (N, C, H, W). The arithmetic is done in float64.
     """
     network = copy.deepcopy(network).eval()
-    watcher = _PairWatcher(network)
-    with torch.no_grad(), watcher:
-        network(example)
+    with _PairWatcher(network) as watcher, torch.no_grad():
+        outputs = network(example)
+    watcher.close(outputs)
     for layer, norm in watcher.pairs():
         _fold(layer, norm)
         _replace(network, norm, nn.Identity())
@@ -50,8 +50,15 @@ class _PairWatcher(TorchDispatchMode):
         self.norms = {
             storage_key(module.running_mean): module
             for module in network.modules()
-            if isinstance(module, _BatchNorm) and module.running_mean is not None
+            if isinstance(module, _BatchNorm)
+            and module.running_mean is not None
+            and type(module).forward is _BatchNorm.forward  # some subclasses activate as well
         }
+        self.calls: Counter[nn.Module] = Counter()
+        self.hooks = [
+            module.register_forward_hook(lambda module, *_: self.calls.update([module]))
+            for module in [*self.norms.values(), *(layer.module for layer in self.layers.values())]
+        ]
         self.outputs: dict[int, tuple[Tensor, Layer]] = {}
         self.readers: dict[str, list[_BatchNorm | None]] = {}
         self.sources: dict[_BatchNorm, list[Layer | None]] = {}
@@ -65,14 +72,30 @@ class _PairWatcher(TorchDispatchMode):
         if name in ("native_batch_norm", "_native_batch_norm_legit_no_training"):
             norm = self.norms.get(storage_key(args[3])) if isinstance(args[3], Tensor) else None
             if norm is not None:
+                self.calls.subtract([norm])
                 _, source = self.outputs.get(id(args[0]), (None, None))
                 self.sources.setdefault(norm, []).append(source)
+        convolves = name == "convolution" and storage_key(args[1]) in self.layers
         for leaf in tree_leaves((args, kwargs)):
-            if id(leaf) in self.outputs:
-                self.readers.setdefault(self.outputs[id(leaf)][1].name, []).append(norm)
-        if name == "convolution" and storage_key(args[1]) in self.layers:
-            self.outputs[id(out)] = (out, self.layers[storage_key(args[1])])
+            self._read(leaf, norm, weights=not convolves or leaf is not args[1])
+        if convolves:
+            layer = self.layers[storage_key(args[1])]
+            self.calls.subtract([layer.module])
+            self.outputs[id(out)] = (out, layer)
         return out
+
+    def _read(self, leaf: object, norm: _BatchNorm | None, *, weights: bool = False) -> None:
+        if id(leaf) in self.outputs:
+            self.readers.setdefault(self.outputs[id(leaf)][1].name, []).append(norm)
+        elif weights and isinstance(leaf, Tensor) and storage_key(leaf) in self.layers:
+            self.readers.setdefault(self.layers[storage_key(leaf)].name, []).append(None)
+
+    def close(self, outputs: object) -> None:
+        """End the run: what the network returns is read by its caller."""
+        for leaf in tree_leaves(outputs):
+            self._read(leaf, None)
+        for hook in self.hooks:
+            hook.remove()
 
     def pairs(self) -> list[tuple[Layer, _BatchNorm]]:
         """Return every convolution and batch norm that belong together in all calls."""
@@ -81,7 +104,8 @@ class _PairWatcher(TorchDispatchMode):
             layer = sources[0]
             if layer is None or any(source is not layer for source in sources):
                 continue
-            if all(reader is norm for reader in self.readers[layer.name]):
+            as_modules = self.calls[norm] == 0 and self.calls[layer.module] == 0
+            if as_modules and all(reader is norm for reader in self.readers[layer.name]):
                 found.append((layer, norm))
         return found
 
@@ -91,20 +115,29 @@ def _fold(layer: Layer, norm: _BatchNorm) -> None:
     assert norm.running_var is not None
     convolution = layer.module
     assert isinstance(convolution, _ConvNd)
-    ones = torch.ones_like(norm.running_mean)
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight.double(),
-        None if convolution.bias is None else convolution.bias.double(),
-        norm.running_mean.double(),
-        norm.running_var.double(),
-        norm.eps,
-        (ones if norm.weight is None else norm.weight).double(),
-        (torch.zeros_like(ones) if norm.bias is None else norm.bias).double(),
-        transpose=convolution.transposed,
-    )
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    bias = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        bias = bias + norm.bias.double()
+    if convolution.bias is not None:
+        bias = bias + convolution.bias.double() * scale
+    weight = convolution.weight.double() * _along_filters(layer, scale)
     dtype = convolution.weight.dtype
     convolution.weight = nn.Parameter(weight.detach().to(dtype), requires_grad=False)
     convolution.bias = nn.Parameter(bias.detach().to(dtype), requires_grad=False)
+
+
+def _along_filters(layer: Layer, scale: Tensor) -> Tensor:
+    """Shape one value per filter so that it multiplies the layer's weight."""
+    kernel = [1] * (layer.weight.ndim - 2)
+    if not layer.is_transposed:
+        return scale.reshape(-1, 1, *kernel)
+    per_group = scale.reshape(layer.groups, -1)  # the weight is (in, out / groups, kernel...)
+    return per_group.repeat_interleave(layer.in_channels // layer.groups, 0).reshape(
+        layer.in_channels, -1, *kernel
+    )
 
 
 def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -41,17 +41,31 @@ def export_onnx(
         with _quiet():
             model = _export(folded, example, output_names, dynamic=dynamic)
             model = _simplify(_without_traces(model))
+            _check_outputs(model, output_names)
             _set_metadata(model, metadata)
             onnx.checker.check_model(model, full_check=True)
     except ExportError:
         raise
     except Exception as error:  # exporters raise errors of every kind
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise ExportError(
-            f"the network cannot be exported to ONNX ({type(error).__name__}: {first_line})"
-        ) from error
+        raise ExportError(f"the network cannot be exported to ONNX ({_root(error)})") from error
     write_bytes(path, model.SerializeToString(deterministic=True))
     return Artifact(path.name, path.stat().st_size, sha256_of(path))
+
+
+def _root(error: BaseException) -> str:
+    """Return the first line of the error that was the cause of the others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}"
+
+
+def _check_outputs(model: onnx.ModelProto, output_names: Sequence[str]) -> None:
+    found = [output.name for output in model.graph.output]
+    if found != list(output_names):
+        raise ExportError(
+            f"the network has {len(found)} outputs; expected {', '.join(output_names)}"
+        )
 
 
 def _export(
@@ -92,6 +106,7 @@ def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    del model.metadata_props[:]  # onnxsim notes its settings there
     for key, value in sorted(metadata.items()):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value

@@ -113,15 +113,26 @@ def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
 
 
 def _read_native(path: Path) -> Checkpoint:
-    state, metadata = read_safetensors(path)
+    tensors, metadata = read_safetensors(path)
+    state = _tensors(path, tensors)
     try:
         ours = json.loads(metadata.get(METADATA_KEY, "{}"))
-        ratio = ours.get("aspect_ratio")
-        ratio = None if ratio is None else float(ratio)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its toolchain metadata is damaged ({error})") from error
-    layout = "native" if ours else "plain"
-    return Checkpoint(path.name, layout, sha256_of(path), state, ratio, ours)
+    if not isinstance(ours, dict):
+        raise CheckpointError(f"{path}: its toolchain metadata is damaged (it is no table)")
+    if not ours:
+        return Checkpoint(path.name, "plain", sha256_of(path), state, None, {})
+    ratio, model = ours.get("aspect_ratio"), ours.get("model")
+    if not isinstance(model, str) or not model.isprintable():
+        raise CheckpointError(f"{path}: its toolchain metadata is damaged (model is {model!r})")
+    if ratio is not None and not (type(ratio) in (int, float) and 0.1 <= ratio <= 10):
+        raise CheckpointError(
+            f"{path}: its toolchain metadata is damaged (aspect_ratio must be >= 0.1 and <= 10; "
+            f"got {str(ratio)[:40]})"
+        )
+    ratio = None if ratio is None else float(ratio)
+    return Checkpoint(path.name, "native", sha256_of(path), state, ratio, ours)
 
 
 def _tensors(path: Path, content: Mapping[str, object]) -> dict[str, Tensor]:
@@ -131,6 +142,11 @@ def _tensors(path: Path, content: Mapping[str, object]) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             raise CheckpointError(
                 f"{path}: entry {name!r} must be a tensor (got {type(value).__name__})"
+            )
+        if value.layout != torch.strided or value.is_meta or value.is_complex():
+            raise CheckpointError(
+                f"{path}: {name} must be a dense tensor of real numbers (got {value.layout}, "
+                f"{value.dtype}, on {value.device})"
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             count = int((~torch.isfinite(value)).sum())

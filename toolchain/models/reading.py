@@ -72,11 +72,20 @@ def _check_size(path: Path) -> None:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     if size == 0:
         raise CheckpointError(f"{path}: the file is empty")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    size = max(size, _unpacked_size(path))
     if size > MAX_BYTES:
         raise CheckpointError(f"{path}: {size:,} bytes of content; at most {MAX_BYTES:,} are read")
+
+
+def _unpacked_size(path: Path) -> int:
+    """Return how many bytes an archive says that it unpacks to; 0 for other files."""
+    if not zipfile.is_zipfile(path):
+        return 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except Exception as error:  # damaged archives raise errors of many kinds
+        raise CheckpointError(f"{path}: {_what_is(path)} ({_first_line(error)})") from error
 
 
 def _why_not_pickle(path: Path, error: pickle.UnpicklingError) -> str:
@@ -106,4 +115,6 @@ def _what_is(path: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+    if not lines or "weights_only" in lines[0]:  # torch's advice to load it all the same
+        return type(error).__name__
+    return lines[0][:160]

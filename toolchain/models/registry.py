@@ -29,11 +29,15 @@ def build(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         try:
             network = factory()
-        except Exception as error:  # a user's code may raise anything
-            raise ModelError(f"{name} failed to build: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:  # a user's code may raise anything
+            raise ModelError(f"{name} failed to build: {_in_one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{name} must return a torch.nn.Module (got {type(network).__name__})")
     return network.eval()
+
+
+def _in_one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _user_factory(name: str) -> Callable[[], object]:
@@ -48,10 +52,9 @@ def _user_factory(name: str) -> Callable[[], object]:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # importing a user's code may raise anything
+    except (Exception, SystemExit) as error:  # importing a user's code may raise anything
         raise ModelError(
-            f"cannot import {module_name!r} from {here} or the environment "
-            f"({type(error).__name__}: {error})"
+            f"cannot import {module_name!r} from {here} or the environment ({_in_one_line(error)})"
         ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):

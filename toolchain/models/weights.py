@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from toolchain.errors import CheckpointError
 from toolchain.files import write_bytes
 from toolchain.models.layouts import METADATA_KEY, Checkpoint
+from toolchain.models.registry import BUILDERS
 
 SCHEMA = 1
 
@@ -45,6 +46,20 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
                 f"{tuple(expected[name].shape)} (got {tuple(tensor.shape)})"
             )
     network.load_state_dict(found, strict=False)
+    if checkpoint.layout == "native" and model in BUILDERS:
+        _check_widths(network, checkpoint)
+
+
+def _check_widths(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Widths that contradict each other show when the network runs."""
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 3, 64, 64))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{checkpoint.name} holds layers whose widths contradict each other "
+            f"({' '.join(str(error).split())[:160]}); write it again"
+        ) from error
 
 
 def _some(words: str, names: list[str]) -> str:
@@ -61,7 +76,9 @@ def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
             found = checkpoint.state.get(f"{name}.{key}" if name else key)
             if found is None or (tensor is not None and found.shape == tensor.shape):
                 continue
-            if tensor is not None and found.ndim != tensor.ndim:
+            if tensor is not None and (
+                found.ndim != tensor.ndim or found.shape[2:] != tensor.shape[2:]
+            ):
                 continue  # told by the strict check
             if key in module._parameters:
                 module._parameters[key] = nn.Parameter(torch.empty(found.shape))
