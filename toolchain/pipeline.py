@@ -34,6 +34,7 @@ from toolchain.check.parity import (
     run_onnx,
 )
 from toolchain.errors import ProofError
+from toolchain.export.fold import fold_batch_norm
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
 from toolchain.files import output_folder, sha256_of, write_bytes
@@ -114,9 +115,11 @@ class Pair:
     surgery: Surgery
     example: Tensor
     """Zeros (1, C, H, W) at the recipe's size."""
+    look: Tensor
+    """The same at the size at which the surgery looked, which may be smaller."""
     photos: tuple[Photo, ...]
     pictures: tuple[ProofInput, ...]
-    """Smooth shapes and the photos at the recipe's size."""
+    """Smooth shapes, then the photos, at the recipe's size."""
 
 
 def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Report:
@@ -148,7 +151,7 @@ def _make_pair(loaded: Loaded, photos: tuple[Photo, ...], clock: Clock) -> Pair:
     if recipe.anchors is not None:
         specification = _specification(loaded, dynamic=False)
         pictures += [photo_input(photo, recipe, specification) for photo in photos]
-    return Pair(soft, shrunk, surgery, example, photos, tuple(pictures))
+    return Pair(soft, shrunk, surgery, example, look, photos, tuple(pictures))
 
 
 def _analysis_example(network: nn.Module, example: Tensor) -> Tensor:
@@ -197,7 +200,11 @@ def _prove_surgery(pair: Pair, recipe: Recipe) -> Parity:
         "soft network -> shrunk network",
         run_network(pair.soft),
         run_network(pair.shrunk),
-        [*random_inputs(shapes, recipe.model.seed), *pair.pictures],
+        [
+            *random_inputs(shapes, recipe.model.seed),
+            smooth_input(pair.look, recipe.model.seed),
+            *pair.pictures[1:],
+        ],
         limit=recipe.proof.surgery_limit,
         relative=True,
     )
@@ -231,12 +238,13 @@ def _export_and_measure(
             metadata=_metadata(loaded, dynamic=job.dynamic),
             dynamic=job.dynamic,
         )
-        model = export(pair.shrunk, path=after_path)
-        before = export(pair.soft, path=before_path)
+        folded = [fold_batch_norm(network, pair.look) for network in (pair.soft, pair.shrunk)]
+        model = export(folded[1], path=after_path)
+        before = export(folded[0], path=before_path)
     with clock.stage("prove the file"), _evidence(job.out, pair):
         parity_onnx = demand(_prove_file(pair, recipe, after_path, dynamic=job.dynamic))
     with clock.stage("measure"):
-        costs = [measure_cost(network, pair.example) for network in (pair.soft, pair.shrunk)]
+        costs = [measure_cost(network, pair.example) for network in folded]
         latency = compare_latency(before_path, after_path, pair.example.numpy())
         photos = _compare_photos(pair, loaded, after_path)
     before_path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -18,9 +19,7 @@ from toolchain.records import Cost
 def measure_cost(network: nn.Module, example: Tensor) -> Cost:
     """Count what ``network`` costs for one ``example`` (1, C, H, W), batch norm folded."""
     folded = fold_batch_norm(network, example)
-    counter = _Counter()
-    with torch.no_grad(), counter:
-        folded(example)
+    counter = _count(folded, example)
     deployed, loose = count_parameters(folded)
     return Cost(
         deployed_parameters=deployed,
@@ -29,6 +28,19 @@ def measure_cost(network: nn.Module, example: Tensor) -> Cost:
         size=(int(example.shape[-2]), int(example.shape[-1])),
         uncounted_operators=tuple(sorted(counter.uncounted)),
     )
+
+
+def _count(folded: nn.Module, example: Tensor) -> _Counter:
+    """Count on shapes alone where the network runs so, and on real values otherwise."""
+    counter = _Counter()
+    try:
+        with torch.no_grad(), counter:
+            copy.deepcopy(folded).to("meta")(example.to("meta"))
+    except (RuntimeError, NotImplementedError, ValueError, TypeError):
+        counter = _Counter()
+        with torch.no_grad(), counter:
+            folded(example)
+    return counter
 
 
 def count_parameters(folded: nn.Module) -> tuple[int, int]:

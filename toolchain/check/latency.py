@@ -17,7 +17,7 @@ from toolchain.records import Latency
 
 
 def compare_latency(
-    before: Path, after: Path, example: NDArray[np.float32], *, seconds: float = 4.0
+    before: Path, after: Path, example: NDArray[np.float32], *, seconds: float = 3.0
 ) -> Latency:
     """Run both files in turn for about ``seconds`` and return the ratio after / before.
 
@@ -28,11 +28,11 @@ def compare_latency(
     """
     image = np.random.default_rng(0).normal(0, 64, example.shape).astype(np.float32)
     runs = [_runner(before, image), _runner(after, image)]
-    for run in runs * 2:
+    for run in runs:
         run()
     times: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
-    while len(times) < 5 or (time.perf_counter() < end and len(times) < 200):
+    while len(times) < 4 or (time.perf_counter() < end and len(times) < 200):
         order = (0, 1) if len(times) % 2 == 0 else (1, 0)
         spent = [0.0, 0.0]
         for side in order:
