@@ -143,6 +143,19 @@ def test_a_network_of_ones_own_takes_the_same_road(factory: str, tmp_path: Path)
         detect.Detector(tmp_path / "out" / "model.onnx")
 
 
+def test_it_is_said_when_torch_pruning_could_not_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AnalysisError("torch-pruning cannot follow this network (for a test)")
+
+    monkeypatch.setattr("toolchain.shrink.flow.coupled_slots", refuse)
+    own = override(default_recipe("tiny:Tiny"), {"prune.rate": 0.5})
+    report = run_shrink(Job(own, tmp_path / "out"))
+    assert report.surgery.count("kept") == 0
+    assert any("(for a test)" in note for note in report.notes)
+
+
 def test_a_surgery_that_is_not_exact_exports_nothing_and_keeps_the_evidence(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"nothing is exported.*out\.failed"):
         run_shrink(Job(default_recipe("tiny:unlucky"), tmp_path / "out"))
