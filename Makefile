@@ -18,16 +18,24 @@ OUT ?= out/$(subst :,-,$(MODEL))
 SIZE ?=
 PHOTO ?=
 DYNAMIC ?=
+DATA ?=
+PROTOCOL ?=
+LIMIT ?=
+PEER ?=
+WEIGHTS ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink test test-fast lint format clean
+.PHONY: help setup shrink eval tables bench test test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
+	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
+	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
+	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
 setup: ## Make .venv and install what is pinned (fast when nothing changed)
@@ -62,6 +70,20 @@ shrink: setup
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
 	  $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
+
+eval: setup
+	@$(if $(strip $(DATA)),,echo "eval: say where WIDER FACE lies: make eval MODEL=weights.pth DATA=folder" >&2; exit 2)
+	$(BIN)/toolchain evaluate '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
+	  $(call option,--protocol,$(PROTOCOL)) $(call option,--limit,$(LIMIT)) $(call option,--peer,$(PEER)) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+
+tables: setup
+	@$(if $(strip $(DATA)),,echo "tables: say where WIDER FACE lies: make tables WEIGHTS=folder DATA=folder" >&2; exit 2)
+	$(BIN)/toolchain tables $(call option,--weights,$(WEIGHTS)) $(call option,--data,$(DATA)) \
+	  $(call option,--protocol,$(PROTOCOL)) $(call option,--limit,$(LIMIT)) $(call option,--peer,$(PEER))
+
+bench: setup ## Time the scoring, beside a literal implementation of the official rules
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.scoring
 
 test: setup ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

@@ -366,8 +366,8 @@ class Detector:
         self, path: str | Path, *, threads: int = 0, size: tuple[int, int] | None = None
     ) -> None:
         try:
-            self._session = _open_session(Path(path), threads)
-            self.specification = _specification_of(self._session)
+            self._session = open_session(Path(path), threads)
+            self.specification = specification_of(self._session)
             self.height, self.width = _input_size(self.specification, size)
             blank = np.zeros((1, 3, self.height, self.width), np.float32)
             count = len(anchors(self.specification, self.height, self.width))
@@ -406,7 +406,7 @@ class Detector:
         return detection.boxes, detection.scores
 
 
-def _open_session(path: Path, threads: int) -> Any:
+def open_session(path: Path, threads: int) -> Any:
     """Open an ONNX file on the processor; ``threads`` 0 means one per core."""
     try:
         path.open("rb").close()
@@ -424,7 +424,7 @@ def _open_session(path: Path, threads: int) -> Any:
         ) from error
 
 
-def _specification_of(session: Any) -> Specification:
+def specification_of(session: Any) -> Specification:
     """Read the metadata and compare it with the graph's own names."""
     text = session.get_modelmeta().custom_metadata_map.get("detector")
     if text is None:
@@ -449,11 +449,12 @@ def _input_size(specification: Specification, size: tuple[int, int] | None) -> t
     return fixed
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | Path, *, upright: bool = True) -> Image:
     """Read a picture as uint8 (H, W, 3), BGR, upright as its EXIF data says.
 
     16 bits become 8, grey becomes three channels, and alpha is dropped: the colour stored under
     it counts. A JPEG or PNG that was cut off is refused, though a decoder would fill it up.
+    ``upright=False`` leaves the pixels as they are stored, for boxes that were drawn on them so.
     """
     try:
         if Path(path).stat().st_size > MAX_FILE_BYTES:
@@ -464,7 +465,8 @@ def read_image(path: str | Path) -> Image:
     if not data or _is_cut_off(data):
         raise DetectError(f"{path}: is {'cut off' if data else 'empty'}; copy the file again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        turned = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | turned)
     except cv2.error as error:
         limit = f"more than {os.environ.get('OPENCV_IO_MAX_IMAGE_PIXELS')} pixels; shrink it, "
         limit += "or set OPENCV_IO_MAX_IMAGE_PIXELS higher"

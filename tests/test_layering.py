@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "errors",
     "records",
+    "accuracy",
     "recipe",
     "files",
+    "data",
+    "scoring",
+    "published",
     "models",
     "groups",
     "shrink",
@@ -27,12 +31,16 @@ ROOMS = (
     "sources",
     "pictures",
     "inspection",
+    "detection",
+    "gallery",
+    "evaluation",
     "pipeline",
+    "tables",
     "cli",
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
-BOARD_ROOMS = {"pictures", "pipeline"}
+BOARD_ROOMS = {"pictures", "detection", "gallery", "pipeline"}
 """The rooms that may run what goes to the board."""
 
 

@@ -72,7 +72,8 @@ def test_every_option_that_is_named_exists() -> None:
     from toolchain import cli
 
     named = set(re.findall(r"--[a-z-]+", README)) - {"--out"}
-    source = Path(cli.__file__).read_text(encoding="utf-8").replace("_", "-")
+    files = Path(cli.__file__).parent.glob("*.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in files).replace("_", "-")
     for option in named:
         assert option in source or option[2:] in source, option
 

@@ -5,7 +5,8 @@
      |   |- RecipeError            a recipe has an unknown, mistyped or impossible field
      |   |- CheckpointError        a weights file cannot be read or does not fit the network
      |   |- ModelError             no such model, or a user's factory does not give one
-     |   `- PhotoError             a picture cannot be read
+     |   |- PhotoError             a picture cannot be read
+     |   `- DataError              a data set, or a file of detections, is not what it must be
      `- ProofError                 exit 1: a proof failed, so nothing is exported
          |- AnalysisError          the network does what the analysis cannot follow
          |- ParityError            two networks that must agree do not
@@ -43,6 +44,10 @@ class ModelError(InputError):
 
 class PhotoError(InputError):
     """A picture cannot be read."""
+
+
+class DataError(InputError):
+    """A data set, its lists, or a file of detections is not what it must be."""
 
 
 class ProofError(ToolchainError):

@@ -1,0 +1,6 @@
+"""The command line: parses, calls the stages, prints; every error is one line and a code."""
+
+from toolchain.cli import evaluating, shrinking
+from toolchain.cli.app import main, run
+
+__all__ = ["evaluating", "main", "run", "shrinking"]

@@ -1,0 +1,301 @@
+"""The commands ``evaluate``, ``score`` and ``tables``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from toolchain.cli.app import Json, app, messages
+from toolchain.errors import InputError
+
+if TYPE_CHECKING:
+    from toolchain.accuracy import Evaluation, Protocol
+    from toolchain.detection.opening import Plan
+    from toolchain.evaluation import Scored
+
+Data = Annotated[Path, typer.Option("--data", help="WIDER FACE in its official layout.")]
+SplitName = Annotated[
+    Literal["val", "train", "test"], typer.Option("--split", help="Which photos.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="A fixed, spread-out sample of so many photos.")
+]
+ProtocolOption = Annotated[
+    Literal["single", "paper"],
+    typer.Option("--protocol", help="One pass, or several scales, mirrored, and box voting."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Processes.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads in each.")]
+Peers = Annotated[
+    list[Path] | None,
+    typer.Option("--peer", help="A model that OpenCV's FaceDetectorYN runs; may be repeated."),
+]
+
+LINE_EVERY_SECONDS = 10.0
+"""How often progress is told where there is no terminal."""
+
+
+@app.command(
+    epilog="Examples:  [bold]toolchain evaluate ERES10_FPGM.pth --data WIDER[/]   |   "
+    "[bold]toolchain evaluate out/eresfd --data WIDER --peer yunet.onnx --worst 10[/]   |   "
+    "[bold]toolchain evaluate --data WIDER --compare ERES.pth ERES50_FPGM.pth[/]"
+)
+def evaluate(
+    data: Data,
+    detector: Annotated[
+        Path | None,
+        typer.Argument(help="Weights, an output folder, or an ONNX file of ours."),
+    ] = None,
+    protocol: ProtocolOption = "single",
+    split: SplitName = "val",
+    limit: Limit = None,
+    peer: Peers = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", help="Two detectors; draws the photos where they differ most."),
+    ] = None,
+    worst: Annotated[
+        int, typer.Option("--worst", min=0, max=200, help="Draw the photos with most missed faces.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder; out/eval/NAME by default.")
+    ] = None,
+    max_side: Annotated[
+        int | None,
+        typer.Option("--max-side", min=64, max=20_000, help="Shrink larger photos, in pixels."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The network, where the weights do not tell.")
+    ] = None,
+    anchor_ratio: Annotated[
+        float | None, typer.Option(help="Anchor height over width, if the weights need another.")
+    ] = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measure average precision on WIDER FACE; an interrupted run goes on where it was."""
+    from toolchain.data.wider import read_split
+    from toolchain.detection.opening import plan_for
+    from toolchain.evaluation import Settings, write_results
+    from toolchain.evaluation import evaluate as evaluate_one
+
+    chosen = _protocol(protocol, max_side)
+    given = [path for path in (detector, *(compare or ())) if path is not None]
+    ours = list(dict.fromkeys(given))
+    plans = [plan_for(path, chosen, model=model, anchor_ratio=anchor_ratio) for path in ours]
+    plans += [plan_for(path, chosen, peer=True) for path in peer or ()]
+    if not plans:
+        raise InputError("there is nothing to evaluate: give weights, a file, --compare or --peer")
+    photos = read_split(data, split).spread(limit)
+    settings = Settings(
+        out=out or Path("out") / "eval" / _folder_name(plans[0]),
+        workers=workers,
+        threads=threads,
+        worst=worst,
+        compared=tuple(ours.index(path) for path in compare or ()),
+        command=shlex.join(["toolchain", *sys.argv[1:]]),
+    )
+    with photo_progress() as on_photo:
+        scored = [evaluate_one(plan, photos, settings, on_photo) for plan in plans]
+    folder, content = write_results(scored, photos, settings)
+    if as_json:
+        print(json.dumps(content, indent=2))
+    else:
+        _print(scored, folder)
+
+
+def _protocol(name: Literal["single", "paper"], max_side: int | None) -> Protocol:
+    import dataclasses
+
+    from toolchain.detection.protocols import PROTOCOLS
+
+    if max_side is not None and name != "single":
+        raise InputError("--max-side belongs to the protocol 'single'; 'paper' sets its own scales")
+    return dataclasses.replace(PROTOCOLS[name], max_side=max_side)
+
+
+def _folder_name(plan: Plan) -> str:
+    path = plan.path.resolve()
+    generic = path.name in ("model.safetensors", "model.onnx")
+    return path.parent.name if generic else path.stem
+
+
+@app.command(
+    epilog="Example:  [bold]toolchain score my-detections --data WIDER[/]   where my-detections "
+    "holds EVENT/IMAGE.txt files in the official format"
+)
+def score(
+    detections: Annotated[Path, typer.Argument(help="Folder of EVENT/IMAGE.txt files.")],
+    data: Data,
+    split: SplitName = "val",
+    limit: Limit = None,
+    all_listed: Annotated[
+        bool, typer.Option("--all", help="Score all listed photos, also those not in DATA.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write eval.json, curves and a page here.")
+    ] = None,
+    worst: Annotated[
+        int, typer.Option("--worst", min=0, max=200, help="Draw the photos with most missed faces.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score detections that another tool wrote, by the official rules."""
+    from toolchain.data.wider import read_split
+    from toolchain.evaluation import Settings, as_json_content, evaluate_detections, write_results
+
+    photos = read_split(data, split, images_needed=not all_listed).spread(limit)
+    if not photos.levels:
+        raise InputError(f"the split {split!r} has no ground truth to score against; use val")
+    command = shlex.join(["toolchain", *sys.argv[1:]])
+    scored = [evaluate_detections(detections, photos, command)]
+    if out is not None:
+        write_results(scored, photos, Settings(out=out, worst=worst, command=command))
+    if as_json:
+        print(json.dumps(as_json_content([scored[0].evaluation]), indent=2))
+    else:
+        _print(scored, out)
+
+
+def _print(scored: Sequence[Scored], folder: Path | None) -> None:
+    from toolchain.report.accuracy.table import protocol_words, sample_words, terminal_rows
+
+    console = Console(highlight=False, soft_wrap=True)
+    evaluations = [item.evaluation for item in scored]
+    for evaluation in evaluations:
+        _print_subject(console, evaluation)
+    for words in dict.fromkeys(protocol_words(one.protocol) for one in evaluations):
+        console.print(escape(words))
+    console.print(escape(sample_words(evaluations[0].sample)))
+    table = Table(box=None, pad_edge=False)
+    levels = [curve.level for curve in evaluations[0].curves]
+    for heading in ("average precision", *levels):
+        table.add_column(heading, justify="left" if table.columns == [] else "right")
+    for row in terminal_rows(evaluations):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    if folder is not None:
+        console.print(
+            f"Results are in [bold]{escape(str(folder))}[/]; look at report.html.", soft_wrap=True
+        )
+
+
+def _print_subject(console: Console, evaluation: Evaluation) -> None:
+    subject = evaluation.subject
+    settings = ", ".join(f"{key} {value}" for key, value in subject.settings.items())
+    console.print(f"[bold]{escape(subject.name)}[/]: {escape(settings or subject.kind)}")
+    for note in evaluation.notes:
+        loud = note.startswith("UNTRAINED")
+        console.print(f"  [bold yellow]{escape(note)}[/]" if loud else f"  {escape(note)}")
+    if evaluation.seconds is not None:
+        console.print(f"  {escape(_pace(evaluation))}")
+
+
+def _pace(evaluation: Evaluation) -> str:
+    fresh = evaluation.sample.images - evaluation.resumed_images
+    resumed = f", {evaluation.resumed_images} were done before" if evaluation.resumed_images else ""
+    if not fresh or not evaluation.seconds:
+        return f"0 photos run{resumed}"
+    split = f"workers: {evaluation.workers}, threads in each: {evaluation.threads}"
+    pace = fresh / evaluation.seconds
+    return f"{fresh} photos in {evaluation.seconds:.1f} s, {pace:.1f} a second ({split}){resumed}"
+
+
+@contextlib.contextmanager
+def photo_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show photos done and time left: a bar in a terminal, a line now and then elsewhere."""
+    if not messages.is_terminal:
+        yield _Lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=messages) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(escape(name), total=total, completed=done)
+            progress.update(tasks[name], completed=done)
+
+        yield show
+
+
+@dataclass
+class _Lines:
+    """Tells progress in lines, where there is no terminal."""
+
+    name: str = ""
+    start: float = 0.0
+    first: int = 0
+    told: float = 0.0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if self.name != name:
+            self.name, self.start, self.first = name, now, done
+        elif now - self.told < LINE_EVERY_SECONDS and done < total:
+            return
+        self.told = now
+        pace = (done - self.first) / max(now - self.start, 1e-9)
+        left = f", {(total - done) / pace:.0f} s left" if pace and done < total else ""
+        messages.print(f"{name}: {done} of {total} photos{left}", markup=False)
+
+
+@app.command(
+    epilog="Example:  [bold]toolchain tables --data WIDER --weights FOLDER --peer yunet.onnx[/]"
+)
+def tables(
+    data: Data,
+    weights: Annotated[
+        Path, typer.Option("--weights", help="Folder with checkpoints, at any depth.")
+    ],
+    protocol: ProtocolOption = "single",
+    split: SplitName = "val",
+    limit: Limit = None,
+    peer: Peers = None,
+    model: Annotated[
+        Literal["eresfd", "extd"] | None, typer.Option("--model", help="Only this network.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("out/tables"),
+    workers: Workers = None,
+    threads: Threads = None,
+) -> None:
+    """Make the paper's tables and figures from checkpoints: soft, shrunk, and beside peers."""
+    from toolchain.data.wider import read_split
+    from toolchain.evaluation import Settings
+    from toolchain.tables import TablesJob, make_tables
+
+    job = TablesJob(
+        weights=weights,
+        protocol=_protocol(protocol, None),
+        settings=Settings(out=out, workers=workers, threads=threads),
+        peers=tuple(peer or ()),
+        models=(model,) if model else (),
+    )
+    photos = read_split(data, split).spread(limit)
+    with photo_progress() as on_photo:
+        folder = make_tables(
+            job, photos, lambda stage: messages.print(stage, markup=False), on_photo
+        )
+    print((folder / "tables.md").read_text(encoding="utf-8"), end="")
+    messages.print(f"Results are in {folder}; look at tables.html.", markup=False)

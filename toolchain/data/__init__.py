@@ -1,0 +1,1 @@
+"""Reading data sets and detections; knows no model."""

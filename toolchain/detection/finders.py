@@ -1,0 +1,125 @@
+"""What finds faces in a photo: a network, an ONNX file of ours, or a peer that OpenCV runs.
+
+All are called alike, ``finder(image_bgr, scale)``: the photo is resized by ``scale``, goes through
+the detector once, and the boxes come back in pixels of the photo as it was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy import detect
+from toolchain.accuracy import Protocol
+from toolchain.errors import InputError, ModelError
+
+Found: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Boxes (K, 4), left, top, right, bottom in pixels, and scores (K,), best first."""
+
+Finder: TypeAlias = Callable[[detect.Image, float], Found]
+
+RawNetwork: TypeAlias = Callable[[detect.Floats], tuple[detect.Floats, detect.Floats]]
+"""From float32 (1, 3, H, W) to ``loc`` (P, 4) and ``logits`` (P, 2)."""
+
+SMALLEST_SIDE = 32
+"""Pixels; photos that are shrunk to less are padded, for the coarsest levels need a cell."""
+
+
+def network_finder(
+    run: RawNetwork, specification: detect.Specification, protocol: Protocol
+) -> Finder:
+    """Return a finder that runs ``run`` as the board does, with the protocol's thresholds.
+
+    A specification with a fixed size has its photos letterboxed into it, whatever the scale.
+    """
+    asked = dataclasses.replace(
+        specification,
+        score_threshold=protocol.score_threshold,
+        nms_iou=protocol.nms_iou,
+        max_detections=protocol.max_detections,
+    )
+
+    def find(image: detect.Image, scale: float) -> Found:
+        height, width = specification.height, specification.width
+        if height is None or width is None:
+            height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
+        tensor, placement = detect.letterbox(image, asked, height, width)
+        loc, logits = run(tensor)
+        threshold = _threshold(logits, protocol)
+        boxes, scores = detect.decode(loc, logits, asked, height, width, placement, threshold)
+        return boxes.astype(np.float64), scores.astype(np.float64)
+
+    return find
+
+
+def _threshold(logits: detect.Floats, protocol: Protocol) -> float:
+    """Return the score that only ``max_candidates`` boxes pass: suppression is slow for more."""
+    evidence = logits[:, 1] - logits[:, 0]
+    surplus = len(evidence) - protocol.max_candidates
+    if surplus <= 0:
+        return protocol.score_threshold
+    lowest = float(np.partition(evidence, surplus)[surplus]) - 1e-6  # the way back rounds
+    return max(protocol.score_threshold, 1 / (1 + math.exp(-min(max(lowest, -30.0), 30.0))))
+
+
+def onnx_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specification]:
+    """Open an ONNX file of ours; raise :class:`ModelError` if it is not one."""
+    try:
+        session = detect.open_session(path, threads)
+        specification = detect.specification_of(session)
+    except detect.DetectError as error:
+        hint = "; a detector of another kind is given by --peer" if "metadata" in str(error) else ""
+        raise ModelError(f"{path.name}: {error}{hint}") from error
+    names = list(specification.outputs)
+
+    def run(tensor: detect.Floats) -> tuple[detect.Floats, detect.Floats]:
+        loc, logits = session.run(names, {specification.input_name: tensor})
+        return loc[0], logits[0]
+
+    return run, specification
+
+
+def peer_finder(path: Path, protocol: Protocol) -> Finder:
+    """Return a finder for a model that ``cv2.FaceDetectorYN`` runs (YuNet and its kin)."""
+    try:
+        peer = cv2.FaceDetectorYN.create(
+            str(path),
+            "",
+            (320, 320),
+            protocol.score_threshold,
+            protocol.nms_iou,
+            protocol.max_candidates,
+        )
+    except cv2.error as error:
+        raise ModelError(
+            f"{path.name}: OpenCV's FaceDetectorYN cannot open it ({detect.one_line(error)}); "
+            f"give a YuNet ONNX file to --peer"
+        ) from error
+
+    def find(image: detect.Image, scale: float) -> Found:
+        height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
+        resized = image if scale == 1 else cv2.resize(image, (width, height))
+        peer.setInputSize((resized.shape[1], resized.shape[0]))
+        try:
+            _, rows = peer.detect(resized)
+        except cv2.error as error:
+            raise InputError(
+                f"{path.name} cannot be run on {width}x{height} pixels "
+                f"({detect.one_line(error)}); give a file that takes any size"
+            ) from error
+        if rows is None:
+            return np.zeros((0, 4)), np.zeros(0)
+        order = np.argsort(-rows[:, -1], kind="stable")[: protocol.max_detections]
+        best = np.asarray(rows[order], np.float64)
+        stretch = np.array([image.shape[1] / resized.shape[1], image.shape[0] / resized.shape[0]])
+        corners = best[:, :2] * stretch
+        return np.concatenate([corners, corners + best[:, 2:4] * stretch], axis=1), best[:, -1]
+
+    return find

@@ -1,0 +1,159 @@
+"""From a path to what can be run on photos: which kind of file it is, and how it is opened.
+
+what is given                                     how it is run
+a checkpoint of a known layout, safetensors       PyTorch, batch norm folded, photos of any size
+an output folder of the toolchain                 its model.safetensors
+an ONNX file of ours                              onnxruntime, at its own size if it has one
+a model for ``cv2.FaceDetectorYN`` (a peer)       OpenCV
+
+A :class:`Plan` holds only names and numbers, so that it can be handed to another process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from toolchain.accuracy import Protocol, Subject
+from toolchain.detection.finders import Finder, network_finder, onnx_network, peer_finder
+from toolchain.errors import InputError, ModelError
+from toolchain.files import sha256_of
+
+if TYPE_CHECKING:
+    from toolchain.sources import Loaded
+
+Kind = Literal["network", "onnx", "peer"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A detector that can be opened, here or in another process."""
+
+    path: Path
+    kind: Kind
+    protocol: Protocol
+    model: str | None = None
+    """``eresfd``, ``extd``...: needed for weights only."""
+    anchor_ratio: float | None = None
+    """Anchor height over width, if the weights' layout does not tell the right one."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a plan leads to."""
+
+    subject: Subject
+    notes: tuple[str, ...]
+
+
+def plan_for(
+    path: Path,
+    protocol: Protocol,
+    *,
+    peer: bool = False,
+    model: str | None = None,
+    anchor_ratio: float | None = None,
+) -> Plan:
+    """Tell what kind of file ``path`` is; raise :class:`InputError` if it is none that is known."""
+    if not path.exists() and not list(path.parent.glob(f"{path.name}.*")):
+        raise InputError(f"{path}: there is no such file or folder")
+    if peer:
+        return Plan(path, "peer", _peer_protocol(protocol))
+    if path.suffix == ".onnx":
+        return Plan(path, "onnx", protocol)
+    from toolchain.inspection import known_model
+
+    if (path / "manifest.json").is_file():
+        path = path / "model.safetensors"
+    return Plan(path, "network", protocol, known_model(path, model), anchor_ratio)
+
+
+def _peer_protocol(protocol: Protocol) -> Protocol:
+    """Let a peer suppress within a pass as its authors set it: YuNet's overlap is 0.45."""
+    return dataclasses.replace(protocol, nms_iou=0.45)
+
+
+def describe(plan: Plan) -> Description:
+    """Open the plan's file once and tell what it is; raises what opening raises."""
+    if plan.kind == "peer":
+        peer_finder(plan.path, plan.protocol)
+        settings = {"runtime": "OpenCV FaceDetectorYN", "input": "original size"}
+        subject = Subject(plan.path.name, "peer", None, sha256_of(plan.path), settings)
+        return Description(subject, ())
+    if plan.kind == "onnx":
+        return _describe_onnx(plan)
+    loaded = _load(plan)
+    assert loaded.recipe.anchors is not None
+    settings = {
+        "runtime": "PyTorch",
+        "colour order": loaded.recipe.input.color_order,
+        "anchor height / width": f"{loaded.recipe.anchors.aspect_ratio:g}",
+        "input": "original size",
+        "layout": loaded.source.layout,
+    }
+    name = plan.path.parent.name if plan.path.name == "model.safetensors" else plan.path.name
+    subject = Subject(name, "network", plan.model, loaded.source.sha256, settings)
+    return Description(subject, loaded.notes)
+
+
+def _describe_onnx(plan: Plan) -> Description:
+    _, specification = onnx_network(plan.path, threads=1)
+    notes: tuple[str, ...] = ()
+    size = "original size"
+    if specification.height is not None:
+        size = f"{specification.height}x{specification.width}, letterboxed"
+        notes = (
+            f"{plan.path.name} takes {specification.height}x{specification.width} pixels only: "
+            f"photos are fitted into it, as on the board, which costs small faces.",
+        )
+        if plan.protocol.name == "paper":
+            raise InputError(
+                f"{plan.path.name} takes {specification.height}x{specification.width} pixels only, "
+                f"and the protocol 'paper' looks at several sizes; export it with --dynamic, give "
+                f"the weights instead, or use --protocol single"
+            )
+    if not specification.trained:
+        notes += (f"UNTRAINED: {plan.path.name} says that its weights are not trained.",)
+    settings = {
+        "runtime": "onnxruntime",
+        "colour order": specification.color_order,
+        "anchor height / width": f"{specification.aspect_ratio:g}",
+        "input": size,
+    }
+    name = plan.path.name
+    if name == "model.onnx":
+        name = f"{plan.path.resolve().parent.name}/{name}"
+    subject = Subject(name, "onnx", specification.model, sha256_of(plan.path), settings)
+    return Description(subject, notes)
+
+
+def open_finder(plan: Plan, threads: int) -> Finder:
+    """Open the plan's detector for so many threads."""
+    import cv2
+
+    cv2.setNumThreads(threads)
+    if plan.kind == "peer":
+        return peer_finder(plan.path, plan.protocol)
+    if plan.kind == "onnx":
+        run, specification = onnx_network(plan.path, threads)
+        return network_finder(run, specification, plan.protocol)
+    from toolchain.detection.network import torch_network
+
+    run, specification = torch_network(_load(plan), threads)
+    return network_finder(run, specification, plan.protocol)
+
+
+def _load(plan: Plan) -> Loaded:
+    from toolchain.recipe import default_recipe
+    from toolchain.sources import load_network
+
+    assert plan.model is not None
+    loaded = load_network(default_recipe(plan.model), plan.path, plan.anchor_ratio)
+    if loaded.recipe.anchors is None:
+        raise ModelError(
+            f"{plan.model} is no face detector that is known here (its recipe has no anchors), so "
+            f"it has no average precision on faces"
+        )
+    return loaded

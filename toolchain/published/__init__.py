@@ -1,0 +1,1 @@
+"""Published figures: data with sources, and their reader."""

@@ -1,0 +1,1 @@
+"""Draw evaluations: pages, curves, tables, size against accuracy; measures nothing."""

@@ -1,0 +1,140 @@
+"""Axes, scales and frames that the charts share: pure functions from numbers to SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolchain.report import wording
+from toolchain.report.markup import text
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From figures to user units of the drawing, linearly or by logarithm."""
+
+    low: float
+    high: float
+    start: float
+    """Where ``low`` lies."""
+    end: float
+    """Where ``high`` lies."""
+    logarithmic: bool = False
+
+    def place(self, figure: float) -> float:
+        """Return where a figure lies; outside of the range the end is prolonged."""
+        low, high = (
+            (math.log10(self.low), math.log10(self.high))
+            if self.logarithmic
+            else (
+                self.low,
+                self.high,
+            )
+        )
+        value = math.log10(figure) if self.logarithmic else figure
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in user units."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: Box) -> bool:
+        """Return whether the two share more than an edge."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+    def holds(self, other: Box) -> bool:
+        """Return whether ``other`` lies inside."""
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and self.right >= other.right
+            and self.bottom >= other.bottom
+        )
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis, and what stands beside it."""
+
+    figure: float
+    words: str
+
+
+def chart(label: str, width: float, height: float, *content: str) -> str:
+    """Return a drawing that keeps its proportions; ``label`` says it in words."""
+    return (
+        f'<svg class="chart" role="img" aria-label="{text(label)}" '
+        f'viewBox="0 0 {width:g} {height:g}">{"".join(content)}</svg>'
+    )
+
+
+def words_at(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
+    """Return untrusted words in the drawing."""
+    attribute = f' class="{kind}"' if kind else ""
+    return f'<text{attribute} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>'
+
+
+def axes(
+    box: Box, across: tuple[Scale, Sequence[Tick], str], up: tuple[Scale, Sequence[Tick], str]
+) -> str:
+    """Return frame, grid, ticks and titles; each axis is (scale, ticks, title)."""
+    pieces = [
+        f'<rect class="frame" x="{box.left:g}" y="{box.top:g}" '
+        f'width="{box.right - box.left:g}" height="{box.bottom - box.top:g}"/>'
+    ]
+    for tick in across[1]:
+        x = across[0].place(tick.figure)
+        pieces.append(_line(x, box.top, x, box.bottom))
+        pieces.append(words_at(x, box.bottom + 15, tick.words, "middle"))
+    for tick in up[1]:
+        y = up[0].place(tick.figure)
+        pieces.append(_line(box.left, y, box.right, y))
+        pieces.append(words_at(box.left - 6, y + 4, tick.words, "end"))
+    middle = (box.left + box.right) / 2
+    pieces.append(words_at(middle, box.bottom + 32, across[2], "middle", "title"))
+    pieces.append(words_at(box.left, box.top - 8, up[2], "start", "title"))
+    return "".join(pieces)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="grid" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def precision_ticks(low: float, high: float, step: float) -> list[Tick]:
+    """Return ticks of an axis of precisions, recalls or AP."""
+    first, last = round(low / step), round(high / step)
+    return [Tick(n * step, _short(n * step)) for n in range(first, last + 1)]
+
+
+def _short(figure: float) -> str:
+    if figure in (0.0, 1.0):
+        return f"{figure:.0f}"
+    return f"{figure:.2f}".removeprefix("0")
+
+
+def count_ticks(low: float, high: float) -> list[Tick]:
+    """Return ticks of a logarithmic axis of counts: 1, 2 and 5 in every decade, more if short."""
+    factors = (1, 2, 5) if high / low > 10 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    figures = [factor * 10**decade for decade in decades for factor in factors]
+    return [Tick(figure, count_words(figure)) for figure in figures if low <= figure <= high]
+
+
+def count_words(figure: float) -> str:
+    """Return a count in thousands or millions: ``50 k``, ``2 M``."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if figure >= unit:
+            return f"{figure / unit:g} {name}"
+    return wording.decimal(figure, 0)

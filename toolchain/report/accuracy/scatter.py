@@ -1,0 +1,187 @@
+"""A scatter chart of size against average precision: hollow is published, filled is measured.
+
+Marks whose size is not known stand in a strip of their own beside the axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolchain.report.accuracy.labels import Placed, around, place_labels
+from toolchain.report.accuracy.plot import (
+    Box,
+    Scale,
+    axes,
+    chart,
+    count_ticks,
+    precision_ticks,
+    words_at,
+)
+from toolchain.report.markup import text
+
+WIDTH, HEIGHT = 900, 470
+STRIP = 130
+"""Width of the strip for marks without a size."""
+SHAPES = {
+    "extd": "M-4.5,-4.5 h9 v9 h-9 z",
+    "eresfd": "M0,-6 l6,6 -6,6 -6,-6 z",
+    "peer": "M0,-6 l5.5,10 h-11 z",
+    "other": "M-4.5,0 a4.5,4.5 0 1 0 9,0 a4.5,4.5 0 1 0 -9,0 z",
+}
+"""Square, diamond, triangle, circle: paths around a mark's middle."""
+LONGEST_LABEL = 26
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mark."""
+
+    kind: str
+    """``extd``, ``eresfd``, ``peer`` or ``other``: its shape and colour."""
+    measured: bool
+    parameters: int | None
+    ap: float
+    label: str
+    """What stands beside it; empty: nothing."""
+    words: str
+    """What it is, in full."""
+    pair: str = ""
+    """Marks of the same checkpoint, published and measured, are joined by a line."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where marks lie."""
+
+    box: Box
+    across: Scale
+    up: Scale
+    strip: float | None
+    """Middle of the strip for marks without a size; None: there is no strip."""
+
+    def place(self, point: Point) -> tuple[float, float]:
+        """Return a mark's middle in user units."""
+        strip = self.strip if self.strip is not None else self.box.right
+        x = strip if point.parameters is None else self.across.place(point.parameters)
+        return x, self.up.place(point.ap)
+
+
+def plane_of(points: Sequence[Point]) -> Plane:
+    """Return a plane that holds all points, with room on every side."""
+    sizes = [point.parameters for point in points if point.parameters] or [1_000, 1_000_000]
+    strip = any(point.parameters is None for point in points)
+    box = Box(48, 30, WIDTH - 12 - (STRIP + 8 if strip else 0), HEIGHT - 42)
+    low = math.floor(min(point.ap for point in points) * 20 - 0.2) / 20 if points else 0.0
+    high = math.ceil(max(point.ap for point in points) * 20 + 0.2) / 20 if points else 1.0
+    return Plane(
+        box,
+        Scale(min(sizes) / 1.25, max(sizes) * 1.25, box.left, box.right, logarithmic=True),
+        Scale(max(low, 0.0), min(high, 1.0), box.bottom, box.top),
+        box.right + 22 if strip else None,
+    )
+
+
+def scatter(title: str, level: str, points: Sequence[Point]) -> str:
+    """Return the chart; ``title`` tells in words what it shows."""
+    plane = plane_of(points)
+    ticks = count_ticks(plane.across.low, plane.across.high)
+    step = 0.05 if plane.up.high - plane.up.low <= 0.5 else 0.1
+    frame = axes(
+        plane.box,
+        (plane.across, ticks, "parameters, logarithmic"),
+        (plane.up, precision_ticks(plane.up.low, plane.up.high, step), f"AP {level.capitalize()}"),
+    )
+    places = [plane.place(point) for point in points]
+    return chart(
+        title,
+        WIDTH,
+        HEIGHT,
+        frame,
+        _strip(plane),
+        _stems(points, places),
+        _labels(plane, points, places),
+        *(
+            mark(point, x, y)
+            for measured in (False, True)
+            for point, (x, y) in zip(points, places, strict=True)
+            if point.measured is measured
+        ),
+    )
+
+
+def mark(point: Point, x: float, y: float) -> str:
+    """Return one mark, hollow or filled."""
+    state = "measured" if point.measured else "published"
+    return (
+        f'<path class="mark {point.kind} {state}" transform="translate({x:.1f} {y:.1f})" '
+        f'd="{SHAPES[point.kind]}"><title>{text(point.words)}</title></path>'
+    )
+
+
+def _strip(plane: Plane) -> str:
+    if plane.strip is None:
+        return ""
+    box = Box(plane.box.right + 8, plane.box.top, WIDTH - 12, plane.box.bottom)
+    return (
+        f'<rect class="strip" x="{box.left:g}" y="{box.top:g}" width="{box.right - box.left:g}" '
+        f'height="{box.bottom - box.top:g}"/>'
+        + words_at((box.left + box.right) / 2, box.bottom + 15, "size not given", "middle")
+    )
+
+
+def _stems(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> str:
+    """Join the published and the measured mark of each checkpoint, if both have a size."""
+    published = {
+        point.pair: place
+        for point, place in zip(points, places, strict=True)
+        if point.pair and not point.measured and point.parameters is not None
+    }
+    pairs = [
+        (published[point.pair], place)
+        for point, place in zip(points, places, strict=True)
+        if point.measured and point.parameters is not None and point.pair in published
+    ]
+    return "".join(
+        f'<line class="stem" x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"/>'
+        for a, b in pairs
+    )
+
+
+def _labels(plane: Plane, points: Sequence[Point], places: Sequence[tuple[float, float]]) -> str:
+    marks = [around(x, y) for x, y in places]
+    inside = Box(plane.box.left + 2, plane.box.top + 2, plane.box.right - 2, plane.box.bottom - 2)
+    beside = Box(plane.box.right + 10, plane.box.top + 2, WIDTH - 14, plane.box.bottom - 2)
+    pieces = []
+    for known, room in ((True, inside), (False, beside)):
+        wanted = [
+            (x, y, shortened(point.label))
+            for point, (x, y) in zip(points, places, strict=True)
+            if point.label and (point.parameters is not None) is known
+        ]
+        wanted.sort(key=lambda label: (label[1], label[0]))
+        found = place_labels(wanted, marks, room)
+        pieces += [
+            _label(place, x, y)
+            for place, (x, y, _) in zip(found, wanted, strict=True)
+            if place is not None
+        ]
+    return "".join(pieces)
+
+
+def shortened(words: str) -> str:
+    """Return a label that is not too long for the drawing; the mark's title has all of it."""
+    return words if len(words) <= LONGEST_LABEL else f"{words[: LONGEST_LABEL - 1]}…"
+
+
+def _label(place: Placed, x: float, y: float) -> str:
+    line = ""
+    if place.far:
+        end_x = min(max(x, place.box.left), place.box.right)
+        end_y = min(max(y, place.box.top + 1), place.box.bottom - 1)
+        line = f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{end_x:.1f}" y2="{end_y:.1f}"/>'
+    left = place.box.right <= x
+    edge = place.box.right if left else place.box.left
+    anchor = "end" if left else "start"
+    return line + words_at(edge, place.box.bottom - 2.5, place.words, anchor, "label")

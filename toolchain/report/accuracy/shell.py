@@ -1,0 +1,70 @@
+"""What the pages about accuracy share: the frame of the page, and pictures inside it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+
+from toolchain.accuracy import Picture
+from toolchain.report.html import POLICY, style
+from toolchain.report.markup import text
+
+BOX_COLOURS = (
+    "Green: a box on a face. Red: a face that counts and has no box. Blue: a box on no face."
+)
+
+
+def page(title: str, head: str, sections: Sequence[str]) -> str:
+    """Return a whole page from ready HTML; ``title`` is untrusted. It ends with a line feed."""
+    body = "\n".join(section for section in sections if section)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8"/>
+<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="color-scheme" content="light dark"/>
+<title>{text(title)}</title>
+<style>
+{style()}</style>
+</head>
+<body class="accuracy">
+<header>
+{head}
+</header>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def pictures(shown: Sequence[Picture]) -> str:
+    """Return photos with their boxes, each with its panels side by side."""
+    return "\n".join(_picture(picture) for picture in shown)
+
+
+def _picture(picture: Picture) -> str:
+    panels = "".join(_panel(picture, caption, data) for caption, data in picture.panels)
+    return (
+        f'<figure class="panels"><div>{panels}</div>'
+        f"<figcaption><strong>{text(picture.name)}</strong> {text(picture.words)}</figcaption>"
+        "</figure>"
+    )
+
+
+def _panel(picture: Picture, caption: str, data: bytes) -> str:
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    source = f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
+    alternative = text(f"{picture.name}, {caption}: {picture.words}")
+    return (
+        f'<figure><img alt="{alternative}" src="{source}"/>'
+        f"<figcaption>{text(caption)}</figcaption></figure>"
+    )
+
+
+def warning(words: str) -> str:
+    """Return a line that must not be overlooked."""
+    sign = '<span aria-hidden="true">▲ </span>'
+    return f'<p class="warning" role="note">{sign}{text(words)}</p>'
