@@ -34,6 +34,7 @@ ROOMS = (
     "detection",
     "gallery",
     "evaluation",
+    "train",
     "pipeline",
     "tables",
     "cli",

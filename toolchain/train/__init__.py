@@ -1,0 +1,1 @@
+"""Training: targets, losses, data, soft filter pruning, distillation, exact resume."""
