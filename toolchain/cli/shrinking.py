@@ -60,7 +60,7 @@ def shrink(
 
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
     job = Job(
-        recipe=_recipe(model, recipe, prune, size),
+        recipe=recipe_for(model, recipe, prune, size),
         out=out or Path("out") / model.replace(":", "-"),
         checkpoint=ckpt,
         photos=tuple(photo or ()),
@@ -94,14 +94,14 @@ def inspect(
     name = known_model(ckpt, model)
     with stage_progress() as on_stage:
         on_stage("look")
-        found = inspect_checkpoint(ckpt, _recipe(name, None, {}, size))
+        found = inspect_checkpoint(ckpt, recipe_for(name, None, {}, size))
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         _print_inspection(found)
 
 
-def _recipe(model: str, path: Path | None, prune: dict[str, object], size: str | None) -> Recipe:
+def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: str | None) -> Recipe:
     """Return the recipe with what the command line overrides, checked as a recipe is."""
     from toolchain.recipe import default_recipe, load_recipe, override
 

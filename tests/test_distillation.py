@@ -1,0 +1,164 @@
+"""Learning from a teacher: the losses by hand, and what blocks and channels are looked at."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from toolchain.models.registry import build
+from toolchain.prune.zeroing import zero_filters
+from toolchain.recipe import PruneSection
+from toolchain.train.distillation import (
+    BLOCKS,
+    FEATURES,
+    Channels,
+    LossWeights,
+    channels_of,
+    end_to_end_loss,
+    face_map,
+    lesson,
+    level_shapes,
+    local_loss,
+    names_of,
+    relative_error,
+    start_like,
+    watching,
+)
+from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
+
+IMAGES = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 60
+STRIDES = (4, 8, 16, 32, 64, 128)
+GROUP = PruneSection(rate=0.25, criterion="fpgm", scope="group")
+
+
+def trained(name: str, seed: int) -> nn.Module:
+    """A network whose batch norm knows the images, so that no channel runs away."""
+    network = build(name, seed).train()
+    with torch.no_grad():
+        for _ in range(20):
+            network(IMAGES)
+    return network.eval()
+
+
+def known(channels: int, variance: float = 1.0, alive: tuple[float, ...] | None = None) -> Channels:
+    mask = torch.ones(channels) if alive is None else torch.tensor(alive)
+    mask = mask.view(1, -1, 1, 1)
+    return Channels((mask,), (mask,), (torch.full((channels,), variance),))
+
+
+def test_the_error_is_relative_to_the_teachers_variance() -> None:
+    wanted, found = torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2)
+    found[0, 0] = 2.0
+    nothing = torch.zeros(1, 1, 4, 4)
+    # Channel 0: 4 / 8; channel 1: 0; the mean of both.
+    assert relative_error(found, wanted, known(2, 8.0), nothing, 4.0).item() == pytest.approx(0.25)
+    alone = known(2, 8.0, alive=(1.0, 0.0))
+    assert relative_error(found, wanted, alone, nothing, 4.0).item() == pytest.approx(0.5)
+
+
+def test_pixels_on_faces_weigh_more() -> None:
+    """One pixel of four is on a face and weighs 1 + 4 = 5 of 8."""
+    wanted, found = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    found[0, 0, 0, 0] = 1.0
+    faces = torch.zeros(1, 1, 4, 4)
+    faces[0, 0, 1, 1] = 1.0
+    assert relative_error(found, wanted, known(1), faces, 4.0).item() == pytest.approx(5 / 8)
+    assert relative_error(found, wanted, known(1), faces, 0.0).item() == pytest.approx(1 / 4)
+
+
+def test_levels_are_laid_on_the_finest() -> None:
+    shapes = level_shapes(8, 16, (4, 8))
+    assert shapes == [(2, 4), (1, 2)]
+    face = torch.tensor([[0.0, 0, 0, 0, 0, 0.9, 0, 0, 0.3, 0.7]])
+    expected = torch.tensor([[0.3, 0.3, 0.7, 0.7], [0.3, 0.9, 0.7, 0.7]])
+    torch.testing.assert_close(face_map(face, shapes)[0, 0], expected)
+
+
+@pytest.mark.parametrize(("model", "blocks"), [("eresfd", 45), ("extd", 23)])
+def test_every_layer_learns_in_some_block(model: str, blocks: int) -> None:
+    network = build(model)
+    names = names_of(network, BLOCKS[model])
+    assert len(names) == blocks
+    covered = {
+        parameter
+        for name in names
+        for parameter in network.get_submodule(name).parameters(recurse=True)
+    }
+    assert covered == set(network.parameters())
+    assert set(names_of(network, FEATURES[model])) <= set(names)
+
+
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
+    teacher = trained(model, 1)
+    names = names_of(teacher, BLOCKS[model])
+    features = names_of(teacher, FEATURES[model])
+    channels = channels_of(teacher, teacher, IMAGES, names)
+    taught = lesson(teacher, IMAGES, names)
+    faces = face_map(taught.face, level_shapes(96, 96, STRIDES))
+    assert local_loss(teacher, taught, faces, channels, 4.0).item() < 1e-8
+    with watching(teacher, features) as seen:
+        outputs = teacher(IMAGES)
+    loss = end_to_end_loss(
+        outputs, seen, lesson(teacher, IMAGES, features), faces, channels, LossWeights()
+    )
+    assert loss.item() < 1e-6
+    other = trained(model, 2)
+    assert local_loss(other, taught, faces, channels, 4.0).item() > 0.5
+
+
+def test_missing_channels_are_neither_fed_nor_asked_for() -> None:
+    """A teacher with zeroed groups, and a student with other weights in just those channels."""
+    teacher = trained("eresfd", 1)
+    example = torch.zeros(1, 3, 96, 96)
+    pruned = zero_filters(teacher, example, GROUP).eval()
+    names = names_of(teacher, BLOCKS["eresfd"])
+    channels = channels_of(teacher, pruned, IMAGES, names)
+    stream = channels["base.m0.b2_1.0"]
+    assert stream.given_alive[0].sum() == 12
+    assert stream.gave_alive[0].sum() == 12
+    assert channels["base.conv1"].given_alive[0].sum() == 3
+    assert all(mask.all() for mask in channels["loc.0"].gave_alive)
+
+
+@pytest.mark.parametrize("scope", ["group", "layer"])
+def test_masks_hold_what_was_chosen(scope: str) -> None:
+    network = trained("eresfd", 1)
+    prune = PruneSection(rate=0.25, criterion="fpgm", scope=scope)  # type: ignore[arg-type]
+    masks = choose_masks(network, torch.zeros(1, 3, 96, 96), prune)
+    share = zeroed_share(masks)
+    assert 0.1 < share < 0.3
+    other = build("eresfd", 5)
+    apply_masks(other, masks)
+    zeroed = zero_filters(network, torch.zeros(1, 3, 96, 96), prune)
+    for (name, one), two in zip(other.named_parameters(), zeroed.parameters(), strict=True):
+        dead = (two == 0) & (network.get_parameter(name) != 0)
+        assert not one[dead].any()
+    assert masks["loc.0.weight"].all()
+
+
+def test_shifts_that_are_zero_by_chance_are_held_where_their_channel_is() -> None:
+    """Fresh batch norms have no shift yet: those of chosen channels stay so, others may grow."""
+    network = trained("eresfd", 1)
+    masks = choose_masks(network, torch.zeros(1, 3, 96, 96), GROUP)
+    shift, scale = (masks[f"base.m0.b2_1.0.res_layer.4.{key}"] for key in ("bias", "weight"))
+    assert not network.base.m0.b2_1[0].res_layer[4].bias.any()
+    assert torch.equal(shift, scale)
+    assert shift.sum() == 12
+
+
+def test_a_student_starts_with_its_teachers_mean_and_spread() -> None:
+    teacher, student = trained("eresfd", 1), build("eresfd", 2)
+    with torch.no_grad():
+        for module in teacher.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(-2, 2)
+                module.bias.uniform_(-1, 1)
+    filters = student.base.conv4.res_layer[0].weight.clone()
+    start_like(student, teacher, names_of(student, BLOCKS["eresfd"]))
+    last, theirs = student.base.conv4.res_layer[4], teacher.base.conv4.res_layer[4]
+    torch.testing.assert_close(last.weight, theirs.weight.abs())
+    torch.testing.assert_close(last.bias, theirs.bias)
+    torch.testing.assert_close(student.loc[0].bias, teacher.loc[0].bias)
+    assert torch.equal(student.base.conv4.res_layer[0].weight, filters)

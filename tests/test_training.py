@@ -1,0 +1,270 @@
+"""Training runs: exact when taken up again, refused when others, and never without a word."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from widerface import make_wider
+
+from toolchain import cli
+from toolchain.check.cost import count_parameters
+from toolchain.data.wider import Split, read_split
+from toolchain.errors import CheckpointError, InputError, ProofError
+from toolchain.export.fold import fold_batch_norm
+from toolchain.models.layouts import read_checkpoint
+from toolchain.models.registry import build
+from toolchain.recipe import default_recipe, override
+from toolchain.shrink.surgery import shrink
+from toolchain.sources import load_network
+from toolchain.train import training
+from toolchain.train.crops import CropSettings
+from toolchain.train.processor import keep_gradients_right
+from toolchain.train.training import TrainingJob, train
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    root = make_wider(tmp_path_factory.mktemp("wider"), 1, train=8)
+    return read_split(root, "train")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose batch norm has seen images; what it finds does not matter here."""
+    network = build("eresfd", 9).train()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(10):
+            network(torch.randn(4, 3, 128, 128, generator=generator) * 60)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def job(teacher: Path, out: Path, **changes: object) -> TrainingJob:
+    recipe = override(default_recipe("eresfd"), {"prune.rate": 0.25})
+    made = TrainingJob(
+        recipe=recipe,
+        teacher=teacher,
+        out=out,
+        cache=out.parent / "cache",
+        images=160,
+        keep_every_seconds=0.0,
+        crop=CropSettings(side=96),
+    )
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def run(wanted: TrainingJob, split: Split, stop_after: int | None = None) -> training.Trained:
+    def on_step(phase: str, step: int, steps: int, loss: float) -> None:
+        if step == stop_after:
+            raise KeyboardInterrupt
+
+    return train(wanted, split, lambda done, total: None, on_step)
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(path).state
+
+
+@pytest.fixture(autouse=True)
+def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the loss, and keep the state, every five steps of 80: 8 settle, 24 are local."""
+    monkeypatch.setattr(training, "STRETCH", 5)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
+    split: Split, teacher: Path, tmp_path: Path
+) -> None:
+    """Stopped while batch norm settles, block by block, and twice end to end."""
+    whole = run(job(teacher, tmp_path / "whole"), split)
+    for stop_after in (5, 15, 25, 60):
+        with pytest.raises(KeyboardInterrupt):
+            run(job(teacher, tmp_path / "stopped"), split, stop_after)
+        assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    resumed = run(job(teacher, tmp_path / "stopped"), split)
+    one, other = tensors(whole.weights), tensors(resumed.weights)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+    assert whole.losses == resumed.losses
+    assert len(whole.losses) == 16
+
+
+def test_what_is_held_at_zero_is_gone_after_the_surgery(
+    split: Split, teacher: Path, tmp_path: Path
+) -> None:
+    trained = run(job(teacher, tmp_path / "run", images=40), split)
+    loaded = load_network(default_recipe("eresfd"), trained.weights)
+    assert loaded.source.trained
+    example = torch.zeros(1, 3, 160, 160)
+    shrunk, surgery = shrink(loaded.network, example)
+    assert surgery.filters
+    assert surgery.count("kept") == 0
+    # 51,800 deployed parameters with the 18 outside layers, as group scope at 0.25 leaves them.
+    assert count_parameters(fold_batch_norm(shrunk, example)) == (51_800 - 18, 18)
+
+
+@pytest.mark.slow
+def test_a_student_learns_from_a_real_teacher(shared: Path, tmp_path: Path) -> None:
+    split = read_split(shared / "wider", "train").spread(30)
+    teacher = shared / "weights" / "upstream" / "eresfd"
+    wanted = job(teacher, tmp_path / "run", images=600, crop=CropSettings())
+    losses = run(wanted, split).losses
+    assert losses[17] < 0.5 * losses[0]  # block by block, 90 of 300 steps
+    assert losses[-1] < 0.5 * losses[18]  # end to end
+
+
+def test_other_settings_are_refused_by_name(split: Split, teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(job(teacher, tmp_path / "run"), split, 5)
+    with pytest.raises(CheckpointError, match=r"other settings \(batch was 2, is 4\)"):
+        run(job(teacher, tmp_path / "run", batch=4), split)
+    (tmp_path / "run" / "state.pt").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="text file"):
+        run(job(teacher, tmp_path / "run"), split)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (float("nan"), r"loss is nan after step 13.*of step 10, is kept"),
+        (1e6, r"loss is 2e\+05 after step 15.*of step 10, is kept"),
+    ],
+)
+def test_a_loss_that_runs_away_stops_and_keeps_the_last_state(
+    split: Split,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: float,
+    words: str,
+) -> None:
+    monkeypatch.setattr(
+        training.Teaching, "take", lambda self, step, batch: wrong if step == 12 else 1.0
+    )
+    with pytest.raises(ProofError, match=words):
+        run(job(teacher, tmp_path / "run"), split)
+    assert training.read_pickle(tmp_path / "run" / "state.pt")["step"] == 10
+
+
+def test_a_full_disk_keeps_the_state_before(
+    split: Split, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(job(teacher, tmp_path / "run"), split, 5)
+    before = (tmp_path / "run" / "state.pt").read_bytes()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("toolchain.train.state.write_bytes", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        run(job(teacher, tmp_path / "run"), split, 60)
+    assert (tmp_path / "run" / "state.pt").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(teacher: Path, tmp_path: Path) -> None:
+    """SIGKILL from outside, by the command line, and the same weights as without."""
+    data = make_wider(tmp_path / "wider", 1, train=6)
+    command = [sys.executable, "-m", "toolchain.cli", "train", "eresfd", "--data", str(data)]
+    command += ["--teacher", str(teacher), "--images", "200", "--threads", "1"]
+    command += ["--cache", str(tmp_path / "cache"), "--keep-seconds", "0"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*command, "--out", str(whole)], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [*command, "--out", str(killed)], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while not (killed / "state.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model.safetensors").exists()
+    subprocess.run([*command, "--out", str(killed)], check=True, capture_output=True)
+    one, other = (tensors(out / "model.safetensors") for out in (whole, killed))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--teacher", "{tmp}/absent.pth"], "absent.pth"),
+        (["--teacher", "{teacher}", "--rate", "1.5"], "rate"),
+        (["--teacher", "{extd}"], "extd"),
+        ([], "--teacher"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    words: str,
+    teacher: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = make_wider(tmp_path / "wider", 1, train=2)
+    torch.save(build("extd").state_dict(), tmp_path / "extd.pth")
+    places = {"tmp": tmp_path, "teacher": teacher, "extd": tmp_path / "extd.pth"}
+    command = ["train", "eresfd", "--data", str(data), "--images", "100", "--threads", "1"]
+    command += ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    assert cli.run([*command, *(argument.format(**places) for argument in arguments)]) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1, printed
+    assert words in printed[0]
+
+
+def test_onednn_is_held_back_only_where_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert not keep_gradients_right({"avx2", "avx512f"})
+    assert "ONEDNN_MAX_CPU_ISA" not in os.environ
+    assert keep_gradients_right({"avx2", "avx512_fp16"})
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    keep_gradients_right({"amx_tile"})
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "SSE41"
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+
+
+GRADIENTS = """
+from toolchain.train.processor import keep_gradients_right
+keep_gradients_right()
+import torch
+torch.manual_seed(0)
+for channels in (3, 5, 7, 13, 15, 17):
+    for kernel, stride in ((3, 1), (3, 2), (1, 1), (5, 4)):
+        layer = torch.nn.Conv2d(channels, channels + 2, kernel, stride, kernel // 2)
+        image = torch.randn(2, channels, 33, 31, requires_grad=True)
+        exact = torch.nn.Conv2d(channels, channels + 2, kernel, stride, kernel // 2).double()
+        exact.load_state_dict(layer.state_dict())
+        other = image.detach().double().requires_grad_()
+        layer(image).square().sum().backward()
+        exact(other).square().sum().backward()
+        for a, b in ((layer.weight.grad, exact.weight.grad), (image.grad, other.grad)):
+            assert (a - b).abs().max() < 1e-4 * b.abs().max(), (channels, kernel, stride)
+print("right")
+"""
+
+
+def test_gradients_of_odd_channel_counts_are_right() -> None:
+    """Against float64, in a process of its own: the setting must come before PyTorch."""
+    result = subprocess.run(
+        [sys.executable, "-c", GRADIENTS], capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "right", result.stderr
+
+
+def test_fusion_weights_are_the_only_parameters_outside_layers() -> None:
+    from toolchain.train.teaching import _loose
+
+    assert [name for name, _ in _loose(build("eresfd"))] == ["base.m0.fpn.w1"]
+    assert _loose(build("extd")) == []

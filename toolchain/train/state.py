@@ -1,0 +1,80 @@
+"""What a training holds between two steps, and its file: written beside, renamed, read safely."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toolchain.errors import CheckpointError, InputError
+from toolchain.files import write_bytes
+from toolchain.models.reading import read_pickle
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that the next step depends on, besides the photos."""
+
+    settings: Mapping[str, Any]
+    """What the run was asked for, as JSON has it; a run with others is another run."""
+    step: int
+    """Steps that were taken."""
+    network: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    masks: Mapping[str, Tensor]
+    losses: tuple[float, ...]
+    """Means over stretches of steps."""
+
+
+def write_state(path: Path, state: State) -> None:
+    """Write a state; raises :class:`InputError` when there is no room, and keeps the last one."""
+    content = {
+        "format": FORMAT,
+        "settings": json.dumps(state.settings, sort_keys=True),
+        "step": state.step,
+        "network": dict(state.network),
+        "optimizer": dict(state.optimizer),
+        "masks": dict(state.masks),
+        "losses": list(state.losses),
+    }
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, stream.getvalue())
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); the state before is kept, "
+            f"make room and run the same command again"
+        ) from error
+
+
+def read_state(path: Path, settings: Mapping[str, Any]) -> State:
+    """Read a state; raises :class:`CheckpointError` if it is none, or of other settings."""
+    content: Mapping[str, Any] = read_pickle(path)
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no state of a training; remove it to begin anew")
+    found, wanted = json.loads(content["settings"]), json.loads(json.dumps(dict(settings)))
+    differing = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    if differing:
+        told = ", ".join(f"{key} was {found.get(key)}, is {wanted.get(key)}" for key in differing)
+        raise CheckpointError(
+            f"{path} belongs to a training with other settings ({told}); give the same ones, or "
+            f"another --out"
+        )
+    return State(
+        settings=found,
+        step=content["step"],
+        network=content["network"],
+        optimizer=content["optimizer"],
+        masks=content["masks"],
+        losses=tuple(content["losses"]),
+    )
