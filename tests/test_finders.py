@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -214,3 +216,24 @@ def test_yunet_finds_the_faces_of_a_photo(shared: Path, photos: list[Path]) -> N
     best = min(half, key=lambda box: np.abs(box - boxes[0]).max())
     assert np.abs(best - boxes[0]).max() < 0.2 * (boxes[0, 2] - boxes[0, 0])
     json.dumps(plan.protocol.__dict__)
+
+
+LIMITED = """
+import toolchain.detection.finders  # loads OpenCV before the board's code does
+import cv2, numpy, sys
+from pathlib import Path
+from deploy import detect
+path = Path(sys.argv[1])
+cv2.imwrite(str(path), numpy.zeros((11000, 10000), numpy.uint8))
+try:
+    detect.read_image(path, upright=False)
+except detect.DetectError as error:
+    print(error)
+"""
+
+
+def test_huge_photos_are_refused_whoever_loads_opencv_first(tmp_path: Path) -> None:
+    """In a process of its own, for OpenCV reads its limit once."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "huge.png")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "more than 100000000 pixels" in result.stdout

@@ -41,7 +41,7 @@ ROOMS = (
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
-BOARD_ROOMS = {"pictures", "detection", "gallery", "pipeline"}
+BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "pipeline"}
 """The rooms that may run what goes to the board."""
 
 

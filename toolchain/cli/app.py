@@ -31,7 +31,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 (good), 1 (a proof failed) or 2 (bad input)."""
     # Threads that wait must not spin: on a busy machine that slows everything several times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its errors are told here, in one line
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -58,7 +58,8 @@ def plan_for(
 ) -> Plan:
     """Tell what kind of file ``path`` is; raise :class:`InputError` if it is none that is known."""
     if not path.exists() and not list(path.parent.glob(f"{path.name}.*")):
-        raise InputError(f"{path}: there is no such file or folder")
+        hint = "; give weights, a folder that shrink wrote, or an ONNX file of ours"
+        raise InputError(f"{path}: there is no such file or folder{'' if peer else hint}")
     if peer:
         return Plan(path, "peer", _peer_protocol(protocol))
     if path.suffix == ".onnx":
