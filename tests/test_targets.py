@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from toolchain.train.loss import detection_loss
-from toolchain.train.targets import Targets, encode, match, overlaps, targets
+from toolchain.train.targets import Targets, anchor_boxes, encode, match, overlaps, targets
 
 VARIANCES = (0.1, 0.2)
 
@@ -125,3 +125,18 @@ def test_gradients_reach_only_what_counts() -> None:
     assert (logits.grad.abs().sum(dim=2) > 0).sum() == 4
     assert (loc.grad.abs().sum(dim=2) > 0).sum() == 1
     assert F.one_hot(torch.tensor(0), 6).bool().tolist() == (loc.grad[0, :, 0] > 0).tolist()
+
+
+def test_anchors_are_those_of_the_board() -> None:
+    """The same as ``deploy/detect.py`` makes, for an odd size and anchors that are not square."""
+    from deploy import detect
+    from toolchain.export.metadata import KEY, Provenance, metadata_of
+    from toolchain.recipe import default_recipe
+    from toolchain.records import Source
+
+    recipe = default_recipe("eresfd")
+    assert recipe.anchors is not None
+    source = Source(None, "seed", None, trained=False, seed=0)
+    text = metadata_of(recipe, Provenance(source, None, None, None), dynamic=True)[KEY]
+    expected = detect.anchors(detect.Specification.from_json(text), 133, 217)
+    torch.testing.assert_close(anchor_boxes(recipe.anchors, 133, 217), torch.tensor(expected))

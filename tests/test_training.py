@@ -25,8 +25,14 @@ from toolchain.recipe import default_recipe, override
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import load_network
 from toolchain.train import training
+from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
+from toolchain.train.distillation import LossWeights
+from toolchain.train.loss import detection_loss
+from toolchain.train.photos import prepare_photos
 from toolchain.train.processor import keep_gradients_right
+from toolchain.train.targets import anchor_boxes, targets
+from toolchain.train.teaching import Teaching, TeachingPlan
 from toolchain.train.training import TrainingJob, train
 
 
@@ -112,6 +118,25 @@ def test_what_is_held_at_zero_is_gone_after_the_surgery(
     assert surgery.count("kept") == 0
     # 51,800 deployed parameters with the 18 outside layers, as group scope at 0.25 leaves them.
     assert count_parameters(fold_batch_norm(shrunk, example)) == (51_800 - 18, 18)
+
+
+def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) -> None:
+    """A student equal to its teacher has the loss of the labels alone."""
+    network = build("eresfd", 9)
+    network.load_state_dict(torch.load(teacher))
+    recipe = default_recipe("eresfd")
+    assert recipe.anchors is not None
+    masks = {name: torch.ones_like(p) for name, p in network.named_parameters()}
+    plan = TeachingPlan(0, 0, 10, weights=LossWeights(labels=2.0))
+    teaching = Teaching("eresfd", network, network, masks, plan, recipe.anchors, (0.1, 0.2))
+    photos = prepare_photos(split, tmp_path / "cache", on_photo=lambda done, total: None)
+    (batch,) = batches(Crops(photos, CropSettings(side=96), 0), 4, 0, 1, 0)
+    assert sum(map(len, batch.faces)) > 0
+    teaching.look_at_channels(network, batch.images)
+    anchors = anchor_boxes(recipe.anchors, 96, 96)
+    wanted = [targets(faces, anchors, (0.1, 0.2)) for faces in batch.faces]
+    expected = 2.0 * detection_loss(*network.eval()(batch.images), wanted)
+    torch.testing.assert_close(teaching._loss(0, batch), expected)
 
 
 @pytest.mark.slow

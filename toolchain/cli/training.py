@@ -45,6 +45,9 @@ def train(
         int, typer.Option(min=0, max=64, help="Processes that draw crops ahead.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and crops.")] = 0,
+    labels: Annotated[
+        float, typer.Option(min=0, max=100, help="Weight of the data set's own faces.")
+    ] = 0.0,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/train/MODEL-RATE.")] = None,
     cache: Annotated[Path, typer.Option(help="Where decoded photos are kept.")] = Path(
         ".cache/photos"
@@ -76,6 +79,7 @@ def train(
         threads=threads,
         workers=workers,
         seed=seed,
+        labels=labels,
         keep_every_seconds=keep_seconds,
     )
     with _shown() as (on_photo, on_step):

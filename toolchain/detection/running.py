@@ -72,8 +72,8 @@ Result = tuple[str, NDArray[np.float64], str]
 def best_parallelism(photos: int, workers: int | None, threads: int | None) -> Parallelism:
     """Return one worker of one thread per processor, as far as there are photos for them.
 
-    Measured on two cores, two workers do 1.3 to 1.6 times what one worker of two threads does:
-    reading, decoding and suppression run on one thread only. A worker takes about two seconds to
+    Reading, decoding and suppression run on one thread only, and small layers gain little from
+    more, so threads within a photo lose to photos side by side. A worker takes some seconds to
     start, so for a handful of photos there is one.
     """
     cores = len(os.sched_getaffinity(0))

@@ -52,6 +52,8 @@ class LossWeights:
     scores: float = 1.0
     logits: float = 0.3
     boxes: float = 2.0
+    labels: float = 0.0
+    """Of the detection loss against the data set's own faces; 0 learns from the teacher alone."""
     face: float = 4.0
     """Added weight of a pixel on a face, in the local loss and in that of features."""
 

@@ -9,10 +9,13 @@ instead of face by face.)
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from toolchain.recipe import AnchorSection
 
 MATCHED, COMPENSATED = 0.35, 0.1
 """Overlaps (IoU) of the two stages."""
@@ -26,6 +29,23 @@ class Targets:
     """bool (P,): the anchor answers for a face."""
     loc: Tensor
     """float32 (P, 4): SSD's encoding of that face; zero where there is none."""
+
+
+@functools.lru_cache(maxsize=4)
+def anchor_boxes(section: AnchorSection, height: int, width: int) -> Tensor:
+    """Return the anchors (P, 4) of an input: centre_x, centre_y, width, height in pixels.
+
+    They are in the order of the networks' outputs: levels from fine to coarse, cells row by row.
+    """
+    levels = []
+    for size, stride in zip(section.sizes, section.strides, strict=True):
+        rows, columns = -(-height // stride), -(-width // stride)
+        y = (torch.arange(rows) + 0.5) * stride
+        x = (torch.arange(columns) + 0.5) * stride
+        centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).reshape(-1, 2)
+        extent = torch.tensor([size, size * section.aspect_ratio]).expand_as(centres)
+        levels.append(torch.cat([centres, extent], dim=1))
+    return torch.cat(levels)
 
 
 def overlaps(faces: Tensor, anchors: Tensor) -> Tensor:

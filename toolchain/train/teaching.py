@@ -7,12 +7,14 @@ weights, bit for bit, as one that was not.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from toolchain.recipe import AnchorSection
 from toolchain.train.batches import Batch
 from toolchain.train.distillation import (
     BLOCKS,
@@ -29,7 +31,9 @@ from toolchain.train.distillation import (
     start_like,
     watching,
 )
+from toolchain.train.loss import detection_loss
 from toolchain.train.masks import Masks, apply_masks
+from toolchain.train.targets import anchor_boxes, targets
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,11 @@ class Teaching:
         teacher: nn.Module,
         masks: Masks,
         plan: TeachingPlan,
-        strides: tuple[int, ...],
+        anchors: AnchorSection,
+        variances: tuple[float, float],
     ) -> None:
         self.student, self.teacher, self.masks, self.plan = student, teacher.eval(), masks, plan
-        self.strides = strides
+        self.anchors, self.variances = anchors, variances
         self.blocks = names_of(student, BLOCKS[model])
         self.features = names_of(student, FEATURES[model])
         self._channels: dict[str, Channels] = {}
@@ -126,16 +131,24 @@ class Teaching:
     def _loss(self, step: int, batch: Batch) -> Tensor:
         plan, local = self.plan, self.is_local(step)
         taught = lesson(self.teacher, batch.images, self.blocks if local else self.features)
-        shapes = level_shapes(batch.images.shape[2], batch.images.shape[3], self.strides)
-        faces = face_map(taught.face, shapes)
+        size = batch.images.shape[2], batch.images.shape[3]
+        faces = face_map(taught.face, level_shapes(*size, self.anchors.strides))
         if local:
             return local_loss(self.student, taught, faces, self._channels, plan.weights.face)
         with watching(self.student, self.features) as seen:
             outputs = self.student(batch.images)
         weights = plan.weights
         if step >= plan.steps - plan.joint_steps // 4:
-            weights = LossWeights(**{**weights.__dict__, "features": plan.late_features})
-        return end_to_end_loss(outputs, seen, taught, faces, self._channels, weights)
+            weights = dataclasses.replace(weights, features=plan.late_features)
+        loss = end_to_end_loss(outputs, seen, taught, faces, self._channels, weights)
+        if weights.labels:
+            loss = loss + weights.labels * self._label_loss(outputs, batch)
+        return loss
+
+    def _label_loss(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        anchors = anchor_boxes(self.anchors, batch.images.shape[2], batch.images.shape[3])
+        wanted = [targets(faces, anchors, self.variances) for faces in batch.faces]
+        return detection_loss(*outputs, wanted)
 
     def average_batch_norm(self, images: list[Tensor]) -> None:
         """Let batch norm take the plain average over some batches, on the teacher's inputs."""

@@ -29,11 +29,11 @@ from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.models.weights import save_native
 from toolchain.prune.zeroing import zero_filters
-from toolchain.recipe import PruneSection, Recipe
+from toolchain.recipe import AnchorSection, PruneSection, Recipe
 from toolchain.sources import Loaded, example_input, load_network
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.crops import CropSettings
-from toolchain.train.distillation import BLOCKS
+from toolchain.train.distillation import BLOCKS, LossWeights
 from toolchain.train.masks import choose_masks
 from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.state import State, read_state, write_state
@@ -70,6 +70,8 @@ class TrainingJob:
     workers: int = 0
     """Processes that draw crops ahead; 0 draws between the steps."""
     seed: int = 0
+    labels: float = 0.0
+    """Weight of the data set's own faces beside the teacher's word."""
     keep_every_seconds: float = 60.0
     """How often the state is written."""
     crop: CropSettings = field(default_factory=CropSettings)
@@ -147,6 +149,7 @@ def _settings(job: TrainingJob, setup: Setup, images: int) -> dict[str, Any]:
         "batch": job.batch,
         "threads": job.threads,
         "seed": job.seed,
+        "labels": job.labels,
         "crop": asdict(job.crop),
         "photos": len(setup.photos.photos),
     }
@@ -161,7 +164,7 @@ def _state(job: TrainingJob, setup: Setup) -> State:
     images = job.images or _images_in(job, setup)
     student = build(job.recipe.model.name, job.seed)
     plan = _plan(job, images)
-    teaching = Teaching(*_parts(job, setup, student), plan, _strides(job))
+    teaching = Teaching(*_parts(job, setup, student), plan, *_anchors(setup))
     teaching.begin(setup.loaded.network)
     return State(
         _settings(job, setup, images),
@@ -183,7 +186,7 @@ def _images_in(job: TrainingJob, setup: Setup) -> int:
     """Measure the pace of a few steps of both kinds; return how many images fit into the time."""
     student = build(job.recipe.model.name, job.seed)
     plan = TeachingPlan(local_steps=12, settle_steps=12, joint_steps=12)
-    teaching = Teaching(*_parts(job, setup, student), plan, _strides(job))
+    teaching = Teaching(*_parts(job, setup, student), plan, *_anchors(setup))
     teaching.begin(setup.loaded.network)
     _look(setup, teaching)
     paces = []
@@ -203,7 +206,8 @@ def _images_in(job: TrainingJob, setup: Setup) -> int:
 def _plan(job: TrainingJob, images: int) -> TeachingPlan:
     steps = images // job.batch
     local = int(steps * LOCAL_SHARE)
-    return TeachingPlan(local, int(steps * SETTLE_SHARE), steps - local)
+    weights = LossWeights(labels=job.labels)
+    return TeachingPlan(local, int(steps * SETTLE_SHARE), steps - local, weights=weights)
 
 
 def _parts(
@@ -214,9 +218,11 @@ def _parts(
     return job.recipe.model.name, student, teacher, setup.masks
 
 
-def _strides(job: TrainingJob) -> tuple[int, ...]:
-    assert job.recipe.anchors is not None
-    return job.recipe.anchors.strides
+def _anchors(setup: Setup) -> tuple[AnchorSection, tuple[float, float]]:
+    """Return the teacher's anchors, which are the student's, and the variances of the boxes."""
+    recipe = setup.loaded.recipe
+    assert recipe.anchors is not None
+    return recipe.anchors, recipe.decode.variances
 
 
 def _look(setup: Setup, teaching: Teaching) -> None:
@@ -228,7 +234,7 @@ def _teaching(job: TrainingJob, setup: Setup, plan: TeachingPlan, state: State) 
     """Return what takes the next step of ``state``."""
     student = build(job.recipe.model.name, job.seed)
     student.load_state_dict(state.network)
-    teaching = Teaching(*_parts(job, setup, student), plan, _strides(job))
+    teaching = Teaching(*_parts(job, setup, student), plan, *_anchors(setup))
     teaching.enter(state.step)
     teaching.optimizer.load_state_dict(dict(state.optimizer))
     _look(setup, teaching)
