@@ -24,7 +24,7 @@ from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import load_network
-from toolchain.train import training
+from toolchain.train import keeping, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import LossWeights
@@ -84,7 +84,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(autouse=True)
 def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the loss, and keep the state, every five steps of 80: 8 settle, 24 are local."""
-    monkeypatch.setattr(training, "STRETCH", 5)
+    monkeypatch.setattr(keeping, "STRETCH", 5)
 
 
 @pytest.mark.slow
@@ -116,6 +116,7 @@ def test_what_is_held_at_zero_is_gone_after_the_surgery(
     shrunk, surgery = shrink(loaded.network, example)
     assert surgery.filters
     assert surgery.count("kept") == 0
+    assert "training, done" in (tmp_path / "run" / "train.html").read_text()
     # 51,800 deployed parameters with the 18 outside layers, as group scope at 0.25 leaves them.
     assert count_parameters(fold_batch_norm(shrunk, example)) == (51_800 - 18, 18)
 

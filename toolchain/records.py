@@ -217,3 +217,35 @@ class Report:
     """What the reader must know: untrained, one-shot pruning costs accuracy, and so on."""
     versions: dict[str, str]
     command: str
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is, for the page that is looked at while it runs."""
+
+    settings: dict[str, object]
+    """What it was asked for, as its state has it."""
+    phases: tuple[tuple[str, int], ...]
+    """Name and last step of each phase, in order."""
+    step: int
+    losses: tuple[float, ...]
+    """Means over ``steps_per_loss`` steps each."""
+    steps_per_loss: int
+    zeroed_share: float
+    """Share of all parameters that is held at zero."""
+    photos: int
+    faces: int
+    broken: tuple[tuple[str, str], ...]
+    """Name and reason of photos that were left out."""
+    images_per_second: float | None
+    """Of this run so far; None before the first step."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.phases[-1][1]
+
+    @property
+    def is_done(self) -> bool:
+        """True when all steps are taken."""
+        return self.step >= self.steps

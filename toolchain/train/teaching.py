@@ -63,6 +63,15 @@ class TeachingPlan:
         """All of them."""
         return self.local_steps + self.joint_steps
 
+    @property
+    def phases(self) -> tuple[tuple[str, int], ...]:
+        """Name of each phase, and the number of steps after which it ends."""
+        return (
+            ("block by block, settling", self.settle_steps),
+            ("block by block", self.local_steps),
+            ("end to end", self.steps),
+        )
+
 
 class Teaching:
     """A student, its teacher, and how a step is taken."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 import toolchain
 from toolchain.data.wider import Split
-from toolchain.errors import InputError, ModelError, ProofError
+from toolchain.errors import InputError, ModelError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.files import write_bytes
 from toolchain.models.reading import read_pickle
@@ -31,27 +30,22 @@ from toolchain.models.weights import save_native
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import AnchorSection, PruneSection, Recipe
 from toolchain.sources import Loaded, example_input, load_network
+from toolchain.train import keeping
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import BLOCKS, LossWeights
+from toolchain.train.keeping import Keeper, OnStep
 from toolchain.train.masks import choose_masks
 from toolchain.train.photos import Photos, prepare_photos
-from toolchain.train.state import State, read_state, write_state
+from toolchain.train.state import State, read_state
 from toolchain.train.teaching import Teaching, TeachingPlan
 
-STRETCH = 50
-"""Steps whose losses are averaged into one figure."""
-RUNAWAY = 1000.0
-"""A mean loss so many times the lowest of its phase stops the run."""
 LOOK_CROPS = 48
 """Crops on which the teacher's channels are looked at."""
 LOOK, AVERAGE, PACE = 10**9, 2 * 10**9, 3 * 10**9
 """First numbers of the crops that are for other things than training."""
 LOCAL_SHARE, SETTLE_SHARE = 0.3, 0.1
 """Shares of the images that are learnt from block by block; with batch norm by the batch."""
-
-OnStep = Callable[[str, int, int, float], None]
-"""Called with the phase, steps taken, of how many, and the last mean loss."""
 
 
 @dataclass(frozen=True)
@@ -250,10 +244,11 @@ def _run(
     on_step: OnStep,
 ) -> State:
     """Take all steps that are left, phase by phase."""
-    phases = [0, plan.settle_steps, plan.local_steps, plan.steps]
-    names = ("block by block, settling", "block by block", "end to end")
-    keeper = _Keeper(job, state, teaching, on_step)
-    for name, (first, last) in zip(names, pairwise(phases), strict=True):
+    keeper = Keeper(
+        job.out / "state.pt", job.keep_every_seconds, setup.photos, state, teaching, on_step
+    )
+    ends = [last for _, last in plan.phases]
+    for (name, _), (first, last) in zip(plan.phases, pairwise([0, *ends]), strict=True):
         if state.step >= last and last < plan.steps:
             continue
         for step, batch in _numbered(job, setup, max(first, keeper.step), last):
@@ -276,56 +271,6 @@ def _freeze(setup: Setup, teaching: Teaching) -> None:
     teaching.average_batch_norm([batch.images for batch in drawn])
 
 
-class _Keeper:
-    """Counts steps, watches the loss, and writes the state now and then."""
-
-    def __init__(self, job: TrainingJob, state: State, teaching: Teaching, on_step: OnStep) -> None:
-        self.path, self.every_seconds = job.out / "state.pt", job.keep_every_seconds
-        self.state, self.teaching = state, teaching
-        self.on_step, self.step = on_step, state.step
-        self.losses, self.recent = list(state.losses), list[float]()
-        self.lowest: dict[str, float] = {}
-        self.kept = time.perf_counter()
-
-    def note(self, phase: str, step: int, loss: float) -> None:
-        """Note that a step was taken; stop where the loss is no number, or runs away."""
-        if not math.isfinite(loss):
-            raise self._stop(loss, step)
-        self.step = step
-        self.recent.append(loss)
-        if step % STRETCH == 0:
-            self.losses.append(sum(self.recent) / len(self.recent))
-            self.recent.clear()
-            self.lowest[phase] = min(self.lowest.get(phase, math.inf), self.losses[-1])
-            if self.losses[-1] > RUNAWAY * self.lowest[phase]:
-                raise self._stop(self.losses[-1], step)
-            # Only here, so that the means are the same whether or not the run was stopped.
-            if time.perf_counter() - self.kept > self.every_seconds:
-                self.keep()
-            self.on_step(phase, step, self.teaching.plan.steps, self.losses[-1])
-
-    def _stop(self, loss: float, step: int) -> ProofError:
-        return ProofError(
-            f"the loss is {loss:.3g} after step {step}; the last good state, of step "
-            f"{self.state.step}, is kept in {self.path}: train with another --seed"
-        )
-
-    def keep(self) -> State:
-        """Write the state as it is now."""
-        teaching = self.teaching
-        self.state = State(
-            self.state.settings,
-            self.step,
-            teaching.student.state_dict(),
-            teaching.optimizer.state_dict(),
-            teaching.masks,
-            tuple(self.losses),
-        )
-        write_state(self.path, self.state)
-        self.kept = time.perf_counter()
-        return self.state
-
-
 def _write_result(
     job: TrainingJob,
     setup: Setup,
@@ -346,7 +291,7 @@ def _write_result(
     record = {
         **state.settings,
         "losses": list(state.losses),
-        "steps_per_loss": STRETCH,
+        "steps_per_loss": keeping.STRETCH,
         "teacher_file": job.teacher.name,
         "seconds_of_last_run": round(seconds, 1),
         "images_per_second": round(steps * job.batch / seconds, 2) if steps else None,

@@ -14,8 +14,14 @@ BOX_COLOURS = (
 )
 
 
-def page(title: str, head: str, sections: Sequence[str]) -> str:
-    """Return a whole page from ready HTML; ``title`` is untrusted. It ends with a line feed."""
+def page(title: str, head: str, sections: Sequence[str], refresh_seconds: int | None = None) -> str:
+    """Return a whole page from ready HTML; ``title`` is untrusted. It ends with a line feed.
+
+    With ``refresh_seconds`` a browser loads the page again and again.
+    """
+    refresh = (
+        f'<meta http-equiv="refresh" content="{refresh_seconds}"/>\n' if refresh_seconds else ""
+    )
     body = "\n".join(section for section in sections if section)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -24,7 +30,7 @@ def page(title: str, head: str, sections: Sequence[str]) -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta name="color-scheme" content="light dark"/>
-<title>{text(title)}</title>
+{refresh}<title>{text(title)}</title>
 <style>
 {style()}</style>
 </head>
