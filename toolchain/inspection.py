@@ -51,7 +51,7 @@ def inspect_checkpoint(path: Path, recipe: Recipe) -> Inspection:
     loaded = load_network(recipe, path)
     height, width = recipe.input.height, recipe.input.width
     if recipe.anchors is not None:
-        height, width = min(height, LOOK_SIZE[0]), min(width, LOOK_SIZE[1])
+        height, width = LOOK_SIZE
     example = example_input(loaded.network, height, width)
     shrunk, surgery = shrink(loaded.network, example)
     before, _ = count_parameters(fold_batch_norm(loaded.network, example))
