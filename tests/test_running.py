@@ -161,6 +161,13 @@ def test_one_worker_for_a_handful_and_one_per_processor_for_more(
 COMMAND = [sys.executable, "-m", "toolchain.cli", "evaluate"]
 
 
+def is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_figure(tmp_path: Path) -> None:
     """SIGKILL while two workers run; the second run repeats nothing, and ends bit for bit equal."""
@@ -179,13 +186,18 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_figure(tmp_path:
         [*command, "--out", str(killed)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     while len(list(killed.rglob("detections/*/*.txt"))) < 5:
         assert process.poll() is None
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) >= 2
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + 60
+    while any(is_running(worker) for worker in workers):  # nobody told them
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     done = {path: path.stat().st_mtime_ns for path in killed.rglob("detections/*/*.txt")}
     assert 5 <= len(done) < 40
     assert not (killed / "eval.json").exists()

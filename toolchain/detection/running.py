@@ -15,6 +15,7 @@ import functools
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -243,7 +244,20 @@ def _worker() -> dict[str, Any]:
 
 
 def _open_worker(plan: Plan, threads: int) -> None:
+    _end_with_parent()
     _worker().update(plan=plan, finder=open_finder(plan, threads))
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _find_in_worker(image: WiderImage) -> Result:
