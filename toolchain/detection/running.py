@@ -74,8 +74,9 @@ def best_parallelism(photos: int, workers: int | None, threads: int | None) -> P
     """Return one worker of one thread per processor, as far as there are photos for them.
 
     Reading, decoding and suppression run on one thread only, and small layers gain little from
-    more, so threads within a photo lose to photos side by side. A worker takes some seconds to
-    start, so for a handful of photos there is one.
+    more: on two cores EResFD did 100 photos in 10.1 s with two workers of one thread, and in 13.8
+    and 14.9 s with one of two. A worker takes some seconds to start, so for a handful of photos
+    there is one.
     """
     cores = len(os.sched_getaffinity(0))
     if workers is None:
