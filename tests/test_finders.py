@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -215,7 +214,6 @@ def test_yunet_finds_the_faces_of_a_photo(shared: Path, photos: list[Path]) -> N
     # The best face at half size is the same face, in pixels of the photo.
     best = min(half, key=lambda box: np.abs(box - boxes[0]).max())
     assert np.abs(best - boxes[0]).max() < 0.2 * (boxes[0, 2] - boxes[0, 0])
-    json.dumps(plan.protocol.__dict__)
 
 
 LIMITED = """

@@ -42,7 +42,7 @@ from toolchain.report.accuracy.table import (
     terminal_rows,
 )
 from toolchain.report.accuracy.tables_html import sources, tables_page
-from toolchain.report.html import style
+from toolchain.report.page import style
 
 SINGLE = Protocol("single", 0.02, 5000, 0.3, 750)
 PART = Sample("val", 3226, 2823, 403, None, "a" * 64)

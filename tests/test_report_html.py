@@ -12,7 +12,8 @@ from reports import HOSTILE, VARIANTS, every_variant, hostile_report, page, repo
 
 from toolchain.records import Report
 from toolchain.report import wording
-from toolchain.report.html import html, style
+from toolchain.report.html import html
+from toolchain.report.page import style
 
 
 class Balance(HTMLParser):

@@ -1,52 +1,21 @@
-"""The report as one HTML file that opens offline: no scripts, no requests, styles and pictures
-inside.
-
-It is HTML that is well-formed XML as well, so that a strict parser can check it.
-"""
+"""The report of a run of ``shrink`` as one HTML file: no scripts, no requests."""
 
 from __future__ import annotations
-
-from functools import cache
-from importlib.resources import files
 
 from toolchain.records import Report
 from toolchain.report import facts, figures, sections, wording
 from toolchain.report.markup import items, paragraph, text
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""What a browser may load: nothing from anywhere. A second net under the escaping."""
+from toolchain.report.page import page
 
 
 def html(report: Report) -> str:
     """Return the whole page; it ends with a line feed."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<meta name="color-scheme" content="light dark"/>
-<title>{_title(report)}</title>
-<style>
-{style()}</style>
-</head>
-<body>
-{figures.pattern_definitions()}
-<header>
-{_head(report)}
-</header>
-<main>
-{_sections(report)}
-</main>
-</body>
-</html>
-"""
-
-
-@cache
-def style() -> str:
-    """Return the page's style sheet."""
-    return files("toolchain.report").joinpath("page.css").read_text(encoding="utf-8")
+    return page(
+        _title(report),
+        _head(report),
+        _sections(report),
+        definitions=figures.pattern_definitions(),
+    )
 
 
 def _sections(report: Report) -> str:

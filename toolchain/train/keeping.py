@@ -77,7 +77,6 @@ class Keeper:
             self.step,
             teaching.student.state_dict(),
             teaching.optimizer.state_dict(),
-            teaching.masks,
             tuple(self.losses),
         )
         write_state(self.path, self.state)

@@ -29,7 +29,6 @@ class State:
     """Steps that were taken."""
     network: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
-    masks: Mapping[str, Tensor]
     losses: tuple[float, ...]
     """Means over stretches of steps."""
 
@@ -42,7 +41,6 @@ def write_state(path: Path, state: State) -> None:
         "step": state.step,
         "network": dict(state.network),
         "optimizer": dict(state.optimizer),
-        "masks": dict(state.masks),
         "losses": list(state.losses),
     }
     stream = io.BytesIO()
@@ -75,6 +73,5 @@ def read_state(path: Path, settings: Mapping[str, Any]) -> State:
         step=content["step"],
         network=content["network"],
         optimizer=content["optimizer"],
-        masks=content["masks"],
         losses=tuple(content["losses"]),
     )

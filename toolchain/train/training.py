@@ -165,7 +165,6 @@ def _state(job: TrainingJob, setup: Setup) -> State:
         0,
         student.state_dict(),
         teaching.optimizer.state_dict(),
-        setup.masks,
         (),
     )
 

@@ -6,8 +6,8 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 from toolchain.accuracy import Picture
-from toolchain.report.html import POLICY, style
 from toolchain.report.markup import text
+from toolchain.report.page import page as frame
 
 BOX_COLOURS = (
     "Green: a box on a face. Red: a face that counts and has no box. Blue: a box on no face."
@@ -19,31 +19,8 @@ def page(title: str, head: str, sections: Sequence[str], refresh_seconds: int | 
 
     With ``refresh_seconds`` a browser loads the page again and again.
     """
-    refresh = (
-        f'<meta http-equiv="refresh" content="{refresh_seconds}"/>\n' if refresh_seconds else ""
-    )
     body = "\n".join(section for section in sections if section)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<meta name="color-scheme" content="light dark"/>
-{refresh}<title>{text(title)}</title>
-<style>
-{style()}</style>
-</head>
-<body class="accuracy">
-<header>
-{head}
-</header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return frame(text(title), head, body, kind="accuracy", refresh_seconds=refresh_seconds)
 
 
 def pictures(shown: Sequence[Picture]) -> str:
