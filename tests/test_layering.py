@@ -22,6 +22,7 @@ ROOMS = (
     "scoring",
     "published",
     "models",
+    "shipped",
     "groups",
     "shrink",
     "prune",

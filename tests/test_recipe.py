@@ -94,6 +94,8 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
 
 # Mistakes ---------------------------------------------------------------------------------------
 
+SECTIONS = "model, input, anchors, decode, prune, train, teach, proof"
+
 MISTAKES = {
     "unknown key": (
         HEAD + "[input]\nheigth = 480\n",
@@ -101,11 +103,11 @@ MISTAKES = {
     ),
     "unknown table": (
         HEAD + "\n[inputs]\nheight = 480\n",
-        "r.toml:4: inputs is unknown; known here: model, input, anchors, decode, prune, proof",
+        "r.toml:4: inputs is unknown; known here: " + SECTIONS,
     ),
     "unknown key at the top": (
         "seed = 1\n" + HEAD,
-        "r.toml:1: seed is unknown; known here: model, input, anchors, decode, prune, proof",
+        "r.toml:1: seed is unknown; known here: " + SECTIONS,
     ),
     "text for a number": (
         HEAD + '[input]\nheight = "480"\n',

@@ -20,6 +20,7 @@ from toolchain.data.wider import Split, read_split
 from toolchain.errors import CheckpointError, InputError, ProofError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.layouts import read_checkpoint
+from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
 from toolchain.shrink.surgery import shrink
@@ -28,12 +29,13 @@ from toolchain.train import keeping, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import LossWeights
+from toolchain.train.job import TrainingJob
 from toolchain.train.loss import detection_loss
 from toolchain.train.photos import prepare_photos
 from toolchain.train.processor import keep_gradients_right
 from toolchain.train.targets import anchor_boxes, targets
 from toolchain.train.teaching import Teaching, TeachingPlan
-from toolchain.train.training import TrainingJob, train
+from toolchain.train.training import train
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def run(wanted: TrainingJob, split: Split, stop_after: int | None = None) -> tra
         if step == stop_after:
             raise KeyboardInterrupt
 
-    return train(wanted, split, lambda done, total: None, on_step)
+    return train(wanted, split, None, lambda done, total: None, on_step)
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -127,17 +129,19 @@ def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) ->
     network.load_state_dict(torch.load(teacher))
     recipe = default_recipe("eresfd")
     assert recipe.anchors is not None
-    masks = {name: torch.ones_like(p) for name, p in network.named_parameters()}
     plan = TeachingPlan(0, 0, 10, weights=LossWeights(labels=2.0))
-    teaching = Teaching("eresfd", network, network, masks, plan, recipe.anchors, (0.1, 0.2))
+    example = torch.zeros(1, 3, 96, 96)
+    teaching = Teaching(
+        "eresfd", network, network, plan, recipe.prune, example, recipe.anchors, (0.1, 0.2)
+    )
     photos = prepare_photos(split, tmp_path / "cache", on_photo=lambda done, total: None)
     (batch,) = batches(Crops(photos, CropSettings(side=96), 0), 4, 0, 1, 0)
     assert sum(map(len, batch.faces)) > 0
-    teaching.look_at_channels(network, batch.images)
+    teaching.look(batch.images)
     anchors = anchor_boxes(recipe.anchors, 96, 96)
     wanted = [targets(faces, anchors, (0.1, 0.2)) for faces in batch.faces]
     expected = 2.0 * detection_loss(*network.eval()(batch.images), wanted)
-    torch.testing.assert_close(teaching._loss(0, batch), expected)
+    torch.testing.assert_close(teaching.loss(0, batch), expected)
 
 
 @pytest.mark.slow
@@ -153,8 +157,8 @@ def test_a_student_learns_from_a_real_teacher(shared: Path, tmp_path: Path) -> N
 def test_other_settings_are_refused_by_name(split: Split, teacher: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(job(teacher, tmp_path / "run"), split, 5)
-    with pytest.raises(CheckpointError, match=r"other settings \(batch was 2, is 4\)"):
-        run(job(teacher, tmp_path / "run", batch=4), split)
+    with pytest.raises(CheckpointError, match=r"other settings \(seed was 0, is 4\)"):
+        run(job(teacher, tmp_path / "run", seed=4), split)
     (tmp_path / "run" / "state.pt").write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match="text file"):
         run(job(teacher, tmp_path / "run"), split)
@@ -175,12 +179,10 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_state(
     wrong: float,
     words: str,
 ) -> None:
-    monkeypatch.setattr(
-        training.Teaching, "take", lambda self, step, batch: wrong if step == 12 else 1.0
-    )
+    monkeypatch.setattr(Teaching, "take", lambda self, step, batch: wrong if step == 12 else 1.0)
     with pytest.raises(ProofError, match=words):
         run(job(teacher, tmp_path / "run"), split)
-    assert training.read_pickle(tmp_path / "run" / "state.pt")["step"] == 10
+    assert read_pickle(tmp_path / "run" / "state.pt")["step"] == 10
 
 
 def test_a_full_disk_keeps_the_state_before(
@@ -228,7 +230,9 @@ def test_killed_at_any_moment_it_goes_on(teacher: Path, tmp_path: Path) -> None:
         (["--teacher", "{tmp}/absent.pth"], "absent.pth"),
         (["--teacher", "{teacher}", "--rate", "1.5"], "rate"),
         (["--teacher", "{extd}"], "extd"),
-        ([], "--teacher"),
+        (["--teacher", "{teacher}", "--set", "teach.speed=3"], "teach.speed"),
+        (["--teacher", "{teacher}", "--set", "faster"], "SECTION.FIELD=VALUE"),
+        (["--teacher", "{teacher}", "--device", "cuda"], "CUDA"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -243,6 +247,7 @@ def test_bad_input_is_one_line(
     places = {"tmp": tmp_path, "teacher": teacher, "extd": tmp_path / "extd.pth"}
     command = ["train", "eresfd", "--data", str(data), "--images", "100", "--threads", "1"]
     command += ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    command += ["--sample", "0"]
     assert cli.run([*command, *(argument.format(**places) for argument in arguments)]) == 2
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 1, printed

@@ -114,6 +114,62 @@ class PruneSection:
     """Layers, as shell patterns, that are never zeroed."""
 
 
+Epochs = typing.Annotated[int, Range(0, 100_000)]
+
+
+@dataclass(frozen=True)
+class TrainSection:
+    """Training by the data set's own faces: soft filter pruning, then the zeros held.
+
+    The values are those of "Filter-Pruning of Lightweight Face Detectors Using a Geometric Median
+    Criterion" (WACV workshops 2024), but for ``batch``, which it does not tell.
+    """
+
+    epochs: Epochs = 200
+    """With soft filter pruning: what was zeroed may come back."""
+    choose_every: typing.Annotated[int, Range(1, 100_000)] = 1
+    """Epochs after which filters are chosen anew and zeroed. The paper says 1; the scripts that
+    were published with it use 5."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Share = 0.9
+    """Of ``sgd``."""
+    weight_decay: typing.Annotated[float, Range(0, 1)] = 5e-4
+    drops: tuple[Epochs, ...] = (50, 100)
+    """Epochs at which the learning rate is multiplied by ``drop_factor``."""
+    drop_factor: Positive = 0.1
+    hold_epochs: Epochs = 10
+    """After the soft ones, with the zeros held."""
+    hold_learning_rate: Positive = 1e-3
+    hold_drops: tuple[Epochs, ...] = (5,)
+    """The same as ``drops``, counted from where the zeros are held."""
+    batch: typing.Annotated[int, Range(1, 4096)] = 16
+    """Crops in a step."""
+
+
+@dataclass(frozen=True)
+class TeachSection:
+    """Training with a teacher: block by block first, then end to end."""
+
+    batch: typing.Annotated[int, Range(1, 4096)] = 2
+    """Crops in a step."""
+    local_share: typing.Annotated[float, Range(0, 0.95)] = 0.3
+    """Of the crops, learnt from block by block."""
+    settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
+    """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
+    local_rate: Positive = 1e-2
+    """Adam's learning rate block by block; falls to zero as a cosine, as the next one does."""
+    joint_rate: Positive = 8e-4
+    """End to end."""
+    labels: typing.Annotated[float, Range(0, 100)] = 0.0
+    """Weight of the data set's own faces beside the teacher's word, end to end."""
+    soft_share: typing.Annotated[float, Range(0, 0.95)] = 0.0
+    """Of the end-to-end steps, with soft filter pruning: filters are chosen anew, zeroed, and may
+    come back. 0 chooses once, in the teacher, before the first step."""
+    choices: typing.Annotated[int, Range(1, 10_000)] = 10
+    """How often filters are chosen in that share."""
+
+
 @dataclass(frozen=True)
 class ProofSection:
     """How far two sides may differ before the export is stopped."""
@@ -135,6 +191,8 @@ class Recipe:
     """None for a network that is no anchor-based detector."""
     decode: DecodeSection = DecodeSection()
     prune: PruneSection = PruneSection()
+    train: TrainSection = TrainSection()
+    teach: TeachSection = TeachSection()
     proof: ProofSection = ProofSection()
 
 
@@ -189,6 +247,22 @@ def parse_recipe(text: str, name: str) -> Recipe:
     return typing.cast(Recipe, recipe)
 
 
+def parse_assignment(text: str) -> tuple[str, object]:
+    """Read ``SECTION.FIELD=VALUE``, the value as TOML has it; bare words are texts."""
+    path, sign, value = text.partition("=")
+    path, sections = path.strip(), {field.name for field in dataclasses.fields(Recipe)}
+    section, _, name = path.partition(".")
+    if not sign or section not in sections or not name.isidentifier():
+        raise RecipeError(
+            f"--set must be SECTION.FIELD=VALUE, for example train.epochs=20 (got {text!r}); "
+            f"sections: {', '.join(sorted(sections))}"
+        )
+    try:
+        return path, tomllib.loads(f"value = {value.strip()}")["value"]
+    except ValueError:
+        return path, value.strip()
+
+
 def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
     """Return ``recipe`` with some fields changed, for example ``{"prune.rate": 0.1}``.
 
@@ -201,6 +275,8 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         if section is None:
             raise RecipeError(f"{recipe.model.name} has no {section_name}, so no {path}")
         hints = typing.get_type_hints(type(section), include_extras=True)
+        if field_name not in hints:
+            raise RecipeError(f"{path} is unknown; known here: {', '.join(hints)}")
         checked = reader.value(hints[field_name], value, (section_name, field_name))
         section = dataclasses.replace(section, **{field_name: checked})
         recipe = dataclasses.replace(recipe, **{section_name: section})

@@ -5,8 +5,9 @@ Every record turns into JSON by :func:`dataclasses.asdict`; field names carry th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 Verdict = Literal["dropped", "folded", "carried", "kept"]
 """What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
@@ -181,6 +182,56 @@ class PhotoComparison:
     after_png: bytes = field(repr=False, default=b"")
 
 
+class MemberAccuracy(TypedDict):
+    """Average precision of a shipped network on WIDER FACE's validation set, from 0 to 1."""
+
+    protocol: str
+    """``single`` or ``paper``."""
+    photos: int
+    """Photos that were scored."""
+    easy: float
+    medium: float
+    hard: float
+
+
+class MemberFacts(TypedDict):
+    """What a shipped network says of itself: the metadata of its file, and all that its card says.
+
+    A dictionary, because it is JSON in the file; :mod:`toolchain.shipped.reading` checks it.
+    """
+
+    model: str
+    """``eresfd`` or ``extd``."""
+    rate: float
+    """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
+    criterion: str
+    scope: str
+    deployed_parameters: int
+    """After its zero filters are removed; see :class:`Cost`."""
+    aspect_ratio: float
+    """Anchor height over width."""
+    trained: bool
+    teacher_name: str
+    teacher_licence: str
+    teacher_sha256: str
+    data: str
+    """What it learnt from, in words."""
+    images: int
+    """Crops that it learnt from, each time that one was shown."""
+    seed: int
+    hours: float
+    """Of training."""
+    command: str
+    """Makes it again."""
+    accuracy: MemberAccuracy
+    bad_at: list[str]
+    """What it finds badly, a sentence each."""
+    terms: str
+    """Under which terms it may be used, in words."""
+    training: Mapping[str, object]
+    """The settings of its training, by name."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the weights came from."""
@@ -191,6 +242,8 @@ class Source:
     sha256: str | None
     trained: bool
     seed: int
+    accuracy: MemberAccuracy | None = None
+    """Of a shipped network, measured as it is shipped; None for all other weights."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +284,11 @@ class TrainingProgress:
     losses: tuple[float, ...]
     """Means over ``steps_per_loss`` steps each."""
     steps_per_loss: int
+    samples: tuple[Mapping[str, float], ...]
+    """``step``, and average precision by level after it, on a small sample of other photos."""
+    sample_photos: int
+    zero_filters: Mapping[str, Sequence[int]]
+    """By layer, which filters are zeroed."""
     zeroed_share: float
     """Share of all parameters that is held at zero."""
     photos: int

@@ -22,10 +22,13 @@ from torch import Tensor
 
 from toolchain.errors import CheckpointError
 from toolchain.files import sha256_of
-from toolchain.models.reading import read_pickle, read_safetensors
+from toolchain.models.reading import read_header, read_pickle, read_safetensors
 
 CLOVAAI_PARTS = ("base", "loc", "conf", "act_loc", "act_conf")
 METADATA_KEY = "toolchain"
+STATISTICS_KEY, FOLDED_STATISTICS = "batch_norm", "folded statistics"
+"""Metadata of a native file that leaves the running statistics of batch norm out: they are in its
+scale and shift, so that all means are 0 and all variances 1."""
 WRAPPERS = ("weight", "state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the state dict."""
 
@@ -115,6 +118,24 @@ def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
 def _read_native(path: Path) -> Checkpoint:
     tensors, metadata = read_safetensors(path)
     state = _tensors(path, tensors)
+    ours = _native_metadata(path, metadata)
+    if not ours:
+        return Checkpoint(path.name, "plain", sha256_of(path), state, None, {})
+    ratio = ours.get("aspect_ratio")
+    ratio = float(ratio) if isinstance(ratio, int | float) else None
+    return Checkpoint(path.name, "native", sha256_of(path), state, ratio, ours)
+
+
+def read_metadata(path: Path) -> dict[str, object]:
+    """Return the metadata of a native file, empty for others' safetensors; reads no tensors.
+
+    Raises :class:`CheckpointError` in one line.
+    """
+    return _native_metadata(path, read_header(path))
+
+
+def _native_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
+    """Return our part of a file's metadata, checked; empty where there is none."""
     try:
         ours = json.loads(metadata.get(METADATA_KEY, "{}"))
     except (ValueError, RecursionError) as error:
@@ -122,7 +143,7 @@ def _read_native(path: Path) -> Checkpoint:
     if not isinstance(ours, dict):
         raise CheckpointError(f"{path}: its toolchain metadata is damaged (it is no table)")
     if not ours:
-        return Checkpoint(path.name, "plain", sha256_of(path), state, None, {})
+        return {}
     ratio, model = ours.get("aspect_ratio"), ours.get("model")
     if not isinstance(model, str) or not model.isprintable():
         raise CheckpointError(f"{path}: its toolchain metadata is damaged (model is {model!r})")
@@ -131,8 +152,7 @@ def _read_native(path: Path) -> Checkpoint:
             f"{path}: its toolchain metadata is damaged (aspect_ratio must be >= 0.1 and <= 10; "
             f"got {str(ratio)[:40]})"
         )
-    ratio = None if ratio is None else float(ratio)
-    return Checkpoint(path.name, "native", sha256_of(path), state, ratio, ours)
+    return ours
 
 
 def _tensors(path: Path, content: Mapping[str, object]) -> dict[str, Tensor]:

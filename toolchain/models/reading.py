@@ -61,6 +61,16 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
 
 
+def read_header(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file; its tensors are not read."""
+    _check_size(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a valid safetensors file ({error})") from error
+
+
 def _check_size(path: Path) -> None:
     try:
         size = path.stat().st_size

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from toolchain.errors import CheckpointError
 from toolchain.files import write_bytes
-from toolchain.models.layouts import METADATA_KEY, Checkpoint
+from toolchain.models.layouts import (
+    FOLDED_STATISTICS,
+    METADATA_KEY,
+    STATISTICS_KEY,
+    Checkpoint,
+)
 from toolchain.models.registry import BUILDERS
 
 SCHEMA = 1
+
+STATISTICS = ("running_mean", "running_var")
+"""How the names of batch norm's running statistics end."""
 
 
 def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     """Load ``checkpoint`` into ``network``, of model ``model``; every tensor must be there and fit.
 
     A native file may hold narrower layers and added biases: the network takes its shapes first.
+    It may also say that batch norm's running statistics are folded, and leave out all of them.
     """
     if checkpoint.model is not None and checkpoint.model != model:
         raise CheckpointError(
@@ -29,6 +41,7 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
             f"(choose the model {checkpoint.model}, or another file)"
         )
     if checkpoint.layout == "native":
+        checkpoint = _with_statistics(network, checkpoint)
         _take_shapes(network, checkpoint)
     expected, found = network.state_dict(), checkpoint.state
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
@@ -48,6 +61,22 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
     network.load_state_dict(found, strict=False)
     if checkpoint.layout == "native" and model in BUILDERS:
         _check_widths(network, checkpoint)
+
+
+def _with_statistics(network: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
+    """Add means of 0 and variances of 1 where the file says that it leaves all of them out."""
+    if checkpoint.metadata.get(STATISTICS_KEY) != FOLDED_STATISTICS:
+        return checkpoint
+    if any(name.endswith(STATISTICS) for name in checkpoint.state):
+        return checkpoint  # what is missing is told by the strict check
+    state = dict(checkpoint.state)
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            scale = state.get(f"{name}.weight")
+            width = module.num_features if scale is None else int(scale.numel())
+            state[f"{name}.running_mean"] = torch.zeros(width)
+            state[f"{name}.running_var"] = torch.ones(width)
+    return dataclasses.replace(checkpoint, state=state)
 
 
 def _check_widths(network: nn.Module, checkpoint: Checkpoint) -> None:
@@ -103,7 +132,7 @@ def _take_widths(module: nn.Module) -> None:
         outer = weight.shape[wide] * (module.groups if module.transposed else 1)
         inner = weight.shape[per_group] * (1 if module.transposed else module.groups)
         module.out_channels, module.in_channels = int(outer), int(inner)
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+    elif isinstance(module, _BatchNorm):
         module.num_features = int(weight.shape[0])
     elif isinstance(module, nn.PReLU):
         module.num_parameters = int(weight.shape[0])
@@ -111,14 +140,19 @@ def _take_widths(module: nn.Module) -> None:
 
 def save_native(network: nn.Module, path: Path, metadata: dict[str, object]) -> None:
     """Write ``network`` as safetensors, its widths among the metadata; the same bytes each time."""
-    tensors = {name: tensor.contiguous() for name, tensor in unique_state(network).items()}
+    state = unique_state(network)
     widths = {
         name: [int(tensor.shape[0]), int(tensor.shape[1])]
-        for name, tensor in tensors.items()
+        for name, tensor in state.items()
         if tensor.ndim >= 2
     }
-    content = {"schema": SCHEMA, **metadata, "widths": widths}
-    text = json.dumps(content, sort_keys=True)
+    write_native(state, path, {**metadata, "widths": widths})
+
+
+def write_native(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, object]) -> None:
+    """Write tensors by their names, and metadata as they are, as a native file."""
+    text = json.dumps({"schema": SCHEMA, **metadata}, sort_keys=True)
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     write_bytes(path, save(tensors, metadata={METADATA_KEY: text}))
 
 

@@ -30,6 +30,10 @@ class Batch:
     faces: tuple[Tensor, ...]
     """Per crop (F, 4): left, top, right, bottom in pixels."""
 
+    def to(self, device: str) -> Batch:
+        """Return the batch with its images on ``device``; faces stay where targets are made."""
+        return self if device == "cpu" else Batch(self.images.to(device), self.faces)
+
 
 class Crops(Dataset[Crop]):
     """Endless numbered crops of the photos."""

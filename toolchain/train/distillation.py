@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from toolchain.train.ranks import total
+
 BLOCKS = {
     "eresfd": (
         "base.conv1",
@@ -194,7 +196,8 @@ def relative_error(
         _tensors(found), _tensors(wanted), known.gave_alive, known.variance, strict=True
     ):
         pixels = 1 + weight * F.adaptive_max_pool2d(faces, theirs.shape[2:])
-        error = ((ours - theirs) ** 2 * pixels).mean(dim=(0, 2, 3)) / pixels.mean()
+        squares = (ours.float() - theirs.float()) ** 2
+        error = (squares * pixels).sum(dim=(0, 2, 3)) / total(pixels.sum())
         kept = alive.flatten()
         errors.append((error / variance * kept).sum() / kept.sum().clamp(min=1))
     return torch.stack(errors).mean()
@@ -212,7 +215,7 @@ def end_to_end_loss(
 
     ``outputs`` and ``features`` are the student's; the lesson must hold the same feature blocks.
     """
-    loc, logits = outputs
+    loc, logits = outputs[0].float(), outputs[1].float()
     wanted = {call.name: call for call in taught.seen}
     errors = [
         relative_error(call.gave, wanted[call.name].gave, channels[call.name], faces, weights.face)
@@ -220,7 +223,7 @@ def end_to_end_loss(
     ]
     face = taught.face
     share = 0.05 + face  # background is nearly all there is, and says little
-    total = share.sum()
+    weight = total(share.sum())
     kl = F.kl_div(
         logits.log_softmax(dim=2),
         taught.logits.log_softmax(dim=2),
@@ -235,9 +238,9 @@ def end_to_end_loss(
     boxes = (loc - taught.loc).abs().mean(dim=2)
     return (
         weights.features * torch.stack(errors).mean()
-        + weights.scores * (kl * share).sum() / total
-        + weights.logits * (margin * share).sum() / total
-        + weights.boxes * (boxes * face).sum() / (face.sum() + 1)
+        + weights.scores * (kl * share).sum() / weight
+        + weights.logits * (margin * share).sum() / weight
+        + weights.boxes * (boxes * face).sum() / (total(face.sum()) + 1)
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from toolchain.train.ranks import total
 from toolchain.train.targets import Targets
 
 NEGATIVES_PER_POSITIVE = 3
@@ -18,16 +19,17 @@ def detection_loss(loc: Tensor, logits: Tensor, targets: Sequence[Targets]) -> T
 
     ``loc`` (N, P, 4) and ``logits`` (N, P, 2: background, face). Of each image's negatives the
     hardest count, three for each positive; everything is divided by the number of positives (by
-    the number of images when there is none).
+    the number of images when there is none), of all processes.
     """
-    positive = torch.stack([target.positive for target in targets])
-    wanted = torch.stack([target.loc for target in targets])
+    positive = torch.stack([target.positive for target in targets]).to(loc.device)
+    wanted = torch.stack([target.loc for target in targets]).to(loc.device)
     entropy = F.cross_entropy(logits.flatten(0, 1), positive.flatten().long(), reduction="none")
     entropy = entropy.view_as(positive)
     counted = positive | _hard_negatives(entropy.detach(), positive)
     box = F.smooth_l1_loss(loc[positive], wanted[positive], reduction="sum")
-    count = positive.sum() if positive.any() else len(targets)
-    return (entropy[counted].sum() + box) / count
+    count, images = total(torch.stack([positive.sum(), positive.sum().new_tensor(len(targets))]))
+    loss: Tensor = (entropy[counted].sum() + box) / (count if count else images)
+    return loss
 
 
 def _hard_negatives(entropy: Tensor, positive: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ NEXT_TO_ZERO = 1e-30
 """Changes no score of a criterion."""
 
 Masks = Mapping[str, Tensor]
-"""By parameter's name: 1 for what may live, 0 for what is held at zero."""
+"""By parameter's name, bool: True for what may live, False for what is zeroed."""
 
 
 def choose_masks(network: nn.Module, example: Tensor, prune: PruneSection) -> dict[str, Tensor]:
@@ -24,14 +24,14 @@ def choose_masks(network: nn.Module, example: Tensor, prune: PruneSection) -> di
     Only what the choice itself zeroes is masked, not what happens to be zero: that is made a
     little more than zero first, so that the two can be told apart.
     """
-    probe = copy.deepcopy(network)
+    device = next(network.parameters()).device
+    probe = copy.deepcopy(network).cpu()
     with torch.no_grad():
         for parameter in probe.parameters():
             parameter[parameter == 0] = NEXT_TO_ZERO
     zeroed = zero_filters(probe, example, prune)
     return {
-        name: (parameter.detach() != 0).to(parameter.dtype)
-        for name, parameter in zeroed.named_parameters()
+        name: (parameter.detach() != 0).to(device) for name, parameter in zeroed.named_parameters()
     }
 
 
@@ -45,4 +45,15 @@ def apply_masks(network: nn.Module, masks: Masks) -> None:
 def zeroed_share(masks: Masks) -> float:
     """Return the share of all parameters that is held at zero."""
     total = sum(mask.numel() for mask in masks.values())
-    return float(sum(float((mask == 0).sum()) for mask in masks.values())) / total
+    return sum(int((~mask).sum()) for mask in masks.values()) / total
+
+
+def zero_filters_of(network: nn.Module, masks: Masks) -> dict[str, list[int]]:
+    """Return, by convolution, which of its filters are masked whole."""
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            alive = masks[f"{name}.weight"].flatten(1).any(dim=1)
+            if not alive.all():
+                found[name] = torch.nonzero(~alive).flatten().tolist()
+    return found

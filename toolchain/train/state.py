@@ -16,7 +16,7 @@ from toolchain.errors import CheckpointError, InputError
 from toolchain.files import write_bytes
 from toolchain.models.reading import read_pickle
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class State:
     optimizer: Mapping[str, Any]
     losses: tuple[float, ...]
     """Means over stretches of steps."""
+    masks: Mapping[str, Tensor] | None = None
+    """What was chosen last to be zero, by parameter's name."""
+    samples: tuple[Mapping[str, float], ...] = ()
+    """``step``, and average precision by level after it, on the fixed sample."""
+    seconds: float = 0.0
+    """Spent so far, over all runs."""
 
 
 def write_state(path: Path, state: State) -> None:
@@ -42,6 +48,9 @@ def write_state(path: Path, state: State) -> None:
         "network": dict(state.network),
         "optimizer": dict(state.optimizer),
         "losses": list(state.losses),
+        "masks": None if state.masks is None else {k: m.bool() for k, m in state.masks.items()},
+        "samples": [dict(sample) for sample in state.samples],
+        "seconds": state.seconds,
     }
     stream = io.BytesIO()
     torch.save(content, stream)
@@ -74,4 +83,7 @@ def read_state(path: Path, settings: Mapping[str, Any]) -> State:
         network=content["network"],
         optimizer=content["optimizer"],
         losses=tuple(content["losses"]),
+        masks=content["masks"],
+        samples=tuple(content["samples"]),
+        seconds=content["seconds"],
     )

@@ -1,21 +1,18 @@
-"""Training with a teacher: local first, then end to end, in steps that can be taken up anywhere.
-
-What step i does follows from the plan, the photos and i alone; what it starts from is in
-:class:`~toolchain.train.state.State`. So a run that was stopped and taken up ends with the same
-weights, bit for bit, as one that was not.
-"""
+"""Training with a teacher: block by block first, then end to end."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.recipe import AnchorSection
+from toolchain.export.fold import fold_batch_norm
+from toolchain.recipe import AnchorSection, PruneSection, TeachSection
 from toolchain.train.batches import Batch
+from toolchain.train.course import Course, cosine
 from toolchain.train.distillation import (
     BLOCKS,
     FEATURES,
@@ -31,9 +28,8 @@ from toolchain.train.distillation import (
     start_like,
     watching,
 )
-from toolchain.train.loss import detection_loss
-from toolchain.train.masks import Masks, apply_masks
-from toolchain.train.targets import anchor_boxes, targets
+from toolchain.train.filters import Filters, Schedule
+from toolchain.train.masks import apply_masks
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,8 @@ class TeachingPlan:
     frozen."""
     joint_steps: int
     """End to end, after the local steps."""
-    averaged_batches: int = 16
-    """Batches over which batch norm is averaged before it is frozen."""
+    filters: Schedule = field(default_factory=lambda: Schedule(hold=0))
+    """When filters are chosen in the student; at step 0 they are chosen in the teacher."""
     local_rate: float = 1e-2
     """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
     joint_rate: float = 8e-4
@@ -72,72 +68,112 @@ class TeachingPlan:
             ("end to end", self.steps),
         )
 
+    @classmethod
+    def of(cls, section: TeachSection, images: int, *, begun: bool) -> TeachingPlan:
+        """Return the recipe's plan for so many crops; a student that has ``begun`` to learn goes
+        end to end at once.
+        """
+        steps = images // section.batch
+        local = 0 if begun else int(steps * section.local_share)
+        soft = int((steps - local) * section.soft_share)
+        schedule = Schedule(hold=0)
+        if soft:
+            schedule = Schedule(local + soft, local, max(1, soft // section.choices))
+        return cls(
+            local,
+            0 if begun else int(steps * section.settle_share),
+            steps - local,
+            filters=schedule,
+            local_rate=section.local_rate,
+            joint_rate=section.joint_rate,
+            weights=LossWeights(labels=section.labels),
+        )
 
-class Teaching:
-    """A student, its teacher, and how a step is taken."""
+
+class Teaching(Course):
+    """A student and its teacher, which has its batch norms still; one is folded for speed."""
 
     def __init__(
         self,
         model: str,
         student: nn.Module,
         teacher: nn.Module,
-        masks: Masks,
         plan: TeachingPlan,
+        prune: PruneSection,
+        example: Tensor,
         anchors: AnchorSection,
         variances: tuple[float, float],
+        half: bool = False,
     ) -> None:
-        self.student, self.teacher, self.masks, self.plan = student, teacher.eval(), masks, plan
-        self.anchors, self.variances = anchors, variances
+        super().__init__(student, Filters(plan.filters, prune, example), anchors, variances, half)
+        self.teacher = fold_batch_norm(copy.deepcopy(teacher), example).eval()
+        self.original, self.plan, self.phases = teacher.eval(), plan, plan.phases
         self.blocks = names_of(student, BLOCKS[model])
         self.features = names_of(student, FEATURES[model])
+        self.settling: list[Tensor] = []
+        """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
+        self._looked: Tensor | None = None
         self._channels: dict[str, Channels] = {}
-        self.optimizer = self._optimizer(0)
+        self.enter(0)
 
-    def begin(self, teacher: nn.Module) -> None:
-        """Prepare a student that has taken no step yet; ``teacher`` still has its batch norms."""
-        start_like(self.student, teacher, self.blocks)
-        apply_masks(self.student, self.masks)
+    def begin(self) -> None:
+        """Prepare a student that has taken no step yet and starts from random weights."""
+        start_like(self.student, self.original, self.blocks)
 
-    def look_at_channels(self, pruned_teacher: nn.Module, images: Tensor) -> None:
-        """Learn what the channels are like, and from the pruned teacher which ones there are."""
-        self._channels = channels_of(self.teacher, pruned_teacher, images, self.blocks)
+    def choose_in_teacher(self) -> None:
+        """Choose filters in the teacher and zero them in the student, if the plan chooses once."""
+        if self.plan.filters.holds(0):
+            self.filters.before(0, copy.deepcopy(self.original))
+            self.filters.after(0, self.student)
+
+    def look(self, images: Tensor) -> None:
+        """Look at the teacher's channels on many crops (N, 3, H, W)."""
+        self._looked = images
+        self.filters_chosen()
+
+    def filters_chosen(self) -> None:
+        """Ask only for channels that the student has: the teacher's, but for what is masked."""
+        assert self._looked is not None
+        pruned = copy.deepcopy(self.original)
+        if self.filters.masks is not None:
+            apply_masks(pruned, self.filters.masks)
+        self._channels = channels_of(self.teacher, pruned, self._looked, self.blocks)
 
     def is_local(self, step: int) -> bool:
         """Tell whether a step is taken block by block."""
         return step < self.plan.local_steps
 
-    def enter(self, step: int) -> None:
-        """Set the optimiser and batch norm as ``step`` wants them; call it where phases begin."""
-        self.optimizer = self._optimizer(step)
+    def is_settling(self, step: int) -> bool:
+        """Tell whether batch norm goes by the batch."""
+        return step < self.plan.settle_steps
 
-    def _optimizer(self, step: int) -> torch.optim.Optimizer:
+    def before(self, step: int) -> None:
+        """Freeze batch norm, or go on end to end, where that is due; choose filters."""
+        if step == self.plan.settle_steps > 0:
+            self.average_batch_norm(self.settling)
+        if step == self.plan.local_steps > 0:
+            self.enter(step)
+        if step > 0 or not self.plan.filters.holds(0):  # at 0 they come from the teacher
+            super().before(step)
+
+    def enter(self, step: int) -> None:
+        """Begin the phase of ``step`` with an Adam that has seen nothing."""
         loose = [p for _, p in _loose(self.student)]
         known = {id(parameter) for parameter in loose}
         rest = [p for p in self.student.parameters() if id(p) not in known]
         factor = self.plan.loose_factor if self.is_local(step) else 1.0
         groups = [{"params": rest, "factor": 1.0}, {"params": loose, "factor": factor}]
-        return torch.optim.Adam([group for group in groups if group["params"]], lr=1.0)
+        self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=1.0)
 
-    def take(self, step: int, batch: Batch) -> float:
-        """Take a step and return its loss."""
-        self.student.train(step < self.plan.settle_steps)
-        rate = self._rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        loss = self._loss(step, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        apply_masks(self.student, self.masks)
-        return float(loss.detach())
-
-    def _rate(self, step: int) -> float:
+    def rate(self, step: int) -> float:
+        """Return the learning rate, which falls to zero in each phase."""
         plan = self.plan
         if self.is_local(step):
-            return plan.local_rate * _cosine(step / plan.local_steps)
-        return plan.joint_rate * _cosine((step - plan.local_steps) / plan.joint_steps)
+            return plan.local_rate * cosine(step / plan.local_steps)
+        return plan.joint_rate * cosine((step - plan.local_steps) / plan.joint_steps)
 
-    def _loss(self, step: int, batch: Batch) -> Tensor:
+    def loss(self, step: int, batch: Batch) -> Tensor:
+        """Return how far the student is from its teacher, and from the labels if they count."""
         plan, local = self.plan, self.is_local(step)
         taught = lesson(self.teacher, batch.images, self.blocks if local else self.features)
         size = batch.images.shape[2], batch.images.shape[3]
@@ -151,13 +187,8 @@ class Teaching:
             weights = dataclasses.replace(weights, features=plan.late_features)
         loss = end_to_end_loss(outputs, seen, taught, faces, self._channels, weights)
         if weights.labels:
-            loss = loss + weights.labels * self._label_loss(outputs, batch)
+            loss = loss + weights.labels * self.label_loss(outputs, batch)
         return loss
-
-    def _label_loss(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        anchors = anchor_boxes(self.anchors, batch.images.shape[2], batch.images.shape[3])
-        wanted = [targets(faces, anchors, self.variances) for faces in batch.faces]
-        return detection_loss(*outputs, wanted)
 
     def average_batch_norm(self, images: list[Tensor]) -> None:
         """Let batch norm take the plain average over some batches, on the teacher's inputs."""
@@ -175,10 +206,6 @@ class Teaching:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.student.eval()
-
-
-def _cosine(done: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _loose(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

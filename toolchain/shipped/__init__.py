@@ -1,0 +1,1 @@
+"""Networks that were trained by this project, a card with each."""

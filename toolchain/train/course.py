@@ -1,0 +1,103 @@
+"""A course: a student, and how each of its steps is taken.
+
+What step i does follows from the course's plan, the photos and i alone; what it starts from is in
+:class:`~toolchain.train.state.State`. So a run that was stopped and taken up ends with the same
+weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.recipe import AnchorSection
+from toolchain.train.batches import Batch
+from toolchain.train.filters import Filters
+from toolchain.train.loss import detection_loss
+from toolchain.train.ranks import share_batch_norm, sum_gradients, total
+from toolchain.train.targets import anchor_boxes, targets
+
+
+class Course(abc.ABC):
+    """What the ways to train have in common: the order of things within a step."""
+
+    phases: tuple[tuple[str, int], ...]
+    """Name of each phase, and the number of steps after which it ends."""
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        student: nn.Module,
+        filters: Filters,
+        anchors: AnchorSection,
+        variances: tuple[float, float],
+        half: bool = False,
+    ) -> None:
+        self.student, self.filters = student, filters
+        self.anchors, self.variances, self.half = anchors, variances, half
+        share_batch_norm(student)
+
+    @property
+    def steps(self) -> int:
+        """All of them."""
+        return self.phases[-1][1]
+
+    def before(self, step: int) -> None:
+        """Do what is due before ``step``: a new phase begins, filters are chosen."""
+        if self.filters.before(step, self.student):
+            self.filters_chosen()
+
+    def take(self, step: int, batch: Batch) -> float:
+        """Take a step and return its loss, of the whole batch."""
+        self.student.train(self.is_settling(step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step) * group["factor"]
+        with self._precision():
+            loss = self.loss(step, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        sum_gradients(self.student.parameters())
+        self.optimizer.step()
+        self.filters.after(step, self.student)
+        return float(total(loss))
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        device = next(self.student.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.half):
+            yield
+
+    def label_loss(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """Return the detection loss against the data set's own faces."""
+        anchors = anchor_boxes(self.anchors, batch.images.shape[2], batch.images.shape[3])
+        wanted = [targets(faces, anchors, self.variances) for faces in batch.faces]
+        return detection_loss(outputs[0].float(), outputs[1].float(), wanted)
+
+    @abc.abstractmethod
+    def enter(self, step: int) -> None:
+        """Set the optimiser as the phase of ``step`` wants it."""
+
+    @abc.abstractmethod
+    def loss(self, step: int, batch: Batch) -> Tensor:
+        """Return this process's part of the loss."""
+
+    @abc.abstractmethod
+    def rate(self, step: int) -> float:
+        """Return the learning rate."""
+
+    @abc.abstractmethod
+    def is_settling(self, step: int) -> bool:
+        """Tell whether batch norm goes by the batch."""
+
+    def filters_chosen(self) -> None:  # noqa: B027
+        """Learn that other filters are zero than before."""
+
+
+def cosine(done: float) -> float:
+    """Return 1 at 0 and 0 at 1, in between as a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * done))

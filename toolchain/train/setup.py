@@ -1,0 +1,241 @@
+"""What a training starts from: teacher, photos, a course, and the state that is there or new."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+import toolchain
+from toolchain.data.wider import Split
+from toolchain.errors import InputError, ModelError
+from toolchain.files import sha256_of
+from toolchain.models.reading import read_pickle
+from toolchain.models.registry import build
+from toolchain.recipe import Recipe
+from toolchain.sources import Loaded, example_input, load_network
+from toolchain.train.batches import Crops, batches
+from toolchain.train.course import Course
+from toolchain.train.distillation import BLOCKS
+from toolchain.train.job import TrainingJob
+from toolchain.train.labels import LabelCourse, LabelPlan
+from toolchain.train.photos import Photos, prepare_photos
+from toolchain.train.ranks import ranks, total
+from toolchain.train.state import State, read_state
+from toolchain.train.teaching import Teaching, TeachingPlan
+
+LOOK_CROPS = 48
+"""Crops on which the teacher's channels are looked at."""
+SETTLING_BATCHES, SETTLING_CROPS = 16, 16
+"""Batches, and crops in each, over which batch norm is averaged before it is frozen."""
+LOOK, AVERAGE, PACE = 10**9, 2 * 10**9, 3 * 10**9
+"""First numbers of the crops that are for other things than training."""
+PACE_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Teacher, photos, and the recipe with the anchors that belong to the weights."""
+
+    job: TrainingJob
+    recipe: Recipe
+    teacher: Loaded | None
+    photos: Photos
+    crops: Crops
+
+
+def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]) -> Setup:
+    """Read what a training starts from; raise before anything long is begun."""
+    if job.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    model = job.recipe.model.name
+    if job.recipe.anchors is None:
+        raise ModelError(f"{model}: its recipe has no anchors, so there is nothing to train for")
+    if job.batch % ranks():
+        raise InputError(
+            f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes"
+        )
+    teacher = None
+    if job.teacher is not None:
+        if model not in BLOCKS:
+            raise ModelError(
+                f"a teacher is known for {', '.join(BLOCKS)} only (got {model}); its blocks must "
+                f"be named in toolchain/train/distillation.py"
+            )
+        teacher = load_network(job.recipe, job.teacher)
+        teacher.network.eval()
+    recipe = job.recipe
+    if teacher is not None:
+        recipe = teacher.recipe
+    elif job.start is not None:
+        recipe = load_network(job.recipe, job.start).recipe
+    photos = prepare_photos(split, job.cache, on_photo=on_photo)
+    return Setup(job, recipe, teacher, photos, Crops(photos, job.crop, job.seed))
+
+
+def settings_of(setup: Setup, images: int) -> dict[str, Any]:
+    """Return all that the weights at the end depend on, as JSON has it."""
+    job = setup.job
+    prune = job.recipe.prune
+    section = job.recipe.train if setup.teacher is None else job.recipe.teach
+    return {
+        "tool": f"toolchain {toolchain.__version__}",
+        "model": job.recipe.model.name,
+        "teacher": setup.teacher.source.sha256 if setup.teacher else None,
+        "start": sha256_of(job.start) if job.start and job.start.is_file() else str(job.start),
+        "rate": prune.rate or 0.0,
+        "criterion": prune.criterion,
+        "scope": prune.scope,
+        "images": images,
+        "threads": job.threads,
+        "processes": ranks(),
+        "seed": job.seed,
+        "device": job.device,
+        "bfloat16": job.half,
+        "photos": len(setup.photos.photos),
+        **{f"crop.{key}": value for key, value in asdict(job.crop).items()},
+        **{
+            f"{'train' if setup.teacher is None else 'teach'}.{key}": value
+            for key, value in asdict(section).items()
+        },
+    }
+
+
+def state_of(setup: Setup) -> State:
+    """Return the state that is there, or a new one."""
+    path = setup.job.out / "state.pt"
+    if path.exists():
+        images = setup.job.images if setup.teacher and setup.job.images else _images_of(path)
+        return read_state(path, settings_of(setup, images))
+    images = _images(setup)
+    course = new_course(setup, images)
+    return State(
+        settings_of(setup, images),
+        0,
+        course.student.state_dict(),
+        course.optimizer.state_dict(),
+        (),
+        course.filters.masks,
+    )
+
+
+def _images(setup: Setup) -> int:
+    if setup.teacher is None:
+        section = setup.job.recipe.train
+        return (section.epochs + section.hold_epochs) * epoch_of(setup) * section.batch
+    return setup.job.images or _images_in_time(setup)
+
+
+def epoch_of(setup: Setup) -> int:
+    """Return the steps in an epoch."""
+    return max(1, round(len(setup.photos.photos) / setup.job.batch))
+
+
+def _images_of(path: Any) -> int:
+    """Return how many images a state was planned with: the pace of another hour is not asked."""
+    content: Mapping[str, Any] = read_pickle(path)
+    return int(json.loads(content["settings"])["images"]) if "settings" in content else 0
+
+
+def _images_in_time(setup: Setup) -> int:
+    """Measure the pace of a few steps of both kinds; return how many images fit into the time."""
+    job, section = setup.job, setup.job.recipe.teach
+    course = new_course(setup, 2 * PACE_STEPS * job.batch, share=0.5)
+    assert isinstance(course, Teaching)
+    paces = []
+    for first in (0, PACE_STEPS) if course.plan.local_steps else (PACE_STEPS,):
+        course.enter(first)
+        drawn = batches(setup.crops, job.batch, PACE, PACE + PACE_STEPS, 0)
+        course.take(first, next(drawn).to(job.device))
+        start = time.perf_counter()
+        for batch in drawn:
+            course.take(first + 1, batch.to(job.device))
+        paces.append((PACE_STEPS - 1) * job.batch / (time.perf_counter() - start))
+    local = section.local_share if len(paces) == 2 else 0.0
+    images = 60 * job.minutes / (local / paces[0] + (1 - local) / paces[-1])
+    images = float(total(torch.tensor(images, dtype=torch.float64))) / ranks()  # all agree
+    return max(20 * job.batch, int(images))
+
+
+def new_course(setup: Setup, images: int, share: float | None = None) -> Course:
+    """Return the course of a student that has taken no step; ``share`` overrides the local one."""
+    job = setup.job
+    student = build(job.recipe.model.name, job.seed)
+    if job.start is not None:
+        student = load_network(job.recipe, job.start).network
+    if setup.teacher is None:
+        return _label_course(setup, student)
+    course = _teaching(setup, student, images, share)
+    if job.start is None:
+        course.begin()
+    course.choose_in_teacher()
+    _look(setup, course)
+    return course
+
+
+def resumed_course(setup: Setup, state: State) -> Course:
+    """Return what takes the next step of ``state``."""
+    job = setup.job
+    student = build(job.recipe.model.name, job.seed)
+    student.load_state_dict(dict(state.network))
+    if setup.teacher is None:
+        course: Course = _label_course(setup, student)
+    else:
+        course = _teaching(setup, student, int(state.settings["images"]), None)
+    if state.masks is not None:
+        course.filters.masks = {n: m.to(job.device) for n, m in state.masks.items()}
+    course.enter(state.step)
+    course.optimizer.load_state_dict(dict(state.optimizer))
+    if isinstance(course, Teaching):
+        _look(setup, course)
+    return course
+
+
+def _label_course(setup: Setup, student: nn.Module) -> LabelCourse:
+    job = setup.job
+    assert setup.recipe.anchors is not None
+    return LabelCourse(
+        student.to(job.device),
+        LabelPlan(job.recipe.train, epoch_of(setup)),
+        job.recipe.prune,
+        example_input(student, job.crop.side, job.crop.side),
+        setup.recipe.anchors,
+        setup.recipe.decode.variances,
+        job.half,
+    )
+
+
+def _teaching(setup: Setup, student: nn.Module, images: int, share: float | None) -> Teaching:
+    job = setup.job
+    assert setup.teacher is not None
+    assert setup.recipe.anchors is not None
+    plan = TeachingPlan.of(job.recipe.teach, images, begun=job.start is not None)
+    if share is not None and plan.local_steps:
+        half = int(plan.steps * share)
+        plan = TeachingPlan(half, half, plan.steps - half, weights=plan.weights)
+    return Teaching(
+        job.recipe.model.name,
+        student.to(job.device),
+        copy.deepcopy(setup.teacher.network).to(job.device),
+        plan,
+        job.recipe.prune,
+        example_input(student, job.crop.side, job.crop.side),
+        setup.recipe.anchors,
+        setup.recipe.decode.variances,
+        job.half,
+    )
+
+
+def _look(setup: Setup, course: Teaching) -> None:
+    """Give the course the crops that it looks at, and those over which it averages."""
+    (looked,) = batches(setup.crops, LOOK_CROPS, LOOK // LOOK_CROPS, LOOK // LOOK_CROPS + 1, 0)
+    course.look(looked.images.to(setup.job.device))
+    first = AVERAGE // SETTLING_CROPS
+    drawn = batches(setup.crops, SETTLING_CROPS, first, first + SETTLING_BATCHES, 0)
+    course.settling = [batch.images.to(setup.job.device) for batch in drawn]
