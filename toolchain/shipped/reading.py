@@ -93,6 +93,8 @@ def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
     for name, share in {"rate": facts["rate"], **shares}.items():
         if not 0 <= cast(float, share) <= 1:
             raise CheckpointError(f"{path}: {name} must be >= 0 and <= 1 (got {share})")
+    if not facts["trained"]:
+        raise CheckpointError(f"{path}: trained must be true, only trained networks are shipped")
     if not all(isinstance(line, str) for line in cast(list[object], facts["bad_at"])):
         raise CheckpointError(f"{path}: bad_at must be a list of texts")
     return cast(MemberFacts, {**facts, "accuracy": accuracy})

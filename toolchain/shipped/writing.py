@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from toolchain.errors import CheckpointError, ParityError
+from toolchain.errors import ParityError
 from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import STATISTICS, load_into, unique_state, write_native
@@ -46,8 +46,6 @@ def write_member(network: nn.Module, path: Path, facts: MemberFacts) -> None:
     file, read again, does not give what the network gives; then ``path`` is as it was.
     """
     facts = checked_facts(facts, path)
-    if not facts["trained"]:
-        raise CheckpointError(f"{path}: only trained networks are shipped")
     folded = fold_statistics(network)
     state = {
         name: tensor

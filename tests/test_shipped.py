@@ -1,0 +1,71 @@
+"""Shipped networks: small, exact, and shrunk in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from toolchain.check.cost import count_parameters
+from toolchain.errors import ParityError
+from toolchain.export.fold import fold_batch_norm
+from toolchain.models.registry import build
+from toolchain.recipe import default_recipe
+from toolchain.shipped.reading import FOLDER, Member, choose, members
+from toolchain.shipped.writing import fold_statistics, write_member
+from toolchain.shrink.surgery import shrink
+from toolchain.sources import load_network
+
+SHIPPED = [*members("eresfd"), *members("extd")]
+
+
+@pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
+def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
+    assert member.model != "eresfd" or member.path.stat().st_size < 400_000
+    loaded = load_network(default_recipe(member.model), member.path)
+    assert loaded.source.trained
+    example = torch.zeros(1, 3, 256, 320)
+    shrunk, surgery = shrink(loaded.network, example)
+    assert surgery.count("kept") == 0
+    assert bool(surgery.filters) == (member.rate > 0)
+    deployed = sum(count_parameters(fold_batch_norm(shrunk, example)))
+    assert deployed == member.facts["deployed_parameters"]
+
+
+def test_the_nearest_is_chosen_and_the_lower_of_two() -> None:
+    rates = [member.rate for member in members("eresfd")]
+    for rate in rates:
+        chosen = choose("eresfd", rate)
+        assert chosen is not None
+        assert chosen.rate == rate
+    low, high = rates[:2]
+    between = choose("eresfd", (low + high) / 2)
+    assert between is not None
+    assert between.rate == low
+    assert choose("somebody:net", 0.1) is None
+
+
+def test_statistics_are_folded_without_a_difference() -> None:
+    network = build("eresfd", 3).train()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(2, 3, 96, 96, generator=generator) * 60)
+    folded = fold_statistics(network)
+    image = torch.randn(1, 3, 128, 96, generator=generator) * 60
+    with torch.no_grad():
+        for before, after in zip(network.eval()(image), folded(image), strict=True):
+            assert float((before - after).abs().max()) < 1e-5 * float(before.max() - before.min())
+
+
+def test_a_file_that_differs_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = members("eresfd")[0].facts
+    network = load_network(default_recipe("eresfd"), FOLDER / "eresfd-0.safetensors").network
+    write_member(network, tmp_path / "good.safetensors", facts)
+    monkeypatch.setattr("toolchain.shipped.writing.fold_statistics", lambda _: build("eresfd", 1))
+    with pytest.raises(ParityError, match="differs"):
+        write_member(network, tmp_path / "bad.safetensors", facts)
+    assert not (tmp_path / "bad.safetensors").exists()
