@@ -33,7 +33,7 @@ from toolchain.check.parity import (
     run_network,
     run_onnx,
 )
-from toolchain.errors import InputError, ProofError
+from toolchain.errors import ProofError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
@@ -55,7 +55,7 @@ from toolchain.report.html import html
 from toolchain.report.markdown import markdown
 from toolchain.report.summary import summary
 from toolchain.shrink.surgery import shrink
-from toolchain.sources import Loaded, example_input, load_network, load_shipped
+from toolchain.sources import Loaded, example_input, load_network
 
 ANALYSIS_SIZE = (320, 256)
 """Height and width at which the surgery looks at networks that take any size."""
@@ -83,8 +83,6 @@ class Job:
     """Leave the file's height and width free."""
     anchor_ratio: float | None = None
     """Anchor height over width, if neither recipe nor layout is right."""
-    untrained: bool = False
-    """Without a checkpoint, take random weights although trained ones are shipped."""
     command: str = ""
 
 
@@ -129,7 +127,7 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
     clock = Clock(on_stage)
     photos = read_photos(job.photos)
     with clock.stage("load"):
-        loaded = _load(job)
+        loaded = load_network(job.recipe, job.checkpoint, job.anchor_ratio)
     with output_folder(job.out) as folder:
         pair = _make_pair(loaded, photos, clock)
         with clock.stage("prove the surgery"), _evidence(job.out, pair):
@@ -139,16 +137,6 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
     return report
 
 
-def _load(job: Job) -> Loaded:
-    """Load the checkpoint, or the nearest shipped network, or make random weights."""
-    if job.untrained and job.checkpoint is not None:
-        raise InputError("--untrained takes random weights and --ckpt a file's; give one of them")
-    shipped = None
-    if job.checkpoint is None and not job.untrained:
-        shipped = load_shipped(job.recipe, job.anchor_ratio)
-    return shipped or load_network(job.recipe, job.checkpoint, job.anchor_ratio)
-
-
 def _make_pair(loaded: Loaded, photos: tuple[Photo, ...], clock: Clock) -> Pair:
     recipe = loaded.recipe
     example = example_input(loaded.network, recipe.input.height, recipe.input.width)
@@ -156,7 +144,7 @@ def _make_pair(loaded: Loaded, photos: tuple[Photo, ...], clock: Clock) -> Pair:
     soft = loaded.network
     if recipe.prune.rate:
         with clock.stage("zero filters"):
-            soft = zero_filters(loaded.network, look, recipe.prune, zeros_first=_is_shipped(loaded))
+            soft = zero_filters(loaded.network, look, recipe.prune)
     with clock.stage("shrink"):
         shrunk, surgery = shrink(soft, look)
     pictures = [smooth_input(example, recipe.model.seed)]
@@ -190,26 +178,15 @@ def _specification(loaded: Loaded, *, dynamic: bool) -> detect.Specification:
 
 
 def _metadata(loaded: Loaded, *, dynamic: bool) -> dict[str, str]:
-    return metadata_of(loaded.recipe, _provenance(loaded), dynamic=dynamic)
-
-
-def _provenance(loaded: Loaded) -> Provenance:
-    """Return the weights' source, and what zeroed filters: this run, or a shipped one's training.
-
-    The rate of a shipped network may be 0; that of other weights is then None, not known.
-    """
-    prune = loaded.pruned or loaded.recipe.prune
+    prune = loaded.recipe.prune
     pruned = bool(prune.rate)
-    return Provenance(
+    provenance = Provenance(
         source=loaded.source,
-        rate=prune.rate if pruned or loaded.pruned else None,
+        rate=prune.rate if pruned else None,
         criterion=prune.criterion if pruned else None,
         scope=prune.scope if pruned else None,
     )
-
-
-def _is_shipped(loaded: Loaded) -> bool:
-    return loaded.source.accuracy is not None
+    return metadata_of(loaded.recipe, provenance, dynamic=dynamic)
 
 
 def _prove_surgery(pair: Pair, recipe: Recipe) -> Parity:
@@ -275,13 +252,13 @@ def _export_and_measure(
     weights = folder / "model.safetensors"
     save_native(pair.shrunk, weights, _native_metadata(loaded))
     write_bytes(folder / "surgery.json", _json(dataclasses.asdict(pair.surgery)))
-    provenance = _provenance(loaded)
+    pruned = bool(recipe.prune.rate)
     return Report(
         model=recipe.model.name,
         source=loaded.source,
-        rate=provenance.rate,
-        criterion=provenance.criterion,
-        scope=provenance.scope,
+        rate=recipe.prune.rate if pruned else None,
+        criterion=recipe.prune.criterion if pruned else None,
+        scope=recipe.prune.scope if pruned else None,
         stages=tuple(clock.stages),
         surgery=pair.surgery,
         cost_before=costs[0],
@@ -292,7 +269,7 @@ def _export_and_measure(
         artifacts=(model, _artifact(weights), _artifact(folder / "surgery.json")),
         onnx_before_bytes=before.size_bytes,
         photos=photos,
-        notes=(*loaded.notes, *_notes(loaded, pair, latency)),
+        notes=(*loaded.notes, *_notes(recipe, pair, latency)),
         versions=versions(),
         command=job.command,
     )
@@ -342,11 +319,10 @@ def _native_metadata(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _notes(loaded: Loaded, pair: Pair, latency: Latency) -> Iterator[str]:
-    rate = loaded.recipe.prune.rate
-    if rate and not _is_shipped(loaded):  # whose own note says more
+def _notes(recipe: Recipe, pair: Pair, latency: Latency) -> Iterator[str]:
+    if recipe.prune.rate:
         yield (
-            f"{rate:.0%} of the filters were zeroed in one shot, without training "
+            f"{recipe.prune.rate:.0%} of the filters were zeroed in one shot, without training "
             f"afterwards: that costs accuracy, which is not measured here."
         )
     if latency.ratio_low > 1:

@@ -207,7 +207,7 @@ class MemberFacts(TypedDict):
     criterion: str
     scope: str
     deployed_parameters: int
-    """After its zero filters are removed, those outside layers included; see :class:`Cost`."""
+    """After its zero filters are removed; see :class:`Cost`."""
     aspect_ratio: float
     """Anchor height over width."""
     trained: bool

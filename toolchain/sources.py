@@ -1,4 +1,4 @@
-"""Where a run's network comes from: a model by name, and weights, shipped ones, or a seed."""
+"""Where a run's network comes from: a model by name, and weights or a seed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from toolchain.errors import ModelError
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
-from toolchain.recipe import PruneSection, Recipe, override
+from toolchain.recipe import Recipe, override
 from toolchain.records import Source
-from toolchain.report.facts import accuracy_words
-from toolchain.report.wording import percentage
-from toolchain.shipped.reading import SAME, Member, choose
 
 
 @dataclass(frozen=True)
@@ -28,93 +25,6 @@ class Loaded:
     """The recipe, with the anchors' ratio that belongs to the weights."""
     source: Source
     notes: tuple[str, ...]
-    pruned: PruneSection | None = None
-    """Of a shipped network that is taken as it is: how its training chose the filters that are
-    zero. None: all that is known of it is the recipe's."""
-
-
-def load_shipped(
-    recipe: Recipe, anchor_ratio: float | None = None, folder: Path | None = None
-) -> Loaded | None:
-    """Return the shipped network whose rate is nearest to the recipe's; None if there is none.
-
-    Where its rate is not lower than the recipe's, it is taken as it is, and its recipe zeroes
-    nothing more. Where it is lower, the recipe's rate stays, to be pruned in one shot. A criterion
-    or a scope that it was not trained with is pruned in one shot from the network of rate 0.
-    ``anchor_ratio`` is that of :func:`load_network`, ``folder`` that of :func:`choose`.
-    """
-    member = _nearest(recipe, folder)
-    if member is None:
-        return None
-    checkpoint = read_checkpoint(member.path)
-    network = build(recipe.model.name, recipe.model.seed)
-    load_into(network, checkpoint, recipe.model.name)
-    recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
-    facts, asked = member.facts, recipe.prune.rate or 0.0
-    source = Source(
-        member.path.name,
-        checkpoint.layout,
-        checkpoint.sha256,
-        facts["trained"],
-        recipe.model.seed,
-        facts["accuracy"],
-    )
-    if asked > member.rate + SAME:
-        return Loaded(network, recipe, source, (_taken(member), _one_shot(member, recipe)))
-    notes = (_taken(member),)
-    if member.rate > asked + SAME:
-        notes = (*notes, _narrower(member, asked))
-    trained = {"rate": facts["rate"], "criterion": facts["criterion"], "scope": facts["scope"]}
-    pruned = override(recipe, {f"prune.{key}": value for key, value in trained.items()}).prune
-    return Loaded(network, override(recipe, {"prune.rate": None}), source, notes, pruned)
-
-
-def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
-    """Return the shipped network to start from."""
-    model, prune = recipe.model.name, recipe.prune
-    member = choose(model, prune.rate or 0.0, folder)
-    if member is None or not prune.rate or not member.rate:
-        return member
-    if (prune.criterion, prune.scope) == (member.facts["criterion"], member.facts["scope"]):
-        return member
-    whole = choose(model, 0.0, folder)
-    return whole if whole is not None and not whole.rate else None
-
-
-def _taken(member: Member) -> str:
-    held = (
-        f"{percentage(member.rate)} of its filters held at zero" if member.rate else "all filters"
-    )
-    return (
-        f"Shipped weights: {member.path.stem}, trained with {held}; as shipped "
-        f"{accuracy_words(member.facts['accuracy'])}."
-    )
-
-
-def _narrower(member: Member, asked: float) -> str:
-    return (
-        f"{member.path.stem} is taken as it is and is narrower than the {percentage(asked)} that "
-        f"was asked for: it is the nearest that is shipped, and filters that were removed by "
-        f"training cost less accuracy than filters removed in one shot. --ckpt takes other weights."
-    )
-
-
-def _one_shot(member: Member, recipe: Recipe) -> str:
-    prune, facts = recipe.prune, member.facts
-    assert prune.rate is not None
-    command = f"toolchain train {recipe.model.name} --data WIDER --teacher WEIGHTS"
-    command += f" --rate {prune.rate:g}"
-    for name, asked, trained in (
-        ("criterion", prune.criterion, facts["criterion"]),
-        ("scope", prune.scope, facts["scope"]),
-    ):
-        command += f" --{name} {asked}" if asked != trained else ""
-    return (
-        f"ONE SHOT: {percentage(prune.rate)} of the filters are zeroed ({prune.criterion}, scope "
-        f"{prune.scope}); {member.path.stem} was trained with {percentage(member.rate)} of them held "
-        f"at zero. That costs accuracy, and how much was NOT MEASURED: its AP is not that of "
-        f"this network. Train it instead: {command}"
-    )
 
 
 def load_network(

@@ -8,24 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from toolchain.records import (
-    Artifact,
-    Latency,
-    MemberAccuracy,
-    Parity,
-    ParityCase,
-    PhotoComparison,
-    Report,
-)
+from toolchain.records import Artifact, Latency, Parity, ParityCase, PhotoComparison, Report
 from toolchain.report import wording
-
-LEVELS: tuple[Literal["easy", "medium", "hard"], ...] = ("easy", "medium", "hard")
-"""WIDER FACE's levels, as a shipped network's accuracy names them."""
-
-VALIDATION_PHOTOS = 3_226
-"""In WIDER FACE's validation set."""
 
 
 @dataclass(frozen=True)
@@ -195,27 +180,7 @@ def source_words(report: Report) -> str:
     if source.path is None:
         return f"made from seed {source.seed}"
     digest = f", SHA-256 {wording.short_hash(source.sha256)}" if source.sha256 else ""
-    words = f"{source.path} ({source.layout} layout{digest})"
-    if source.accuracy is None:
-        return words
-    return f"{words}, shipped with the toolchain; as shipped {accuracy_words(source.accuracy)}"
-
-
-def accuracy_words(accuracy: MemberAccuracy) -> str:
-    """Return a shipped network's average precision, with all that decides what it means."""
-    figures = " / ".join(wording.decimal(accuracy[level], 3) for level in LEVELS)
-    return (
-        f"AP {figures} (easy / medium / hard) on WIDER FACE's validation set, protocol "
-        f"{accuracy['protocol']}, {photos_words(accuracy)}"
-    )
-
-
-def photos_words(accuracy: MemberAccuracy) -> str:
-    """Return on how many photos of the validation set it was measured."""
-    photos = accuracy["photos"]
-    if photos == VALIDATION_PHOTOS:
-        return f"all {wording.plural(photos, 'photo')}"
-    return f"{wording.count(photos)} of {wording.plural(VALIDATION_PHOTOS, 'photo')}"
+    return f"{source.path} ({source.layout} layout{digest})"
 
 
 def pruning_words(report: Report) -> str:
