@@ -307,3 +307,49 @@ class TrainingProgress:
     def is_done(self) -> bool:
         """True when all steps are taken."""
         return self.step >= self.steps
+
+
+MemberState = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class FamilyMember:
+    """One pruned network of a family; a figure is None until it is measured."""
+
+    rate: float
+    """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
+    state: MemberState
+    reason: str | None = None
+    """One line for a person: why it failed; None otherwise."""
+    deployed_parameters: int | None = None
+    """After its zero filters are removed; see :class:`Cost`."""
+    macs: int | None = None
+    """Multiply-accumulates of one image; see :class:`Cost`."""
+    onnx_bytes: int | None = None
+    """Size of the file for the board."""
+    accuracy: Mapping[str, float] | None = None
+    """Average precision from 0 to 1 by level: ``easy``, ``medium``, ``hard``."""
+    hours: float | None = None
+    """Of training."""
+    folder: str | None = None
+    """Where its report lies, relative to the family's page and with ``/`` between names."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one model, pruned at several rates and measured in the same way."""
+
+    model: str
+    criterion: str
+    scope: str
+    protocol: str
+    """Of the evaluation: ``single`` or ``paper``."""
+    photos: int
+    """Photos on which every member is scored."""
+    members: tuple[FamilyMember, ...]
+    """By rising rate."""
+
+    @property
+    def is_finished(self) -> bool:
+        """True when no member is waiting or running."""
+        return all(member.state in ("done", "failed") for member in self.members)
