@@ -297,6 +297,8 @@ class TrainingProgress:
     """Name and reason of photos that were left out."""
     images_per_second: float | None
     """Of this run so far; None before the first step."""
+    filters: Mapping[str, int] = field(default_factory=dict)
+    """By layer, how many filters it has; a layer may be missing."""
 
     @property
     def steps(self) -> int:

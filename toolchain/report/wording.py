@@ -47,6 +47,15 @@ def percentage(share: float | None) -> str:
     return "none" if share is None else f"{share * 100:.4g} %"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the two units that matter: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (rest, "min")) if n)
+
+
 def shape(sizes: Sequence[int]) -> str:
     """Return the sizes of a tensor or an image: ``480 x 640`` with a true times sign."""
     return f" {TIMES} ".join(str(size) for size in sizes)

@@ -118,6 +118,15 @@ def precision_ticks(low: float, high: float, step: float) -> list[Tick]:
     return [Tick(n * step, _short(n * step)) for n in range(first, last + 1)]
 
 
+def precision_axis(figures: Sequence[float], start: float, end: float) -> tuple[Scale, list[Tick]]:
+    """Return an axis of AP that holds ``figures`` with a little room, and its ticks."""
+    low = math.floor(min(figures) * 20 - 0.2) / 20 if figures else 0.0
+    high = math.ceil(max(figures) * 20 + 0.2) / 20 if figures else 1.0
+    scale = Scale(max(low, 0.0), min(high, 1.0), start, end)
+    step = 0.05 if scale.high - scale.low <= 0.5 else 0.1
+    return scale, precision_ticks(scale.low, scale.high, step)
+
+
 def _short(figure: float) -> str:
     if figure in (0.0, 1.0):
         return f"{figure:.0f}"

@@ -5,7 +5,6 @@ Marks whose size is not known stand in a strip of their own beside the axes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +12,11 @@ from toolchain.report.accuracy.labels import Placed, around, place_labels
 from toolchain.report.accuracy.plot import (
     Box,
     Scale,
+    Tick,
     axes,
     chart,
     count_ticks,
-    precision_ticks,
+    precision_axis,
     words_at,
 )
 from toolchain.report.markup import text
@@ -58,6 +58,7 @@ class Plane:
     box: Box
     across: Scale
     up: Scale
+    up_ticks: Sequence[Tick]
     strip: float | None
     """Middle of the strip for marks without a size; None: there is no strip."""
 
@@ -73,12 +74,12 @@ def plane_of(points: Sequence[Point]) -> Plane:
     sizes = [point.parameters for point in points if point.parameters] or [1_000, 1_000_000]
     strip = any(point.parameters is None for point in points)
     box = Box(48, 30, WIDTH - 12 - (STRIP + 8 if strip else 0), HEIGHT - 42)
-    low = math.floor(min(point.ap for point in points) * 20 - 0.2) / 20 if points else 0.0
-    high = math.ceil(max(point.ap for point in points) * 20 + 0.2) / 20 if points else 1.0
+    up, ticks = precision_axis([point.ap for point in points], box.bottom, box.top)
     return Plane(
         box,
         Scale(min(sizes) / 1.25, max(sizes) * 1.25, box.left, box.right, logarithmic=True),
-        Scale(max(low, 0.0), min(high, 1.0), box.bottom, box.top),
+        up,
+        ticks,
         box.right + 22 if strip else None,
     )
 
@@ -87,11 +88,10 @@ def scatter(title: str, level: str, points: Sequence[Point]) -> str:
     """Return the chart; ``title`` tells in words what it shows."""
     plane = plane_of(points)
     ticks = count_ticks(plane.across.low, plane.across.high)
-    step = 0.05 if plane.up.high - plane.up.low <= 0.5 else 0.1
     frame = axes(
         plane.box,
         (plane.across, ticks, "parameters, logarithmic"),
-        (plane.up, precision_ticks(plane.up.low, plane.up.high, step), f"AP {level.capitalize()}"),
+        (plane.up, plane.up_ticks, f"AP {level.capitalize()}"),
     )
     places = [plane.place(point) for point in points]
     return chart(

@@ -9,6 +9,8 @@ from toolchain.accuracy import Picture
 from toolchain.report.markup import text
 from toolchain.report.page import page as frame
 
+REFRESH_SECONDS = 20
+"""How often a page of something that still runs is loaded again."""
 BOX_COLOURS = (
     "Green: a box on a face. Red: a face that counts and has no box. Blue: a box on no face."
 )
