@@ -58,7 +58,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job(teacher: Path, out: Path, **changes: object) -> TrainingJob:
-    recipe = override(default_recipe("eresfd"), {"prune.rate": 0.25})
+    recipe = override(default_recipe("eresfd"), {"prune.rate": 0.25, "crops.side": 96})
     made = TrainingJob(
         recipe=recipe,
         teacher=teacher,
@@ -66,7 +66,6 @@ def job(teacher: Path, out: Path, **changes: object) -> TrainingJob:
         cache=out.parent / "cache",
         images=160,
         keep_every_seconds=0.0,
-        crop=CropSettings(side=96),
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
@@ -148,7 +147,12 @@ def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) ->
 def test_a_student_learns_from_a_real_teacher(shared: Path, tmp_path: Path) -> None:
     split = read_split(shared / "wider", "train").spread(30)
     teacher = shared / "weights" / "upstream" / "eresfd"
-    wanted = job(teacher, tmp_path / "run", images=600, crop=CropSettings())
+    wanted = job(
+        teacher,
+        tmp_path / "run",
+        images=600,
+        recipe=override(default_recipe("eresfd"), {"prune.rate": 0.25}),
+    )
     losses = run(wanted, split).losses
     assert losses[17] < 0.5 * losses[0]  # block by block, 90 of 300 steps
     assert losses[-1] < 0.5 * losses[18]  # end to end

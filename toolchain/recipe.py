@@ -148,6 +148,30 @@ class TrainSection:
 
 
 @dataclass(frozen=True)
+class CropSection:
+    """How the square crops that a network learns from are drawn; shares are probabilities."""
+
+    side: Pixels = 320
+    """Pixels of a crop's side."""
+    near_face: Share = 0.4
+    """Share of crops that are centred near a face, scaled to a side drawn from ``face_sides``."""
+    face_sides: tuple[Positive, Positive] = (8.0, 260.0)
+    """Pixels, smallest and largest, drawn evenly on a logarithmic scale."""
+    own_scale: Share = 0.6
+    """Share of the other crops that keep the photo's scale; the rest draw from ``scales``."""
+    scales: tuple[Positive, Positive] = (0.35, 1.6)
+    """Smallest and largest."""
+    smallest_face: typing.Annotated[float, Range(0, 8192)] = 6.0
+    """Pixels: smaller faces of a crop are no targets."""
+    brightness: typing.Annotated[float, Range(0, 255)] = 24.0
+    """Largest shift of all colours, of 255."""
+    contrast: Share = 0.2
+    """Largest change of the contrast, as a share."""
+    saturation: Share = 0.3
+    """Largest change of the saturation, as a share."""
+
+
+@dataclass(frozen=True)
 class TeachSection:
     """Training with a teacher: block by block first, then end to end."""
 
@@ -193,6 +217,7 @@ class Recipe:
     prune: PruneSection = PruneSection()
     train: TrainSection = TrainSection()
     teach: TeachSection = TeachSection()
+    crops: CropSection = CropSection()
     proof: ProofSection = ProofSection()
 
 

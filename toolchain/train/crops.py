@@ -7,11 +7,13 @@ from the seed and the crop's number gets the same crop in every process, in any 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from toolchain.recipe import CropSection, Recipe
 
 Image = NDArray[np.uint8]
 Faces = NDArray[np.float32]
@@ -19,25 +21,16 @@ Faces = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class CropSettings:
-    """How crops are drawn; shares are probabilities."""
+class CropSettings(CropSection):
+    """The recipe's crops, and what surrounds the photo."""
 
-    side: int = 320
-    """Pixels of a crop's side."""
     mean: tuple[float, float, float] = (123.0, 117.0, 104.0)
     """Red, green, blue outside of the photo."""
-    near_face: float = 0.4
-    """Share of crops that are centred near a face, scaled to a side drawn from ``face_sides``."""
-    face_sides: tuple[float, float] = (8.0, 260.0)
-    """Pixels, drawn evenly on a logarithmic scale."""
-    own_scale: float = 0.6
-    """Share of the other crops that keep the photo's scale; the rest draw from ``scales``."""
-    scales: tuple[float, float] = (0.35, 1.6)
-    smallest_face: float = 6.0
-    """Pixels: smaller faces of a crop are no targets."""
-    brightness: float = 24.0
-    contrast: float = 0.2
-    saturation: float = 0.3
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> CropSettings:
+        """Return the settings of a recipe."""
+        return cls(**asdict(recipe.crops), mean=recipe.input.mean)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +35,11 @@ class TrainingJob:
     """How often the state is written."""
     events: bool = False
     """Write TensorBoard events beside the page."""
-    crop: CropSettings = field(default_factory=CropSettings)
+
+    @property
+    def crop(self) -> CropSettings:
+        """How crops are drawn."""
+        return CropSettings.of(self.recipe)
 
     @property
     def batch(self) -> int:
@@ -52,3 +56,7 @@ class Trained:
     seconds: float
     """Of this run, without what was done before it was taken up."""
     losses: tuple[float, ...]
+    broken: tuple[tuple[str, str], ...] = ()
+    """Name and reason of photos that were left out."""
+    dropped_faces: int = 0
+    """Faces of no size, or that lie outside their photo."""
