@@ -14,6 +14,7 @@ RATE ?=
 CRITERION ?=
 SCOPE ?=
 CKPT ?=
+UNTRAINED ?=
 OUT ?= out/$(subst :,-,$(MODEL))
 SIZE ?=
 PHOTO ?=
@@ -34,7 +35,7 @@ option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
-	@echo "     CKPT=file  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
+	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
@@ -72,7 +73,7 @@ shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
-	  $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
+	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
 
 eval: setup
 	@$(if $(strip $(DATA)),,echo "eval: say where WIDER FACE lies: make eval MODEL=weights.pth DATA=folder" >&2; exit 2)

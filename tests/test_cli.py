@@ -36,7 +36,8 @@ def test_the_result_is_told_with_figures_and_what_to_do_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert cli.run(["shrink", "eresfd", "--rate", "0.25", "--out", str(out), *SMALL]) == 0
+    arguments = ["shrink", "eresfd", "--rate", "0.25", "--untrained", "--out", str(out)]
+    assert cli.run([*arguments, *SMALL]) == 0
     printed = capsys.readouterr().out
     for expected in ("UNTRAINED", "91,342", "51,782", "detect.py", "report.html", str(out)):
         assert expected in printed
@@ -57,6 +58,7 @@ def test_the_result_is_told_with_figures_and_what_to_do_next(
         (["shrink", "eresfd", "--recipe", "nowhere.toml"], "nowhere.toml"),
         (["shrink", "eresfd", "--photo", "nowhere.jpg"], "nowhere.jpg"),
         (["shrink", "eresfd", "--fast"], "--fast"),
+        (["shrink", "eresfd", "--untrained", "--ckpt", "a.pth"], "those of a.pth; give one"),
         (["shrink", "tiny:number"], "must return a torch.nn.Module (got int)"),
         (["shrink", "tiny:raises"], "ValueError: no luck"),
         (["shrink", "tiny:absent"], "no callable 'absent'"),
@@ -131,10 +133,10 @@ def test_help_does_not_wait_for_torch() -> None:
 def test_an_unforeseen_error_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def surprise(*_: object) -> None:
+    def surprise(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("toolchain.pipeline.load_network", surprise)
+    monkeypatch.setattr("toolchain.pipeline.load_start", surprise)
     assert cli.run(["shrink", "eresfd", "--out", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr().err
     assert "internal error, please report it: ZeroDivisionError: oops" in printed

@@ -159,6 +159,14 @@ def test_a_sign_flip_changes_the_choice_of_fpgm() -> None:
     assert choose(far, 0.5, "fpgm") == [1, 3]
 
 
+def test_filters_that_are_zero_already_are_counted_first_if_asked() -> None:
+    """FPGM alone takes the zero filter for one that is far from all others."""
+    filters = torch.tensor([[5.0], [6], [0], [5.5], [-1]])
+    assert choose(filters, 0.4, "fpgm") == [0, 3]
+    assert choose(filters, 0.4, "fpgm", zeros_first=True) == [0, 2]
+    assert choose(filters, 0.0, "fpgm", zeros_first=True) == []
+
+
 def test_equal_filters_are_at_distance_zero_exactly() -> None:
     """So a filter that is there twice goes first, and the one with the lower index."""
     row = torch.full((1, 1000), 0.1)

@@ -41,7 +41,7 @@ def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    run_shrink(Job(recipe(rate=0.25), out, command="toolchain shrink"))
+    run_shrink(Job(recipe(rate=0.25), out, untrained=True, command="toolchain shrink"))
     return out
 
 
@@ -96,9 +96,10 @@ def test_the_weights_load_again_and_agree_with_the_file(finished: Path) -> None:
 
 
 def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path) -> None:
-    run_shrink(Job(recipe(rate=0.25), tmp_path / "again", command="toolchain shrink"))
+    again = tmp_path / "again"
+    run_shrink(Job(recipe(rate=0.25), again, untrained=True, command="toolchain shrink"))
     for name in ("model.onnx", "model.safetensors", "surgery.json"):
-        assert (finished / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+        assert (finished / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(tmp_path: Path) -> None:
@@ -115,7 +116,8 @@ def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), picture)
     chosen = override(recipe(rate=0.25), {"decode.score_threshold": 0.9})
-    report = run_shrink(Job(chosen, tmp_path / "out", photos=(tmp_path / "photo.png",)))
+    job = Job(chosen, tmp_path / "out", photos=(tmp_path / "photo.png",), untrained=True)
+    report = run_shrink(job)
     (photo,) = report.photos
     assert photo.before_png[:4] == photo.after_png[:4] == b"\x89PNG"
     assert len(photo.before.boxes) == len(photo.after.boxes)
@@ -124,7 +126,7 @@ def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
 
 
 def test_a_dynamic_file_takes_other_sizes(tmp_path: Path) -> None:
-    run_shrink(Job(recipe(rate=0.25), tmp_path / "out", dynamic=True))
+    run_shrink(Job(recipe(rate=0.25), tmp_path / "out", dynamic=True, untrained=True))
     detector = detect.Detector(tmp_path / "out" / "model.onnx", size=(64, 192))
     assert (detector.height, detector.width) == (64, 192)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from shipping import facts_of, make_member
 
 from toolchain.check.cost import count_parameters
-from toolchain.errors import ParityError
+from toolchain.errors import CheckpointError, ParityError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
-from toolchain.shipped.reading import FOLDER, Member, choose, members
+from toolchain.shipped.reading import Member, choose, members
 from toolchain.shipped.writing import fold_statistics, write_member
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import load_network
@@ -33,17 +34,34 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
     assert deployed == member.facts["deployed_parameters"]
 
 
-def test_the_nearest_is_chosen_and_the_lower_of_two() -> None:
-    rates = [member.rate for member in members("eresfd")]
-    for rate in rates:
-        chosen = choose("eresfd", rate)
+def test_the_nearest_is_chosen_and_the_lower_of_two(tmp_path: Path) -> None:
+    for rate in (0.0, 0.25, 0.5):
+        make_member(tmp_path, rate)
+    wanted = {0.0: 0.0, 0.1: 0.0, 0.125: 0.0, 0.13: 0.25, 0.25: 0.25, 0.375: 0.25, 0.9: 0.5}
+    for rate, expected in wanted.items():
+        chosen = choose("eresfd", rate, tmp_path)
         assert chosen is not None
-        assert chosen.rate == rate
-    low, high = rates[:2]
-    between = choose("eresfd", (low + high) / 2)
-    assert between is not None
-    assert between.rate == low
+        assert chosen.rate == expected
+    assert choose("extd", 0.1, tmp_path) is None
     assert choose("somebody:net", 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rate": 1.5}, "rate must be >= 0 and <= 1"),
+        ({"trained": False}, "only trained networks are shipped"),
+        ({"hours": "long"}, "hours must be of type float"),
+        ({"accuracy": {"protocol": "single"}}, "does not say accuracy.photos"),
+        ({"bad_at": [1]}, "bad_at must be a list of texts"),
+    ],
+)
+def test_facts_that_are_none_are_not_written(
+    changes: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        write_member(build("eresfd"), tmp_path / "eresfd-20.safetensors", facts_of(**changes))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_statistics_are_folded_without_a_difference() -> None:
@@ -62,10 +80,9 @@ def test_statistics_are_folded_without_a_difference() -> None:
 def test_a_file_that_differs_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = members("eresfd")[0].facts
-    network = load_network(default_recipe("eresfd"), FOLDER / "eresfd-0.safetensors").network
+    network, facts = build("eresfd", 2), facts_of(0.0)
     write_member(network, tmp_path / "good.safetensors", facts)
     monkeypatch.setattr("toolchain.shipped.writing.fold_statistics", lambda _: build("eresfd", 1))
     with pytest.raises(ParityError, match="differs"):
         write_member(network, tmp_path / "bad.safetensors", facts)
-    assert not (tmp_path / "bad.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["good.safetensors"]

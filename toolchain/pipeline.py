@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 import toolchain
@@ -41,10 +42,10 @@ from toolchain.files import output_folder, sha256_of, write_bytes
 from toolchain.models.weights import save_native
 from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
 from toolchain.prune.zeroing import zero_filters
-from toolchain.recipe import Recipe
+from toolchain.recipe import Recipe, override
 from toolchain.records import (
     Artifact,
-    Latency,
+    MemberAccuracy,
     Parity,
     PhotoComparison,
     Report,
@@ -53,9 +54,10 @@ from toolchain.records import (
 )
 from toolchain.report.html import html
 from toolchain.report.markdown import markdown
+from toolchain.report.notes import one_shot_note, run_notes, shipped_notes
 from toolchain.report.summary import summary
 from toolchain.shrink.surgery import shrink
-from toolchain.sources import Loaded, example_input, load_network
+from toolchain.sources import Loaded, example_input, load_start
 
 ANALYSIS_SIZE = (320, 256)
 """Height and width at which the surgery looks at networks that take any size."""
@@ -83,6 +85,8 @@ class Job:
     """Leave the file's height and width free."""
     anchor_ratio: float | None = None
     """Anchor height over width, if neither recipe nor layout is right."""
+    untrained: bool = False
+    """Without a checkpoint, take random weights even where trained ones are shipped."""
     command: str = ""
 
 
@@ -127,9 +131,12 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
     clock = Clock(on_stage)
     photos = read_photos(job.photos)
     with clock.stage("load"):
-        loaded = load_network(job.recipe, job.checkpoint, job.anchor_ratio)
+        loaded = load_start(job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained)
     with output_folder(job.out) as folder:
-        pair = _make_pair(loaded, photos, clock)
+        example = example_input(loaded.network, job.recipe.input.height, job.recipe.input.width)
+        look = _analysis_example(loaded.network, example)
+        loaded, soft = _zero(loaded, look, clock)
+        pair = _make_pair(loaded, soft, example, look, photos, clock)
         with clock.stage("prove the surgery"), _evidence(job.out, pair):
             parity_surgery = demand(_prove_surgery(pair, loaded.recipe))
         report = _export_and_measure(job, loaded, pair, parity_surgery, folder, clock)
@@ -137,14 +144,37 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
     return report
 
 
-def _make_pair(loaded: Loaded, photos: tuple[Photo, ...], clock: Clock) -> Pair:
+def _zero(loaded: Loaded, look: Tensor, clock: Clock) -> tuple[Loaded, nn.Module]:
+    """Return the network with filters zeroed as its recipe says, beside what was loaded.
+
+    What its training zeroed of a shipped network is a part of the rate. Where nothing is left to
+    zero it is taken as it is, and its recipe loses the rate.
+    """
+    prune, is_shipped = loaded.recipe.prune, loaded.member is not None
+    if not prune.rate:
+        return loaded, loaded.network
+    with clock.stage("zero filters"):
+        soft = zero_filters(loaded.network, look, prune, zeros_first=is_shipped)
+    if is_shipped and _same(loaded.network, soft):
+        recipe = override(loaded.recipe, {"prune.rate": None})
+        loaded = dataclasses.replace(loaded, recipe=recipe)
+    return loaded, soft
+
+
+def _same(network: nn.Module, other: nn.Module) -> bool:
+    state = other.state_dict()
+    return all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+
+
+def _make_pair(
+    loaded: Loaded,
+    soft: nn.Module,
+    example: Tensor,
+    look: Tensor,
+    photos: tuple[Photo, ...],
+    clock: Clock,
+) -> Pair:
     recipe = loaded.recipe
-    example = example_input(loaded.network, recipe.input.height, recipe.input.width)
-    look = _analysis_example(loaded.network, example)
-    soft = loaded.network
-    if recipe.prune.rate:
-        with clock.stage("zero filters"):
-            soft = zero_filters(loaded.network, look, recipe.prune)
     with clock.stage("shrink"):
         shrunk, surgery = shrink(soft, look)
     pictures = [smooth_input(example, recipe.model.seed)]
@@ -178,15 +208,20 @@ def _specification(loaded: Loaded, *, dynamic: bool) -> detect.Specification:
 
 
 def _metadata(loaded: Loaded, *, dynamic: bool) -> dict[str, str]:
-    prune = loaded.recipe.prune
-    pruned = bool(prune.rate)
-    provenance = Provenance(
-        source=loaded.source,
-        rate=prune.rate if pruned else None,
-        criterion=prune.criterion if pruned else None,
-        scope=prune.scope if pruned else None,
-    )
-    return metadata_of(loaded.recipe, provenance, dynamic=dynamic)
+    return metadata_of(loaded.recipe, _provenance(loaded), dynamic=dynamic)
+
+
+def _provenance(loaded: Loaded) -> Provenance:
+    """Return the weights' source, and what zeroed filters: this run, or a shipped one's training.
+
+    The rate is None where it is not known, and 0 where it is known that nothing was zeroed.
+    """
+    prune, member = loaded.recipe.prune, loaded.member
+    if prune.rate:
+        return Provenance(loaded.source, prune.rate, prune.criterion, prune.scope)
+    if member is None or not member["rate"]:
+        return Provenance(loaded.source, None if member is None else 0.0, None, None)
+    return Provenance(loaded.source, member["rate"], member["criterion"], member["scope"])
 
 
 def _prove_surgery(pair: Pair, recipe: Recipe) -> Parity:
@@ -252,13 +287,13 @@ def _export_and_measure(
     weights = folder / "model.safetensors"
     save_native(pair.shrunk, weights, _native_metadata(loaded))
     write_bytes(folder / "surgery.json", _json(dataclasses.asdict(pair.surgery)))
-    pruned = bool(recipe.prune.rate)
+    provenance = _provenance(loaded)
     return Report(
         model=recipe.model.name,
         source=loaded.source,
-        rate=recipe.prune.rate if pruned else None,
-        criterion=recipe.prune.criterion if pruned else None,
-        scope=recipe.prune.scope if pruned else None,
+        rate=provenance.rate,
+        criterion=provenance.criterion,
+        scope=provenance.scope,
         stages=tuple(clock.stages),
         surgery=pair.surgery,
         cost_before=costs[0],
@@ -269,10 +304,19 @@ def _export_and_measure(
         artifacts=(model, _artifact(weights), _artifact(folder / "surgery.json")),
         onnx_before_bytes=before.size_bytes,
         photos=photos,
-        notes=(*loaded.notes, *_notes(recipe, pair, latency)),
+        notes=(*_source_notes(job, loaded), *run_notes(pair.surgery, latency)),
         versions=versions(),
         command=job.command,
+        accuracy=_accuracy(loaded),
     )
+
+
+def _accuracy(loaded: Loaded) -> MemberAccuracy | None:
+    """Return what was measured of a shipped network, if it is taken as it was measured."""
+    anchors, member = loaded.recipe.anchors, loaded.member
+    if member is None or anchors is None or loaded.recipe.prune.rate:
+        return None
+    return member["accuracy"] if anchors.aspect_ratio == member["aspect_ratio"] else None
 
 
 def _output_names(pair: Pair, recipe: Recipe) -> list[str]:
@@ -319,28 +363,14 @@ def _native_metadata(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _notes(recipe: Recipe, pair: Pair, latency: Latency) -> Iterator[str]:
-    if recipe.prune.rate:
-        yield (
-            f"{recipe.prune.rate:.0%} of the filters were zeroed in one shot, without training "
-            f"afterwards: that costs accuracy, which is not measured here."
-        )
-    if latency.ratio_low > 1:
-        yield (
-            f"The shrunk network took {latency.ratio:.2f} times as long here. Kernels work in "
-            f"blocks of 4 to 16 channels, so fewer channels are not always faster."
-        )
-    if pair.surgery.without_torch_pruning:
-        yield (
-            f"Which channels belong together was told by our own run alone: "
-            f"{pair.surgery.without_torch_pruning}. The proof stands all the same."
-        )
-    kept = pair.surgery.count("kept")
-    if kept:
-        yield (
-            f"{kept} zeroed filters are still there, because their channels carry other values; "
-            f"surgery.json says why, filter by filter."
-        )
+def _source_notes(job: Job, loaded: Loaded) -> Iterator[str]:
+    yield from loaded.notes
+    asked, zeroed_now = job.recipe.prune, loaded.recipe.prune.rate
+    if loaded.member is not None:
+        name = Path(str(loaded.source.path)).stem
+        yield from shipped_notes(name, loaded.member, asked, one_shot=bool(zeroed_now))
+    elif zeroed_now:
+        yield one_shot_note(zeroed_now)
 
 
 def _artifact(path: Path) -> Artifact:

@@ -207,7 +207,7 @@ class MemberFacts(TypedDict):
     criterion: str
     scope: str
     deployed_parameters: int
-    """After its zero filters are removed; see :class:`Cost`."""
+    """After its zero filters are removed, those outside layers included; see :class:`Cost`."""
     aspect_ratio: float
     """Anchor height over width."""
     trained: bool
@@ -270,6 +270,9 @@ class Report:
     """What the reader must know: untrained, one-shot pruning costs accuracy, and so on."""
     versions: dict[str, str]
     command: str
+    accuracy: MemberAccuracy | None = None
+    """Measured of these very weights before they were shipped; None: not known. The shrunk network
+    has it too, as the proof says."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a run's network comes from: a model by name, and weights or a seed."""
+"""Where a run's network comes from: a model by name, and weights, shipped ones, or a seed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ModelError
+from toolchain.errors import InputError, ModelError
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.recipe import Recipe, override
-from toolchain.records import Source
+from toolchain.records import MemberFacts, Source
+from toolchain.shipped.reading import Member, choose
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,32 @@ class Loaded:
     """The recipe, with the anchors' ratio that belongs to the weights."""
     source: Source
     notes: tuple[str, ...]
+    member: MemberFacts | None = None
+    """What a shipped network says of itself; None for all other weights. If the recipe has a rate,
+    that is still to be zeroed in one shot; if not, the network is taken as it is shipped."""
+
+
+def load_start(
+    recipe: Recipe,
+    checkpoint_path: Path | None,
+    anchor_ratio: float | None = None,
+    *,
+    untrained: bool = False,
+) -> Loaded:
+    """Load the checkpoint; without one the nearest shipped network; without that, a seed's.
+
+    ``untrained`` takes the seed's weights whatever is shipped; raises :class:`InputError` if there
+    is a checkpoint too.
+    """
+    if checkpoint_path is None and not untrained:
+        shipped = load_shipped(recipe, anchor_ratio)
+        if shipped is not None:
+            return shipped
+    if checkpoint_path is not None and untrained:
+        raise InputError(
+            f"--untrained takes random weights and --ckpt those of {checkpoint_path}; give one"
+        )
+    return load_network(recipe, checkpoint_path, anchor_ratio)
 
 
 def load_network(
@@ -55,6 +82,51 @@ def load_network(
         checkpoint.name, checkpoint.layout, checkpoint.sha256, trained, recipe.model.seed
     )
     return Loaded(network, recipe, source, notes)
+
+
+def load_shipped(
+    recipe: Recipe, anchor_ratio: float | None = None, folder: Path | None = None
+) -> Loaded | None:
+    """Return the shipped network whose rate is nearest to the recipe's; None if there is none.
+
+    If it has at least as many zero filters as the recipe asks for, it is taken as it is, and the
+    recipe loses its rate. ``anchor_ratio`` is that of :func:`load_network`, ``folder`` that of
+    :func:`choose`.
+    """
+    member = _nearest(recipe, folder)
+    if member is None:
+        return None
+    network = build(recipe.model.name, recipe.model.seed)
+    checkpoint = read_checkpoint(member.path)
+    load_into(network, checkpoint, recipe.model.name)
+    recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
+    if (recipe.prune.rate or 0.0) <= member.rate:
+        recipe = override(recipe, {"prune.rate": None})
+    source = Source(
+        checkpoint.name,
+        checkpoint.layout,
+        checkpoint.sha256,
+        member.facts["trained"],
+        recipe.model.seed,
+        member.facts["accuracy"],
+    )
+    return Loaded(network, recipe, source, (), member.facts)
+
+
+def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
+    """Return the shipped network to start from.
+
+    Filters that another criterion chose, or in another scope, cannot be added to: then only a
+    network without zero filters will do.
+    """
+    prune = recipe.prune
+    member = choose(recipe.model.name, prune.rate or 0.0, folder)
+    if member is None or not prune.rate or not member.rate:
+        return member
+    if (prune.criterion, prune.scope) == (member.facts["criterion"], member.facts["scope"]):
+        return member
+    whole = choose(recipe.model.name, 0.0, folder)
+    return whole if whole is not None and not whole.rate else None
 
 
 def _with_ratio(

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from toolchain.recipe import Recipe
     from toolchain.records import Report
 
-Checkpoint = Annotated[Path | None, typer.Option("--ckpt", help="Weights; without, from a seed.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--ckpt", help="Weights; without, the nearest that are shipped.")
+]
 
 
 @app.command(
@@ -34,7 +36,10 @@ def shrink(
     model: Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")],
     rate: Annotated[
         float | None,
-        typer.Option(help="Zero floor(rate * n) filters first; without, only what is zero goes."),
+        typer.Option(
+            help="Of n filters floor(rate * n) go: those of the nearest network that is shipped, "
+            "or with --ckpt in one shot; without a rate, only what is zero."
+        ),
     ] = None,
     criterion: Annotated[
         Literal["fpgm", "l1"] | None, typer.Option(help="Which filters matter least.")
@@ -43,6 +48,9 @@ def shrink(
         Literal["group", "layer"] | None, typer.Option(help="Choose by group, or as the paper.")
     ] = None,
     ckpt: Checkpoint = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Random weights from the recipe's seed.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/MODEL by default.")] = None,
     size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
     photo: Annotated[list[Path] | None, typer.Option(help="A photo to prove and draw on.")] = None,
@@ -66,6 +74,7 @@ def shrink(
         photos=tuple(photo or ()),
         dynamic=dynamic,
         anchor_ratio=anchor_ratio,
+        untrained=untrained,
         command=shlex.join(["toolchain", *sys.argv[1:]]),
     )
     with stage_progress() as on_stage:
@@ -118,9 +127,11 @@ def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: st
 
 
 def _print_report(report: Report, out: Path) -> None:
+    from toolchain.report.notes import LOUD
+
     console = Console(highlight=False, soft_wrap=True)
     for note in report.notes:
-        loud = note.startswith("UNTRAINED")
+        loud = note.startswith(LOUD)
         console.print(f"[bold yellow]{escape(note)}[/]" if loud else escape(note))
     console.print(_comparison(report))
     surgery, file = report.parity_surgery, report.parity_onnx

@@ -35,11 +35,18 @@ def l1_scores(filters: Tensor) -> Tensor:
 CRITERIA: dict[Criterion, Callable[[Tensor], Tensor]] = {"fpgm": fpgm_scores, "l1": l1_scores}
 
 
-def choose(filters: Tensor, rate: float, criterion: Criterion) -> list[int]:
+def choose(
+    filters: Tensor, rate: float, criterion: Criterion, *, zeros_first: bool = False
+) -> list[int]:
     """Return which floor(rate * n) of the n filters (n, d) to zero, in rising order.
 
-    Ties go by index, so the choice repeats exactly.
+    Ties go by index, so the choice repeats exactly. With ``zeros_first`` those that are zero
+    already are chosen before all others, so that not more than floor(rate * n) are zero in the
+    end: FPGM, for one, takes a filter that is zero for one that is far from the others.
     """
     count = math.floor(rate * len(filters) + 1e-9)
-    order = torch.argsort(CRITERIA[criterion](filters), stable=True)
+    scores = CRITERIA[criterion](filters)
+    if zeros_first:
+        scores[~filters.bool().any(dim=1)] = -math.inf
+    order = torch.argsort(scores, stable=True)
     return sorted(int(index) for index in order[:count])

@@ -22,18 +22,21 @@ from toolchain.shrink.flow import trace_flow
 from toolchain.shrink.layers import Layer, layers_of
 
 
-def zero_filters(network: nn.Module, example: Tensor, prune: PruneSection) -> nn.Module:
+def zero_filters(
+    network: nn.Module, example: Tensor, prune: PruneSection, *, zeros_first: bool = False
+) -> nn.Module:
     """Return a copy of ``network`` with floor(rate * n) filters of each layer or group zeroed.
 
-    ``example`` is an input (N, C, H, W), used for its shape.
+    ``example`` is an input (N, C, H, W), used for its shape. With ``zeros_first`` filters that are
+    zero already are counted among them; without, each is chosen by its score alone.
     """
     network = copy.deepcopy(network).eval()
     if not prune.rate:
         return network
     if prune.scope == "layer":
-        _zero_by_layer(network, example, prune)
+        _zero_by_layer(network, example, prune, zeros_first=zeros_first)
     else:
-        _zero_by_group(network, example, prune)
+        _zero_by_group(network, example, prune, zeros_first=zeros_first)
     return network
 
 
@@ -50,22 +53,27 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _zero_by_layer(network: nn.Module, example: Tensor, prune: PruneSection) -> None:
+def _zero_by_layer(
+    network: nn.Module, example: Tensor, prune: PruneSection, *, zeros_first: bool
+) -> None:
     """Each convolution on its own, but for those that make the output."""
     flow = trace_flow(network, example)
     assert prune.rate is not None
     for name, layer in _free_layers(network, prune.protected).items():
         if name not in flow.output_layers:
-            layer.zero(choose(layer.filters().detach(), prune.rate, prune.criterion))
+            filters = layer.filters().detach()
+            layer.zero(choose(filters, prune.rate, prune.criterion, zeros_first=zeros_first))
 
 
-def _zero_by_group(network: nn.Module, example: Tensor, prune: PruneSection) -> None:
+def _zero_by_group(
+    network: nn.Module, example: Tensor, prune: PruneSection, *, zeros_first: bool
+) -> None:
     flow = trace_flow(network, example)
     layers = _free_layers(network, prune.protected)
     assert prune.rate is not None
     for group in _groups(flow, layers, layers_of(network)):
         rows = torch.stack([_vector(layers, slots) for slots in group])
-        for index in choose(rows, prune.rate, prune.criterion):
+        for index in choose(rows, prune.rate, prune.criterion, zeros_first=zeros_first):
             for name, channel in group[index]:
                 layers[name].zero([channel])
             _zero_shifts(network, flow, group[index][0])

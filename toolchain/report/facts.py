@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from toolchain.records import Artifact, Latency, Parity, ParityCase, PhotoComparison, Report
 from toolchain.report import wording
+from toolchain.report.members import accuracy_words
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,10 @@ def source_words(report: Report) -> str:
     if source.path is None:
         return f"made from seed {source.seed}"
     digest = f", SHA-256 {wording.short_hash(source.sha256)}" if source.sha256 else ""
-    return f"{source.path} ({source.layout} layout{digest})"
+    words = f"{source.path} ({source.layout} layout{digest})"
+    if source.accuracy is None:
+        return words
+    return f"{words}, shipped with the toolchain; as shipped {accuracy_words(source.accuracy)}"
 
 
 def pruning_words(report: Report) -> str:

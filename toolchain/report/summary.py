@@ -17,6 +17,7 @@ def summary(report: Report) -> dict[str, object]:
     content = {
         "model": report.model,
         "trained": report.source.trained,
+        "accuracy": report.accuracy,
         "proved": facts.proved(report),
         "source": asdict(report.source),
         "rate": report.rate,

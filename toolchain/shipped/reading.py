@@ -19,9 +19,6 @@ from toolchain.records import MemberAccuracy, MemberFacts
 FOLDER = Path(__file__).parent
 """Where the members lie."""
 
-SAME = 1e-9
-"""Rates that differ by less are the same."""
-
 
 @dataclass(frozen=True)
 class Member:

@@ -1,0 +1,53 @@
+"""Shipped networks made for tests: their weights are random, whatever they say of themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from toolchain.models.registry import build
+from toolchain.prune.zeroing import zero_filters
+from toolchain.recipe import PruneSection, default_recipe
+from toolchain.records import MemberFacts
+from toolchain.shipped.reading import member_name
+from toolchain.shipped.writing import write_member
+
+EXAMPLE = torch.zeros(1, 3, 320, 256)
+
+
+def facts_of(rate: float = 0.2, **changes: object) -> MemberFacts:
+    """Facts with figures that no shipped network has."""
+    facts: dict[str, object] = {
+        "model": "eresfd",
+        "rate": rate,
+        "criterion": "fpgm",
+        "scope": "group",
+        "deployed_parameters": 12_345,
+        "aspect_ratio": 1.5,
+        "trained": True,
+        "teacher_name": "A Teacher",
+        "teacher_licence": "Some-Licence-1.0",
+        "teacher_sha256": "0123456789abcdef" * 4,
+        "data": "7 photos",
+        "images": 4_321,
+        "seed": 3,
+        "hours": 2.25,
+        "command": "toolchain train eresfd --data WIDER --images 4321",
+        "accuracy": {
+            "protocol": "single", "photos": 403, "easy": 0.9125, "medium": 0.8125, "hard": 0.7125,
+        },
+        "bad_at": ["Faces behind | bars."],
+        "terms": "As you like.",
+        "training": {"teach.batch": 2, "crop.scales": [0.35, 1.6]},
+    }  # fmt: skip
+    return MemberFacts(**{**facts, **changes})  # type: ignore[typeddict-item]
+
+
+def make_member(folder: Path, rate: float, **changes: object) -> Path:
+    """Write an EResFD with random weights, a share of each group's filters zeroed."""
+    prune = PruneSection(rate or None, "fpgm", "group", default_recipe("eresfd").prune.protected)
+    network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
+    path = folder / f"{member_name('eresfd', rate)}.safetensors"
+    write_member(network, path, facts_of(rate, **changes))
+    return path

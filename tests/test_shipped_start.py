@@ -1,0 +1,177 @@
+"""A run without weights of its own starts from the nearest network that is shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from shipping import EXAMPLE, facts_of, make_member
+
+from toolchain import cli
+from toolchain.errors import CheckpointError
+from toolchain.models.registry import build
+from toolchain.pipeline import Job, run_shrink
+from toolchain.prune.zeroing import zero_filters
+from toolchain.recipe import PruneSection, Recipe, default_recipe, override
+from toolchain.records import Report
+from toolchain.report.markdown import markdown
+from toolchain.report.notes import LOUD, shipped_notes
+from toolchain.sources import load_shipped
+
+RATES = (0.0, 0.25, 0.5)
+ACCURACY = facts_of()["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("shipped")
+    for rate in RATES:
+        make_member(made, rate)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None, folder: Path) -> None:
+    monkeypatch.setattr("toolchain.shipped.reading.FOLDER", folder)
+    monkeypatch.chdir(Path(__file__).parent)
+
+
+def recipe(rate: float | None, **prune: object) -> Recipe:
+    asked = {"rate": rate, **prune}
+    sizes = {"input.height": 96, "input.width": 128}
+    return override(default_recipe("eresfd"), sizes | {f"prune.{k}": v for k, v in asked.items()})
+
+
+def loud(report: Report) -> list[str]:
+    return [note for note in report.notes if note.startswith(LOUD)]
+
+
+def zero_rows(network: torch.nn.Module) -> dict[str, list[int]]:
+    return {
+        name: (~module.weight.flatten(1).bool().any(dim=1)).nonzero().flatten().tolist()
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    }
+
+
+def test_a_network_of_that_rate_is_taken_and_shrunk_in_full(tmp_path: Path) -> None:
+    report = run_shrink(Job(recipe(0.25), tmp_path / "out"))
+    assert report.source.path == "eresfd-25.safetensors"
+    assert report.source.trained
+    assert report.accuracy == ACCURACY
+    assert (report.rate, report.criterion, report.scope) == (0.25, "fpgm", "group")
+    assert report.surgery.filters
+    assert report.surgery.count("kept") == 0
+    assert "eresfd-25" in report.notes[0]
+    assert "AP 0.912 / 0.812 / 0.713 (easy / medium / hard) on 403 of the 3,226" in report.notes[0]
+    assert loud(report) == []
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (found["trained"], found["accuracy"]) == (True, ACCURACY)
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    metadata = json.loads({p.key: p.value for p in model.metadata_props}["detector"])
+    assert (metadata["trained"], metadata["anchors"]["aspect_ratio"]) == (True, 1.5)
+    assert metadata["provenance"]["rate"] == 0.25
+
+
+def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: Path) -> None:
+    report = run_shrink(Job(recipe(0.6), tmp_path / "out"))
+    assert report.source.path == "eresfd-50.safetensors"
+    assert report.accuracy is None
+    assert report.source.accuracy == ACCURACY
+    assert report.rate == 0.6
+    (note,) = loud(report)
+    assert note.startswith("ONE SHOT: 60 %")
+    assert "NOT MEASURED" in note
+    assert "toolchain train eresfd --data WIDER --teacher WEIGHTS --rate 0.6" in note
+    assert report.surgery.count("kept") == 0
+    protected = default_recipe("eresfd").prune.protected
+    alone = zero_filters(build("eresfd", 5), EXAMPLE, PruneSection(0.6, "fpgm", "group", protected))
+    assert len(report.surgery.filters) == sum(map(len, zero_rows(alone).values()))
+    assert "ONE SHOT" in markdown(report)
+
+
+def test_filters_that_training_zeroed_are_a_part_of_the_higher_rate() -> None:
+    loaded = load_shipped(recipe(0.6))
+    assert loaded is not None
+    before = zero_rows(loaded.network)
+    prune = loaded.recipe.prune
+    after = zero_rows(zero_filters(loaded.network, EXAMPLE, prune, zeros_first=True))
+    assert sum(map(len, after.values())) > sum(map(len, before.values())) > 0
+    for name, rows in before.items():
+        assert set(rows) <= set(after[name]), name
+
+
+def test_a_lower_rate_takes_the_nearest_as_it_is_and_says_that_it_is_narrower(
+    tmp_path: Path,
+) -> None:
+    report = run_shrink(Job(recipe(0.2), tmp_path / "out"))
+    assert report.source.path == "eresfd-25.safetensors"
+    assert (report.rate, report.accuracy) == (0.25, ACCURACY)
+    (note,) = loud(report)
+    assert note.startswith("NARROWER than the 20 %")
+
+
+def test_a_rate_that_is_not_one_filter_more_takes_the_nearest_as_it_is(tmp_path: Path) -> None:
+    report = run_shrink(Job(recipe(0.26), tmp_path / "out"))
+    assert (report.rate, report.accuracy) == (0.25, ACCURACY)
+    assert loud(report) == []
+    assert any("26 % is not one filter more than 25 %" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("rate", [None, 0.0])
+def test_without_a_rate_it_is_the_one_with_all_filters(rate: float | None) -> None:
+    loaded = load_shipped(recipe(rate))
+    assert loaded is not None
+    assert loaded.source.path == "eresfd-0.safetensors"
+    assert loaded.recipe.prune.rate is None
+
+
+@pytest.mark.parametrize("choice", [{"criterion": "l1"}, {"scope": "layer"}])
+def test_another_way_to_choose_starts_where_nothing_was_chosen(choice: dict[str, str]) -> None:
+    loaded = load_shipped(recipe(0.25, **choice))
+    assert loaded is not None
+    assert loaded.source.path == "eresfd-0.safetensors"
+    assert loaded.recipe.prune.rate == 0.25
+    assert loaded.member is not None
+    notes = list(shipped_notes("eresfd-0", loaded.member, loaded.recipe.prune, one_shot=True))
+    (name, value), = choice.items()  # fmt: skip
+    assert f"--rate 0.25 --{name} {value}" in notes[1]
+
+
+def test_another_way_to_choose_takes_nothing_if_all_that_is_shipped_has_zeros(
+    tmp_path: Path,
+) -> None:
+    make_member(tmp_path, 0.25)
+    assert load_shipped(recipe(0.25, criterion="l1"), folder=tmp_path) is None
+
+
+def test_anchors_that_it_was_not_measured_with_have_no_measured_precision(tmp_path: Path) -> None:
+    report = run_shrink(Job(recipe(0.25), tmp_path / "out", anchor_ratio=1.0))
+    assert report.source.path == "eresfd-25.safetensors"
+    assert report.accuracy is None
+
+
+def test_random_weights_are_still_to_be_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["shrink", "eresfd", "--untrained", "--size", "96x128", "--out", str(out)]
+    assert cli.run(arguments) == 0
+    assert "UNTRAINED" in capsys.readouterr().out
+    found = json.loads((out / "report.json").read_text())
+    assert (found["trained"], found["accuracy"], found["source"]["path"]) == (False, None, None)
+
+
+@pytest.mark.parametrize("model", ["extd", "tiny:Tiny"])
+def test_a_model_of_which_nothing_is_shipped_has_nothing_to_start_from(model: str) -> None:
+    assert load_shipped(default_recipe(model)) is None
+
+
+def test_a_damaged_member_is_told_by_its_name(tmp_path: Path) -> None:
+    path = make_member(tmp_path, 0.25)
+    path.rename(tmp_path / "eresfd-30.safetensors")
+    with pytest.raises(CheckpointError, match=r"eresfd-30\.safetensors: holds eresfd-25"):
+        load_shipped(recipe(0.25), folder=tmp_path)

@@ -1,0 +1,83 @@
+"""What the reader of a run must know beside its figures, a sentence or two each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toolchain.recipe import PruneSection
+from toolchain.records import Latency, MemberFacts, Surgery
+from toolchain.report import wording
+from toolchain.report.members import accuracy_words
+
+LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER")
+"""How notes begin that nobody may miss."""
+
+
+def shipped_notes(
+    name: str, member: MemberFacts, asked: PruneSection, *, one_shot: bool
+) -> Iterator[str]:
+    """Yield that ``name`` of those that are shipped was taken, and how it differs from the asked.
+
+    ``one_shot``: this run zeroed more of its filters than its training.
+    """
+    rate, held = asked.rate or 0.0, wording.percentage(member["rate"])
+    yield (
+        f"Shipped weights: {name}, trained with "
+        f"{f'{held} of its filters held at zero' if member['rate'] else 'all of its filters'}; "
+        f"as shipped {accuracy_words(member['accuracy'])}."
+    )
+    if one_shot:
+        yield (
+            f"ONE SHOT: {wording.percentage(rate)} of the filters are zeroed ({asked.criterion}, "
+            f"scope {asked.scope}), and {name} was trained with {held}. That costs accuracy, and "
+            f"how much was NOT MEASURED: the AP of {name} is not that of this network. Train it "
+            f"instead: {_training(member, asked)}"
+        )
+    elif wording.percentage(rate) != held:
+        yield _as_it_is(name, wording.percentage(rate), held, narrower=rate < member["rate"])
+
+
+def _as_it_is(name: str, asked: str, held: str, *, narrower: bool) -> str:
+    if narrower:
+        return (
+            f"NARROWER than the {asked} that was asked for: {name} is the nearest that is shipped "
+            f"and is taken as it is. Give other weights by --ckpt."
+        )
+    return f"{asked} is not one filter more than {held} here, so {name} is taken as it is."
+
+
+def _training(member: MemberFacts, asked: PruneSection) -> str:
+    """Return the command that trains what was asked for."""
+    words = f"toolchain train {member['model']} --data WIDER --teacher WEIGHTS"
+    words += f" --rate {asked.rate or 0:g}"
+    if asked.criterion != member["criterion"]:
+        words += f" --criterion {asked.criterion}"
+    return words + (f" --scope {asked.scope}" if asked.scope != member["scope"] else "")
+
+
+def one_shot_note(rate: float) -> str:
+    """Return what it means that so many filters of a user's weights were zeroed in this run."""
+    return (
+        f"{rate:.0%} of the filters were zeroed in one shot, without training "
+        f"afterwards: that costs accuracy, which is not measured here."
+    )
+
+
+def run_notes(surgery: Surgery, latency: Latency) -> Iterator[str]:
+    """Yield what surgery and measurement have to say."""
+    if latency.ratio_low > 1:
+        yield (
+            f"The shrunk network took {latency.ratio:.2f} times as long here. Kernels work in "
+            f"blocks of 4 to 16 channels, so fewer channels are not always faster."
+        )
+    if surgery.without_torch_pruning:
+        yield (
+            f"Which channels belong together was told by our own run alone: "
+            f"{surgery.without_torch_pruning}. The proof stands all the same."
+        )
+    kept = surgery.count("kept")
+    if kept:
+        yield (
+            f"{kept} zeroed filters are still there, because their channels carry other values; "
+            f"surgery.json says why, filter by filter."
+        )
