@@ -13,7 +13,8 @@ from toolchain.errors import CheckpointError, ParityError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
-from toolchain.shipped.reading import Member, choose, members
+from toolchain.report.cards import card
+from toolchain.shipped.reading import FOLDER, Member, choose, members
 from toolchain.shipped.writing import fold_statistics, write_member
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import load_network
@@ -32,6 +33,17 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
     assert bool(surgery.filters) == (member.rate > 0)
     deployed = sum(count_parameters(fold_batch_norm(shrunk, example)))
     assert deployed == member.facts["deployed_parameters"]
+
+
+@pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
+def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> None:
+    """After a change of cards, ``toolchain ship`` writes all of them again."""
+    assert member.path.with_suffix(".md").read_text(encoding="utf-8") == card(member.facts)
+
+
+def test_a_card_without_a_network_is_no_card() -> None:
+    cards = {path.stem for path in FOLDER.glob("*.md")}
+    assert cards == {member.path.stem for member in SHIPPED}
 
 
 def test_the_nearest_is_chosen_and_the_lower_of_two(tmp_path: Path) -> None:
