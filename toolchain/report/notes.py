@@ -29,9 +29,9 @@ def shipped_notes(
     if one_shot:
         yield (
             f"ONE SHOT: {wording.percentage(rate)} of the filters are zeroed ({asked.criterion}, "
-            f"scope {asked.scope}), and {name} was trained with {held}. That costs accuracy, and "
-            f"how much was NOT MEASURED: the AP of {name} is not that of this network. Train it "
-            f"instead: {_training(member, asked)}"
+            f"scope {asked.scope}), and {name} was trained with {held}. That costs accuracy, maybe "
+            f"all of it, and was NOT MEASURED: the AP of {name} is not that of this network. Train "
+            f"it instead: {_training(member, asked)}"
         )
     elif wording.percentage(rate) != held:
         yield _as_it_is(name, wording.percentage(rate), held, narrower=rate < member["rate"])
