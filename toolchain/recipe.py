@@ -151,11 +151,11 @@ class TrainSection:
 class CropSection:
     """How the square crops that a network learns from are drawn; shares are probabilities."""
 
-    side: Pixels = 320
-    """Pixels of a crop's side."""
+    side: Pixels = 480
+    """Pixels of a crop's side. In smaller crops the coarsest levels are all border."""
     near_face: Share = 0.4
     """Share of crops that are centred near a face, scaled to a side drawn from ``face_sides``."""
-    face_sides: tuple[Positive, Positive] = (8.0, 260.0)
+    face_sides: tuple[Positive, Positive] = (8.0, 390.0)
     """Pixels, smallest and largest, drawn evenly on a logarithmic scale."""
     own_scale: Share = 0.6
     """Share of the other crops that keep the photo's scale; the rest draw from ``scales``."""
@@ -175,9 +175,9 @@ class CropSection:
 class TeachSection:
     """Training with a teacher: block by block first, then end to end."""
 
-    batch: typing.Annotated[int, Range(1, 4096)] = 2
+    batch: typing.Annotated[int, Range(1, 4096)] = 1
     """Crops in a step."""
-    local_share: typing.Annotated[float, Range(0, 0.95)] = 0.3
+    local_share: typing.Annotated[float, Range(0, 0.95)] = 0.4
     """Of the crops, learnt from block by block."""
     settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
     """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
@@ -185,6 +185,8 @@ class TeachSection:
     """Adam's learning rate block by block; falls to zero as a cosine, as the next one does."""
     joint_rate: Positive = 8e-4
     """End to end."""
+    features: typing.Annotated[float, Range(0, 1000)] = 10.0
+    """Weight of the teacher's features, end to end; in the last quarter a tenth of it."""
     labels: typing.Annotated[float, Range(0, 100)] = 0.0
     """Weight of the data set's own faces beside the teacher's word, end to end."""
     soft_share: typing.Annotated[float, Range(0, 0.95)] = 0.0

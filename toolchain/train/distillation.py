@@ -183,14 +183,15 @@ def local_loss(
         known = channels[call.name]
         fed = [a * b for a, b in zip(_tensors(call.given), known.given_alive, strict=True)]
         answer = modules[call.name](fed[0] if isinstance(call.given, Tensor) else fed)
-        losses.append(relative_error(answer, call.gave, known, faces, weight))
+        errors = relative_errors(answer, call.gave, known, faces, weight)
+        losses.append(torch.stack([_mean(error) for error in errors]).mean())
     return torch.stack(losses).mean()
 
 
-def relative_error(
+def relative_errors(
     found: Value, wanted: Value, known: Channels, faces: Tensor, weight: float
-) -> Tensor:
-    """Return the squared error over the teacher's variance, per channel, over alive channels."""
+) -> list[Tensor]:
+    """Return the squared error over the teacher's variance, per tensor and alive channel (C,)."""
     errors = []
     for ours, theirs, alive, variance in zip(
         _tensors(found), _tensors(wanted), known.gave_alive, known.variance, strict=True
@@ -198,9 +199,26 @@ def relative_error(
         pixels = 1 + weight * F.adaptive_max_pool2d(faces, theirs.shape[2:])
         squares = (ours.float() - theirs.float()) ** 2
         error = (squares * pixels).sum(dim=(0, 2, 3)) / total(pixels.sum())
-        kept = alive.flatten()
-        errors.append((error / variance * kept).sum() / kept.sum().clamp(min=1))
-    return torch.stack(errors).mean()
+        errors.append((error / variance)[alive.flatten() > 0])
+    return errors
+
+
+def feature_error(
+    found: Value, wanted: Value, known: Channels, faces: Tensor, weight: float
+) -> Tensor:
+    """Return the mean over channels of e / (1 + e), e being the relative error of all processes.
+
+    Its gradient is that of log(1 + e), as the divisor is taken as a constant: end to end some
+    channels, mostly of coarse levels, are tens of variances off at first, and must not drown all
+    others.
+    """
+    errors = relative_errors(found, wanted, known, faces, weight)
+    return torch.stack([_mean(error / (1 + total(error))) for error in errors]).mean()
+
+
+def _mean(errors: Tensor) -> Tensor:
+    """Return the mean, 0 of nothing."""
+    return errors.sum() / max(1, len(errors))
 
 
 def end_to_end_loss(
@@ -218,7 +236,7 @@ def end_to_end_loss(
     loc, logits = outputs[0].float(), outputs[1].float()
     wanted = {call.name: call for call in taught.seen}
     errors = [
-        relative_error(call.gave, wanted[call.name].gave, channels[call.name], faces, weights.face)
+        feature_error(call.gave, wanted[call.name].gave, channels[call.name], faces, weights.face)
         for call in features
     ]
     face = taught.face

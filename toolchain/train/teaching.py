@@ -32,6 +32,10 @@ from toolchain.train.filters import Filters, Schedule
 from toolchain.train.masks import apply_masks
 
 
+LATE_SHARE = 0.1
+"""Of the features' weight, in the last quarter of the joint steps."""
+
+
 @dataclass(frozen=True)
 class TeachingPlan:
     """The steps of a training with a teacher."""
@@ -50,7 +54,7 @@ class TeachingPlan:
     joint_rate: float = 8e-4
     loose_factor: float = 5.0
     """The local rate of parameters outside layers (EResFD's fusion weights) is so much higher."""
-    late_features: float = 0.1
+    late_features: float = 1.0
     """Weight of the features in the last quarter of the joint steps."""
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -86,7 +90,8 @@ class TeachingPlan:
             filters=schedule,
             local_rate=section.local_rate,
             joint_rate=section.joint_rate,
-            weights=LossWeights(labels=section.labels),
+            late_features=section.features * LATE_SHARE,
+            weights=LossWeights(features=section.features, labels=section.labels),
         )
 
 
@@ -163,7 +168,8 @@ class Teaching(Course):
         rest = [p for p in self.student.parameters() if id(p) not in known]
         factor = self.plan.loose_factor if self.is_local(step) else 1.0
         groups = [{"params": rest, "factor": 1.0}, {"params": loose, "factor": factor}]
-        self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=1.0)
+        used = [group for group in groups if group["params"]]
+        self.optimizer = torch.optim.Adam(used, lr=1.0, fused=True)
 
     def rate(self, step: int) -> float:
         """Return the learning rate, which falls to zero in each phase."""
