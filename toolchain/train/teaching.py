@@ -31,7 +31,6 @@ from toolchain.train.distillation import (
 from toolchain.train.filters import Filters, Schedule
 from toolchain.train.masks import apply_masks
 
-
 LATE_SHARE = 0.1
 """Of the features' weight, in the last quarter of the joint steps."""
 
