@@ -26,11 +26,12 @@ PEER ?=
 WEIGHTS ?=
 TEACHER ?=
 MINUTES ?=
+RATES ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink eval tables train bench test test-fast lint format clean
+.PHONY: help setup shrink eval tables train family bench test test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -40,6 +41,7 @@ help: ## List the targets
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
 	@echo "make train MODEL=eresfd RATE=0.3 DATA=WIDER TEACHER=weights.pth MINUTES=30"
+	@echo "make family MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
 setup: ## Make .venv and install what is pinned (fast when nothing changed)
@@ -92,6 +94,14 @@ train: setup
 	  $(call option,--teacher,$(TEACHER)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+
+family: setup
+	@$(if $(strip $(DATA)),,echo "family: say where WIDER FACE lies: make family MODEL=eresfd RATES=0,0.1,0.5 DATA=folder TEACHER=weights.pth" >&2; exit 2)
+	$(BIN)/toolchain family '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
+	  $(call option,--rates,$(RATES)) $(call option,--teacher,$(TEACHER)) \
+	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
+	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 
 bench: setup ## Time the scoring, beside a literal implementation of the official rules
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.scoring

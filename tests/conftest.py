@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from toolchain.train.processor import keep_gradients_right
+
+keep_gradients_right()  # before PyTorch is loaded, as the command line does it
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

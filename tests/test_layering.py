@@ -37,6 +37,7 @@ ROOMS = (
     "evaluation",
     "train",
     "pipeline",
+    "family",
     "tables",
     "cli",
 )

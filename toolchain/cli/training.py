@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +16,30 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from toolchain.cli.app import app, messages
 from toolchain.cli.evaluating import LINE_EVERY_SECONDS, Data
+from toolchain.cli.options import (
+    PHOTOS,
+    Batch,
+    Cache,
+    Criterion,
+    Device,
+    Drawers,
+    Epochs,
+    Half,
+    Images,
+    KeepSeconds,
+    Labels,
+    LookedAt,
+    Minutes,
+    Network,
+    RecipeFile,
+    Scope,
+    Seed,
+    Settings,
+    Start,
+    Teacher,
+    Threads,
+    recipe_of,
+)
 from toolchain.cli.shrinking import recipe_for
 from toolchain.errors import DataError
 
@@ -28,77 +53,42 @@ if TYPE_CHECKING:
     "paper's procedure)   and the same command again goes on where it was stopped"
 )
 def train(
-    model: Annotated[Literal["eresfd", "extd"], typer.Argument(help="The network.")],
+    model: Network,
     data: Data,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(help="Trained weights to learn from; without, from the data's own faces."),
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option("--from", help="Weights to start from; without, random ones.")
-    ] = None,
+    teacher: Teacher = None,
+    start: Start = None,
     rate: Annotated[float | None, typer.Option(help="Share of filters to zero.")] = None,
-    criterion: Annotated[
-        Literal["fpgm", "l1"] | None, typer.Option(help="Which filters matter least.")
-    ] = None,
-    scope: Annotated[
-        Literal["group", "layer"] | None, typer.Option(help="Choose by group, or as the paper.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=0, help="Without a teacher: before the zeros are held.")
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0.1, help="With a teacher; the pace is measured at the start.")
-    ] = 30.0,
-    images: Annotated[
-        int | None, typer.Option(min=100, help="With a teacher: so many crops, whatever the time.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Crops in a step.")] = None,
-    labels: Annotated[
-        float | None, typer.Option(help="With a teacher: weight of the data's own faces.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any field of the recipe, as train.hold_epochs=5."),
-    ] = None,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu",
-    half: Annotated[bool, typer.Option("--bfloat16", help="Compute in bfloat16.")] = False,
-    threads: Annotated[int, typer.Option(min=1, max=256)] = 2,
-    workers: Annotated[
-        int, typer.Option(min=0, max=64, help="Processes that draw crops ahead.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and crops.")] = 0,
-    sample: Annotated[
-        int, typer.Option(min=0, help="Photos of val to look at on the way; 0: none.")
-    ] = 40,
+    criterion: Criterion = None,
+    scope: Scope = None,
+    epochs: Epochs = None,
+    minutes: Minutes = 30.0,
+    images: Images = None,
+    batch: Batch = None,
+    labels: Labels = None,
+    settings: Settings = None,
+    device: Device = "cpu",
+    half: Half = False,
+    threads: Threads = 2,
+    workers: Drawers = 0,
+    seed: Seed = 0,
+    sample: LookedAt = 40,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events too.")] = False,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/train/MODEL-RATE.")] = None,
-    cache: Annotated[Path, typer.Option(help="Where decoded photos are kept.")] = Path(
-        ".cache/photos"
-    ),
-    keep_seconds: Annotated[
-        float, typer.Option(min=0, help="How often the state is written.")
-    ] = 60.0,
-    recipe: Annotated[
-        Path | None, typer.Option(help="A recipe instead of the shipped one.")
-    ] = None,
+    cache: Cache = PHOTOS,
+    keep_seconds: KeepSeconds = 60.0,
+    recipe: RecipeFile = None,
 ) -> None:
     """Train and prune a network; stopped at any moment, it goes on exactly."""
     from toolchain.train.processor import keep_gradients_right
 
     keep_gradients_right()
-    from toolchain.recipe import override, parse_assignment
     from toolchain.train.job import TrainingJob
     from toolchain.train.training import train as run_training
 
-    section = "train" if teacher is None else "teach"
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
-    given = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
-    wanted = override(
-        recipe_for(model, recipe, prune, None),
-        {key: value for key, value in given.items() if value is not None}
-        | dict(parse_assignment(text) for text in settings or []),
-    )
+    section = "train" if teacher is None else "teach"
+    fields = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
+    wanted = recipe_of(recipe_for(model, recipe, prune, None), fields, settings)
     job = TrainingJob(
         recipe=wanted,
         out=out or Path("out") / "train" / f"{model}-{wanted.prune.rate or 0:g}",
@@ -115,14 +105,25 @@ def train(
         keep_every_seconds=keep_seconds,
         events=tensorboard,
     )
-    with _shown() as (on_photo, on_step):
+    with training_progress() as (on_photo, on_step):
         trained = run_training(job, *_photos(data, sample), on_photo, on_step)
+    if not _is_first():
+        return
+    for name, reason in trained.broken:
+        messages.print(f"left out: {name} ({reason})", markup=False)
+    if trained.dropped_faces:
+        messages.print(f"{trained.dropped_faces:,} faces of no size or outside their photo")
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{trained.images:,} crops, {trained.seconds:.0f} s in this run")
     console.print(
         f"Weights are in [bold]{escape(str(trained.weights))}[/]. Next: "
         f"[bold]toolchain shrink {model} --ckpt {escape(str(trained.weights))}[/]"
     )
+
+
+def _is_first() -> bool:
+    """Tell whether this is the process that prints, of those that ``torchrun`` started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _photos(data: Path, sample: int) -> tuple[Split, Split | None]:
@@ -134,13 +135,19 @@ def _photos(data: Path, sample: int) -> tuple[Split, Split | None]:
         try:
             return learnt, read_split(data, "val").spread(sample)
         except DataError as error:
-            messages.print(f"no average precision on the way: {error}", markup=False)
+            if _is_first():
+                messages.print(f"no average precision on the way: {error}", markup=False)
     return learnt, None
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator[tuple[Callable[[int, int], None], Callable[[str, int, int, float], None]]]:
+def training_progress() -> Iterator[
+    tuple[Callable[[int, int], None], Callable[[str, int, int, float], None]]
+]:
     """Show photos prepared, then steps, the loss and the time left."""
+    if not _is_first():
+        yield _unseen, _unseen
+        return
     if not messages.is_terminal:
         yield _lines()
         return
@@ -159,6 +166,10 @@ def _shown() -> Iterator[tuple[Callable[[int, int], None], Callable[[str, int, i
                 "steps", f"{phase}, loss {loss:.4g}", step, steps
             ),
         )
+
+
+def _unseen(*_: object) -> None:
+    """Take progress that nobody sees."""
 
 
 def _lines() -> tuple[Callable[[int, int], None], Callable[[str, int, int, float], None]]:

@@ -1,0 +1,173 @@
+"""The command ``family``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from toolchain.accuracy import LEVELS
+from toolchain.cli.app import app, messages
+from toolchain.cli.evaluating import Data, Limit
+from toolchain.cli.options import (
+    PHOTOS,
+    Batch,
+    Cache,
+    Criterion,
+    Device,
+    Drawers,
+    Epochs,
+    Half,
+    Images,
+    KeepSeconds,
+    Labels,
+    LookedAt,
+    Minutes,
+    Network,
+    RecipeFile,
+    Scope,
+    Seed,
+    Settings,
+    Start,
+    Teacher,
+    Threads,
+    recipe_of,
+)
+from toolchain.cli.shrinking import recipe_for
+from toolchain.cli.training import training_progress
+from toolchain.errors import ProofError
+
+if TYPE_CHECKING:
+    from toolchain.family.job import FamilyJob
+    from toolchain.records import Family
+
+
+@app.command(
+    epilog="Example:  [bold]toolchain family eresfd --rates 0,0.1,0.2,0.3,0.5 --data WIDER "
+    "--teacher eresfd_16.pth --minutes 30[/]   and the same command again goes on where it was"
+)
+def family(
+    model: Network,
+    data: Data,
+    rates: Annotated[str, typer.Option(help="Rates, with commas between.")] = "0,0.1,0.2,0.3,0.5",
+    teacher: Teacher = None,
+    start: Start = None,
+    criterion: Criterion = None,
+    scope: Scope = None,
+    epochs: Epochs = None,
+    minutes: Minutes = 30.0,
+    images: Images = None,
+    batch: Batch = None,
+    labels: Labels = None,
+    settings: Settings = None,
+    device: Device = "cpu",
+    half: Half = False,
+    threads: Threads = 2,
+    workers: Drawers = 0,
+    seed: Seed = 0,
+    protocol: Annotated[
+        Literal["single", "paper"], typer.Option(help="One pass, or several scales and mirrored.")
+    ] = "single",
+    limit: Limit = None,
+    sample: LookedAt = 0,
+    chained: Annotated[
+        bool,
+        typer.Option("--chained", help="Each member starts from the one of the next lower rate."),
+    ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Spread the members over the Ray cluster at this address; 'auto': the one on "
+            "this machine; 'local': start one. All machines must see the same folders.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; out/family/MODEL.")] = None,
+    cache: Cache = PHOTOS,
+    keep_seconds: KeepSeconds = 60.0,
+    recipe: RecipeFile = None,
+) -> None:
+    """Train, shrink, export and evaluate a network at several rates, and draw size against AP."""
+    from toolchain.train.processor import keep_gradients_right
+
+    keep_gradients_right()
+    from toolchain.family.job import FamilyJob, parse_rates
+    from toolchain.train.job import TrainingJob
+
+    prune: dict[str, object] = {"rate": None, "criterion": criterion, "scope": scope}
+    section = "train" if teacher is None else "teach"
+    fields = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
+    training = TrainingJob(
+        recipe=recipe_of(recipe_for(model, recipe, prune, None), fields, settings),
+        out=(out or Path("out") / "family" / model).resolve(),
+        cache=cache.resolve(),
+        teacher=teacher and teacher.resolve(),
+        start=start and start.resolve(),
+        images=images,
+        minutes=minutes,
+        threads=threads,
+        workers=workers,
+        seed=seed,
+        device=device,
+        half=half,
+        keep_every_seconds=keep_seconds,
+    )
+    command = shlex.join(["toolchain", *sys.argv[1:]])
+    job = FamilyJob(
+        training,
+        parse_rates(rates),
+        data.resolve(),
+        protocol,
+        limit,
+        chained=chained,
+        sample=sample,
+        command=command,
+    )
+    _finish(_run(job, cluster), training.out)
+
+
+def _run(job: FamilyJob, cluster: str | None) -> Family:
+    from toolchain.family.cluster import on_cluster
+    from toolchain.family.making import Listeners
+    from toolchain.family.running import in_order, run_family
+
+    page = escape(str(job.out / "family.html"))
+    messages.print(f"How far it is: [bold]{page}[/]")
+    if cluster is not None:
+        return run_family(job, on_cluster(cluster))
+    with training_progress() as (on_photo, on_step):
+        say = lambda words: messages.print(words, markup=False)  # noqa: E731
+        return run_family(job, in_order(Listeners(say, on_photo, on_step)))
+
+
+def _finish(made: Family, out: Path) -> None:
+    """Print the members; raise what failed."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rate", "parameters", "ONNX bytes", "easy", "medium", "hard", "hours"):
+        table.add_column(heading, justify="right")
+    for member in made.members:
+        if member.state == "done" and member.accuracy is not None:
+            figures = [f"{member.accuracy.get(level, float('nan')):.4f}" for level in LEVELS]
+            table.add_row(
+                f"{member.rate:g}",
+                f"{member.deployed_parameters:,}",
+                f"{member.onnx_bytes:,}",
+                *figures,
+                f"{member.hours:.2f}",
+            )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"The picture is in [bold]{escape(str(out / 'family.html'))}[/]")
+    failed = [member for member in made.members if member.state == "failed"]
+    if failed:
+        told = "; ".join(f"rate {member.rate:g}: {member.reason}" for member in failed)
+        raise ProofError(
+            f"{len(failed)} of {len(made.members)} members failed ({told}); the others are kept, "
+            f"and the same command goes on"
+        )

@@ -1,0 +1,82 @@
+"""Options that ``train`` and ``family`` share, and the recipe that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from toolchain.recipe import Recipe
+
+Network = Annotated[Literal["eresfd", "extd"], typer.Argument(help="The network.")]
+Teacher = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher", help="Trained weights to learn from; without, from the data's own faces."
+    ),
+]
+Start = Annotated[
+    Path | None, typer.Option("--from", help="Weights to start from; without, random ones.")
+]
+Criterion = Annotated[
+    Literal["fpgm", "l1"] | None, typer.Option("--criterion", help="Which filters matter least.")
+]
+Scope = Annotated[
+    Literal["group", "layer"] | None,
+    typer.Option("--scope", help="Choose by group, or as the paper."),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", min=0, help="Without a teacher: before the zeros are held."),
+]
+Minutes = Annotated[
+    float,
+    typer.Option("--minutes", min=0.1, help="With a teacher; the pace is measured at the start."),
+]
+Images = Annotated[
+    int | None,
+    typer.Option("--images", min=100, help="With a teacher: so many crops, whatever the time."),
+]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops in a step.")]
+Labels = Annotated[
+    float | None,
+    typer.Option("--labels", help="With a teacher: weight of the data's own faces."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any field of the recipe, as train.hold_epochs=5."),
+]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where to compute.")]
+Half = Annotated[bool, typer.Option("--bfloat16", help="Compute in bfloat16.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=256, help="Of each process.")]
+Drawers = Annotated[
+    int, typer.Option("--workers", min=0, max=64, help="Processes that draw crops ahead.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights, order and crops.")]
+Cache = Annotated[Path, typer.Option("--cache", help="Where decoded photos are kept.")]
+KeepSeconds = Annotated[
+    float, typer.Option("--keep-seconds", min=0, help="How often the state is written.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="A recipe instead of the shipped one.")
+]
+LookedAt = Annotated[
+    int,
+    typer.Option("--sample", min=0, help="Photos of val to look at on the way; 0: none."),
+]
+
+PHOTOS = Path(".cache/photos")
+"""Where decoded photos are kept by default."""
+
+
+def recipe_of(
+    recipe: Recipe, fields: Mapping[str, object], assignments: Sequence[str] | None
+) -> Recipe:
+    """Return ``recipe`` with the ``fields`` that are not None, and then what ``--set`` says."""
+    from toolchain.recipe import override, parse_assignment
+
+    given = {name: value for name, value in fields.items() if value is not None}
+    return override(recipe, given | dict(parse_assignment(text) for text in assignments or ()))

@@ -1,0 +1,1 @@
+"""A family: one network pruned at several rates, each trained, shrunk, exported and evaluated."""
