@@ -6,6 +6,7 @@ the member ends as if nothing had happened. All machines must see the same folde
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from toolchain.records import FamilyMember
 
 RETRIES = 5
 """How often a member is taken up again after its worker died."""
+KNOCK_SECONDS = 5.0
 LOOPBACK = "127.0.0.1"
 HERE = "local"
 """The address that means: start a cluster on this machine, for this run."""
@@ -52,16 +54,24 @@ def _ray() -> Any:
 def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
+        _knock(address)
         if address == HERE:
             ray.init(address=HERE, _node_ip_address=LOOPBACK, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(
             f"--ray {address}: no cluster answers there ({words}); give its address, 'auto' for "
             f"the one that runs here, or '{HERE}' to start one"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError where ``HOST:PORT`` does not answer; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _members(ray: Any, job: FamilyJob) -> Iterator[FamilyMember]:
