@@ -7,6 +7,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
+from torch import nn
+
 from toolchain.errors import ProofError
 from toolchain.files import write_bytes
 from toolchain.records import TrainingProgress
@@ -20,10 +22,11 @@ from toolchain.train.ranks import rank
 from toolchain.train.sample import Sample
 from toolchain.train.state import State, write_state
 
-STRETCH = 50
-"""Steps whose losses are averaged into one figure."""
-RUNAWAY = 1000.0
-"""A mean loss so many times the lowest of its phase stops the run."""
+STRETCH, FIGURES = 50, 10
+"""Steps whose losses are averaged into one figure; fewer where a run has not so many figures."""
+RUNAWAY, SMALL = 1000.0, 0.1
+"""A mean loss so many times the lowest of its phase stops the run; the lowest counts as ``SMALL``
+at least, because a loss may well be zero where there is no face."""
 SAMPLES = 12
 """How often average precision is looked at."""
 
@@ -47,7 +50,10 @@ class Keeper:
         self.sample, self.on_step, self.step = sample, on_step, state.step
         self.losses, self.recent = list(state.losses), list[float]()
         self.samples: list[Mapping[str, float]] = list(state.samples)
+        self.stretch = max(1, min(STRETCH, course.steps // FIGURES))
         self.lowest: dict[str, float] = {}
+        for number, mean in enumerate(self.losses, start=1):
+            self._check(self._phase_of(number * self.stretch), mean, number * self.stretch)
         self.kept = self.started = time.perf_counter()
         self.first, self.aside = state.step, 0.0
         self.events: Events = open_events(job.out if job.events and rank() == 0 else None)
@@ -55,10 +61,10 @@ class Keeper:
     def note(self, phase: str, step: int, loss: float) -> None:
         """Note that a step was taken; stop where the loss is no number, or runs away."""
         if not math.isfinite(loss):
-            raise self._stop(loss, step)
+            raise self._stop(f"the loss is {loss:.3g}", step)
         self.step = step
         self.recent.append(loss)
-        if step % STRETCH == 0:
+        if step % self.stretch == 0:
             self._close_stretch(phase, step)
         if step % max(1, self.course.steps // SAMPLES) == 0 or step == self.course.steps:
             self._look(step)
@@ -67,14 +73,27 @@ class Keeper:
             self.keep()
         if not self.recent:
             self.on_step(phase, step, self.course.steps, self.losses[-1])
+        elif step == self.course.steps:  # a stretch that stays short
+            mean = sum(self.recent) / len(self.recent)
+            self._check(phase, mean, step)
+            self.on_step(phase, step, step, mean)
 
     def _close_stretch(self, phase: str, step: int) -> None:
-        self.losses.append(sum(self.recent) / len(self.recent))
+        mean = sum(self.recent) / len(self.recent)
+        self._check(phase, mean, step)
+        self.losses.append(mean)
         self.recent.clear()
-        self.lowest[phase] = min(self.lowest.get(phase, math.inf), self.losses[-1])
-        if self.losses[-1] > RUNAWAY * self.lowest[phase]:
-            raise self._stop(self.losses[-1], step)
         self.events.add({"loss": self.losses[-1], "rate": self.course.rate(step - 1)}, step)
+
+    def _check(self, phase: str, mean: float, step: int) -> None:
+        """Stop where a mean loss is far above the lowest of its phase."""
+        lowest = self.lowest[phase] = min(self.lowest.get(phase, math.inf), max(mean, SMALL))
+        if mean > RUNAWAY * lowest:
+            raise self._stop(f"the loss is {mean:.3g}, and was {lowest:.3g} before,", step)
+
+    def _phase_of(self, step: int) -> str:
+        """Return the phase that the step before ``step`` belongs to."""
+        return next(name for name, last in self.course.phases if step <= last)
 
     def _look(self, step: int) -> None:
         """Look at average precision on the sample."""
@@ -86,14 +105,18 @@ class Keeper:
         self.events.add({f"ap/{level}": ap for level, ap in found.items()}, step)
         self.aside += time.perf_counter() - start
 
-    def _stop(self, loss: float, step: int) -> ProofError:
+    def _stop(self, what: str, step: int) -> ProofError:
         return ProofError(
-            f"the loss is {loss:.3g} after step {step}; the last good state, of step "
-            f"{self.state.step}, is kept in {self.job.out / 'state.pt'}: train with another --seed"
+            f"{what} after step {step}; the last good state, of step {self.state.step}, is kept in "
+            f"{self.job.out / 'state.pt'}: train with a lower learning rate or another --seed, and "
+            f"another --out"
         )
 
     def keep(self) -> State:
-        """Write the state as it is now."""
+        """Write the state as it is now; one with what is no number is not kept."""
+        for name, tensor in self.course.student.state_dict().items():
+            if not bool(tensor.isfinite().all()):
+                raise self._stop(f"{name} is not finite", self.step)
         course, now = self.course, time.perf_counter()
         self.state = State(
             self.state.settings,
@@ -128,13 +151,23 @@ class Keeper:
             phases=self.course.phases,
             step=self.step,
             losses=tuple(self.losses),
-            steps_per_loss=STRETCH,
+            steps_per_loss=self.stretch,
             samples=tuple(self.samples),
             sample_photos=len(self.sample.split.images) if self.sample else 0,
             zeroed_share=zeroed_share(masks) if masks else 0.0,
             zero_filters=zero_filters_of(self.course.student, masks) if masks else {},
+            filters=_filters(self.course.student),
             photos=len(photos.photos),
             faces=faces_of(photos.photos),
             broken=photos.broken,
             images_per_second=self.pace(),
         )
+
+
+def _filters(network: nn.Module) -> dict[str, int]:
+    """Return, by convolution, how many filters it has."""
+    return {
+        name: module.out_channels
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    }

@@ -6,6 +6,7 @@ changed is decoded anew. It is bounded: what does not fit is decoded each time.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,10 +39,17 @@ class Photo:
     """(F, 4) left, top, right, bottom in pixels of the shrunk photo."""
 
     def pixels(self, longest: int) -> NDArray[np.uint8]:
-        """Return the shrunk photo (H, W, 3), BGR; from the cache it is mapped, not copied."""
+        """Return the shrunk photo (H, W, 3), BGR; from the cache it is mapped, not copied.
+
+        Raises :class:`DataError` if the file of a photo that is not cached has gone.
+        """
         if self.cached is not None:
-            return np.asarray(np.load(self.cached, mmap_mode="r"))
-        return shrunk(detect.read_image(self.path, upright=False), longest)
+            with contextlib.suppress(FileNotFoundError):  # someone cleaned up: the photo is there
+                return np.asarray(np.load(self.cached, mmap_mode="r"))
+        try:
+            return shrunk(detect.read_image(self.path, upright=False), longest)
+        except detect.DetectError as error:
+            raise DataError(f"{error}; it could be read when the training began") from error
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ def prepare_photos(
     broken: list[tuple[str, str]] = []
     left, dropped = budget_bytes, 0
     for done, (image, truth) in enumerate(zip(split.images, split.truths, strict=True), start=1):
+        on_photo(done, len(split.images))
         try:
             cached, size, scale = _cached(image, cache, longest, left)
         except detect.DetectError as error:
@@ -83,7 +92,6 @@ def prepare_photos(
         faces = usable_faces(valid * scale, size)
         dropped += len(valid) - len(faces)
         photos.append(Photo(image.name, image.path, cached, faces))
-        on_photo(done, len(split.images))
     if not photos:
         raise DataError("there is no photo to train on: none of those listed can be read")
     return Photos(tuple(photos), tuple(broken), dropped, longest)
@@ -103,7 +111,11 @@ def _cached(
 ) -> tuple[Path | None, tuple[int, int], float]:
     """Return the cached file (None if there is no room), its (height, width), and its scale."""
     try:
-        stem = f"{sha256_of(image.path)}-{longest}"
+        digest = sha256_of(image.path)
+    except OSError as error:
+        raise detect.DetectError(f"{image.path}: cannot be read ({error.strerror})") from error
+    try:
+        stem = f"{digest}-{longest}"
         found = next(cache.glob(f"{stem}-*.npy"), None)
         if found is not None:
             pixels = np.load(found, mmap_mode="r")
@@ -117,7 +129,10 @@ def _cached(
         cache.mkdir(parents=True, exist_ok=True)
         return _write(cache / f"{stem}-{scale!r}.npy", small), size, scale
     except (OSError, ValueError) as error:
-        raise DataError(f"{cache}: the cache of photos cannot be used ({error})") from error
+        raise DataError(
+            f"{cache}: the cache of photos cannot be used ({error}); make room, or choose another "
+            f"place by --cache"
+        ) from error
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> Path:

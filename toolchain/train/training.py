@@ -20,7 +20,6 @@ from toolchain.data.wider import Split
 from toolchain.errors import InputError
 from toolchain.files import write_bytes
 from toolchain.models.weights import save_native
-from toolchain.train import keeping
 from toolchain.train.batches import Batch, batches
 from toolchain.train.course import Course
 from toolchain.train.job import Trained, TrainingJob
@@ -58,7 +57,15 @@ def train(
         weights = job.out / "model.safetensors"
         if rank() == 0:
             _write_result(weights, setup, course, state, keeper, seconds)
-        return Trained(weights, state.settings["images"], seconds, state.losses)
+        photos = setup.photos
+        return Trained(
+            weights,
+            state.settings["images"],
+            seconds,
+            state.losses,
+            photos.broken,
+            photos.dropped_faces,
+        )
 
 
 def _run(setup: Setup, course: Course, keeper: Keeper) -> None:
@@ -96,7 +103,7 @@ def _write_result(
     record = {
         **state.settings,
         "losses": list(state.losses),
-        "steps_per_loss": keeping.STRETCH,
+        "steps_per_loss": keeper.stretch,
         "samples": [dict(sample) for sample in state.samples],
         "teacher_file": job.teacher.name if job.teacher else None,
         "seconds": round(state.seconds, 1),
