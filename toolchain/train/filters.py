@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from toolchain.errors import InputError
 from toolchain.recipe import PruneSection
-from toolchain.train.masks import Masks, apply_masks, choose_masks
+from toolchain.train.masks import Masks, apply_masks, choose_masks, zero_filters_of
+
+BOTTLENECK = 8
+"""Filters of a layer from which on one must not be left alone; EResFD has layers of 4 by design."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,23 @@ class Filters:
         """Hold at zero, in place, what must stay there."""
         if self.masks is not None and self.schedule.holds(step):
             apply_masks(network, self.masks)
+
+
+def check_rate(network: nn.Module, example: Tensor, prune: PruneSection) -> None:
+    """Raise :class:`InputError` where a rate leaves a single filter of a layer of many.
+
+    Zeroing takes such rates, but all that follows the layer would learn through one channel.
+    """
+    if (prune.rate or 0.0) <= 0.5:
+        return  # spares the run
+    masks = choose_masks(network, example, prune)
+    gone = {name: len(zeros) for name, zeros in zero_filters_of(network, masks).items()}
+    widths = {name: len(masks[f"{name}.weight"]) for name in gone}
+    alone = [name for name in gone if gone[name] >= widths[name] - 1 >= BOTTLENECK - 1]
+    if alone:
+        narrow = min(alone, key=lambda name: widths[name])
+        width = widths[narrow]
+        raise InputError(
+            f"a rate of {prune.rate:g} leaves {width - gone[narrow]} of {width} filters in "
+            f"{narrow}, too few to learn through; use a rate below {(width - 1) / width:g}"
+        )

@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.nn import functional as across
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from toolchain.errors import InputError
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for the first one, which alone looks at precision and writes files."""
 
 
 def rank() -> int:
@@ -37,7 +40,10 @@ def joined(device: str) -> Iterator[None]:
         yield
         return
     try:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        if device == "cuda":
+            _take_own_gpu()
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes do not find each other "
@@ -47,6 +53,18 @@ def joined(device: str) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _take_own_gpu() -> None:
+    """Let each process of this machine have a GPU of its own."""
+    wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if 0 < there < wanted:  # none at all is told to a single process too
+        raise InputError(
+            f"--device cuda: {wanted} processes need a GPU each, and there are {there}; give "
+            f"torchrun --nproc-per-node {there}"
+        )
+    if there:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def total(figure: Tensor) -> Tensor:
@@ -59,16 +77,16 @@ def total(figure: Tensor) -> Tensor:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Let every process have the sum of all processes' gradients, in place."""
+    """Let every process have the sum of all processes' gradients, in place.
+
+    What has no gradient has none in any process, and keeps none: an optimiser passes it over.
+    """
     if ranks() == 1:
         return
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in learning]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     summed = parameters_to_vector(gradients)
     dist.all_reduce(summed)
     vector_to_parameters(summed, gradients)
-    for parameter, gradient in zip(learning, gradients, strict=True):
-        parameter.grad = gradient
 
 
 def share_batch_norm(network: nn.Module) -> None:
@@ -79,21 +97,51 @@ def share_batch_norm(network: nn.Module) -> None:
                 module.__class__ = _SharedBatchNorm2d
 
 
+def unshare_batch_norm(network: nn.Module) -> None:
+    """Undo :func:`share_batch_norm`, in place: for a copy that one process uses on its own."""
+    for module in network.modules():
+        if isinstance(module, _SharedBatchNorm2d):
+            module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes; each one's share gets the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: object, share: Tensor) -> Tensor:  # noqa: ARG004
+        return total(share)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return total(gradient)
+
+
+def _sum(share: Tensor) -> Tensor:
+    summed: Tensor = _Sum.apply(share)  # type: ignore[no-untyped-call]
+    return summed
+
+
 class _SharedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over all processes; PyTorch's own (SyncBatchNorm) runs on GPUs only."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) by mean and variance over all processes' N, and H and W."""
-        if not self.training:
+        """Normalise (N, C, H, W) by mean and variance over all processes' N, and H and W.
+
+        Every process must have the same N. Without gradients nothing is learnt from the images,
+        and each process has all of them.
+        """
+        if not (self.training and torch.is_grad_enabled()):
             return super().forward(images)
-        count = float(total(images.new_tensor(images.numel() / images.shape[1])))
-        mean = across.all_reduce(images.sum(dim=(0, 2, 3))) / count
-        centred = images - mean.view(1, -1, 1, 1)
-        variance = across.all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        # Sums of many bfloat16 numbers would lose most of them.
+        precise = images.to(torch.promote_types(images.dtype, torch.float32))
+        count = float(images.numel() // images.shape[1] * ranks())
+        mean = _sum(precise.sum(dim=(0, 2, 3))) / count
+        centred = precise - mean.view(1, -1, 1, 1)
+        variance = _sum(centred.square().sum(dim=(0, 2, 3))) / count
         self._follow(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = self.weight / torch.sqrt(variance + self.eps)
         normalised: Tensor = centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
-        return normalised
+        return normalised.to(images.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None

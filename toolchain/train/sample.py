@@ -19,6 +19,7 @@ from toolchain.records import Source
 from toolchain.scoring.average_precision import score
 from toolchain.sources import Loaded
 from toolchain.train.masks import Masks, apply_masks
+from toolchain.train.ranks import unshare_batch_norm
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Sample:
     def score(self, network: nn.Module, masks: Masks | None) -> dict[str, float]:
         """Return average precision by level, protocol ``single``, with what is masked at zero."""
         network = copy.deepcopy(network).cpu().eval()
+        unshare_batch_norm(network)
         if masks is not None:
             apply_masks(network, {name: mask.cpu() for name, mask in masks.items()})
         loaded = Loaded(

@@ -23,10 +23,11 @@ from toolchain.sources import Loaded, example_input, load_network
 from toolchain.train.batches import Crops, batches
 from toolchain.train.course import Course
 from toolchain.train.distillation import BLOCKS
+from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
 from toolchain.train.labels import LabelCourse, LabelPlan
 from toolchain.train.photos import Photos, prepare_photos
-from toolchain.train.ranks import ranks, total
+from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.state import State, read_state
 from toolchain.train.teaching import Teaching, TeachingPlan
 
@@ -57,10 +58,9 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
     model = job.recipe.model.name
     if job.recipe.anchors is None:
         raise ModelError(f"{model}: its recipe has no anchors, so there is nothing to train for")
-    if job.batch % ranks():
-        raise InputError(
-            f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes"
-        )
+    _check_batch(job, max(job.recipe.anchors.strides))
+    network = build(model, job.seed)
+    check_rate(network, example_input(network, 128, 128), job.recipe.prune)
     teacher = None
     if job.teacher is not None:
         if model not in BLOCKS:
@@ -77,6 +77,20 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
         recipe = load_network(job.recipe, job.start).recipe
     photos = prepare_photos(split, job.cache, on_photo=on_photo)
     return Setup(job, recipe, teacher, photos, Crops(photos, job.crop, job.seed))
+
+
+def _check_batch(job: TrainingJob, coarsest: int) -> None:
+    if job.batch % ranks():
+        raise InputError(
+            f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes; choose "
+            f"a multiple of {ranks()} by --batch"
+        )
+    settles = job.teacher is None or job.start is None
+    if settles and job.batch == 1 and job.crop.side <= coarsest:
+        raise InputError(
+            f"batch norm cannot learn from one crop of {job.crop.side} pixels, a single cell at "
+            f"stride {coarsest}; give --batch 2, or crops.side over {coarsest}"
+        )
 
 
 def settings_of(setup: Setup, images: int) -> dict[str, Any]:
@@ -151,7 +165,8 @@ def _images_in_time(setup: Setup) -> int:
     paces = []
     for first in (0, PACE_STEPS) if course.plan.local_steps else (PACE_STEPS,):
         course.enter(first)
-        drawn = batches(setup.crops, job.batch, PACE, PACE + PACE_STEPS, 0)
+        last = PACE + PACE_STEPS
+        drawn = batches(setup.crops, job.batch, PACE, last, 0, rank(), ranks())
         course.take(first, next(drawn).to(job.device))
         start = time.perf_counter()
         for batch in drawn:
