@@ -103,8 +103,10 @@ family: setup
 	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 
-bench: setup ## Time the scoring, beside a literal implementation of the official rules
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.scoring
+bench: setup ## Time the scoring, beside a literal implementation of its rules, and the training
+	@export OMP_NUM_THREADS=1
+	$(BIN)/python -m tests.benchmarks.scoring
+	$(BIN)/python -m tests.benchmarks.training
 
 test: setup ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
