@@ -11,20 +11,21 @@ from torch import nn
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection
+from toolchain.train.channels import Channels, channels_of, start_like
 from toolchain.train.distillation import (
+    LossWeights,
+    end_to_end_loss,
+    feature_error,
+    local_loss,
+    relative_errors,
+)
+from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
-    Channels,
-    LossWeights,
-    channels_of,
-    end_to_end_loss,
     face_map,
     lesson,
     level_shapes,
-    local_loss,
     names_of,
-    relative_errors,
-    start_like,
     watching,
 )
 from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
@@ -71,6 +72,18 @@ def test_pixels_on_faces_weigh_more() -> None:
     faces[0, 0, 1, 1] = 1.0
     assert mean_error(found, wanted, known(1), faces, 4.0) == pytest.approx(5 / 8)
     assert mean_error(found, wanted, known(1), faces, 0.0) == pytest.approx(1 / 4)
+
+
+def test_a_channel_that_is_far_off_pulls_no_more_than_its_share() -> None:
+    """The error e = 3 counts 3 / (1 + 3), with the gradient of log(1 + e)."""
+    wanted = torch.zeros(1, 2, 1, 1)
+    found = torch.tensor([3.0**0.5, 0.0]).view(1, 2, 1, 1).requires_grad_()
+    error = feature_error(found, wanted, known(2), torch.zeros(1, 1, 4, 4), 4.0)
+    assert error.item() == pytest.approx((3 / 4 + 0) / 2)
+    error.backward()
+    other = found.detach().clone().requires_grad_()
+    (torch.log1p(other.square()).sum() / 2).backward()
+    torch.testing.assert_close(found.grad, other.grad)
 
 
 def test_levels_are_laid_on_the_finest() -> None:
@@ -168,3 +181,18 @@ def test_a_student_starts_with_its_teachers_mean_and_spread() -> None:
     torch.testing.assert_close(last.bias, theirs.bias)
     torch.testing.assert_close(student.loc[0].bias, teacher.loc[0].bias)
     assert torch.equal(student.base.conv4.res_layer[0].weight, filters)
+
+
+def test_a_channel_that_a_damaged_teacher_closes_is_still_taught() -> None:
+    """Without the others a ReLU may never open again; the student's own may."""
+    teacher = trained("eresfd", 1)
+    pruned = zero_filters(teacher, torch.zeros(1, 3, 96, 96), GROUP).eval()
+    with torch.no_grad():
+        norm = pruned.base.m0.fpn.laterals[2].conv[1]
+        norm.bias[norm.weight != 0] = -1000.0
+    names = names_of(teacher, BLOCKS["eresfd"])
+    channels = channels_of(teacher, pruned, IMAGES, names)
+    assert channels["base.m0.fpn.laterals.2"].gave_alive[0].sum() == 12
+    for name, known_channels in channels.items():
+        expected = {2, 4, 6, 12} if name != "base.m0.fpn" else {12}
+        assert {int(mask.sum()) for mask in known_channels.gave_alive} <= expected, name

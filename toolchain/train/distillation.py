@@ -1,4 +1,4 @@
-"""Learning from a teacher: block by block first, then end to end.
+"""The losses of learning from a teacher: block by block first, then end to end.
 
 *Local*: every block of the student gets what the teacher's block gets and regresses what it gives;
 the error of a channel is divided by the teacher's variance there. Deep networks that start from
@@ -10,40 +10,16 @@ teacher's. Pixels near faces weigh more in both.
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from toolchain.train.channels import Channels
+from toolchain.train.lessons import Lesson, Seen, Value, tensors
 from toolchain.train.ranks import total
-
-BLOCKS = {
-    "eresfd": (
-        "base.conv1",
-        "base.conv2",
-        "base.conv3",
-        "base.conv4",
-        "base.m0.b2_*.[0-9]",
-        "base.m0.fpn.laterals.*",
-        "base.m0.fpn.itm.*",
-        "base.m0.fpn",
-        "base.m0.FEM_*",
-        "loc.*",
-        "conf.*",
-    ),
-    "extd": ("base.*", "upfeat.*", "loc.*", "conf.*"),
-}
-"""Blocks that learn locally, as shell patterns over whole names up to a further dot."""
-
-FEATURES = {"eresfd": ("base.m0.FEM_*",), "extd": ("upfeat.*",)}
-"""Blocks whose outputs are features in the end-to-end loss."""
-
-FACE_SCORE_FLOOR, FACE_SCORE_SPAN = 0.15, 0.5
-"""A teacher's background scores are near 0.1; from 0.65 on a pixel counts as a face in full."""
 
 
 @dataclass(frozen=True)
@@ -58,111 +34,6 @@ class LossWeights:
     """Of the detection loss against the data set's own faces; 0 learns from the teacher alone."""
     face: float = 4.0
     """Added weight of a pixel on a face, in the local loss and in that of features."""
-
-
-def names_of(network: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Return the modules that a pattern names; ``*`` does not reach over a dot."""
-    return [
-        name
-        for name, _ in network.named_modules()
-        if any(
-            fnmatch.fnmatchcase(name, pattern) and name.count(".") == pattern.count(".")
-            for pattern in patterns
-        )
-    ]
-
-
-Value = Tensor | list[Tensor]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One call of one block of the teacher."""
-
-    name: str
-    given: Value
-    gave: Value
-
-
-@contextmanager
-def watching(network: nn.Module, names: Sequence[str]) -> Iterator[list[Seen]]:
-    """Note what the blocks ``names`` are given and give, in order, while the block runs."""
-    seen: list[Seen] = []
-
-    def note(name: str) -> object:
-        def hook(_module: nn.Module, given: tuple[Value, ...], gave: Value) -> None:
-            # Lists are copied: a network may put other tensors into its own.
-            seen.append(Seen(name, _copied(given[0]), _copied(gave)))
-
-        return hook
-
-    modules = dict(network.named_modules())
-    handles = [modules[name].register_forward_hook(note(name)) for name in names]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _copied(value: Value) -> Value:
-    return value if isinstance(value, Tensor) else list(value)
-
-
-def _tensors(value: Value) -> list[Tensor]:
-    return [value] if isinstance(value, Tensor) else value
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the teacher says about a batch."""
-
-    loc: Tensor
-    """(N, P, 4)."""
-    logits: Tensor
-    """(N, P, 2)."""
-    face: Tensor
-    """(N, P) from 0 (background) to 1 (a face for sure)."""
-    seen: tuple[Seen, ...]
-
-
-def lesson(teacher: nn.Module, images: Tensor, names: Sequence[str]) -> Lesson:
-    """Run the teacher on (N, 3, H, W) and note what its blocks do."""
-    with torch.no_grad(), watching(teacher, names) as seen:
-        loc, logits = teacher(images)
-    score = logits.softmax(dim=2)[:, :, 1]
-    face = ((score - FACE_SCORE_FLOOR) / FACE_SCORE_SPAN).clamp(0, 1)
-    return Lesson(loc, logits, face, tuple(seen))
-
-
-def face_map(face: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-    """Lay the anchors' weights (N, P), levels of ``shapes`` in order, on one map of the finest.
-
-    Every level is enlarged to the finest and the largest counts: (N, 1, H_0, W_0).
-    """
-    levels = face.split([rows * columns for rows, columns in shapes], dim=1)
-    maps = [
-        F.interpolate(level.view(-1, 1, *shape), size=shapes[0], mode="nearest")
-        for level, shape in zip(levels, shapes, strict=True)
-    ]
-    return torch.stack(maps).amax(dim=0)
-
-
-def level_shapes(height: int, width: int, strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (rows, columns) of each level's cells."""
-    return [(-(-height // stride), -(-width // stride)) for stride in strides]
-
-
-@dataclass(frozen=True)
-class Channels:
-    """What is known beforehand of the channels of a block's inputs and outputs."""
-
-    given_alive: tuple[Tensor, ...]
-    """For each tensor that it is given (1, C, 1, 1): 0 for channels that the student lacks."""
-    gave_alive: tuple[Tensor, ...]
-    """The same for each tensor that it gives."""
-    variance: tuple[Tensor, ...]
-    """For each tensor that the teacher's block gives (C,): its variance over many crops."""
 
 
 def local_loss(
@@ -181,7 +52,7 @@ def local_loss(
     losses = []
     for call in taught.seen:
         known = channels[call.name]
-        fed = [a * b for a, b in zip(_tensors(call.given), known.given_alive, strict=True)]
+        fed = [a * b for a, b in zip(tensors(call.given), known.given_alive, strict=True)]
         answer = modules[call.name](fed[0] if isinstance(call.given, Tensor) else fed)
         errors = relative_errors(answer, call.gave, known, faces, weight)
         losses.append(torch.stack([_mean(error) for error in errors]).mean())
@@ -194,7 +65,7 @@ def relative_errors(
     """Return the squared error over the teacher's variance, per tensor and alive channel (C,)."""
     errors = []
     for ours, theirs, alive, variance in zip(
-        _tensors(found), _tensors(wanted), known.gave_alive, known.variance, strict=True
+        tensors(found), tensors(wanted), known.gave_alive, known.variance, strict=True
     ):
         pixels = 1 + weight * F.adaptive_max_pool2d(faces, theirs.shape[2:])
         squares = (ours.float() - theirs.float()) ** 2
@@ -260,77 +131,3 @@ def end_to_end_loss(
         + weights.logits * (margin * share).sum() / weight
         + weights.boxes * (boxes * face).sum() / (total(face.sum()) + 1)
     )
-
-
-VARIANCE_FLOOR, SQUARE_FLOOR = 0.01, 1e-3
-"""Of a tensor's mean variance and mean square: what hardly varies must not weigh beyond measure."""
-
-
-def channels_of(
-    teacher: nn.Module, pruned: nn.Module, images: Tensor, names: Sequence[str]
-) -> dict[str, Channels]:
-    """Look at the blocks' channels on many crops (N, 3, H, W).
-
-    ``pruned`` is the teacher with the student's filters zeroed: a channel that is zero everywhere
-    in it is one that the student lacks. A block that is called more than once has a channel if
-    any call has it.
-    """
-    with torch.no_grad(), watching(pruned, names) as seen:
-        pruned(images)
-    alive: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-    for call in seen:
-        masks = _alive(call.given), _alive(call.gave)
-        earlier = alive.get(call.name, masks)
-        alive[call.name] = _either(earlier[0], masks[0]), _either(earlier[1], masks[1])
-    variance = {
-        call.name: tuple(_variance(tensor) for tensor in _tensors(call.gave))
-        for call in lesson(teacher, images, names).seen
-    }
-    return {
-        name: Channels(tuple(given), tuple(gave), variance[name])
-        for name, (given, gave) in alive.items()
-    }
-
-
-def _alive(value: Value) -> list[Tensor]:
-    return [
-        (tensor.abs().amax(dim=(0, 2, 3), keepdim=True) > 0).to(tensor.dtype)
-        for tensor in _tensors(value)
-    ]
-
-
-def _either(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
-    return [torch.maximum(a, b) for a, b in zip(one, other, strict=True)]
-
-
-def _variance(tensor: Tensor) -> Tensor:
-    variance = tensor.var(dim=(0, 2, 3))
-    floor = VARIANCE_FLOOR * variance.mean() + SQUARE_FLOOR * tensor.square().mean() + 1e-8
-    return variance.clamp(min=float(floor))
-
-
-def start_like(student: nn.Module, teacher: nn.Module, names: Sequence[str]) -> None:
-    """Give each block's last batch norm the teacher's scale (its size) and shift, in place.
-
-    Batch norm's shift and scale are the mean and spread of what it gives, so deep blocks start
-    near the teacher's; the filters stay random. Heads take over the teacher's biases.
-    """
-    ours, theirs = dict(student.named_modules()), dict(teacher.named_modules())
-    for name in names:
-        for inner, module in _last_norms(ours[name]):
-            other = theirs[f"{name}.{inner}" if inner else name]
-            with torch.no_grad():
-                module.weight.copy_(other.weight.abs())
-                module.bias.copy_(other.bias)
-        if isinstance(ours[name], nn.Conv2d) and ours[name].bias is not None:
-            with torch.no_grad():
-                ours[name].bias.copy_(theirs[name].bias)
-
-
-def _last_norms(block: nn.Module) -> list[tuple[str, nn.BatchNorm2d]]:
-    """Return the last batch norm of each chain of layers in a block."""
-    last: dict[str, tuple[str, nn.BatchNorm2d]] = {}
-    for name, module in block.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            last[name.rpartition(".")[0]] = (name, module)
-    return list(last.values())

@@ -22,10 +22,10 @@ from toolchain.recipe import Recipe
 from toolchain.sources import Loaded, example_input, load_network
 from toolchain.train.batches import Crops, batches
 from toolchain.train.course import Course
-from toolchain.train.distillation import BLOCKS
 from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
 from toolchain.train.labels import LabelCourse, LabelPlan
+from toolchain.train.lessons import BLOCKS
 from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.state import State, read_state
@@ -66,7 +66,7 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
         if model not in BLOCKS:
             raise ModelError(
                 f"a teacher is known for {', '.join(BLOCKS)} only (got {model}); its blocks must "
-                f"be named in toolchain/train/distillation.py"
+                f"be named in toolchain/train/lessons.py"
             )
         teacher = load_network(job.recipe, job.teacher)
         teacher.network.eval()

@@ -12,23 +12,19 @@ from torch import Tensor, nn
 from toolchain.export.fold import fold_batch_norm
 from toolchain.recipe import AnchorSection, PruneSection, TeachSection
 from toolchain.train.batches import Batch
+from toolchain.train.channels import Channels, channels_of, start_like
 from toolchain.train.course import Course, cosine
-from toolchain.train.distillation import (
+from toolchain.train.distillation import LossWeights, end_to_end_loss, local_loss
+from toolchain.train.filters import Filters, Schedule
+from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
-    Channels,
-    LossWeights,
-    channels_of,
-    end_to_end_loss,
     face_map,
     lesson,
     level_shapes,
-    local_loss,
     names_of,
-    start_like,
     watching,
 )
-from toolchain.train.filters import Filters, Schedule
 from toolchain.train.masks import apply_masks
 
 LATE_SHARE = 0.1

@@ -1,0 +1,130 @@
+"""What a teacher does, block by block: which blocks, what they are given, and what they give."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BLOCKS = {
+    "eresfd": (
+        "base.conv1",
+        "base.conv2",
+        "base.conv3",
+        "base.conv4",
+        "base.m0.b2_*.[0-9]",
+        "base.m0.fpn.laterals.*",
+        "base.m0.fpn.itm.*",
+        "base.m0.fpn",
+        "base.m0.FEM_*",
+        "loc.*",
+        "conf.*",
+    ),
+    "extd": ("base.*", "upfeat.*", "loc.*", "conf.*"),
+}
+"""Blocks that learn locally, as shell patterns over whole names up to a further dot."""
+
+FEATURES = {"eresfd": ("base.m0.FEM_*",), "extd": ("upfeat.*",)}
+"""Blocks whose outputs are features in the end-to-end loss."""
+
+FACE_SCORE_FLOOR, FACE_SCORE_SPAN = 0.15, 0.5
+"""A teacher's background scores are near 0.1; from 0.65 on a pixel counts as a face in full."""
+
+
+def names_of(network: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Return the modules that a pattern names; ``*`` does not reach over a dot."""
+    return [
+        name
+        for name, _ in network.named_modules()
+        if any(
+            fnmatch.fnmatchcase(name, pattern) and name.count(".") == pattern.count(".")
+            for pattern in patterns
+        )
+    ]
+
+
+Value = Tensor | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call of one block of the teacher."""
+
+    name: str
+    given: Value
+    gave: Value
+
+
+@contextmanager
+def watching(network: nn.Module, names: Sequence[str]) -> Iterator[list[Seen]]:
+    """Note what the blocks ``names`` are given and give, in order, while the block runs."""
+    seen: list[Seen] = []
+
+    def note(name: str) -> object:
+        def hook(_module: nn.Module, given: tuple[Value, ...], gave: Value) -> None:
+            # Lists are copied: a network may put other tensors into its own.
+            seen.append(Seen(name, _copied(given[0]), _copied(gave)))
+
+        return hook
+
+    modules = dict(network.named_modules())
+    handles = [modules[name].register_forward_hook(note(name)) for name in names]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _copied(value: Value) -> Value:
+    return value if isinstance(value, Tensor) else list(value)
+
+
+def tensors(value: Value) -> list[Tensor]:
+    """Return the tensors of what a block is given, or gives, in order."""
+    return [value] if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the teacher says about a batch."""
+
+    loc: Tensor
+    """(N, P, 4)."""
+    logits: Tensor
+    """(N, P, 2)."""
+    face: Tensor
+    """(N, P) from 0 (background) to 1 (a face for sure)."""
+    seen: tuple[Seen, ...]
+
+
+def lesson(teacher: nn.Module, images: Tensor, names: Sequence[str]) -> Lesson:
+    """Run the teacher on (N, 3, H, W) and note what its blocks do."""
+    with torch.no_grad(), watching(teacher, names) as seen:
+        loc, logits = teacher(images)
+    score = logits.softmax(dim=2)[:, :, 1]
+    face = ((score - FACE_SCORE_FLOOR) / FACE_SCORE_SPAN).clamp(0, 1)
+    return Lesson(loc, logits, face, tuple(seen))
+
+
+def face_map(face: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+    """Lay the anchors' weights (N, P), levels of ``shapes`` in order, on one map of the finest.
+
+    Every level is enlarged to the finest and the largest counts: (N, 1, H_0, W_0).
+    """
+    levels = face.split([rows * columns for rows, columns in shapes], dim=1)
+    maps = [
+        F.interpolate(level.view(-1, 1, *shape), size=shapes[0], mode="nearest")
+        for level, shape in zip(levels, shapes, strict=True)
+    ]
+    return torch.stack(maps).amax(dim=0)
+
+
+def level_shapes(height: int, width: int, strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (rows, columns) of each level's cells."""
+    return [(-(-height // stride), -(-width // stride)) for stride in strides]
