@@ -1,0 +1,51 @@
+"""Recipes: TOML in, frozen dataclasses out.
+
+A recipe says everything that a run depends on besides the weights. Unknown or mistyped fields
+and values out of range raise :class:`~toolchain.errors.RecipeError` with the file's line.
+"""
+
+from toolchain.recipe.loading import (
+    default_recipe,
+    load_recipe,
+    override,
+    parse_assignment,
+    parse_recipe,
+    shipped_models,
+)
+from toolchain.recipe.sections import (
+    AnchorSection,
+    Criterion,
+    CropSection,
+    DecodeSection,
+    InputSection,
+    ModelSection,
+    ProofSection,
+    PruneSection,
+    Range,
+    Recipe,
+    Scope,
+    TeachSection,
+    TrainSection,
+)
+
+__all__ = [
+    "AnchorSection",
+    "Criterion",
+    "CropSection",
+    "DecodeSection",
+    "InputSection",
+    "ModelSection",
+    "ProofSection",
+    "PruneSection",
+    "Range",
+    "Recipe",
+    "Scope",
+    "TeachSection",
+    "TrainSection",
+    "default_recipe",
+    "load_recipe",
+    "override",
+    "parse_assignment",
+    "parse_recipe",
+    "shipped_models",
+]

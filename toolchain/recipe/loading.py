@@ -1,0 +1,101 @@
+"""Recipes as files, as they ship, and as the command line changes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from toolchain.errors import RecipeError
+from toolchain.recipe.reader import Reader
+from toolchain.recipe.sections import InputSection, ModelSection, PruneSection, Recipe
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; raise :class:`RecipeError` naming the file, the line and what was expected."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
+    return parse_recipe(text, str(path))
+
+
+def default_recipe(model: str) -> Recipe:
+    """Return the recipe that ships for ``model``, or a plain one for a network of one's own."""
+    if ":" in model:
+        return Recipe(
+            model=ModelSection(name=model),
+            input=InputSection(height=224, width=224),
+            prune=PruneSection(protected=()),
+        )
+    resource = resources.files("recipes").joinpath(f"{model}.toml")
+    if not resource.is_file():
+        raise RecipeError(
+            f"no recipe for model {model!r}; there are: {', '.join(shipped_models())}"
+        )
+    return parse_recipe(resource.read_text(encoding="utf-8"), f"recipes/{model}.toml")
+
+
+def shipped_models() -> list[str]:
+    """Return the names that have a recipe of their own."""
+    files = resources.files("recipes").iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
+
+
+def parse_recipe(text: str, name: str) -> Recipe:
+    """Make a :class:`Recipe` of TOML ``text``; ``name`` is what errors call it."""
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # huge numbers, deep nesting
+        raise RecipeError(f"{name}: not valid TOML: {error}") from error
+    recipe = Reader(text, name).section(Recipe, table, ())
+    anchors = recipe.anchors
+    if anchors is not None and not anchors.sizes:
+        line = Reader(text, name).line(("anchors", "sizes"))
+        raise RecipeError(f"{name}:{line}: anchors.sizes must have at least one entry (got [])")
+    if anchors is not None and len(anchors.sizes) != len(anchors.strides):
+        line = Reader(text, name).line(("anchors", "sizes"))
+        raise RecipeError(
+            f"{name}:{line}: anchors.sizes must have one entry per stride "
+            f"({len(anchors.strides)}; got {len(anchors.sizes)})"
+        )
+    return typing.cast(Recipe, recipe)
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """Read ``SECTION.FIELD=VALUE``, the value as TOML has it; bare words are texts."""
+    path, sign, value = text.partition("=")
+    path, sections = path.strip(), {field.name for field in dataclasses.fields(Recipe)}
+    section, _, name = path.partition(".")
+    if not sign or section not in sections or not name.isidentifier():
+        raise RecipeError(
+            f"--set must be SECTION.FIELD=VALUE, for example train.epochs=20 (got {text!r}); "
+            f"sections: {', '.join(sorted(sections))}"
+        )
+    try:
+        return path, tomllib.loads(f"value = {value.strip()}")["value"]
+    except ValueError:
+        return path, value.strip()
+
+
+def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """Return ``recipe`` with some fields changed, for example ``{"prune.rate": 0.1}``.
+
+    Values are checked as those of a file are; errors call them by their names.
+    """
+    reader = Reader("", "command line")
+    for path, value in values.items():
+        section_name, field_name = path.split(".")
+        section = getattr(recipe, section_name)
+        if section is None:
+            raise RecipeError(f"{recipe.model.name} has no {section_name}, so no {path}")
+        hints = typing.get_type_hints(type(section), include_extras=True)
+        if field_name not in hints:
+            raise RecipeError(f"{path} is unknown; known here: {', '.join(hints)}")
+        checked = reader.value(hints[field_name], value, (section_name, field_name))
+        section = dataclasses.replace(section, **{field_name: checked})
+        recipe = dataclasses.replace(recipe, **{section_name: section})
+    return recipe

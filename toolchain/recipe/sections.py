@@ -1,0 +1,210 @@
+"""What a recipe says: frozen sections, every field with its range and its unit."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from typing import Literal
+
+Criterion = Literal["fpgm", "l1"]
+Scope = Literal["group", "layer"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values a number may take; attached to a field by ``Annotated``."""
+
+    low: float
+    high: float
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        left = ">" if self.low_open else ">="
+        right = "<" if self.high_open else "<="
+        return f"{left} {self.low:g} and {right} {self.high:g}"
+
+
+Pixels = typing.Annotated[int, Range(16, 8192)]
+Finite = typing.Annotated[float, Range(-1e6, 1e6)]
+Share = typing.Annotated[float, Range(0, 1)]
+Positive = typing.Annotated[float, Range(0, 1e6, low_open=True)]
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """Which network, and how it starts when there are no weights."""
+
+    name: str
+    """``eresfd``, ``extd``, or ``module:factory`` for a network of your own."""
+    seed: typing.Annotated[int, Range(0, 2**31 - 1)] = 0
+    """Seed of the random weights and of the random inputs of the proofs."""
+
+
+@dataclass(frozen=True)
+class InputSection:
+    """What the network is fed: an image of float32 (1, 3, height, width), mean subtracted."""
+
+    height: Pixels = 480
+    """Pixels. The exported file has this height unless it is made dynamic."""
+    width: Pixels = 640
+    """Pixels."""
+    color_order: Literal["RGB", "BGR"] = "RGB"
+    """Order of the three input channels."""
+    mean: tuple[Finite, Finite, Finite] = (123.0, 117.0, 104.0)
+    """Subtracted from each channel, in ``color_order``; there is no scaling."""
+
+
+@dataclass(frozen=True)
+class AnchorSection:
+    """One anchor per cell, centred at (i + 0.5) * stride."""
+
+    sizes: tuple[Positive, ...]
+    """Anchor width in pixels, per level."""
+    strides: tuple[typing.Annotated[int, Range(1, 1024)], ...]
+    """Pixels per cell, per level, fine to coarse; level i has ceil(height / stride) rows."""
+    aspect_ratio: typing.Annotated[float, Range(0.1, 10)] = 1.0
+    """Anchor height over width. Belongs to the weights; a known layout overrides it."""
+
+
+@dataclass(frozen=True)
+class DecodeSection:
+    """From raw outputs to boxes (SSD's encoding)."""
+
+    variances: tuple[Positive, Positive] = (0.1, 0.2)
+    """Scale of the centre offsets and of the log sizes."""
+    score_threshold: Share = 0.4
+    """Boxes with a lower face probability are not shown."""
+    nms_iou: Share = 0.3
+    """Of two boxes that overlap more than this, the lower score goes."""
+    max_detections: typing.Annotated[int, Range(1, 100_000)] = 750
+    """At most so many boxes per image."""
+
+
+@dataclass(frozen=True)
+class PruneSection:
+    """Which filters are zeroed when a rate is given."""
+
+    rate: typing.Annotated[float, Range(0, 1, high_open=True)] | None = None
+    """floor(rate * n) of the n filters go; None zeroes nothing and removes what is zero."""
+    criterion: Criterion = "fpgm"
+    """``fpgm``: nearest to the geometric median first; ``l1``: smallest first."""
+    scope: Scope = "group"
+    """``layer``: each convolution on its own (the paper); ``group``: the same channel in every
+    layer of a dependency group, so that all of it can be removed."""
+    protected: tuple[str, ...] = ("loc.*", "conf.*")
+    """Layers, as shell patterns, that are never zeroed."""
+
+
+Epochs = typing.Annotated[int, Range(0, 100_000)]
+
+
+@dataclass(frozen=True)
+class TrainSection:
+    """Training by the data set's own faces: soft filter pruning, then the zeros held.
+
+    The values are those of "Filter-Pruning of Lightweight Face Detectors Using a Geometric Median
+    Criterion" (WACV workshops 2024), but for ``batch``, which it does not tell.
+    """
+
+    epochs: Epochs = 200
+    """With soft filter pruning: what was zeroed may come back."""
+    choose_every: typing.Annotated[int, Range(1, 100_000)] = 1
+    """Epochs after which filters are chosen anew and zeroed. The paper says 1; the scripts that
+    were published with it use 5."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Share = 0.9
+    """Of ``sgd``."""
+    weight_decay: typing.Annotated[float, Range(0, 1)] = 5e-4
+    drops: tuple[Epochs, ...] = (50, 100)
+    """Epochs at which the learning rate is multiplied by ``drop_factor``."""
+    drop_factor: Positive = 0.1
+    hold_epochs: Epochs = 10
+    """After the soft ones, with the zeros held."""
+    hold_learning_rate: Positive = 1e-3
+    hold_drops: tuple[Epochs, ...] = (5,)
+    """The same as ``drops``, counted from where the zeros are held."""
+    batch: typing.Annotated[int, Range(1, 4096)] = 16
+    """Crops in a step."""
+
+
+@dataclass(frozen=True)
+class CropSection:
+    """How the square crops that a network learns from are drawn; shares are probabilities."""
+
+    side: Pixels = 480
+    """Pixels of a crop's side. In smaller crops the coarsest levels are all border."""
+    near_face: Share = 0.4
+    """Share of crops that are centred near a face, scaled to a side drawn from ``face_sides``."""
+    face_sides: tuple[Positive, Positive] = (8.0, 390.0)
+    """Pixels, smallest and largest, drawn evenly on a logarithmic scale."""
+    own_scale: Share = 0.6
+    """Share of the other crops that keep the photo's scale; the rest draw from ``scales``."""
+    scales: tuple[Positive, Positive] = (0.35, 1.6)
+    """Smallest and largest."""
+    smallest_face: typing.Annotated[float, Range(0, 8192)] = 6.0
+    """Pixels: smaller faces of a crop are no targets."""
+    brightness: typing.Annotated[float, Range(0, 255)] = 24.0
+    """Largest shift of all colours, of 255."""
+    contrast: Share = 0.2
+    """Largest change of the contrast, as a share."""
+    saturation: Share = 0.3
+    """Largest change of the saturation, as a share."""
+
+
+@dataclass(frozen=True)
+class TeachSection:
+    """Training with a teacher: block by block first, then end to end."""
+
+    batch: typing.Annotated[int, Range(1, 4096)] = 1
+    """Crops in a step."""
+    local_share: typing.Annotated[float, Range(0, 0.95)] = 0.4
+    """Of the crops, learnt from block by block."""
+    settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
+    """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
+    local_rate: Positive = 1e-2
+    """Adam's learning rate block by block; falls to zero as a cosine, as the next one does."""
+    joint_rate: Positive = 8e-4
+    """End to end."""
+    features: typing.Annotated[float, Range(0, 1000)] = 10.0
+    """Weight of the teacher's features, end to end; in the last quarter a tenth of it."""
+    labels: typing.Annotated[float, Range(0, 100)] = 0.0
+    """Weight of the data set's own faces beside the teacher's word, end to end."""
+    soft_share: typing.Annotated[float, Range(0, 0.95)] = 0.0
+    """Of the end-to-end steps, with soft filter pruning: filters are chosen anew, zeroed, and may
+    come back. 0 chooses once, in the teacher, before the first step."""
+    choices: typing.Annotated[int, Range(1, 10_000)] = 10
+    """How often filters are chosen in that share."""
+
+
+@dataclass(frozen=True)
+class ProofSection:
+    """How far two sides may differ before the export is stopped."""
+
+    surgery_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
+    """Soft against shrunk network: largest difference as a share of the output's range."""
+    onnx_limit: typing.Annotated[float, Range(0, 1e-2)] = 1e-4
+    """Shrunk network against the ONNX file: largest absolute difference. Outputs whose range is
+    over 10 may differ in proportion, by a tenth of the limit times the range."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of it."""
+
+    model: ModelSection
+    input: InputSection = InputSection()
+    anchors: AnchorSection | None = None
+    """None for a network that is no anchor-based detector."""
+    decode: DecodeSection = DecodeSection()
+    prune: PruneSection = PruneSection()
+    train: TrainSection = TrainSection()
+    teach: TeachSection = TeachSection()
+    crops: CropSection = CropSection()
+    proof: ProofSection = ProofSection()
