@@ -36,6 +36,7 @@ ROOMS = (
     "gallery",
     "evaluation",
     "train",
+    "proofs",
     "pipeline",
     "family",
     "tables",

@@ -84,6 +84,11 @@ def _swap(beside: Path, target: Path) -> None:
         beside.rename(target)
 
 
+def as_json(content: object) -> bytes:
+    """Return what a JSON file holds; raises ValueError for figures that are no numbers."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file beside ``path`` and rename it into place."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -27,20 +26,24 @@ from deploy import detect
 from toolchain.check.cost import measure_cost
 from toolchain.check.latency import compare_latency
 from toolchain.check.parity import (
-    ProofInput,
-    compare,
     demand,
-    random_inputs,
     run_network,
     run_onnx,
 )
-from toolchain.errors import ProofError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
-from toolchain.files import output_folder, sha256_of, write_bytes
+from toolchain.files import as_json, output_folder, sha256_of, write_bytes
 from toolchain.models.weights import save_native
 from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
+from toolchain.proofs import (
+    Pair,
+    analysis_example,
+    keeping_evidence,
+    output_names,
+    prove_file,
+    prove_surgery,
+)
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import Recipe, override
 from toolchain.records import (
@@ -50,7 +53,6 @@ from toolchain.records import (
     PhotoComparison,
     Report,
     Stage,
-    Surgery,
 )
 from toolchain.report.html import html
 from toolchain.report.markdown import markdown
@@ -58,19 +60,6 @@ from toolchain.report.notes import one_shot_note, run_notes, shipped_notes
 from toolchain.report.summary import summary
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import Loaded, example_input, load_start
-
-ANALYSIS_SIZE = (320, 256)
-"""Height and width at which the surgery looks at networks that take any size."""
-
-PROOF_SIZES = ((160, 160), (320, 256), (333, 517))
-"""Sizes at which the surgery is proved, besides the recipe's own."""
-
-DYNAMIC_SIZES = ((160, 160), (333, 517))
-"""Sizes at which a dynamic file is proved, besides the recipe's own."""
-
-
-LARGE_RANGE = 10.0
-"""Outputs with a larger range may differ in proportion: float32 resolves them no better."""
 
 
 @dataclass(frozen=True)
@@ -110,22 +99,6 @@ class Clock:
         self.stages.append(Stage(name, round(time.perf_counter() - start, 3)))
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The network before and after the surgery, and what both are tried on."""
-
-    soft: nn.Module
-    shrunk: nn.Module
-    surgery: Surgery
-    example: Tensor
-    """Zeros (1, C, H, W) at the recipe's size."""
-    look: Tensor
-    """The same at the size at which the surgery looked, which may be smaller."""
-    photos: tuple[Photo, ...]
-    pictures: tuple[ProofInput, ...]
-    """Smooth shapes, then the photos, at the recipe's size."""
-
-
 def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Report:
     """Run the whole chain and fill ``job.out``; raise a ToolchainError and leave no half folder."""
     clock = Clock(on_stage)
@@ -134,11 +107,11 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         loaded = load_start(job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained)
     with output_folder(job.out) as folder:
         example = example_input(loaded.network, job.recipe.input.height, job.recipe.input.width)
-        look = _analysis_example(loaded.network, example)
+        look = analysis_example(loaded.network, example)
         loaded, soft = _zero(loaded, look, clock)
         pair = _make_pair(loaded, soft, example, look, photos, clock)
-        with clock.stage("prove the surgery"), _evidence(job.out, pair):
-            parity_surgery = demand(_prove_surgery(pair, loaded.recipe))
+        with clock.stage("prove the surgery"), keeping_evidence(job.out, pair):
+            parity_surgery = demand(prove_surgery(pair, loaded.recipe))
         report = _export_and_measure(job, loaded, pair, parity_surgery, folder, clock)
         _write_reports(folder, report)
     return report
@@ -184,24 +157,6 @@ def _make_pair(
     return Pair(soft, shrunk, surgery, example, look, photos, tuple(pictures))
 
 
-def _analysis_example(network: nn.Module, example: Tensor) -> Tensor:
-    """Return an example of :data:`ANALYSIS_SIZE` where the network takes one.
-
-    A larger one costs time; in a smaller one the coarsest levels are one cell wide, where borders
-    are all there is, and what holds there holds nowhere else.
-    """
-    usual = example.new_zeros((*example.shape[:2], *ANALYSIS_SIZE))
-    return usual if _runs(network, usual) else example
-
-
-def _runs(network: nn.Module, example: Tensor) -> bool:
-    try:
-        run_network(network)(example)
-    except (RuntimeError, ValueError, AssertionError, IndexError):
-        return False
-    return True
-
-
 def _specification(loaded: Loaded, *, dynamic: bool) -> detect.Specification:
     """Return the board's view of the network, by way of the metadata that the file will carry."""
     return detect.Specification.from_json(_metadata(loaded, dynamic=dynamic)[KEY])
@@ -224,43 +179,6 @@ def _provenance(loaded: Loaded) -> Provenance:
     return Provenance(loaded.source, member["rate"], member["criterion"], member["scope"])
 
 
-def _prove_surgery(pair: Pair, recipe: Recipe) -> Parity:
-    own = (recipe.input.height, recipe.input.width)
-    channels = int(pair.example.shape[1])
-    shapes = [(1, channels, *own)]
-    for size in PROOF_SIZES:
-        shape = (2, channels, *size)
-        if size != own and _runs(pair.soft, pair.example.new_zeros(shape)):
-            shapes.append(shape)
-    return compare(
-        "soft network -> shrunk network",
-        run_network(pair.soft),
-        run_network(pair.shrunk),
-        [
-            *random_inputs(shapes, recipe.model.seed),
-            smooth_input(pair.look, recipe.model.seed),
-            *pair.pictures[1:],
-        ],
-        limit=recipe.proof.surgery_limit,
-        relative=True,
-    )
-
-
-@contextmanager
-def _evidence(out: Path, pair: Pair) -> Iterator[None]:
-    """When a proof fails, keep both networks and the ledger in a folder beside the output."""
-    try:
-        yield
-    except ProofError as error:
-        failed = out.absolute().with_name(f"{out.name}.failed")
-        failed.mkdir(parents=True, exist_ok=True)
-        save_native(pair.soft, failed / "soft.safetensors", {"model": "evidence"})
-        save_native(pair.shrunk, failed / "shrunk.safetensors", {"model": "evidence"})
-        write_bytes(failed / "surgery.json", _json(dataclasses.asdict(pair.surgery)))
-        write_bytes(failed / "error.txt", f"{error}\n".encode())
-        raise type(error)(f"{error}; both networks and the ledger are in {failed}") from error
-
-
 def _export_and_measure(
     job: Job, loaded: Loaded, pair: Pair, parity_surgery: Parity, folder: Path, clock: Clock
 ) -> Report:
@@ -270,15 +188,15 @@ def _export_and_measure(
         export = functools.partial(
             export_onnx,
             example=pair.example,
-            output_names=_output_names(pair, recipe),
+            output_names=output_names(pair, recipe),
             metadata=_metadata(loaded, dynamic=job.dynamic),
             dynamic=job.dynamic,
         )
         folded = [fold_batch_norm(network, pair.look) for network in (pair.soft, pair.shrunk)]
         model = export(folded[1], path=after_path)
         before = export(folded[0], path=before_path)
-    with clock.stage("prove the file"), _evidence(job.out, pair):
-        parity_onnx = demand(_prove_file(pair, recipe, after_path, dynamic=job.dynamic))
+    with clock.stage("prove the file"), keeping_evidence(job.out, pair):
+        parity_onnx = demand(prove_file(pair, recipe, after_path, dynamic=job.dynamic))
     with clock.stage("measure"):
         costs = [measure_cost(network, pair.example) for network in folded]
         latency = compare_latency(before_path, after_path, pair.example.numpy())
@@ -286,7 +204,7 @@ def _export_and_measure(
     before_path.unlink()
     weights = folder / "model.safetensors"
     save_native(pair.shrunk, weights, _native_metadata(loaded))
-    write_bytes(folder / "surgery.json", _json(dataclasses.asdict(pair.surgery)))
+    write_bytes(folder / "surgery.json", as_json(dataclasses.asdict(pair.surgery)))
     provenance = _provenance(loaded)
     return Report(
         model=recipe.model.name,
@@ -317,29 +235,6 @@ def _accuracy(loaded: Loaded) -> MemberAccuracy | None:
     if member is None or anchors is None or loaded.recipe.prune.rate:
         return None
     return member["accuracy"] if anchors.aspect_ratio == member["aspect_ratio"] else None
-
-
-def _output_names(pair: Pair, recipe: Recipe) -> list[str]:
-    if recipe.anchors is not None:
-        return ["loc", "logits"]
-    count = len(run_network(pair.shrunk)(pair.example))
-    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
-
-
-def _prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Parity:
-    channels = int(pair.example.shape[1])
-    sizes = [(recipe.input.height, recipe.input.width), *(DYNAMIC_SIZES if dynamic else ())]
-    shapes = [(1, channels, *size) for size in sizes]
-    parity = compare(
-        "shrunk network -> ONNX file",
-        run_network(pair.shrunk),
-        run_onnx(path),
-        [*random_inputs(shapes, recipe.model.seed), *pair.pictures],
-        limit=recipe.proof.onnx_limit,
-        relative=False,
-    )
-    scale = max(1.0, parity.output_range / LARGE_RANGE)
-    return dataclasses.replace(parity, limit=parity.limit * scale)
 
 
 def _compare_photos(pair: Pair, loaded: Loaded, path: Path) -> tuple[PhotoComparison, ...]:
@@ -378,7 +273,7 @@ def _artifact(path: Path) -> Artifact:
 
 
 def _write_reports(folder: Path, report: Report) -> None:
-    write_bytes(folder / "report.json", _json(summary(report)))
+    write_bytes(folder / "report.json", as_json(summary(report)))
     write_bytes(folder / "report.md", markdown(report).encode())
     write_bytes(folder / "report.html", html(report).encode())
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -392,11 +287,7 @@ def _write_reports(folder: Path, report: Report) -> None:
             for path in files
         },
     }
-    write_bytes(folder / "manifest.json", _json(manifest))
-
-
-def _json(content: object) -> bytes:
-    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+    write_bytes(folder / "manifest.json", as_json(manifest))
 
 
 PACKAGES = ("torch", "torch-pruning", "onnx", "onnxruntime", "onnxsim", "numpy", "safetensors")
