@@ -16,7 +16,7 @@ from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings, draw_crop
 from toolchain.train.photos import Photos, prepare_photos, usable_faces
 
-PLAIN = CropSettings(brightness=0, contrast=0, saturation=0, mean=(0, 0, 0))
+PLAIN = CropSettings(side=320, brightness=0, contrast=0, saturation=0, mean=(0, 0, 0))
 
 
 def prepared(split: Split, cache: Path, **options: int) -> Photos:
@@ -49,7 +49,9 @@ def test_a_face_lies_where_its_pixels_lie() -> None:
 
 
 def test_what_lies_outside_the_photo_has_the_mean_colour() -> None:
-    settings = CropSettings(brightness=0, contrast=0, saturation=0, near_face=0, own_scale=1)
+    settings = CropSettings(
+        side=320, brightness=0, contrast=0, saturation=0, near_face=0, own_scale=1
+    )
     image = np.zeros((100, 100, 3), np.uint8)
     crop = draw_crop(image, np.zeros((0, 4), np.float32), np.random.default_rng(0), settings)
     colours, counts = np.unique(crop.image.reshape(-1, 3), axis=0, return_counts=True)
@@ -59,7 +61,7 @@ def test_what_lies_outside_the_photo_has_the_mean_colour() -> None:
 
 
 def test_small_faces_and_faces_outside_are_no_targets() -> None:
-    settings = CropSettings(near_face=0, own_scale=1)
+    settings = CropSettings(side=320, near_face=0, own_scale=1)
     image = np.zeros((320, 320, 3), np.uint8)
     faces = np.array([[10, 10, 14, 60], [20, 20, 60, 60], [-90, 0, 10, 50]], np.float32)
     crop = draw_crop(image, faces, np.random.default_rng(1), settings)

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = build("eresfd", 9).train()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for _ in range(4):
+        for _ in range(40):  # until batch norm knows what it is given
             network(torch.randn(4, 3, 96, 96, generator=generator) * 60)
     torch.save(network.state_dict(), folder / "teacher.pth")
     return folder
