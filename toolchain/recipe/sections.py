@@ -166,10 +166,14 @@ class TeachSection:
     """Crops in a step."""
     local_share: typing.Annotated[float, Range(0, 0.95)] = 0.4
     """Of the crops, learnt from block by block."""
-    settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
-    """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
+    local_share_begun: typing.Annotated[float, Range(0, 0.95)] = 0.2
+    """The same, of a training that starts from weights: blocks learn to do without what goes."""
+    settle_share: typing.Annotated[float, Range(0, 1)] = 0.25
+    """Of these, at the start, with batch norm by the batch; then it is averaged and frozen."""
     local_rate: Positive = 1e-2
     """Adam's learning rate block by block; falls to zero as a cosine, as the next one does."""
+    local_rate_begun: Positive = 3e-3
+    """The same, of a training that starts from weights."""
     joint_rate: Positive = 8e-4
     """End to end."""
     features: typing.Annotated[float, Range(0, 1000)] = 10.0

@@ -29,7 +29,7 @@ from toolchain.train.lessons import BLOCKS
 from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.state import State, read_state
-from toolchain.train.teaching import Teaching, TeachingPlan
+from toolchain.train.teaching import Teaching, TeachingPlan, local_share
 
 LOOK_CROPS = 48
 """Crops on which the teacher's channels are looked at."""
@@ -85,7 +85,8 @@ def _check_batch(job: TrainingJob, coarsest: int) -> None:
             f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes; choose "
             f"a multiple of {ranks()} by --batch"
         )
-    settles = job.teacher is None or job.start is None
+    begun = job.teacher is not None and job.start is not None
+    settles = not begun or job.recipe.teach.local_share_begun > 0
     if settles and job.batch == 1 and job.crop.side <= coarsest:
         raise InputError(
             f"batch norm cannot learn from one crop of {job.crop.side} pixels, a single cell at "
@@ -172,7 +173,7 @@ def _images_in_time(setup: Setup) -> int:
         for batch in drawn:
             course.take(first + 1, batch.to(job.device))
         paces.append((PACE_STEPS - 1) * job.batch / (time.perf_counter() - start))
-    local = section.local_share if len(paces) == 2 else 0.0
+    local = local_share(section, begun=job.start is not None)
     images = 60 * job.minutes / (local / paces[0] + (1 - local) / paces[-1])
     images = float(total(torch.tensor(images, dtype=torch.float64))) / ranks()  # all agree
     return max(20 * job.batch, int(images))

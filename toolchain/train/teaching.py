@@ -31,6 +31,11 @@ LATE_SHARE = 0.1
 """Of the features' weight, in the last quarter of the joint steps."""
 
 
+def local_share(section: TeachSection, *, begun: bool) -> float:
+    """Return the share of the crops that are learnt from block by block."""
+    return section.local_share_begun if begun else section.local_share
+
+
 @dataclass(frozen=True)
 class TeachingPlan:
     """The steps of a training with a teacher."""
@@ -69,21 +74,21 @@ class TeachingPlan:
 
     @classmethod
     def of(cls, section: TeachSection, images: int, *, begun: bool) -> TeachingPlan:
-        """Return the recipe's plan for so many crops; a student that has ``begun`` to learn goes
-        end to end at once.
+        """Return the recipe's plan for so many crops; ``begun`` says that the student's weights
+        have learnt already.
         """
         steps = images // section.batch
-        local = 0 if begun else int(steps * section.local_share)
+        local = int(steps * local_share(section, begun=begun))
         soft = int((steps - local) * section.soft_share)
         schedule = Schedule(hold=0)
         if soft:
             schedule = Schedule(local + soft, local, max(1, soft // section.choices))
         return cls(
             local,
-            0 if begun else int(steps * section.settle_share),
+            int(local * section.settle_share),
             steps - local,
             filters=schedule,
-            local_rate=section.local_rate,
+            local_rate=section.local_rate_begun if begun else section.local_rate,
             joint_rate=section.joint_rate,
             late_features=section.features * LATE_SHARE,
             weights=LossWeights(features=section.features, labels=section.labels),
