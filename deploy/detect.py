@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Find faces in pictures, folders, videos and cameras with an ONNX file made by the toolchain.
+"""Find faces in pictures, folders, videos and cameras with a file made by the toolchain.
 
-Needs numpy, OpenCV and onnxruntime, nothing else. The file says how it wants to be used (size,
+Needs numpy, OpenCV and one runtime, nothing else: onnxruntime for an ONNX file, ai-edge-litert or
+tflite-runtime for a TFLite file. The file says how it wants to be used (size,
 mean, anchors, thresholds) in its metadata, so there is nothing to configure. The way of a picture::
 
     read_image -> letterbox -> network -> decode (threshold, boxes, suppression) -> draw, JSON
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import errno
 import functools
+import importlib
 import io
 import json
 import math
 import os
 import re
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -37,7 +40,6 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 try:
     import cv2
     import numpy as np
-    import onnxruntime
     from numpy.typing import NDArray
 except ImportError as missing:
     if __name__ != "__main__":
@@ -48,6 +50,8 @@ except ImportError as missing:
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+KEY = "detector"
+"""Where the metadata lie in a file."""
 SCHEMA = 1
 """The newest layout of the metadata that is understood here."""
 DEFAULT_SIZE = (480, 640)
@@ -83,7 +87,7 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Specification:
-    """How a network wants to be fed and read: the ``detector`` entry of an ONNX file's metadata."""
+    """How a network wants to be fed and read: the ``detector`` entry of its file's metadata."""
 
     schema: int
     model: str
@@ -91,6 +95,7 @@ class Specification:
     """False for random weights: they find nothing that means anything."""
     input_name: str
     layout: str
+    """``NCHW`` or ``NHWC``: the order of the input's axes."""
     height: int | None
     """Pixels; None, like the width, if the file takes any size."""
     width: int | None
@@ -162,7 +167,7 @@ FIELDS: dict[str, tuple[str, str, Check]] = {
     "model": ("model", "a name", _is_name),
     "trained": ("trained", "true or false", _one_of(True, False)),
     "input_name": ("input.name", "a name", _is_name),
-    "layout": ("input.layout", "'NCHW'", _one_of("NCHW")),
+    "layout": ("input.layout", "'NCHW' or 'NHWC'", _one_of("NCHW", "NHWC")),
     "height": ("input.height", "pixels or null", _is_pixels),
     "width": ("input.width", "pixels or null", _is_pixels),
     "color_order": ("input.color_order", "'RGB' or 'BGR'", _one_of("RGB", "BGR")),
@@ -237,7 +242,9 @@ class Placement:
 def letterbox(
     image_bgr: Image, specification: Specification, height: int, width: int
 ) -> tuple[Floats, Placement]:
-    """Fit a picture uint8 (H, W, 3) into float32 (1, 3, height, width), keeping its proportions.
+    """Fit a picture uint8 (H, W, 3) into the network's input, keeping its proportions.
+
+    The input is float32 (1, 3, height, width), or (1, height, width, 3) if its layout is NHWC.
 
     It lies at the top left; what is left over holds the mean colour, zero after the subtraction,
     as if the network's own zero padding began there. INTER_LINEAR is quick, and right for growing
@@ -253,15 +260,28 @@ def letterbox(
     columns = min(width, max(1, round(image_width * scale)))
     rows = min(height, max(1, round(image_height * scale)))
     method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    planes = cv2.split(cv2.resize(image_bgr, (columns, rows), interpolation=method))
-    tensor = np.zeros((1, 3, height, width), np.float32)
-    ordered = planes[::-1] if specification.color_order == "RGB" else planes
-    for channel, (plane, mean) in enumerate(zip(ordered, specification.mean, strict=True)):
-        np.subtract(plane, np.float32(mean), out=tensor[0, channel, :rows, :columns])
+    resized = cv2.resize(image_bgr, (columns, rows), interpolation=method)
+    if specification.layout == "NHWC":
+        tensor = np.zeros((1, height, width, 3), np.float32)
+        colors = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB) if is_rgb(specification) else resized
+        np.subtract(
+            colors, np.asarray(specification.mean, np.float32), out=tensor[0, :rows, :columns]
+        )
+    else:
+        tensor = np.zeros((1, 3, height, width), np.float32)
+        planes = cv2.split(resized)
+        ordered = planes[::-1] if is_rgb(specification) else planes
+        for channel, (plane, mean) in enumerate(zip(ordered, specification.mean, strict=True)):
+            np.subtract(plane, np.float32(mean), out=tensor[0, channel, :rows, :columns])
     placement = Placement(
         columns / image_width, rows / image_height, 0, 0, image_width, image_height
     )
     return tensor, placement
+
+
+def is_rgb(specification: Specification) -> bool:
+    """Tell whether the network wants red first; OpenCV's pictures have blue first."""
+    return specification.color_order == "RGB"
 
 
 def _kind(array: NDArray[Any]) -> str:
@@ -355,33 +375,193 @@ class Detection:
     postprocessing_ms: float
 
 
+class OnnxNetwork:
+    """An ONNX file, run by onnxruntime; ``threads`` 0 means one per core."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        runtime = _imported("onnxruntime")
+        runtime.set_default_logger_severity(4)  # errors are raised too: once is enough
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = runtime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no root but Exception
+            reason = one_line(error).rpartition("failed:")[2]
+            raise DetectError(
+                f"is no ONNX file that can be run ({reason}); copy it again, or export it"
+            ) from error
+        self.runtime = f"onnxruntime {runtime.__version__}"
+        self.metadata: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
+
+    def run(self, specification: Specification, tensor: Floats) -> tuple[Floats, Floats]:
+        """Return ``loc`` (1, P, 4) and ``logits`` (1, P, 2)."""
+        feed = {specification.input_name: tensor}
+        try:
+            loc, logits = self._session.run(list(specification.outputs), feed)
+        except Exception as error:  # as above
+            raise DetectError(f"onnxruntime cannot run it ({one_line(error)})") from error
+        return loc, logits
+
+
+class TfliteNetwork:
+    """A TFLite file, run by ai-edge-litert or tflite-runtime, whichever is there."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        runtime = _imported("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+        try:
+            self.metadata = tflite_metadata(path.read_bytes(), KEY)
+            count = threads or len(os.sched_getaffinity(0))
+            with _silence():  # it tells of each network that it opens
+                self._interpreter = runtime.Interpreter(str(path), num_threads=count)
+                self._interpreter.allocate_tensors()
+        except Exception as error:  # ValueError, RuntimeError, OSError, struct.error
+            raise DetectError(
+                f"is no TFLite file that can be run ({one_line(error)}); copy it again, or export "
+                "it"
+            ) from error
+        self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
+        details = self._interpreter.get_input_details()
+        self._input = {item["name"]: item["index"] for item in details}
+        self._output = {i["name"]: i["index"] for i in self._interpreter.get_output_details()}
+        self.inputs: dict[str, str] = {
+            item["name"]: "tensor(float)" if item["dtype"] is np.float32 else str(item["dtype"])
+            for item in details
+        }
+
+    def run(self, specification: Specification, tensor: Floats) -> tuple[Floats, Floats]:
+        """Return ``loc`` (1, P, 4) and ``logits`` (1, P, 2)."""
+        try:
+            self._interpreter.set_tensor(self._input[specification.input_name], tensor)
+            self._interpreter.invoke()
+            loc, logits = (
+                self._interpreter.get_tensor(self._output[name]) for name in specification.outputs
+            )
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DetectError(f"{self.runtime} cannot run it ({one_line(error)})") from error
+        return loc, logits
+
+
+Network = OnnxNetwork | TfliteNetwork
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Send what C++ code writes to standard error nowhere; errors are raised too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _imported(*names: str) -> Any:
+    """Import the first of some modules that is there; raise what to install if none is."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            reason = one_line(error)
+    packages = " or ".join(name.partition(".")[0].replace("_", "-") for name in names)
+    raise DetectError(f"needs {packages} ({reason}); run: pip install {packages.split()[0]}")
+
+
+def tflite_metadata(data: bytes, key: str) -> str | None:
+    """Return the text of a TFLite file's metadata buffer ``key``, or None if there is none.
+
+    A flatbuffer's table starts with the distance to its list of fields. Of a model's, field 4
+    holds the buffers and field 6 the metadata, each of which has a name and a buffer's number.
+    Raises struct.error, ValueError or IndexError for what is no such file.
+    """
+
+    def number(at: int, kind: str = "<I") -> int:
+        if at < 0:
+            raise ValueError("a position before the file's start")
+        return int(struct.unpack_from(kind, data, at)[0])
+
+    def field(table: int, index: int) -> int:
+        fields = table - number(table, "<i")
+        slot = 4 + 2 * index
+        offset = number(fields + slot, "<H") if slot < number(fields, "<H") else 0
+        return table + offset if offset else 0
+
+    def follow(at: int) -> int:
+        return at + number(at)
+
+    def content(at: int) -> bytes:
+        start = follow(at)
+        return data[start + 4 : start + 4 + number(start)]
+
+    def tables(at: int) -> list[int]:
+        start = follow(at)
+        if number(start) > len(data) // 4:
+            raise ValueError("a list that is longer than the file")
+        return [follow(start + 4 + 4 * index) for index in range(number(start))]
+
+    model = number(0)
+    entries = field(model, 6)
+    for entry in tables(entries) if entries else ():
+        if content(field(entry, 0)) == key.encode():
+            place = field(entry, 1)
+            buffer = tables(field(model, 4))[number(place) if place else 0]
+            return content(field(buffer, 0)).decode()
+    return None
+
+
+def open_network(path: Path, threads: int) -> Network:
+    """Open a model file on the processor; ``threads`` 0 means one per core."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise DetectError(f"cannot be read as a model ({_reason(error)})") from error
+    return (TfliteNetwork if start[4:] == b"TFL3" else OnnxNetwork)(path, threads)
+
+
+def specification_of(network: Network) -> Specification:
+    """Read the metadata and compare it with the file's own names."""
+    if network.metadata is None:
+        raise DetectError("has no 'detector' metadata; use a file exported by the toolchain")
+    specification = Specification.from_json(network.metadata)
+    if network.inputs != {specification.input_name: "tensor(float)"}:
+        raise DetectError(
+            f"must have one float input {specification.input_name!r} (got {network.inputs}); "
+            "export the file again with the toolchain"
+        )
+    return specification
+
+
 class Detector:
     """A network ready to run; ``height`` and ``width`` are those of its input in pixels.
 
-    ``threads`` 0 leaves the number to onnxruntime (one per core). ``size`` (height, width) is for
-    files that take any size. One run on a blank picture proves the file and warms it up.
+    ``threads`` 0 means one per core. ``size`` (height, width) is for files that take any size. One
+    run on a blank picture proves the file and warms it up.
     """
 
     def __init__(
         self, path: str | Path, *, threads: int = 0, size: tuple[int, int] | None = None
     ) -> None:
         try:
-            self._session = open_session(Path(path), threads)
-            self.specification = specification_of(self._session)
+            self._network = open_network(Path(path), threads)
+            self.specification = specification_of(self._network)
             self.height, self.width = _input_size(self.specification, size)
-            blank = np.zeros((1, 3, self.height, self.width), np.float32)
-            count = len(anchors(self.specification, self.height, self.width))
-            check_outputs(*self._run(blank), count)
+            blank, _ = letterbox(np.zeros((1, 1, 3), np.uint8), self.specification, *self.size)
+            check_outputs(*self._run(blank), len(anchors(self.specification, *self.size)))
         except DetectError as error:
             raise DetectError(f"{path}: {error}") from error
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self.height, self.width
+
     def _run(self, tensor: Floats) -> tuple[Floats, Floats]:
-        """Run float32 (1, 3, height, width) -> ``loc`` (P, 4) and ``logits`` (P, 2)."""
-        names, feed = self.specification.outputs, {self.specification.input_name: tensor}
-        try:
-            loc, logits = self._session.run(list(names), feed)
-        except Exception as error:  # onnxruntime's errors share no root but Exception
-            raise DetectError(f"onnxruntime cannot run it ({one_line(error)})") from error
+        """Run an input of one picture -> ``loc`` (P, 4) and ``logits`` (P, 2)."""
+        loc, logits = self._network.run(self.specification, tensor)
         if loc.shape[:1] != (1,) or logits.shape[:1] != (1,):
             raise DetectError(f"outputs must be for one picture (got {loc.shape}, {logits.shape})")
         return loc[0], logits[0]
@@ -389,12 +569,11 @@ class Detector:
     def measure(self, image_bgr: Image, score_threshold: float | None = None) -> Detection:
         """Find the faces in a picture uint8 (H, W, 3), with the time of each stage."""
         start = time.perf_counter()
-        tensor, placement = letterbox(image_bgr, self.specification, self.height, self.width)
+        tensor, placement = letterbox(image_bgr, self.specification, *self.size)
         fed = time.perf_counter()
         loc, logits = self._run(tensor)
         ran = time.perf_counter()
-        size = (self.height, self.width)
-        found = decode(loc, logits, self.specification, *size, placement, score_threshold)
+        found = decode(loc, logits, self.specification, *self.size, placement, score_threshold)
         done = time.perf_counter()
         return Detection(*found, 1e3 * (fed - start), 1e3 * (ran - fed), 1e3 * (done - ran))
 
@@ -404,39 +583,6 @@ class Detector:
         """Return boxes (K, 4) and scores (K,) of a picture uint8 (H, W, 3), as :func:`decode`."""
         detection = self.measure(image_bgr, score_threshold)
         return detection.boxes, detection.scores
-
-
-def open_session(path: Path, threads: int) -> Any:
-    """Open an ONNX file on the processor; ``threads`` 0 means one per core."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise DetectError(f"cannot be read as a model ({_reason(error)})") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised too: once is enough
-    options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        reason = one_line(error).rpartition("failed:")[2]
-        raise DetectError(
-            f"is no ONNX file that can be run ({reason}); copy it again, or export it"
-        ) from error
-
-
-def specification_of(session: Any) -> Specification:
-    """Read the metadata and compare it with the graph's own names."""
-    text = session.get_modelmeta().custom_metadata_map.get("detector")
-    if text is None:
-        raise DetectError("has no 'detector' metadata; use a file exported by the toolchain")
-    specification = Specification.from_json(text)
-    inputs = {item.name: item.type for item in session.get_inputs()}
-    if inputs != {specification.input_name: "tensor(float)"}:
-        raise DetectError(
-            f"must have one float input {specification.input_name!r} (got {inputs}); "
-            "export the file again with the toolchain"
-        )
-    return specification
 
 
 def _input_size(specification: Specification, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -829,7 +975,6 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line asks; return 0, or 2 if an input failed."""
     if options.show:
         require_window()
-    onnxruntime.set_default_logger_severity(4)
     if options.threads:
         cv2.setNumThreads(options.threads)
     detector = Detector(options.model, threads=options.threads, size=options.size)
@@ -898,12 +1043,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's options."""
     made = argparse.ArgumentParser(
         prog="detect.py",
-        description="Find faces with an ONNX file made by the toolchain.",
+        description="Find faces with an ONNX or TFLite file made by the toolchain.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("model", metavar="MODEL", help="the ONNX file")
+    add("model", metavar="MODEL", help="the .onnx or .tflite file")
     add("inputs", metavar="INPUT", nargs="+", help="picture, folder, video, or number of a camera")
     add("--out", metavar="FOLDER", type=Path, help="write pictures with boxes here; videos as .mp4")
     add("--show", action="store_true", help="open a window; q ends")

@@ -6,6 +6,7 @@ import ast
 import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,13 @@ def test_the_program_needs_only_what_the_board_has() -> None:
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).partition(".")[0])
-    assert imported - set(sys.stdlib_module_names) == {"cv2", "numpy", "onnxruntime"}
+    assert imported - set(sys.stdlib_module_names) == {"cv2", "numpy"}
+    code = "import sys, deploy.detect; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    runtimes = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "torch", "toolchain"}
+    assert not runtimes & set(loaded.stdout.split())  # the one that a file needs is loaded with it
 
 
 def test_a_line_for_people(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

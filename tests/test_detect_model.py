@@ -42,7 +42,7 @@ def test_specification_holds_what_the_metadata_says() -> None:
         ("trained", 1),
         ("input", "image"),
         ("input__name", ""),
-        ("input__layout", "NHWC"),
+        ("input__layout", "HWC"),
         ("input__height", 480.0),
         ("input__height", -1),
         ("input__width", None),

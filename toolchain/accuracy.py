@@ -87,9 +87,9 @@ class Subject:
 
     name: str
     """The file's or folder's name, never its path."""
-    kind: Literal["network", "onnx", "peer", "detections"]
-    """``network``: weights run by PyTorch; ``onnx``: a file of ours; ``peer``: a model that
-    OpenCV's FaceDetectorYN runs; ``detections``: boxes made elsewhere."""
+    kind: Literal["network", "onnx", "tflite", "peer", "detections"]
+    """``network``: weights run by PyTorch; ``onnx``, ``tflite``: a file of ours; ``peer``: a model
+    that OpenCV's FaceDetectorYN runs; ``detections``: boxes made elsewhere."""
     model: str | None
     """``eresfd``, ``extd``...; None for a peer."""
     sha256: str | None

@@ -1,4 +1,4 @@
-"""What finds faces in a photo: a network, an ONNX file of ours, or a peer that OpenCV runs.
+"""What finds faces in a photo: a network, a file of ours, or a peer that OpenCV runs.
 
 All are called alike, ``finder(image_bgr, scale)``: the photo is resized by ``scale``, goes through
 the detector once, and the boxes come back in pixels of the photo as it was given.
@@ -69,21 +69,23 @@ def _threshold(logits: detect.Floats, protocol: Protocol) -> float:
     return max(protocol.score_threshold, 1 / (1 + math.exp(-min(max(lowest, -30.0), 30.0))))
 
 
-def onnx_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specification]:
-    """Open an ONNX file of ours; raise :class:`ModelError` if it is not one."""
+def file_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specification, str]:
+    """Open an ONNX or TFLite file of ours; raise :class:`ModelError` if it is not one.
+
+    The third is the name of what runs it.
+    """
     try:
-        session = detect.open_session(path, threads)
-        specification = detect.specification_of(session)
+        network = detect.open_network(path, threads)
+        specification = detect.specification_of(network)
     except detect.DetectError as error:
         hint = "; a detector of another kind is given by --peer" if "metadata" in str(error) else ""
         raise ModelError(f"{path.name}: {error}{hint}") from error
-    names = list(specification.outputs)
 
     def run(tensor: detect.Floats) -> tuple[detect.Floats, detect.Floats]:
-        loc, logits = session.run(names, {specification.input_name: tensor})
+        loc, logits = network.run(specification, tensor)
         return loc[0], logits[0]
 
-    return run, specification
+    return run, specification, network.runtime.partition(" ")[0]
 
 
 def peer_finder(path: Path, protocol: Protocol) -> Finder:

@@ -4,6 +4,7 @@ what is given                                     how it is run
 a checkpoint of a known layout, safetensors       PyTorch, batch norm folded, photos of any size
 an output folder of the toolchain                 its model.safetensors
 an ONNX file of ours                              onnxruntime, at its own size if it has one
+a TFLite file of ours                             ai-edge-litert or tflite-runtime, at its size
 a model for ``cv2.FaceDetectorYN`` (a peer)       OpenCV
 
 A :class:`Plan` holds only names and numbers, so that it can be handed to another process.
@@ -17,14 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from toolchain.accuracy import Protocol, Subject
-from toolchain.detection.finders import Finder, network_finder, onnx_network, peer_finder
+from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
 from toolchain.errors import InputError, ModelError
 from toolchain.files import sha256_of
 
 if TYPE_CHECKING:
     from toolchain.sources import Loaded
 
-Kind = Literal["network", "onnx", "peer"]
+Kind = Literal["network", "onnx", "tflite", "peer"]
+SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite"}
+"""Of files that run by themselves."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,12 @@ def plan_for(
 ) -> Plan:
     """Tell what kind of file ``path`` is; raise :class:`InputError` if it is none that is known."""
     if not path.exists() and not list(path.parent.glob(f"{path.name}.*")):
-        hint = "; give weights, a folder that shrink wrote, or an ONNX file of ours"
+        hint = "; give weights, a folder that shrink wrote, or an ONNX or TFLite file of ours"
         raise InputError(f"{path}: there is no such file or folder{'' if peer else hint}")
     if peer:
         return Plan(path, "peer", _peer_protocol(protocol))
-    if path.suffix == ".onnx":
-        return Plan(path, "onnx", protocol)
+    if path.suffix in SUFFIXES:
+        return Plan(path, SUFFIXES[path.suffix], protocol)
     from toolchain.inspection import known_model
 
     if (path / "manifest.json").is_file():
@@ -83,8 +86,8 @@ def describe(plan: Plan) -> Description:
         settings = {"runtime": "OpenCV FaceDetectorYN", "input": "original size"}
         subject = Subject(plan.path.name, "peer", None, sha256_of(plan.path), settings)
         return Description(subject, ())
-    if plan.kind == "onnx":
-        return _describe_onnx(plan)
+    if plan.kind in SUFFIXES.values():
+        return _describe_file(plan)
     loaded = _load(plan)
     assert loaded.recipe.anchors is not None
     settings = {
@@ -99,8 +102,8 @@ def describe(plan: Plan) -> Description:
     return Description(subject, loaded.notes)
 
 
-def _describe_onnx(plan: Plan) -> Description:
-    _, specification = onnx_network(plan.path, threads=1)
+def _describe_file(plan: Plan) -> Description:
+    _, specification, runtime = file_network(plan.path, threads=1)
     notes: tuple[str, ...] = ()
     size = "original size"
     if specification.height is not None:
@@ -118,15 +121,15 @@ def _describe_onnx(plan: Plan) -> Description:
     if not specification.trained:
         notes += (f"UNTRAINED: {plan.path.name} says that its weights are not trained.",)
     settings = {
-        "runtime": "onnxruntime",
+        "runtime": runtime,
         "colour order": specification.color_order,
         "anchor height / width": f"{specification.aspect_ratio:g}",
         "input": size,
     }
     name = plan.path.name
-    if name == "model.onnx":
+    if plan.path.stem.startswith("model"):
         name = f"{plan.path.resolve().parent.name}/{name}"
-    subject = Subject(name, "onnx", specification.model, sha256_of(plan.path), settings)
+    subject = Subject(name, plan.kind, specification.model, sha256_of(plan.path), settings)
     return Description(subject, notes)
 
 
@@ -137,8 +140,8 @@ def open_finder(plan: Plan, threads: int) -> Finder:
     cv2.setNumThreads(threads)
     if plan.kind == "peer":
         return peer_finder(plan.path, plan.protocol)
-    if plan.kind == "onnx":
-        run, specification = onnx_network(plan.path, threads)
+    if plan.kind in SUFFIXES.values():
+        run, specification, _ = file_network(plan.path, threads)
         return network_finder(run, specification, plan.protocol)
     from toolchain.detection.network import torch_network
 
