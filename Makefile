@@ -27,6 +27,9 @@ WEIGHTS ?=
 TEACHER ?=
 MINUTES ?=
 RATES ?=
+FORMATS ?=
+CALIBRATION ?=
+EXTRAS ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
@@ -37,6 +40,7 @@ help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
+	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
@@ -44,8 +48,10 @@ help: ## List the targets
 	@echo "make family MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
-setup: ## Make .venv and install what is pinned (fast when nothing changed)
-	@wanted="$$(cat pyproject.toml | cksum)"
+setup: ## Make .venv and install what is pinned; EXTRAS=tflite adds the converter
+	@had="$$(sed -n 2p $(STAMP) 2>/dev/null || true)"
+	extras="$$(printf '%s\n' dev $${had//,/ } $(EXTRAS) | tr ',' '\n' | sort -u | paste -sd,)"
+	wanted="$$(cat pyproject.toml | cksum)"$$'\n'"$$extras"
 	if [ "$$(cat $(STAMP) 2>/dev/null)" = "$$wanted" ] \
 	    && $(BIN)/toolchain --version >/dev/null 2>&1 && $(BIN)/python -m pip check >/dev/null 2>&1; then
 	  exit 0
@@ -62,8 +68,8 @@ setup: ## Make .venv and install what is pinned (fast when nothing changed)
 	echo "setup: installing into $(VENV); PyTorch is large, the first time takes some minutes" >&2
 	rm -f $(STAMP)
 	install() {
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
-	    || { echo "setup: pip failed (see above); is the network there, and 3 GB of disk? Then run make setup again" >&2; exit 2; }
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$$extras]" \
+	    || { echo "setup: pip failed (see above); is the network there, and 3 GB of disk (4 with EXTRAS=tflite)? Then run make setup again" >&2; exit 2; }
 	}
 	works() { $(BIN)/python -m pip check >/dev/null 2>&1 && $(BIN)/toolchain --version >/dev/null 2>&1; }
 	if $(BIN)/python -m pip --version >/dev/null 2>&1; then install; fi
@@ -75,6 +81,7 @@ shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
+	  $(call option,--formats,$(FORMATS)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
 
 eval: setup

@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = (
     "errors",
+    "files",
+    "recipe",
+    "certificate",
     "records",
     "accuracy",
-    "recipe",
-    "files",
     "data",
     "scoring",
     "published",
@@ -37,6 +38,7 @@ ROOMS = (
     "evaluation",
     "train",
     "proofs",
+    "chain",
     "pipeline",
     "family",
     "tables",
@@ -44,7 +46,7 @@ ROOMS = (
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
-BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "pipeline"}
+BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "chain", "pipeline"}
 """The rooms that may run what goes to the board."""
 
 

@@ -24,7 +24,8 @@ from toolchain.recipe import Recipe, default_recipe, override
 
 FILES = {
     "model.onnx", "model.safetensors", "surgery.json",
-    "report.json", "report.md", "report.html", "manifest.json",
+    "report.json", "report.md", "report.html", "manifest.json", "certificate.json",
+    "chain/soft.safetensors", "chain/exported.onnx",
 }  # fmt: skip
 
 
@@ -41,12 +42,15 @@ def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    run_shrink(Job(recipe(rate=0.25), out, untrained=True, command="toolchain shrink"))
+    job = Job(recipe(rate=0.25), out, untrained=True, formats=("onnx",), command="toolchain shrink")
+    run_shrink(job)
     return out
 
 
 def test_the_folder_is_complete_and_the_manifest_true(finished: Path) -> None:
-    assert {path.name for path in finished.iterdir()} == FILES
+    assert {
+        path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()
+    } == FILES
     manifest = json.loads((finished / "manifest.json").read_text())
     assert set(manifest["files"]) == FILES - {"manifest.json"}
     for name, entry in manifest["files"].items():

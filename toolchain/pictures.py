@@ -15,7 +15,7 @@ from torch import Tensor
 from deploy import detect
 from toolchain.check.parity import ProofInput, Runner
 from toolchain.errors import PhotoError
-from toolchain.recipe import Recipe
+from toolchain.recipe import AnchorSection, Recipe
 from toolchain.records import Detections, PhotoComparison
 
 
@@ -44,6 +44,39 @@ def photo_input(photo: Photo, recipe: Recipe, specification: detect.Specificatio
     size = recipe.input.height, recipe.input.width
     tensor, _ = detect.letterbox(photo.pixels, specification, *size)
     return ProofInput(f"photo {photo.name}", torch.from_numpy(tensor))
+
+
+def board_view(recipe: Recipe) -> detect.Specification:
+    """Return how the board feeds and reads the recipe's network, at the recipe's own size.
+
+    Of a network without anchors only what feeds it means something.
+    """
+    shape, decode = recipe.input, recipe.decode
+    anchors = recipe.anchors or AnchorSection((1.0,), (1,), 1.0)
+    return detect.Specification(
+        schema=detect.SCHEMA,
+        model=recipe.model.name,
+        trained=True,
+        input_name="image",
+        layout="NCHW",
+        height=shape.height,
+        width=shape.width,
+        color_order=shape.color_order,
+        mean=shape.mean,
+        outputs=("loc", "logits"),
+        anchor_sizes=anchors.sizes,
+        anchor_strides=anchors.strides,
+        aspect_ratio=anchors.aspect_ratio,
+        variances=decode.variances,
+        score_threshold=decode.score_threshold,
+        nms_iou=decode.nms_iou,
+        max_detections=decode.max_detections,
+    )
+
+
+def find_faces(photo: Photo, run: Runner, recipe: Recipe) -> tuple[detect.Floats, detect.Floats]:
+    """Find faces on a photo at the recipe's size: boxes (K, 4) and scores (K,), best first."""
+    return _find(photo, run, recipe, board_view(recipe))
 
 
 def smooth_input(example: Tensor, seed: int) -> ProofInput:

@@ -1,9 +1,10 @@
 """The order of the stages, which only this room knows.
 
-    load -> zero -> shrink -> prove -> export -> prove the file -> measure -> report
+    load -> zero -> shrink -> prove -> export -> prove the file -> measure -> chain -> report
 
 A failed proof raises and leaves what is needed to look into it beside the output folder, whose
-name then ends in ``.failed``; the output folder itself appears only when everything is done.
+name then ends in ``.failed``; the output folder itself appears only when everything is done. Of the
+formats beside ONNX those whose links hold are kept; the certificate tells what is missing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from torch import Tensor, nn
 
 import toolchain
 from deploy import detect
+from toolchain.certificate import NAME as CERTIFICATE
+from toolchain.certificate import to_json
+from toolchain.chain.calibration import Calibration, read_calibration
+from toolchain.chain.links import EXPORTED, SOFT
+from toolchain.chain.making import Chain, MeasureAccuracy, choose_formats, make_chain
 from toolchain.check.cost import measure_cost
 from toolchain.check.latency import compare_latency
 from toolchain.check.parity import (
@@ -76,6 +82,12 @@ class Job:
     """Anchor height over width, if neither recipe nor layout is right."""
     untrained: bool = False
     """Without a checkpoint, take random weights even where trained ones are shipped."""
+    formats: tuple[str, ...] | None = None
+    """Of ``onnx``, ``tflite``, ``fp16``, ``int8``; None: all that can be made here."""
+    calibration: Path | None = None
+    """Folder of photos for int8; None: synthetic shapes."""
+    accuracy_of: MeasureAccuracy | None = None
+    """Measures the average precision of a file; None: it is not measured."""
     command: str = ""
 
 
@@ -102,19 +114,62 @@ class Clock:
 def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Report:
     """Run the whole chain and fill ``job.out``; raise a ToolchainError and leave no half folder."""
     clock = Clock(on_stage)
+    formats, formats_note = choose_formats(job.formats)
     photos = read_photos(job.photos)
     with clock.stage("load"):
         loaded = load_start(job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained)
     with output_folder(job.out) as folder:
         example = example_input(loaded.network, job.recipe.input.height, job.recipe.input.width)
         look = analysis_example(loaded.network, example)
+        calibration = None
+        if "int8" in formats:
+            calibration = read_calibration(job.calibration, loaded.recipe, example)
         loaded, soft = _zero(loaded, look, clock)
         pair = _make_pair(loaded, soft, example, look, photos, clock)
         with clock.stage("prove the surgery"), keeping_evidence(job.out, pair):
             parity_surgery = demand(prove_surgery(pair, loaded.recipe))
         report = _export_and_measure(job, loaded, pair, parity_surgery, folder, clock)
+        notes = (*report.notes, *([formats_note] if formats_note else ()))
+        if calibration is not None:
+            notes += calibration.notes
+        with clock.stage("other formats and their proof"):
+            chain = _chain(job, loaded, pair, calibration, folder)
+            certificate = make_chain(chain, formats, loaded.source, on_stage)
+        report = dataclasses.replace(
+            report,
+            artifacts=_artifacts(folder),
+            notes=notes,
+            certificate=certificate,
+            stages=tuple(clock.stages),
+        )
         _write_reports(folder, report)
     return report
+
+
+def _chain(
+    job: Job, loaded: Loaded, pair: Pair, calibration: Calibration | None, folder: Path
+) -> Chain:
+    recipe, provenance = loaded.recipe, _provenance(loaded)
+    return Chain(
+        folder,
+        recipe,
+        pair,
+        output_names(pair, recipe),
+        _metadata(loaded, dynamic=job.dynamic),
+        metadata_of(recipe, provenance, dynamic=False, layout="NHWC"),
+        calibration,
+        job.accuracy_of if recipe.anchors is not None else None,
+    )
+
+
+def _artifacts(folder: Path) -> tuple[Artifact, ...]:
+    """Return what lies in the folder so far, the main file first."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    order = sorted(paths, key=lambda path: (path.name != "model.onnx", path.parent != folder, path))
+    return tuple(
+        Artifact(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
+        for path in order
+    )
 
 
 def _zero(loaded: Loaded, look: Tensor, clock: Clock) -> tuple[Loaded, nn.Module]:
@@ -193,7 +248,8 @@ def _export_and_measure(
             dynamic=job.dynamic,
         )
         folded = [fold_batch_norm(network, pair.look) for network in (pair.soft, pair.shrunk)]
-        model = export(folded[1], path=after_path)
+        (folder / "chain").mkdir()
+        export(folded[1], path=after_path, plain=folder / EXPORTED)
         before = export(folded[0], path=before_path)
     with clock.stage("prove the file"), keeping_evidence(job.out, pair):
         parity_onnx = demand(prove_file(pair, recipe, after_path, dynamic=job.dynamic))
@@ -204,6 +260,7 @@ def _export_and_measure(
     before_path.unlink()
     weights = folder / "model.safetensors"
     save_native(pair.shrunk, weights, _native_metadata(loaded))
+    save_native(pair.soft, folder / SOFT, _native_metadata(loaded))
     write_bytes(folder / "surgery.json", as_json(dataclasses.asdict(pair.surgery)))
     provenance = _provenance(loaded)
     return Report(
@@ -219,7 +276,7 @@ def _export_and_measure(
         parity_surgery=parity_surgery,
         parity_onnx=parity_onnx,
         latency=latency,
-        artifacts=(model, _artifact(weights), _artifact(folder / "surgery.json")),
+        artifacts=_artifacts(folder),
         onnx_before_bytes=before.size_bytes,
         photos=photos,
         notes=(*_source_notes(job, loaded), *run_notes(pair.surgery, latency)),
@@ -268,22 +325,23 @@ def _source_notes(job: Job, loaded: Loaded) -> Iterator[str]:
         yield one_shot_note(zeroed_now)
 
 
-def _artifact(path: Path) -> Artifact:
-    return Artifact(path.name, path.stat().st_size, sha256_of(path))
-
-
 def _write_reports(folder: Path, report: Report) -> None:
+    assert report.certificate is not None
+    write_bytes(folder / CERTIFICATE, to_json(report.certificate))
     write_bytes(folder / "report.json", as_json(summary(report)))
     write_bytes(folder / "report.md", markdown(report).encode())
     write_bytes(folder / "report.html", html(report).encode())
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "tool": f"toolchain {toolchain.__version__}",
         "command": report.command,
         "seed": report.source.seed,
         "versions": report.versions,
         "files": {
-            path.name: {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            path.relative_to(folder).as_posix(): {
+                "size_bytes": path.stat().st_size,
+                "sha256": sha256_of(path),
+            }
             for path in files
         },
     }

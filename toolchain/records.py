@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
+from toolchain.certificate import Certificate
+
 Verdict = Literal["dropped", "folded", "carried", "kept"]
 """What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
 constant went into the bias of what reads it. *carried*: its constant went into the weights that
@@ -273,6 +275,8 @@ class Report:
     accuracy: MemberAccuracy | None = None
     """Measured of these very weights before they were shipped; None: not known. The shrunk network
     has it too, as the proof says."""
+    certificate: Certificate | None = None
+    """The chain of all files, with what each link costs."""
 
 
 @dataclass(frozen=True)

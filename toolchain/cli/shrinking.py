@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toolchain.cli.app import Json, app, stage_progress
+from toolchain.cli.measuring import accuracy_measure
 from toolchain.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ def shrink(
     anchor_ratio: Annotated[
         float | None, typer.Option(help="Anchor height over width, if the weights need another.")
     ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(help="Of onnx,tflite,fp16,int8; all that can be made here by default."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of about 100 photos, for int8.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="WIDER FACE: measure the average precision of half precision and int8."),
+    ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe instead of the shipped one.")
     ] = None,
@@ -75,6 +87,9 @@ def shrink(
         dynamic=dynamic,
         anchor_ratio=anchor_ratio,
         untrained=untrained,
+        formats=None if formats is None else tuple(filter(None, formats.split(","))),
+        calibration=calibration,
+        accuracy_of=None if data is None else accuracy_measure(data),
         command=shlex.join(["toolchain", *sys.argv[1:]]),
     )
     with stage_progress() as on_stage:
@@ -83,6 +98,8 @@ def shrink(
         print((job.out / "report.json").read_text(encoding="utf-8"), end="")
     else:
         _print_report(report, job.out)
+    if report.certificate is not None and not report.certificate.is_complete:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -139,12 +156,37 @@ def _print_report(report: Report, out: Path) -> None:
         f"proved: surgery {surgery.max_abs_diff:.1e} of a range of {surgery.output_range:.3g} "
         f"(limit {surgery.limit:.0e} of it), file {file.worst:.1e} (limit {file.limit:.0e})"
     )
+    _print_chain(report, console)
     console.print(f"Results are in [bold]{escape(str(out))}[/]; look at report.html.")
     if report.photos or report.model in ("eresfd", "extd"):
         console.print(
             f"Next: copy {escape(str(out / 'model.onnx'))} and deploy/detect.py to the board and "
             f"run [bold]python3 detect.py model.onnx PHOTO --out found[/]",
         )
+
+
+def _print_chain(report: Report, console: Console) -> None:
+    """Print each file of the chain with its size and what it costs, and what is missing."""
+    certificate = report.certificate
+    if certificate is None:
+        return
+    size = {file.name: file.size_bytes for file in certificate.files}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("file", "bytes", "differs by (of range)", "boxes kept", "AP lost, points"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for link in certificate.links:
+        if link.after in size and not link.after.startswith("chain/"):
+            boxes, precision = link.boxes, link.precision
+            table.add_row(
+                link.after,
+                f"{size[link.after]:,}",
+                f"{link.worst or 0:.1e} at most, {link.mean or 0:.1e} on average",
+                "" if boxes is None else f"{boxes.both} of {boxes.both + boxes.missed}",
+                "" if precision is None else f"{100 * precision.lost:.2f}",
+            )
+    console.print(table)
+    for failure in certificate.failures:
+        console.print(f"[bold red]INCOMPLETE: {escape(failure.file)}: {escape(failure.reason)}[/]")
 
 
 def _comparison(report: Report) -> Table:

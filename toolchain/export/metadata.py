@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 import toolchain
 from toolchain.recipe import Recipe
@@ -25,7 +26,13 @@ class Provenance:
     scope: str | None
 
 
-def metadata_of(recipe: Recipe, provenance: Provenance, *, dynamic: bool) -> dict[str, str]:
+def metadata_of(
+    recipe: Recipe,
+    provenance: Provenance,
+    *,
+    dynamic: bool,
+    layout: Literal["NCHW", "NHWC"] = "NCHW",
+) -> dict[str, str]:
     """Return the metadata of an exported file, as ONNX wants it: text by text.
 
     ``recipe`` already holds the anchors' ratio of the weights. A network without anchors gets its
@@ -48,7 +55,7 @@ def metadata_of(recipe: Recipe, provenance: Provenance, *, dynamic: bool) -> dic
         **model,
         "input": {
             "name": "image",
-            "layout": "NCHW",
+            "layout": layout,
             "height": None if dynamic else recipe.input.height,
             "width": None if dynamic else recipe.input.width,
             "color_order": recipe.input.color_order,

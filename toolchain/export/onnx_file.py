@@ -30,19 +30,22 @@ def export_onnx(
     output_names: Sequence[str],
     metadata: Mapping[str, str],
     dynamic: bool = False,
+    plain: Path | None = None,
 ) -> Artifact:
     """Write ``network`` as an ONNX file with the input ``image`` of the shape of ``example``.
 
-    With ``dynamic`` height and width are free. Raises :class:`ExportError` when an exporter or
-    checker refuses.
+    With ``dynamic`` height and width are free; ``plain`` takes the file as it was before it was
+    simplified. Raises :class:`ExportError` when an exporter or checker refuses.
     """
     folded = fold_batch_norm(network, example)
     try:
         with _quiet():
-            model = _export(folded, example, output_names, dynamic=dynamic)
-            model = _simplify(_without_traces(model))
+            model = _without_traces(_export(folded, example, output_names, dynamic=dynamic))
+            if plain is not None:
+                write_bytes(plain, model.SerializeToString(deterministic=True))
+            model = _simplify(model)
             _check_outputs(model, output_names)
-            _set_metadata(model, metadata)
+            set_metadata(model, metadata)
             onnx.checker.check_model(model, full_check=True)
     except ExportError:
         raise
@@ -105,7 +108,8 @@ def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     return simplified
 
 
-def _set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    """Give a model this metadata and no other, in place."""
     del model.metadata_props[:]  # onnxsim notes its settings there
     for key, value in sorted(metadata.items()):
         entry = model.metadata_props.add()

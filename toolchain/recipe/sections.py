@@ -195,7 +195,18 @@ class ProofSection:
     """Soft against shrunk network: largest difference as a share of the output's range."""
     onnx_limit: typing.Annotated[float, Range(0, 1e-2)] = 1e-4
     """Shrunk network against the ONNX file: largest absolute difference. Outputs whose range is
-    over 10 may differ in proportion, by a tenth of the limit times the range."""
+    over 10 may differ in proportion, by a tenth of the limit times the range. In the certificate it
+    is the share of the output's range, for TFLite too."""
+    half_limit: Share = 1e-3
+    """Half precision: mean difference as a share of the output's range."""
+    half_boxes: Share = 0.98
+    """Share of all boxes that it must find as the float file does, on photos that are held out."""
+    half_loss: Share = 0.001
+    """Average precision that it may lose, from 0 to 1."""
+    int8_limit: Share = 0.05
+    """The same three of int8."""
+    int8_boxes: Share = 0.8
+    int8_loss: Share = 0.01
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,245 @@
+"""The certificate: a chain of links, each a measured difference between two files.
+
+Every file that ``shrink`` writes is tied to the checkpoint it came from by links, one file to the
+next. *Exact* links allow what rounding costs; *approximate* ones (half precision, int8) say by how
+much the outputs differ, and what that does to boxes and to average precision. Nothing here
+measures: records, and the way into JSON and back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from toolchain.errors import DataError, RecipeError
+from toolchain.files import as_json
+from toolchain.recipe import Recipe
+from toolchain.recipe.reader import Reader
+
+NAME = "certificate.json"
+SCHEMA = 1
+LEVELS = ("easy", "medium", "hard")
+
+
+@dataclass(frozen=True)
+class LinkCase:
+    """One input on which both ends of a link were run."""
+
+    input: str
+    shape: tuple[int, ...]
+    """(N, C, H, W), whatever the layout that the file takes."""
+    sha256: str
+    """Of the input's float32 values in that order."""
+    max_abs_diff: float | None
+    """None if an output is not finite."""
+    mean_abs_diff: float | None
+    output_range: float | None
+    """Maximum minus minimum of the first end's outputs, the widest of them."""
+
+
+@dataclass(frozen=True)
+class BoxAgreement:
+    """Boxes that both ends of a link find on photos, at the recipe's threshold."""
+
+    photos: int
+    both: int
+    """Pairs that overlap by at least half (intersection over union)."""
+    missed: int
+    """Boxes of the first end alone."""
+    added: int
+    """Boxes of the second end alone."""
+    mean_iou: float | None
+    """Over the pairs; None if there are none."""
+
+    @property
+    def share(self) -> float:
+        """Share of all boxes that both find, from 0 to 1; 1 if there are none."""
+        every = self.both + self.missed + self.added
+        return self.both / every if every else 1.0
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Average precision of both ends on WIDER FACE photos, from 0 to 1."""
+
+    protocol: str
+    photos: int
+    before: tuple[float, float, float]
+    """Easy, medium, hard."""
+    after: tuple[float, float, float]
+    most_lost: float
+    """The limit: so much may be lost at any level."""
+
+    @property
+    def lost(self) -> float:
+        """The most that is lost at any level; negative if all gained."""
+        return max(a - b for a, b in zip(self.before, self.after, strict=True))
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two files that were compared."""
+
+    before: str
+    """The first file's path in the folder."""
+    after: str
+    before_sha256: str
+    after_sha256: str
+    how: str
+    """What ran both ends."""
+    kind: Literal["exact", "approximate"]
+    figure: Literal["largest", "mean"]
+    """Which difference the limit speaks of."""
+    limit: float
+    """Of that difference, as a share of the output's range."""
+    cases: tuple[LinkCase, ...]
+    boxes: BoxAgreement | None = None
+    least_boxes: float | None = None
+    """The limit: share of all boxes that both ends must find; None if boxes do not decide."""
+    precision: Precision | None = None
+
+    @property
+    def name(self) -> str:
+        """Both ends, for people."""
+        return f"{self.before} -> {self.after}"
+
+    @property
+    def worst(self) -> float | None:
+        """The largest difference as a share of the range; None if it is not finite."""
+        return self._worst("max_abs_diff")
+
+    @property
+    def mean(self) -> float | None:
+        """The largest mean difference as a share of the range; None if it is not finite."""
+        return self._worst("mean_abs_diff")
+
+    def _worst(self, field: str) -> float | None:
+        shares = []
+        for case in self.cases:
+            difference = getattr(case, field)
+            if difference is None or case.output_range is None:
+                return None
+            shares.append(difference / (case.output_range or 1.0))
+        return max(shares, default=None)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What breaks the link, a sentence each; empty if it holds."""
+        found = []
+        share = self.worst if self.figure == "largest" else self.mean
+        if share is None or not share <= self.limit:
+            by = "by what is no number" if share is None else f"by {share:.2g} of their range"
+            found.append(f"outputs differ {by} ({self.figure}; at most {self.limit:.2g})")
+        if self.boxes and self.least_boxes and self.boxes.share < self.least_boxes:
+            found.append(
+                f"both find {self.boxes.share:.1%} of all boxes (at least {self.least_boxes:.0%})"
+            )
+        if self.precision and self.precision.lost > self.precision.most_lost:
+            found.append(
+                f"average precision falls by {100 * self.precision.lost:.2f} points (at most "
+                f"{100 * self.precision.most_lost:.2g})"
+            )
+        return tuple(found)
+
+    @property
+    def passed(self) -> bool:
+        """True if the link holds."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """What int8 was calibrated on."""
+
+    kind: Literal["photos", "synthetic"]
+    inputs: int
+    sha256: str
+    """Of all inputs."""
+    broken: int = 0
+    """Photos that could not be read."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file that the chain ties to the checkpoint."""
+
+    name: str
+    """Its path in the folder."""
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where the chain broke, or what could not be made."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The whole chain of one run."""
+
+    schema: int
+    tool: str
+    checkpoint: str | None
+    """Name of the weights; None for those of a seed."""
+    checkpoint_sha256: str | None
+    recipe: Recipe
+    files: tuple[FileFacts, ...]
+    links: tuple[Link, ...]
+    calibration: CalibrationFacts | None
+    failures: tuple[Failure, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every file that was asked for is there and every link holds."""
+        return not self.failures and all(link.passed for link in self.links)
+
+
+def to_json(certificate: Certificate) -> bytes:
+    """Return the file's bytes; its last field is the hash of all the others."""
+    content = dataclasses.asdict(certificate)
+    content["complete"] = certificate.is_complete
+    for link, record in zip(certificate.links, content["links"], strict=True):
+        record |= {"passed": link.passed, "largest_share": link.worst, "mean_share": link.mean}
+    return as_json({**content, "sha256_of_the_rest": _digest(content)})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read a certificate; raise :class:`DataError` if it is none, or was changed."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must be a table of a certificate")
+    if content.get("schema") != SCHEMA:
+        raise DataError(
+            f"{path}: has schema {content.get('schema')!r}; this toolchain knows {SCHEMA}"
+        )
+    stated = content.pop("sha256_of_the_rest", None)
+    if stated != _digest(content):
+        raise DataError(f"{path}: was changed after it was written (its own hash does not match)")
+    content.pop("complete", None)
+    for link in content.get("links", ()):
+        for derived in ("passed", "largest_share", "mean_share"):
+            link.pop(derived, None)
+    try:
+        certificate: Certificate = Reader("", path.name).section(Certificate, content, ())
+    except (RecipeError, AttributeError) as error:
+        raise DataError(f"{path}: {error}") from error
+    return certificate

@@ -1,0 +1,82 @@
+"""The command ``verify``."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from toolchain.cli.app import Json, app, stage_progress
+
+if TYPE_CHECKING:
+    from toolchain.chain.verifying import Verification
+
+
+@app.command(epilog="Example:  [bold]toolchain verify out/eresfd[/]")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="An output folder of shrink.")],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the random inputs; a new one by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an output folder: every hash, and every link of its chain again, on new inputs."""
+    from toolchain.chain.verifying import verify as verify_folder
+
+    chosen = secrets.randbelow(2**31) if seed is None else seed
+    with stage_progress() as on_link:
+        found = verify_folder(folder, chosen, on_link)
+    if as_json:
+        print(json.dumps(_as_content(found), indent=2))
+    else:
+        _print(found)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _as_content(found: Verification) -> dict[str, object]:
+    return {
+        "folder": found.folder,
+        "seed": found.seed,
+        "passed": found.passed,
+        "problems": list(found.problems),
+        "links": [
+            {
+                "link": check.name,
+                "passed": check.passed,
+                "problem": check.problem,
+                "figure": check.stated.figure,
+                "limit": check.stated.limit,
+                "largest_share": check.found.worst if check.found else None,
+                "mean_share": check.found.mean if check.found else None,
+            }
+            for check in found.links
+        ],
+    }
+
+
+def _print(found: Verification) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("link", "differs by, of range", "limit", ""):
+        table.add_column(heading, justify="right" if heading in ("limit",) else "left")
+    for check in found.links:
+        stated, again = check.stated, check.found
+        share = None if again is None else again.worst if stated.figure == "largest" else again.mean
+        table.add_row(
+            escape(check.name),
+            "" if share is None else f"{share:.1e} ({stated.figure})",
+            f"{stated.limit:.0e}",
+            "holds" if check.passed else f"[bold red]BROKEN: {escape(str(check.problem))}[/]",
+        )
+    console.print(table)
+    for problem in found.problems:
+        console.print(f"[bold red]{escape(problem)}[/]")
+    verdict = "verified" if found.passed else "[bold red]NOT verified[/]"
+    console.print(f"{escape(found.folder)}: {verdict} (inputs of seed {found.seed})")

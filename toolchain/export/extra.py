@@ -1,0 +1,51 @@
+"""The optional extra that makes TFLite files: is it there, in the version that is pinned?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+
+PINS = {"litert-torch": "0.10.0", "ai-edge-quantizer": "0.10.0", "ai-edge-litert": "2.3.0"}
+"""Packages of the extra ``tflite`` and the versions that were proved; pyproject.toml pins them."""
+
+HOW = "make setup EXTRAS=tflite (about 1 GB), or pip install -e '.[tflite]'"
+
+
+def lacking() -> str | None:
+    """Return one line that says what of the extra is missing, or None if all of it is there."""
+    found: dict[str, str | None] = {}
+    for package in PINS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    missing = [package for package in PINS if package not in found]
+    if missing:
+        return f"TFLite files need {', '.join(missing)}; run {HOW}"
+    wrong = [
+        f"{package} {found[package]} (expected {version})"
+        for package, version in PINS.items()
+        if found[package] != version
+    ]
+    return f"TFLite files: {', '.join(wrong)}; run {HOW}" if wrong else None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send what C++ libraries print to standard output and error nowhere while a block runs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as sink:
+        try:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            yield
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            for number, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)

@@ -1,0 +1,119 @@
+"""A float32 TFLite file -> half precision and int8, by ai-edge-quantizer.
+
+*Half precision* stores the weights of convolutions as float16 and computes in float32. *int8*
+computes in integers: per channel for weights, per tensor for activations, whose ranges are the
+smallest and largest values over the calibration pictures. Input and outputs stay float32.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.errors import ExportError
+from toolchain.export.extra import quiet
+
+Floats = NDArray[np.float32]
+Ranges = dict[str, dict[str, Any]]
+SMALLEST_RANGE = 1e-3
+"""Of the widest tensor's range."""
+
+
+def to_half(data: bytes) -> bytes:
+    """Return the file with the convolutions' weights as float16."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
+
+    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=weights,
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    quantizer = Quantizer(bytearray(data))
+    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE"):
+        quantizer.update_quantization_recipe(
+            ".*", qtyping.TFLOperationName[kind], config, AlgorithmName.FLOAT_CASTING
+        )
+    return _quantised(quantizer, None)
+
+
+def to_int8(data: bytes, pictures: Sequence[Floats], keep_float: Sequence[str] = ()) -> bytes:
+    """Return the file in int8, calibrated on inputs (1, H, W, C).
+
+    Operators whose output's name holds one of ``keep_float`` stay in float32.
+    """
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
+
+    quantizer = Quantizer(bytearray(data))
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    quantizer.add_static_config(".*", every, 8, 8)
+    for kind in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        quantizer.update_quantization_recipe(".*", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for part in keep_float:
+        pattern = f".*{re.escape(part)}.*"
+        quantizer.update_quantization_recipe(
+            pattern, every, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
+    return _quantised(quantizer, _ranges(quantizer, data, pictures))
+
+
+def _ranges(quantizer: Any, data: bytes, pictures: Sequence[Floats]) -> Ranges:
+    """Return each tensor's smallest and largest value over all pictures.
+
+    The quantiser's own way over several is a moving average, which clips what few pictures show.
+    """
+    key, name = _signature(data)
+    merged: Ranges = {}
+    for picture in pictures:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = quantizer.calibrate({key: [{name: picture}]}, num_threads=1)
+        for tensor, values in found.items():
+            known = merged.setdefault(tensor, values)
+            if values and known:
+                merged[tensor] = {
+                    **known,
+                    "min": np.minimum(known["min"], values["min"]),
+                    "max": np.maximum(known["max"], values["max"]),
+                }
+    return _widened(merged)
+
+
+def _widened(ranges: Ranges) -> Ranges:
+    """Return ranges none of which is next to nothing: XNNPACK refuses to make a step so small.
+
+    Such tensors hold what never left zero in any picture, as behind a ReLU that stays closed.
+    """
+    spans = {name: float(np.max(r["max"] - r["min"])) for name, r in ranges.items() if r}
+    least = SMALLEST_RANGE * max(spans.values(), default=0.0)
+    return {
+        name: {**known, "max": known["max"] + least} if spans.get(name, least) < least else known
+        for name, known in ranges.items()
+    }
+
+
+def _signature(data: bytes) -> tuple[str, str]:
+    """Return the name of the file's signature and of its input."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        ((key, names),) = Interpreter(model_content=data).get_signature_list().items()
+    return str(key), str(names["inputs"][0])
+
+
+def _quantised(quantizer: Any, ranges: Ranges | None) -> bytes:
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            done = quantizer.quantize(ranges, enable_progress_report=False)
+    except Exception as error:  # errors of every kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"the TFLite file cannot be quantised ({reason[:200]})") from error
+    return bytes(done.quantized_model)
