@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from toolchain.records import MemberFacts
 from toolchain.report import wording
-from toolchain.report.markdown import code, plain, table
+from toolchain.report.marks import code, plain, table
 from toolchain.report.members import LEVELS, conditions, figures
 
 PARAMETER_BYTES = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toolchain.records import Report
 from toolchain.report import facts, figures, sections, wording
+from toolchain.report.chain import chain_html
 from toolchain.report.markup import items, paragraph, text
 from toolchain.report.page import page
 
@@ -26,6 +27,7 @@ def _sections(report: Report) -> str:
         sections.next_steps,
         sections.before_and_after,
         sections.parity,
+        chain_html,
         sections.zeroed_filters,
         sections.files,
         sections.origin,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from toolchain.records import Parity, Report
 from toolchain.report import facts, filters, wording
+from toolchain.report.chain import chain_markdown
+from toolchain.report.marks import code, name, plain, table
 
 REASONS_SHOWN = 10
 """How many reasons for keeping filters are listed; the rest are counted in one line."""
@@ -18,6 +19,7 @@ def markdown(report: Report) -> str:
         _head(report),
         _before_and_after(report),
         _parity(report),
+        chain_markdown(report),
         _zeroed_filters(report),
         _photos(report),
         _files(report),
@@ -26,42 +28,6 @@ def markdown(report: Report) -> str:
         _origin(report),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-_SPECIAL = re.compile(r"[\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_])")
-_BLOCK_START = re.compile(r"^([#>+\-=]|\d+(?=[.)](\s|$)))")
-
-
-def plain(value: object) -> str:
-    """Return untrusted text so that Markdown shows it as it is, inside a table or not."""
-    escaped = _SPECIAL.sub(lambda special: "\\" + special.group(), wording.clean(value))
-    return _BLOCK_START.sub(_escape_block_start, escaped)
-
-
-def _escape_block_start(start: re.Match[str]) -> str:
-    text = start.group()
-    return text + "\\" if text.isdigit() else "\\" + text
-
-
-def code(value: object) -> str:
-    """Return untrusted text as a code span; its fence is longer than any backquotes in it."""
-    text = wording.clean(value)
-    if not text:
-        return ""
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    space = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{space}{text}{space}{fence}"
-
-
-def name(value: object) -> str:
-    """Return a name for a table's cell: code, unless a bar in it would end the cell."""
-    return plain(value) if "|" in str(value) else code(value)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
-    """Return a table of ready cells; the columns in ``numeric`` are set to the right."""
-    rule = ["---:" if column in numeric else "---" for column in range(len(head))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
 
 
 def _head(report: Report) -> str:

@@ -34,6 +34,8 @@ def summary(report: Report) -> dict[str, object]:
             "surgery": _parity(report.parity_surgery),
             "onnx": _parity(report.parity_onnx),
         },
+        "complete": report.certificate is None or report.certificate.is_complete,
+        "chain": _chain(report),
         "latency": None if report.latency is None else asdict(report.latency),
         "layers": [
             asdict(layer) | {"removed_live": filters.parts(layer)["removed_live"]}
@@ -47,6 +49,22 @@ def summary(report: Report) -> dict[str, object]:
         "command": report.command,
     }
     return {key: _strict(value) for key, value in content.items()}
+
+
+def _chain(report: Report) -> list[dict[str, object]]:
+    """Return what each link costs; all of it stands in certificate.json."""
+    links = report.certificate.links if report.certificate else ()
+    return [
+        {
+            "before": link.before,
+            "after": link.after,
+            "passed": link.passed,
+            "largest_share": link.worst,
+            "mean_share": link.mean,
+            "ap_lost": None if link.precision is None else link.precision.lost,
+        }
+        for link in links
+    ]
 
 
 def _costs(report: Report) -> dict[str, object]:

@@ -1,0 +1,319 @@
+"""The chain of files: made, proved, verified, and every fault found by name."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import toolchain.pipeline as pipeline
+from deploy import detect
+from toolchain.certificate import NAME, read_certificate
+from toolchain.chain import making, verifying
+from toolchain.chain.calibration import read_calibration
+from toolchain.chain.links import _pairs
+from toolchain.chain.making import choose_formats
+from toolchain.check.latency import compare_latency
+from toolchain.cli import run as run_cli
+from toolchain.errors import ExportError, InputError
+from toolchain.pipeline import Job, run_shrink
+from toolchain.recipe import Recipe, default_recipe, override
+
+quick = functools.partial(compare_latency, seconds=0.0)
+EXAMPLE = torch.zeros(1, 3, 96, 128)
+LINKS = [
+    "chain/soft.safetensors -> model.safetensors",
+    "model.safetensors -> chain/exported.onnx",
+    "chain/exported.onnx -> model.onnx",
+    "model.onnx -> model_int8.onnx",
+]
+
+
+def recipe(**fields: object) -> Recipe:
+    values = {"input.height": 96, "input.width": 128, "prune.rate": 0.3}
+    return override(default_recipe("eresfd"), values | fields)
+
+
+def faces(folder: Path, count: int) -> Path:
+    """Photos of nothing in particular, each different."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(count):
+        coarse = random.integers(0, 256, (6, 8, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{index:02}.png"), cv2.resize(coarse, (160, 120)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a shipped network with ONNX and its int8."""
+    root = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "compare_latency", quick)
+        photos = faces(root / "photos", 20)
+        run_shrink(Job(recipe(), root / "out", formats=("onnx", "int8"), calibration=photos))
+    return root / "out"
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+def look(folder: Path) -> verifying.Verification:
+    return verifying.verify(folder, 7, lambda _name: None)
+
+
+def test_every_file_is_tied_to_the_one_before(made: Path) -> None:
+    certificate = read_certificate(made / NAME)
+    assert certificate.is_complete
+    assert [link.name for link in certificate.links] == LINKS
+    hashes = {file.name: file.sha256 for file in certificate.files}
+    for link in certificate.links:
+        assert (link.before_sha256, link.after_sha256) == (hashes[link.before], hashes[link.after])
+        assert link.passed
+    surgery, export, simplified, int8 = certificate.links
+    assert max(surgery.worst or 0, export.worst or 0, simplified.worst or 0) <= 1e-5
+    assert 1e-5 < (int8.mean or 0) <= 0.05  # int8 is not the float file under another name
+    assert int8.boxes is not None
+    assert int8.boxes.photos == 4  # of 20: every fifth, on which nothing was calibrated
+    assert certificate.calibration is not None
+    assert (certificate.calibration.kind, certificate.calibration.inputs) == ("photos", 16)
+
+
+def test_the_int8_file_runs_on_the_board(made: Path) -> None:
+    detector = detect.Detector(made / "model_int8.onnx", threads=1)
+    assert (detector.height, detector.width) == (96, 128)
+    assert (made / "model_int8.onnx").stat().st_size < (made / "model.onnx").stat().st_size
+
+
+def test_what_is_as_it_was_is_verified(made: Path) -> None:
+    found = look(made)
+    assert found.problems == ()
+    assert [check.name for check in found.links] == LINKS
+    assert found.passed
+    for check in found.links:
+        assert check.found is not None
+        assert {case.sha256 for case in check.found.cases}.isdisjoint(
+            case.sha256 for case in check.stated.cases
+        )  # on other inputs than those of the run
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chain/soft.safetensors", "chain/exported.onnx", "model.safetensors", "model.onnx",
+        "model_int8.onnx", "report.html", "report.json", "report.md", "surgery.json",
+    ],
+)  # fmt: skip
+def test_one_flipped_bit_is_found(name: str, folder: Path) -> None:
+    flip(folder / name)
+    found = look(folder)
+    assert not found.passed
+    assert f"{name}: was changed" in found.problems[0]
+    for check in found.links:
+        if name in (check.stated.before, check.stated.after):
+            assert check.problem == f"not run, for {name} was changed"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "chain/soft.safetensors", "report.md"])
+def test_a_missing_file_is_named(name: str, folder: Path) -> None:
+    (folder / name).unlink()
+    assert f"{name}: is missing" in look(folder).problems
+
+
+def test_a_swapped_file_is_named(folder: Path) -> None:
+    shutil.copy(folder / "model.onnx", folder / "model_int8.onnx")
+    assert any("model_int8.onnx: was changed" in problem for problem in look(folder).problems)
+
+
+def test_a_strange_file_is_named(folder: Path) -> None:
+    (folder / "model.tflite").write_bytes(b"of another run")
+    assert any("model.tflite: is not in manifest.json" in each for each in look(folder).problems)
+
+
+def test_an_edited_certificate_is_found(folder: Path) -> None:
+    text = (folder / NAME).read_text()
+    (folder / NAME).write_text(text.replace('"limit": 0.05', '"limit": 0.5'))
+    found = look(folder)
+    assert "was changed after it was written" in found.problems[0]
+
+
+def rehash(folder: Path, name: str) -> None:
+    """Do what a careful hand would: write the right hashes into manifest and certificate."""
+    from toolchain.certificate import _digest
+    from toolchain.files import sha256_of
+
+    for path, key in ((folder / NAME, "files"), (folder / "manifest.json", "files")):
+        content = json.loads(path.read_text())
+        if path.name == NAME:
+            for entry in content[key]:
+                if entry["name"] == name:
+                    entry["sha256"] = sha256_of(folder / name)
+            for link in content["links"]:
+                for end in ("before", "after"):
+                    if link[end] == name:
+                        link[f"{end}_sha256"] = sha256_of(folder / name)
+            content.pop("sha256_of_the_rest")
+            content["sha256_of_the_rest"] = _digest(content)
+        else:
+            content[key][name]["sha256"] = sha256_of(folder / name)
+            content[key][NAME]["sha256"] = sha256_of(folder / NAME)
+        path.write_text(json.dumps(content))
+
+
+def test_another_network_with_right_hashes_breaks_its_links(folder: Path, tmp_path: Path) -> None:
+    """Running the links finds what hashes cannot."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "compare_latency", quick)
+        run_shrink(
+            Job(recipe(**{"prune.rate": 0.0}), tmp_path / "b", untrained=True, formats=("onnx",))
+        )
+    shutil.copy(tmp_path / "b" / "model.onnx", folder / "model.onnx")
+    rehash(folder, "model.onnx")
+    found = look(folder)
+    assert found.problems == ()
+    broken = {check.name: check.problem for check in found.links if not check.passed}
+    assert set(broken) == {LINKS[2], LINKS[3]}
+    assert "outputs differ by" in str(broken[LINKS[2]])
+
+
+def test_a_manifest_does_not_lead_outside(folder: Path) -> None:
+    content = json.loads((folder / "manifest.json").read_text())
+    content["files"]["../secret"] = {"sha256": "0"}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    assert any("lies outside the folder" in problem for problem in look(folder).problems)
+
+
+def test_the_command_says_which_link_breaks(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(["verify", str(folder), "--seed", "3"]) == 0
+    assert "verified (inputs of seed 3)" in capsys.readouterr().out
+    flip(folder / "model_int8.onnx")
+    assert run_cli(["verify", str(folder), "--json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert [link["passed"] for link in content["links"]] == [True, True, True, False]
+    assert run_cli(["verify", str(folder / "chain")]) == 2
+
+
+# A chain that breaks ------------------------------------------------------------------------------
+
+
+def test_a_broken_link_leaves_the_good_files(
+    tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = Job(recipe(**{"proof.int8_limit": 1e-9}), tmp_path / "out", formats=("onnx", "int8"))
+    report = run_shrink(job)
+    certificate = read_certificate(tmp_path / "out" / NAME)
+    assert certificate == report.certificate
+    assert not certificate.is_complete
+    assert [failure.file for failure in certificate.failures] == ["model_int8.onnx"]
+    assert "(mean; at most 1e-09)" in certificate.failures[0].reason
+    assert (tmp_path / "out" / "model.onnx").is_file()
+    assert not (tmp_path / "out" / "model_int8.onnx").exists()
+    assert "INCOMPLETE" in (tmp_path / "out" / "report.md").read_text()
+    assert "INCOMPLETE" in (tmp_path / "out" / "report.html").read_text()
+    found = look(tmp_path / "out")
+    assert any("is not complete" in problem for problem in found.problems)
+
+
+def test_a_file_that_cannot_be_made_leaves_the_others(
+    tmp_path: Path, quick_latency: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ExportError("the ONNX file cannot be quantised (no)")
+
+    monkeypatch.setattr(making, "quantise_onnx", refuse)
+    report = run_shrink(Job(recipe(), tmp_path / "out", formats=("onnx", "int8")))
+    assert report.certificate is not None
+    assert not report.certificate.is_complete
+    assert [link.name for link in report.certificate.links] == LINKS[:3]
+    assert any("SYNTHETIC CALIBRATION" in note for note in report.notes)
+
+
+# Formats and calibration --------------------------------------------------------------------------
+
+
+def test_without_the_extra_onnx_alone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "lacking", lambda: "TFLite files need x; run make setup")
+    formats, note = choose_formats(None)
+    assert formats == ("onnx",)
+    assert note == "ONNX alone: TFLite files need x; run make setup."
+    assert choose_formats(["int8"]) == (("onnx", "int8"), None)
+    with pytest.raises(InputError, match="--formats tflite,int8: TFLite files need x"):
+        choose_formats(["tflite", "int8"])
+
+
+def test_formats_bring_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "lacking", lambda: None)
+    assert choose_formats(None) == (("onnx", "tflite", "fp16", "int8"), None)
+    assert choose_formats(["fp16"]) == (("onnx", "tflite", "fp16"), None)
+    for wrong in (["tflight"], []):
+        with pytest.raises(InputError, match="--formats must be of onnx, tflite, fp16, int8"):
+            choose_formats(wrong)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "is no folder"),
+        (lambda folder: folder.mkdir(), "holds no photos"),
+        (
+            lambda folder: [folder.mkdir(), (folder / "a.jpg").write_bytes(b"no")],
+            "no photo can be read",
+        ),
+    ],
+)
+def test_calibration_without_photos_is_refused(
+    prepare: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    prepare(tmp_path / "photos")
+    with pytest.raises(InputError, match=message):
+        read_calibration(tmp_path / "photos", recipe(), EXAMPLE)
+
+
+def test_few_flat_and_broken_photos_are_told(tmp_path: Path) -> None:
+    folder = faces(tmp_path / "photos", 1)
+    cv2.imwrite(str(folder / "grey.png"), np.full((50, 50, 3), 128, np.uint8))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8")
+    found = read_calibration(folder, recipe(), EXAMPLE)
+    assert (found.facts.inputs, found.facts.broken) == (2, 1)
+    assert found.notes == (
+        "1 calibration photos cannot be read and were left out.",
+        "int8 was calibrated on 2 photos; 100 that differ are better.",
+        "1 of 2 calibration photos show one colour only.",
+    )
+
+
+def test_photos_are_spread_over_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchain.chain.calibration.MOST_PHOTOS", 5)
+    found = read_calibration(faces(tmp_path / "photos", 17), recipe(), EXAMPLE)
+    assert [photo.name for photo in found.held_out] == ["16.png"]
+    assert found.facts.inputs == 4
+
+
+def test_a_network_of_other_channels_takes_no_photos(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="photos have 3 channels, the network takes 1"):
+        read_calibration(tmp_path, recipe(), torch.zeros(1, 1, 96, 128))
+
+
+def test_pairs_of_boxes_are_the_best_overlaps() -> None:
+    ours = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
+    theirs = np.array([[0, 0, 10, 8], [0, 0, 10, 10], [60, 60, 70, 70]], np.float32)
+    assert _pairs(ours, theirs) == [1.0]
+    assert _pairs(ours[:0], theirs) == []
+    assert _pairs(ours, ours) == [1.0, 1.0]

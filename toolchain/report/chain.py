@@ -1,0 +1,136 @@
+"""The chain of files in both pages: every link, what it costs, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolchain.certificate import Certificate, Link
+from toolchain.records import Report
+from toolchain.report import figures, wording
+from toolchain.report.marks import plain
+from toolchain.report.marks import table as markdown_table
+from toolchain.report.markup import items, name, paragraph, section, table, text
+
+HEAD = ["link", "largest difference", "mean difference", "limit", "boxes", "AP lost", "verdict"]
+NUMERIC = (1, 2, 3, 5)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A link in words; differences are shares of the output's range."""
+
+    link: Link
+    largest: str
+    mean: str
+    limit: str
+    boxes: str
+    lost: str
+    verdict: str
+
+
+def rows(certificate: Certificate) -> list[Row]:
+    """Return every link in words."""
+    return [_row(link) for link in certificate.links]
+
+
+def _row(link: Link) -> Row:
+    return Row(
+        link,
+        _share(link.worst),
+        _share(link.mean),
+        f"{link.limit:.0e} ({link.figure})",
+        _boxes(link),
+        "" if link.precision is None else f"{100 * link.precision.lost:.2f} points",
+        "PASS" if link.passed else "FAIL",
+    )
+
+
+def _share(value: float | None) -> str:
+    return wording.NOT_FINITE if value is None else wording.difference(value)
+
+
+def _boxes(link: Link) -> str:
+    boxes = link.boxes
+    if boxes is None:
+        return ""
+    overlap = "" if boxes.mean_iou is None else f", overlap {boxes.mean_iou:.3f}"
+    return (
+        f"{boxes.both} by both, {boxes.missed} missed, {boxes.added} added on "
+        f"{wording.plural(boxes.photos, 'photo')}{overlap}"
+    )
+
+
+def _introduction(certificate: Certificate) -> str:
+    words = (
+        "Every file is tied to the one before it by a difference measured in this run, as a share "
+        "of the output's range; toolchain verify runs them all again."
+    )
+    facts = certificate.calibration
+    if facts is None:
+        return words
+    on = "photos" if facts.kind == "photos" else "synthetic shapes, not photos"
+    return f"{words} int8 was calibrated on {facts.inputs} {on}."
+
+
+def _missing(certificate: Certificate) -> list[str]:
+    return [f"INCOMPLETE: {each.file}: {each.reason}" for each in certificate.failures]
+
+
+def chain_markdown(report: Report) -> str:
+    """Return the section, empty without a certificate."""
+    certificate = report.certificate
+    if certificate is None:
+        return ""
+    cells = [
+        [plain(r.link.name), r.largest, r.mean, r.limit, r.boxes, r.lost, r.verdict]
+        for r in rows(certificate)
+    ]
+    missing = [f"**{plain(line)}**" for line in _missing(certificate)]
+    return "\n\n".join(
+        [
+            "## The chain of files",
+            _introduction(certificate),
+            *missing,
+            markdown_table(HEAD, cells, numeric=NUMERIC),
+        ]
+    )
+
+
+def chain_html(report: Report) -> str:
+    """Return the section, empty without a certificate."""
+    certificate = report.certificate
+    if certificate is None:
+        return ""
+    cells = [
+        [name(r.link.name), r.largest, r.mean, r.limit, text(r.boxes), r.lost, r.verdict]
+        for r in rows(certificate)
+    ]
+    missing = _missing(certificate)
+    return section(
+        "chain",
+        "The chain of files",
+        paragraph(_introduction(certificate)),
+        items([f"<strong>{text(line)}</strong>" for line in missing]) if missing else "",
+        _picture(certificate),
+        table("Links, differences as shares of the output's range", HEAD, cells, NUMERIC),
+    )
+
+
+def _picture(certificate: Certificate) -> str:
+    """Return a bar for the size of every file that goes to a board."""
+    files = [file for file in certificate.files if file.name.endswith((".onnx", ".tflite"))]
+    shown = [file for file in files if not file.name.startswith("chain/")]
+    largest = max((file.size_bytes for file in shown), default=1)
+    drawn = []
+    for file in shown:
+        words = f"{wording.count(file.size_bytes)} bytes"
+        bar = (
+            f'<rect class="part-live" x="0" y="1" height="12" '
+            f'width="{figures.percent(file.size_bytes / largest)}"></rect>'
+        )
+        value = f"{file.size_bytes / 1000:,.0f} kB"
+        drawn.append(figures.row(name(file.name), figures.drawing(words, 14, bar), value))
+    return (
+        f'<figure aria-label="Size of every file"><ol class="rows">{"".join(drawn)}</ol>'
+        f"<figcaption>Size of every file that goes to a board.</figcaption></figure>"
+    )
