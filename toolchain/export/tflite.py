@@ -58,7 +58,7 @@ def export_tflite(
 
 
 def labelled(data: bytes, output_names: Sequence[str], metadata: Mapping[str, str]) -> bytes:
-    """Return a TFLite file with its input and outputs named and with its metadata set."""
+    """Return a TFLite file with its metadata; input and outputs are named, all else numbered."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -70,8 +70,8 @@ def labelled(data: bytes, output_names: Sequence[str], metadata: Mapping[str, st
             f"expected 1 and {len(output_names)}"
         )
     names = dict(zip([*graph.inputs, *graph.outputs], [INPUT, *output_names], strict=True))
-    for index, name in names.items():
-        graph.tensors[index].name = name
+    for index, tensor in enumerate(graph.tensors):  # the converter's names take a third of a file
+        tensor.name = names.get(index, f"t{index}")
     _mend_resizing(graph, schema.ResizeNearestNeighborOptionsT)
     for signature in model.signatureDefs or ():
         for item in (*signature.inputs, *signature.outputs):
