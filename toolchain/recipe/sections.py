@@ -168,8 +168,10 @@ class TeachSection:
     """Of the crops, learnt from block by block."""
     local_share_begun: typing.Annotated[float, Range(0, 0.95)] = 0.2
     """The same, of a training that starts from weights: blocks learn to do without what goes."""
-    settle_share: typing.Annotated[float, Range(0, 1)] = 0.25
-    """Of these, at the start, with batch norm by the batch; then it is averaged and frozen."""
+    settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
+    """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
+    settle_share_begun: typing.Annotated[float, Range(0, 0.5)] = 0.05
+    """The same, of a training that starts from weights; at most what is learnt block by block."""
     local_rate: Positive = 1e-2
     """Adam's learning rate block by block; falls to zero as a cosine, as the next one does."""
     local_rate_begun: Positive = 3e-3

@@ -79,13 +79,14 @@ class TeachingPlan:
         """
         steps = images // section.batch
         local = int(steps * local_share(section, begun=begun))
+        settle = section.settle_share_begun if begun else section.settle_share
         soft = int((steps - local) * section.soft_share)
         schedule = Schedule(hold=0)
         if soft:
             schedule = Schedule(local + soft, local, max(1, soft // section.choices))
         return cls(
             local,
-            int(local * section.settle_share),
+            min(local, int(steps * settle)),
             steps - local,
             filters=schedule,
             local_rate=section.local_rate_begun if begun else section.local_rate,
