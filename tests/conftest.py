@@ -29,6 +29,14 @@ def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder of a small shrink, ONNX and its int8, certified; not to be changed."""
+    from chains import make_folder
+
+    return make_folder(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference weights and photos; tests that need it skip where it is not."""
     folder = _shared()

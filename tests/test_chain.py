@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from chains import faces, quick, recipe
 
 import toolchain.pipeline as pipeline
 from deploy import detect
@@ -20,13 +20,10 @@ from toolchain.chain import making, verifying
 from toolchain.chain.calibration import read_calibration
 from toolchain.chain.links import _pairs
 from toolchain.chain.making import choose_formats
-from toolchain.check.latency import compare_latency
 from toolchain.cli import run as run_cli
 from toolchain.errors import ExportError, InputError
 from toolchain.pipeline import Job, run_shrink
-from toolchain.recipe import Recipe, default_recipe, override
 
-quick = functools.partial(compare_latency, seconds=0.0)
 EXAMPLE = torch.zeros(1, 3, 96, 128)
 LINKS = [
     "chain/soft.safetensors -> model.safetensors",
@@ -34,32 +31,6 @@ LINKS = [
     "chain/exported.onnx -> model.onnx",
     "model.onnx -> model_int8.onnx",
 ]
-
-
-def recipe(**fields: object) -> Recipe:
-    values = {"input.height": 96, "input.width": 128, "prune.rate": 0.3}
-    return override(default_recipe("eresfd"), values | fields)
-
-
-def faces(folder: Path, count: int) -> Path:
-    """Photos of nothing in particular, each different."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for index in range(count):
-        coarse = random.integers(0, 256, (6, 8, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{index:02}.png"), cv2.resize(coarse, (160, 120)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a shipped network with ONNX and its int8."""
-    root = tmp_path_factory.mktemp("chain")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "compare_latency", quick)
-        photos = faces(root / "photos", 20)
-        run_shrink(Job(recipe(), root / "out", formats=("onnx", "int8"), calibration=photos))
-    return root / "out"
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ ROOMS = (
     "certificate",
     "records",
     "accuracy",
+    "timings",
     "data",
     "scoring",
     "published",
@@ -39,6 +40,7 @@ ROOMS = (
     "train",
     "proofs",
     "chain",
+    "bench",
     "pipeline",
     "family",
     "tables",
@@ -46,7 +48,7 @@ ROOMS = (
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
-BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "chain", "pipeline"}
+BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "chain", "bench", "pipeline"}
 """The rooms that may run what goes to the board."""
 
 

@@ -1,6 +1,16 @@
 """The command line: parses, calls the stages, prints; every error is one line and a code."""
 
-from toolchain.cli import evaluating, family, shipping, shrinking, training, verifying
+from toolchain.cli import benching, evaluating, family, shipping, shrinking, training, verifying
 from toolchain.cli.app import main, run
 
-__all__ = ["evaluating", "family", "main", "run", "shipping", "shrinking", "training", "verifying"]
+__all__ = [
+    "benching",
+    "evaluating",
+    "family",
+    "main",
+    "run",
+    "shipping",
+    "shrinking",
+    "training",
+    "verifying",
+]

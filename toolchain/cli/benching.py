@@ -1,0 +1,74 @@
+"""The command ``bench``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from toolchain.cli.app import Json, app, stage_progress
+
+if TYPE_CHECKING:
+    from toolchain.timings import Bench
+
+
+@app.command(epilog="Example:  [bold]toolchain bench out/eresfd --photo group.jpg[/]")
+def bench(
+    folder: Annotated[Path, typer.Argument(help="An output folder of shrink.")],
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Of each runtime.")] = 1,
+    photo: Annotated[Path | None, typer.Option(help="What is fed; random shapes without.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, max=3600, help="How long to measure.")] = 20.0,
+    out: Annotated[Path | None, typer.Option(help="Folder; out/bench/NAME by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Time every file of a folder in turn: ratios, memory, operators, and a picture."""
+    from toolchain.bench.measuring import measure, read_photo
+    from toolchain.errors import InputError
+    from toolchain.files import as_json as json_bytes
+    from toolchain.files import write_bytes
+    from toolchain.report.bench import bench_html, bench_markdown
+
+    picture = read_photo(photo)
+    with stage_progress() as on_stage:
+        found = measure(folder, threads, picture, seconds, on_stage)
+    target = out or Path("out") / "bench" / found.folder
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        write_bytes(target / "bench.json", json_bytes(dataclasses.asdict(found)))
+        write_bytes(target / "bench.md", bench_markdown(found).encode())
+        write_bytes(target / "bench.html", bench_html(found).encode())
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+    else:
+        _print(found, target)
+
+
+def _print(found: Bench, target: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("file", "ms", "ratio", "quartiles", "bytes", "peak MB"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for file in found.files:
+        table.add_row(
+            file.name,
+            f"{file.median_ms:.2f}",
+            f"{file.ratio:.2f}",
+            f"{file.ratio_low:.2f}-{file.ratio_high:.2f}",
+            f"{file.size_bytes:,}",
+            f"{file.peak_bytes / 1e6:.0f}",
+        )
+    console.print(table)
+    for note in found.notes:
+        console.print(escape(note))
+    console.print(
+        f"{found.rounds} rounds, {found.threads} thread, {escape(found.processor)}; ratios to "
+        f"{found.reference}. Look at [bold]{escape(str(target / 'bench.html'))}[/]."
+    )
