@@ -41,6 +41,7 @@ ROOMS = (
     "proofs",
     "chain",
     "bench",
+    "arm",
     "pipeline",
     "family",
     "tables",
@@ -48,7 +49,7 @@ ROOMS = (
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
-BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "chain", "bench", "pipeline"}
+BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "chain", "bench", "arm", "pipeline"}
 """The rooms that may run what goes to the board."""
 
 

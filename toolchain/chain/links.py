@@ -141,10 +141,19 @@ def agreement(
     photos: Sequence[Photo], before: Runner, after: Runner, recipe: Recipe
 ) -> BoxAgreement:
     """Count the boxes that both ends find, pairing the best overlap first."""
+    return pair_boxes(
+        [
+            (find_faces(photo, before, recipe)[0], find_faces(photo, after, recipe)[0])
+            for photo in photos
+        ]
+    )
+
+
+def pair_boxes(photos: Sequence[tuple[detect.Floats, detect.Floats]]) -> BoxAgreement:
+    """Compare two sides' boxes (K, 4) and (M, 4) photo by photo."""
     both = missed = added = 0
     overlaps: list[float] = []
-    for photo in photos:
-        ours, theirs = (find_faces(photo, end, recipe)[0] for end in (before, after))
+    for ours, theirs in photos:
         pairs = _pairs(ours, theirs)
         overlaps += pairs
         both += len(pairs)

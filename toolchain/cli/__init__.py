@@ -1,10 +1,20 @@
 """The command line: parses, calls the stages, prints; every error is one line and a code."""
 
-from toolchain.cli import benching, evaluating, family, shipping, shrinking, training, verifying
+from toolchain.cli import (
+    benching,
+    checking,
+    evaluating,
+    family,
+    shipping,
+    shrinking,
+    training,
+    verifying,
+)
 from toolchain.cli.app import main, run
 
 __all__ = [
     "benching",
+    "checking",
     "evaluating",
     "family",
     "main",

@@ -1,0 +1,262 @@
+"""Emulated ARM boards: the table of boards, the counting plugin, and real runs under QEMU."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from toolchain.arm import sysroot as fetching
+from toolchain.arm.checking import _differences, check_folder
+from toolchain.arm.sysroot import Sysroot, prepare
+from toolchain.arm.targets import Target, estimate, find_target, read_targets
+from toolchain.cli import run as run_cli
+from toolchain.errors import InputError
+from toolchain.pictures import read_photos
+
+CACHE = ROOT / ".cache" / "arm"
+OWN = """
+[mine]
+name = "A board"
+core = "cortex-a35"
+part = "0xd04"
+clock_hz = 1_000_000
+cores = 2
+memory_bytes = 1000
+python = "3.11"
+cycles_per_instruction = 2.0
+median_error = 0.1
+worst_error = 0.5
+fitted_on = "nothing"
+"""
+
+
+# Boards -------------------------------------------------------------------------------------------
+
+
+def test_the_boards_of_the_project_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(read_targets()) == {"rpi-zero2", "rpi3", "rpi4", "rpi5"}
+    assert run_cli(["targets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rpi4"]["core"] == "cortex-a72"
+    assert run_cli(["targets"]) == 0
+    assert "Raspberry Pi 5" in capsys.readouterr().out
+
+
+def test_an_estimate_is_a_range(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OWN)
+    board = find_target("mine", tmp_path / "own.toml")
+    found = estimate(3_000, board)
+    assert (found.low, found.mid, found.high) == (3.0, 6.0, 9.0)
+    assert board.cpuinfo.count("processor\t: ") == 2
+    assert "CPU part\t: 0xd04" in board.cpuinfo
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "not valid TOML"),
+        ("mine = 3", "must be a table of a board"),
+        (OWN.replace("cores = 2\n", ""), "mine.cores is missing"),
+        (OWN.replace("2.0", "0"), r"mine.cycles_per_instruction must be > 0"),
+        (OWN + "wings = 2\n", "mine.wings is unknown"),
+    ],
+)
+def test_a_wrong_table_is_told(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_targets(tmp_path / "own.toml")
+
+
+def test_an_unknown_board_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["check", str(tmp_path), "--target", "rpi9"]) == 2
+    assert "there is no such board; known are rpi-zero2, rpi3" in capsys.readouterr().err
+    with pytest.raises(InputError, match="cannot be read as a table of targets"):
+        read_targets(tmp_path / "absent.toml")
+
+
+# What is needed -----------------------------------------------------------------------------------
+
+
+def test_missing_programs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching.shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=r"needs apt, dpkg, gcc \(Debian 12: apt install"):
+        prepare(find_target("rpi4"), tmp_path, lambda _name: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "ARM_PACKAGES", ("there-is-no-such-package",))
+    monkeypatch.setattr(fetching, "HOST_PACKAGES", ("there-is-no-such-package-either",))
+    if any(shutil.which(tool) is None for tool in fetching.TOOLS):
+        pytest.skip("no apt, dpkg or gcc here")
+    with pytest.raises(InputError, match=r"apt cannot .*; is the network there\?"):
+        prepare(find_target("rpi4"), tmp_path, lambda _name: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_python_is_refused(tmp_path: Path) -> None:
+    board = dataclasses.replace(find_target("rpi4"), python="3.13")
+    with pytest.raises(InputError, match=r"its Python is 3.13; 3.11 alone is emulated"):
+        prepare(board, tmp_path, lambda _name: None)
+
+
+# The plugin ---------------------------------------------------------------------------------------
+
+KINDS = ["multiply-add", "memory", "branch", "other"]
+WORDS = {
+    0x4E22CC20: "multiply-add",  # fmla v0.4s, v1.4s, v2.4s
+    0x4EA2CC20: "multiply-add",  # fmls v0.4s, v1.4s, v2.4s
+    0x4E420C20: "multiply-add",  # fmla v0.8h, v1.8h, v2.8h
+    0x4F821020: "multiply-add",  # fmla v0.4s, v1.4s, v2.s[0]
+    0x4FA21820: "multiply-add",  # fmla v0.4s, v1.4s, v2.s[3]
+    0x1F020C20: "multiply-add",  # fmadd s0, s1, s2, s3
+    0x4E829420: "multiply-add",  # sdot v0.4s, v1.16b, v2.16b
+    0x6E829420: "multiply-add",  # udot v0.4s, v1.16b, v2.16b
+    0x4F82E020: "multiply-add",  # sdot v0.4s, v1.16b, v2.4b[0]
+    0x0E628020: "multiply-add",  # smlal v0.4s, v1.4h, v2.4h
+    0x4EA29420: "multiply-add",  # mla v0.4s, v1.4s, v2.4s
+    0x6E22DC20: "other",  # fmul v0.4s, v1.4s, v2.4s
+    0x4E22D420: "other",  # fadd v0.4s, v1.4s, v2.4s
+    0x8B020020: "other",  # add x0, x1, x2
+    0x9B020C20: "other",  # madd x0, x1, x2, x3: of addresses
+    0xF9400020: "memory",  # ldr x0, [x1]
+    0xF9000020: "memory",  # str x0, [x1]
+    0x3DC00020: "memory",  # ldr q0, [x1]
+    0xA9400440: "memory",  # ldp x0, x1, [x2]
+    0x4C407820: "memory",  # ld1 {v0.4s}, [x1]
+    0x14000001: "branch",  # b
+    0x54000020: "branch",  # b.eq
+    0xB4000020: "branch",  # cbz x0
+    0xD65F03C0: "branch",  # ret
+}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
+def test_instructions_are_told_apart(tmp_path: Path) -> None:
+    """The plugin's own function, on words of the assembler."""
+    source = resources.files("toolchain.arm").joinpath("count.c").read_text(encoding="utf-8")
+    words = ", ".join(map(hex, WORDS))
+    program = f"""{source}
+    void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t a, translated b) {{}}
+    void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t a, called b) {{}}
+    void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *a, enum qemu_plugin_op b,
+                                                  void *c, uint64_t d) {{}}
+    size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *a) {{ return 0; }}
+    struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *a, size_t b)
+    {{ return NULL; }}
+    const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *a) {{ return NULL; }}
+    int main(void) {{
+        uint32_t words[] = {{ {words} }};
+        for (size_t i = 0; i < sizeof words / 4; i++) printf("%d\\n", kind_of(words[i]));
+    }}"""
+    (tmp_path / "test.c").write_text(program)
+    subprocess.run(
+        ["gcc", "-w", "-o", str(tmp_path / "test"), str(tmp_path / "test.c")], check=True
+    )
+    done = subprocess.run([str(tmp_path / "test")], capture_output=True, text=True, check=True)
+    found = [KINDS[int(line)] for line in done.stdout.split()]
+    assert dict(zip(map(hex, WORDS), found, strict=True)) == {
+        hex(word): kind for word, kind in WORDS.items()
+    }
+
+
+# Comparing ----------------------------------------------------------------------------------------
+
+
+def test_what_is_no_number_differs_without_end() -> None:
+    ones, wrong = np.ones((2, 2), np.float32), np.full((2, 2), np.nan, np.float32)
+    assert _differences((ones,), (ones + 1,)) == (1.0, 1.0, 1.0)
+    assert _differences((ones,), (wrong,))[0] == np.inf
+    assert _differences((ones,), (ones[:1],))[0] == np.inf
+
+
+# Under QEMU ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def ready() -> Sysroot:
+    """What emulation needs; skips where it cannot be fetched."""
+    try:
+        return prepare(find_target("rpi4"), CACHE, lambda _name: None)
+    except InputError as error:
+        pytest.skip(f"no emulation here: {error}")
+
+
+def board(key: str = "rpi4") -> Target:
+    return find_target(key)
+
+
+@pytest.mark.slow
+def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    photos = read_photos([tmp_path / "a.png"])
+    stages: list[str] = []
+    found = check_folder(made, None, board(), ready, photos, tmp_path, stages.append)
+    assert found.passed
+    plain, int8 = found.files
+    assert (
+        (plain.file, int8.file) == ("model.onnx", "model_int8.onnx") == (found.main.file, int8.file)
+    )
+    assert plain.runtime.startswith("onnxruntime 1.")
+    assert 0 < plain.max_abs_diff < 1e-4  # other instructions than here, so other roundings
+    assert int8.mean_share < 0.05
+    counted = plain.instructions
+    assert counted.total == plain.instructions_per_inference
+    # 52k parameters at 96x128: about 9 million multiply-accumulates, four to an instruction.
+    assert 1e6 < counted.multiply_add < 5e6
+    assert counted.multiply_add < counted.total < 30e6
+    assert 20e6 < plain.peak_memory_bytes < 200e6
+    assert plain.estimate_ms.low < plain.estimate_ms.mid < plain.estimate_ms.high
+    again = check_folder(made, ["model.onnx"], board(), ready, photos, tmp_path, stages.append)
+    assert again.files == (plain,)  # from the cache
+
+
+@pytest.mark.slow
+def test_counts_repeat(ready: Sysroot, made: Path, tmp_path: Path) -> None:
+    counts = [
+        check_folder(
+            made, ["model.onnx"], board(), ready, (), tmp_path / str(run), lambda _name: None
+        ).main.instructions_per_inference
+        for run in range(2)
+    ]
+    assert abs(counts[0] - counts[1]) <= 1e-3 * counts[0]
+
+
+@pytest.mark.slow
+def test_the_command_writes_what_scripts_read(
+    ready: Sysroot, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--file", "model.onnx", "--cache", str(CACHE), "--out", str(tmp_path / "out")]
+    assert run_cli(["check", str(made), "--target", "rpi5", *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {
+        "target", "runtime", "file", "instructions_per_inference", "max_abs_diff", "size_bytes",
+        "peak_memory_bytes", "estimate_ms", "estimate_error",
+    } <= set(found)  # fmt: skip
+    assert set(found["estimate_ms"]) == {"low", "mid", "high"}
+    assert found["target"] == "rpi5"
+    written = json.loads((tmp_path / "out" / "check.json").read_text())
+    assert written["files"] == [found]
+    assert written["passed"] is True
+
+
+@pytest.mark.slow
+def test_what_cannot_be_run_is_told(ready: Sysroot, made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "copy"))
+    with pytest.raises(InputError, match=r"has no model file a.onnx \(there: model.onnx, model_i"):
+        check_folder(folder, ["a.onnx"], board(), ready, (), tmp_path, lambda _name: None)
+    (folder / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"model.onnx does not run on Raspberry Pi 4B: "):
+        check_folder(folder, ["model.onnx"], board(), ready, (), tmp_path, lambda _name: None)
+    (folder / "certificate.json").unlink()
+    with pytest.raises(InputError, match="give an output folder of toolchain shrink"):
+        check_folder(folder, None, board(), ready, (), tmp_path, lambda _name: None)

@@ -1,0 +1,135 @@
+"""One file on one emulated board: its outputs, its instructions, its memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.arm import guest
+from toolchain.arm.sysroot import Sysroot
+from toolchain.arm.targets import Target
+from toolchain.errors import InputError
+
+LIMIT_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What the board's core executes in one inference, by kind; exact, one thread."""
+
+    multiply_add: int
+    """Vector and floating-point ones."""
+    memory: int
+    """Loads and stores."""
+    branch: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.multiply_add + self.memory + self.branch + self.other
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """What a run told."""
+
+    outputs: Mapping[str, tuple[NDArray[np.floating], ...]]
+    """By input."""
+    instructions: Instructions
+    resident_bytes: int
+    """Memory that the guest's own mappings held after the inference."""
+
+
+def emulate(
+    path: Path, inputs: Mapping[str, NDArray[np.float32]], target: Target, sysroot: Sysroot
+) -> Emulated:
+    """Run a file on inputs (1, C, H, W); raise :class:`InputError` if the board's runtime cannot.
+
+    The first input is run again and counted; of two counts the smaller stands.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        names = [f"input{index}" for index in range(len(inputs))]
+        np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
+        done = subprocess.run(
+            _command(path.absolute(), folder, target, sysroot),
+            env=_environment(sysroot),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_SECONDS,
+        )
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
+            raise InputError(f"{path.name} does not run on {target.name}: {reason}")
+        stretches = [
+            Instructions(*map(int, line.split()))
+            for line in (folder / "counts").read_text().splitlines()
+        ]
+        facts = json.loads((folder / "facts.json").read_text())
+        with np.load(folder / "out.npz") as found:
+            outputs = {
+                given: tuple(
+                    found[key] for key in sorted(found.files) if key.startswith(f"{short}/")
+                )
+                for given, short in zip(inputs, names, strict=True)
+            }
+    fewest = min(stretches, key=lambda counted: counted.total)
+    return Emulated(outputs, fewest, int(facts["resident_bytes"]))
+
+
+def _command(path: Path, folder: Path, target: Target, sysroot: Sysroot) -> list[str]:
+    root = _root_for(target, sysroot)
+    guest_environment = {
+        "LD_LIBRARY_PATH": "",
+        "PYTHONPATH": str(sysroot.site),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+    }
+    steady = shutil.which("setarch")  # addresses that stay make counts that repeat
+    return [
+        *([steady, platform.machine(), "-R"] if steady else []),
+        str(sysroot.emulator),
+        *("-cpu", target.core),
+        *("-L", str(root)),
+        *(word for name, value in guest_environment.items() for word in ("-E", f"{name}={value}")),
+        *("-plugin", f"{sysroot.plugin},out={folder / 'counts'}"),
+        str(sysroot.python),
+        guest.__file__,
+        str(path),
+        *(str(folder / name) for name in ("in.npz", "out.npz", "facts.json")),
+    ]
+
+
+def _root_for(target: Target, sysroot: Sysroot) -> Path:
+    """Return a root that shows the target's own ``/proc/cpuinfo``, beside the common one."""
+    root = sysroot.root.with_name(f"{sysroot.root.name}-{target.key}")
+    (root / "proc").mkdir(parents=True, exist_ok=True)
+    for entry in sysroot.root.iterdir():
+        link = root / entry.name
+        if not link.is_symlink():
+            link.symlink_to(entry)
+    cpuinfo = root / "proc" / "cpuinfo"
+    if not cpuinfo.exists() or cpuinfo.read_text() != target.cpuinfo:
+        part = cpuinfo.with_name(f".cpuinfo-{os.getpid()}")
+        part.write_text(target.cpuinfo)
+        part.replace(cpuinfo)
+    return root
+
+
+def _environment(sysroot: Sysroot) -> dict[str, str]:
+    libraries = sysroot.host / "usr/lib/x86_64-linux-gnu"
+    return {"LD_LIBRARY_PATH": str(libraries), "PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}

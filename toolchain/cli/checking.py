@@ -1,0 +1,132 @@
+"""The commands ``check`` and ``targets``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from toolchain.cli.app import Json, app, stage_progress
+
+if TYPE_CHECKING:
+    from toolchain.arm.checking import Check
+
+OwnTargets = Annotated[
+    Path | None, typer.Option("--targets", help="A table of boards of your own.")
+]
+CACHE = Path(".cache") / "arm"
+
+
+@app.command(
+    epilog="Examples:  [bold]toolchain check out/eresfd --target rpi4[/]   |   "
+    "[bold]toolchain check out/eresfd --target rpi5 --file model_int8.tflite --photo group.jpg[/]"
+)
+def check(
+    folder: Annotated[Path, typer.Argument(help="An output folder of shrink.")],
+    target: Annotated[str, typer.Option(help="A board; see toolchain targets.")] = "rpi4",
+    file: Annotated[
+        list[str] | None, typer.Option(help="A model file in the folder; all by default.")
+    ] = None,
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="A photo on which boxes must be the same.")
+    ] = None,
+    targets_file: OwnTargets = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; out/check/NAME-TARGET.")] = None,
+    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    as_json: Json = False,
+) -> None:
+    """Run the files with real ARM wheels on an emulated board: parity, instructions, memory."""
+    from toolchain.arm.checking import check_folder
+    from toolchain.arm.sysroot import prepare
+    from toolchain.arm.targets import find_target
+    from toolchain.errors import InputError
+    from toolchain.files import as_json as json_bytes
+    from toolchain.files import write_bytes
+    from toolchain.pictures import read_photos
+
+    board = find_target(target, targets_file)
+    photos = read_photos(photo or ())
+    with stage_progress() as on_stage:
+        sysroot = prepare(board, cache, on_stage)
+        found = check_folder(folder, file, board, sysroot, photos, cache, on_stage)
+    place = out or Path("out") / "check" / f"{found.folder}-{target}"
+    content = {**dataclasses.asdict(found), "passed": found.passed}
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_bytes(place / "check.json", json_bytes(content))
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found.main), indent=2))
+    else:
+        _print(found, place)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def targets(targets_file: OwnTargets = None, as_json: Json = False) -> None:
+    """List the boards that are known, and how their times are estimated."""
+    from toolchain.arm.targets import read_targets
+
+    known = read_targets(targets_file)
+    if as_json:
+        print(
+            json.dumps({key: dataclasses.asdict(board) for key, board in known.items()}, indent=2)
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in (
+        "target",
+        "board",
+        "core",
+        "GHz",
+        "cycles per instruction",
+        "median / worst error",
+    ):
+        table.add_column(heading)
+    for key, board in known.items():
+        table.add_row(
+            key,
+            board.name,
+            board.core,
+            f"{board.clock_hz / 1e9:g}",
+            f"{board.cycles_per_instruction:g} (fitted on {board.fitted_on})",
+            f"{board.median_error:.0%} / {board.worst_error:.0%}",
+        )
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _print(found: Check, place: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    headings = ("file", "instructions", "multiply-add", "memory, MB", "ms, estimated", "differs by")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for file in found.files:
+        time = file.estimate_ms
+        table.add_row(
+            file.file,
+            f"{file.instructions_per_inference:,}",
+            f"{file.instructions.multiply_add / file.instructions_per_inference:.0%}",
+            f"{file.peak_memory_bytes / 1e6:.0f}",
+            f"{time.low:.1f} to {time.high:.1f}",
+            f"{file.max_abs_diff:.1e}" + ("" if file.parity else " [bold red]TOO MUCH[/]"),
+        )
+    console.print(table)
+    height, width = found.main.size
+    console.print(
+        f"{escape(found.name)} ({found.core}, {found.clock_hz / 1e9:g} GHz) emulated, input "
+        f"{height}x{width}, one thread. Instructions are exact; milliseconds are estimated from "
+        f"them, with a worst error of {found.main.estimate_error['worst']:.0%} where they were "
+        f"fitted ({escape(found.fitted_on)})."
+    )
+    if len(found.files) > 1:
+        console.print(f"Fewest instructions: [bold]{escape(found.cheapest.file)}[/]")
+    console.print(f"Results are in [bold]{escape(str(place / 'check.json'))}[/].")
