@@ -30,17 +30,19 @@ RATES ?=
 FORMATS ?=
 CALIBRATION ?=
 EXTRAS ?=
+TARGET ?= rpi4
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink eval tables train family bench test test-fast lint format clean
+.PHONY: help setup shrink check-arm eval tables train family bench test test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
+	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
@@ -83,6 +85,10 @@ shrink: setup
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
 	  $(call option,--formats,$(FORMATS)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
+
+check-arm: setup
+	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
+	  $(call option,--photo,$(PHOTO))
 
 eval: setup
 	@$(if $(strip $(DATA)),,echo "eval: say where WIDER FACE lies: make eval MODEL=weights.pth DATA=folder" >&2; exit 2)

@@ -15,12 +15,15 @@ import pytest
 from conftest import ROOT
 
 from toolchain.arm import sysroot as fetching
-from toolchain.arm.checking import _differences, check_folder
+from toolchain.arm.budget import exceeded
+from toolchain.arm.checking import Check, FileCheck, _differences, check_folder
+from toolchain.arm.emulation import Instructions
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
 from toolchain.cli import run as run_cli
-from toolchain.errors import InputError
+from toolchain.errors import InputError, RecipeError
 from toolchain.pictures import read_photos
+from toolchain.recipe import BudgetSection, parse_recipe
 
 CACHE = ROOT / ".cache" / "arm"
 OWN = """
@@ -178,6 +181,47 @@ def test_what_is_no_number_differs_without_end() -> None:
     assert _differences((ones,), (ones[:1],))[0] == np.inf
 
 
+# Budgets ------------------------------------------------------------------------------------------
+
+
+def file_check(name: str, instructions: int) -> FileCheck:
+    counted = Instructions(instructions, 0, 0, 0)
+    return FileCheck(
+        "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted, 0.0, 0.0, 1e-4, None,
+        1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True,
+    )  # fmt: skip
+
+
+def check_of(*files: FileCheck) -> Check:
+    return Check("out", "rpi4", "Raspberry Pi 4B", "cortex-a72", 1_500_000_000, "", files)
+
+
+def test_what_exceeds_its_budget_is_told_with_what_helps() -> None:
+    found = check_of(file_check("model.onnx", 1500), file_check("model.tflite", 900))
+    assert exceeded(found, BudgetSection(), None) == ()
+    assert exceeded(found, BudgetSection(instructions=1500, size_bytes=1000), None) == ()
+    (sentence,) = exceeded(found, BudgetSection(instructions=1000), None)
+    assert sentence == (
+        "instructions: model.onnx takes 1,500, 50.0% over the budget of 1,000; what helps: "
+        "model.tflite is within it"
+    )
+    (sentence,) = exceeded(found, BudgetSection(memory_bytes=40_000_000), None)
+    assert "25.0% over the budget of 40,000,000; what helps: a smaller --size" in sentence
+    (sentence,) = exceeded(found, BudgetSection(parameters=10), None)
+    assert "does not tell" in sentence
+    assert len(exceeded(found, BudgetSection(parameters=10, latency_ms=1e-6), 20)) == 2
+
+
+def test_a_budget_is_a_part_of_the_recipe() -> None:
+    text = "[model]\nname = 'eresfd'\n[budget.rpi4]\ninstructions = 5\n[budget.mine]\n"
+    found = parse_recipe(text, "own.toml").budget
+    assert found == {"rpi4": BudgetSection(instructions=5), "mine": BudgetSection()}
+    with pytest.raises(RecipeError, match=r"own.toml:4: budget.rpi4.instructions must be >= 1"):
+        parse_recipe(text.replace("= 5", "= 0"), "own.toml")
+    with pytest.raises(RecipeError, match=r"budget.rpi4.wings is unknown"):
+        parse_recipe(text.replace("instructions", "wings"), "own.toml")
+
+
 # Under QEMU ---------------------------------------------------------------------------------------
 
 
@@ -246,7 +290,11 @@ def test_the_command_writes_what_scripts_read(
     assert found["target"] == "rpi5"
     written = json.loads((tmp_path / "out" / "check.json").read_text())
     assert written["files"] == [found]
-    assert written["passed"] is True
+    assert (written["passed"], written["over_budget"]) == (True, [])
+    tight = tmp_path / "tight.toml"
+    tight.write_text("[model]\nname = 'eresfd'\n[budget.rpi5]\nparameters = 1000\n")
+    assert run_cli(["check", str(made), "--target", "rpi5", *options, "--recipe", str(tight)]) == 1
+    assert "over budget: parameters: model.onnx takes" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def check_folder(
     Raises :class:`InputError` where there is nothing to run.
     """
     paths = _paths(folder, names)
-    recipe = _recipe(folder)
+    recipe = recipe_of(folder)
     inputs = _inputs(folder, recipe, photos)
     files = []
     for path in paths:
@@ -134,7 +134,8 @@ def _paths(folder: Path, names: Sequence[str] | None) -> list[Path]:
     return found
 
 
-def _recipe(folder: Path) -> Recipe:
+def recipe_of(folder: Path) -> Recipe:
+    """Return the recipe that a folder was made by, as its certificate has it."""
     try:
         return read_certificate(folder / NAME).recipe
     except DataError as error:

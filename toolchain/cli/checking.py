@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toolchain.cli.app import Json, app, stage_progress
+from toolchain.cli.app import Json, app, messages, stage_progress
 
 if TYPE_CHECKING:
     from toolchain.arm.checking import Check
@@ -37,26 +37,35 @@ def check(
         list[Path] | None, typer.Option(help="A photo on which boxes must be the same.")
     ] = None,
     targets_file: OwnTargets = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe with [budget.TARGET]; the folder's by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; out/check/NAME-TARGET.")] = None,
     cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
     as_json: Json = False,
 ) -> None:
     """Run the files with real ARM wheels on an emulated board: parity, instructions, memory."""
-    from toolchain.arm.checking import check_folder
+    from toolchain.arm.budget import exceeded, parameters_of
+    from toolchain.arm.checking import check_folder, recipe_of
     from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
     from toolchain.errors import InputError
     from toolchain.files import as_json as json_bytes
     from toolchain.files import write_bytes
     from toolchain.pictures import read_photos
+    from toolchain.recipe import load_recipe
 
     board = find_target(target, targets_file)
+    budget = load_recipe(recipe).budget if recipe else None
     photos = read_photos(photo or ())
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)
         found = check_folder(folder, file, board, sysroot, photos, cache, on_stage)
     place = out or Path("out") / "check" / f"{found.folder}-{target}"
-    content = {**dataclasses.asdict(found), "passed": found.passed}
+    limits = budget or recipe_of(folder).budget
+    over = exceeded(found, limits[target], parameters_of(folder)) if target in limits else ()
+    passed = found.passed and not over
+    content = {**dataclasses.asdict(found), "over_budget": list(over), "passed": passed}
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_bytes(place / "check.json", json_bytes(content))
@@ -66,7 +75,9 @@ def check(
         print(json.dumps(dataclasses.asdict(found.main), indent=2))
     else:
         _print(found, place)
-    if not found.passed:
+    for sentence in over:
+        messages.print(f"[bold red]over budget:[/] {escape(sentence)}")
+    if not passed:
         raise typer.Exit(1)
 
 

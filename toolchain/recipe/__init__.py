@@ -14,6 +14,7 @@ from toolchain.recipe.loading import (
 )
 from toolchain.recipe.sections import (
     AnchorSection,
+    BudgetSection,
     Criterion,
     CropSection,
     DecodeSection,
@@ -30,6 +31,7 @@ from toolchain.recipe.sections import (
 
 __all__ = [
     "AnchorSection",
+    "BudgetSection",
     "Criterion",
     "CropSection",
     "DecodeSection",

@@ -56,7 +56,7 @@ class Reader:
         for name, field in fields.items():
             if name in table:
                 values[name] = self.value(hints[name], table[name], (*keys, name))
-            elif field.default is dataclasses.MISSING:
+            elif field.default is field.default_factory is dataclasses.MISSING:
                 self.fail((*keys, name), "is missing")
         return kind(**values)
 
@@ -81,7 +81,16 @@ class Reader:
             return value
         if origin is tuple:
             return self.items(hint, value, keys)
+        if origin is dict:
+            return self.table(hint, value, keys)
         return self.scalar(hint, value, keys)
+
+    def table(self, hint: Any, value: object, keys: tuple[str, ...]) -> dict[str, Any]:
+        """Return a table of things that are called by any name; every entry is checked."""
+        if not isinstance(value, dict):
+            self.fail(keys, f"must be a table (got {value!r})")
+        _, kind = typing.get_args(hint)
+        return {key: self.value(kind, entry, (*keys, key)) for key, entry in value.items()}
 
     def items(self, hint: Any, value: object, keys: tuple[str, ...]) -> tuple[Any, ...]:
         """Return a list as a tuple; every entry is checked."""

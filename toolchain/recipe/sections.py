@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Criterion = Literal["fpgm", "l1"]
@@ -211,6 +211,24 @@ class ProofSection:
     int8_loss: Share = 0.01
 
 
+Amount = typing.Annotated[int, Range(1, 1e18)]
+
+
+@dataclass(frozen=True)
+class BudgetSection:
+    """What the main file may cost on one board, as ``[budget.rpi4]``; None: no limit."""
+
+    instructions: Amount | None = None
+    """Of one inference on one thread."""
+    latency_ms: Positive | None = None
+    """The middle of the estimate."""
+    size_bytes: Amount | None = None
+    memory_bytes: Amount | None = None
+    """Peak of the process."""
+    parameters: Amount | None = None
+    """Deployed ones."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All of it."""
@@ -225,3 +243,5 @@ class Recipe:
     teach: TeachSection = TeachSection()
     crops: CropSection = CropSection()
     proof: ProofSection = ProofSection()
+    budget: dict[str, BudgetSection] = field(default_factory=dict)
+    """By board."""
