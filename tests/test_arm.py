@@ -16,14 +16,15 @@ from conftest import ROOT
 
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
-from toolchain.arm.checking import Check, FileCheck, _differences, check_folder
-from toolchain.arm.emulation import Instructions
+from toolchain.arm.checking import _differences, check_folder
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError, RecipeError
 from toolchain.pictures import read_photos
 from toolchain.recipe import BudgetSection, parse_recipe
+from toolchain.report.check import check_html
+from toolchain.timings import Check, FileCheck, Instructions
 
 CACHE = ROOT / ".cache" / "arm"
 OWN = """
@@ -210,6 +211,17 @@ def test_what_exceeds_its_budget_is_told_with_what_helps() -> None:
     (sentence,) = exceeded(found, BudgetSection(parameters=10), None)
     assert "does not tell" in sentence
     assert len(exceeded(found, BudgetSection(parameters=10, latency_ms=1e-6), 20)) == 2
+
+
+def test_the_page_tells_costs_conditions_and_what_is_over() -> None:
+    found = check_of(file_check("model.onnx", 1500), file_check("model_<i>.tflite", 900))
+    page = check_html(found, ("size_bytes: <too much>",))
+    assert "FAILED" in page
+    assert "model_<i>" not in page
+    assert "<too much>" not in page
+    for words in ("Over budget", "estimated", "cortex-a72", "Fewest instructions"):
+        assert words in page
+    assert "Over budget" not in check_html(found, ())
 
 
 def test_a_budget_is_a_part_of_the_recipe() -> None:

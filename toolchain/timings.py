@@ -1,8 +1,14 @@
-"""The frozen records of a benchmark of files; nothing here computes."""
+"""The frozen records of a benchmark, and of a check on a board; nothing here computes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from toolchain.certificate import BoxAgreement
+
+MAIN = "model.onnx"
+"""The file that a folder is judged by."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,86 @@ class Bench:
     """Mean number of processes that wanted to run in the minute before."""
     files: tuple[FileTiming, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What the board's core executes in one inference, by kind; exact, one thread."""
+
+    multiply_add: int
+    """Vector and floating-point ones."""
+    memory: int
+    """Loads and stores."""
+    branch: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.multiply_add + self.memory + self.branch + self.other
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Milliseconds of one inference on one thread: never measured, always a range."""
+
+    low: float
+    mid: float
+    high: float
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """One file on one board."""
+
+    target: str
+    runtime: str
+    file: str
+    sha256: str
+    size: tuple[int, int]
+    """(height, width) of the input."""
+    instructions_per_inference: int
+    instructions: Instructions
+    max_abs_diff: float
+    """Largest difference of an output from this machine's, over all inputs."""
+    mean_share: float
+    """Mean difference as a share of the output's range, the worst input's."""
+    limit: float
+    """Of the largest difference as a share of the range; of the mean one for int8."""
+    boxes: BoxAgreement | None
+    """Of this machine and the board, on the photos; None without photos."""
+    size_bytes: int
+    peak_memory_bytes: int
+    estimate_ms: Estimate
+    estimate_error: Mapping[str, float]
+    """``median`` and ``worst`` share by which such estimates were wrong."""
+    parity: bool
+    """True if outputs are within the limit, and the same boxes are found: all, but for int8."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """All files of a folder on one board."""
+
+    folder: str
+    target: str
+    name: str
+    core: str
+    clock_hz: int
+    fitted_on: str
+    files: tuple[FileCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if every file gives what it gives here."""
+        return all(file.parity for file in self.files)
+
+    @property
+    def main(self) -> FileCheck:
+        """``model.onnx``, or the first file."""
+        return next((file for file in self.files if file.file == MAIN), self.files[0])
+
+    @property
+    def cheapest(self) -> FileCheck:
+        """The file with the fewest instructions."""
+        return min(self.files, key=lambda file: file.instructions_per_inference)

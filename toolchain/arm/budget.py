@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolchain.arm.checking import Check, FileCheck
 from toolchain.recipe import BudgetSection
+from toolchain.timings import Check, FileCheck
 
 HELP = {
     "instructions": "prune more (--rate), or a smaller --size",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import toolchain
 from deploy import detect
 from toolchain.arm import guest
-from toolchain.arm.emulation import Instructions, emulate
+from toolchain.arm.emulation import emulate
 from toolchain.arm.sysroot import Sysroot
-from toolchain.arm.targets import Estimate, Target, estimate
+from toolchain.arm.targets import Target, estimate
 from toolchain.bench.runs import open_run, runtime_of
 from toolchain.certificate import NAME, BoxAgreement, read_certificate
 from toolchain.chain.links import pair_boxes
@@ -27,67 +27,9 @@ from toolchain.files import as_json, sha256_of, write_bytes
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.recipe import Recipe
 from toolchain.sources import example_input, load_network
-
-MAIN = "model.onnx"
+from toolchain.timings import Check, Estimate, FileCheck, Instructions
 
 Arrays = tuple[NDArray[np.floating], ...]
-
-
-@dataclass(frozen=True)
-class FileCheck:
-    """One file on one board."""
-
-    target: str
-    runtime: str
-    file: str
-    sha256: str
-    size: tuple[int, int]
-    """(height, width) of the input."""
-    instructions_per_inference: int
-    instructions: Instructions
-    max_abs_diff: float
-    """Largest difference of an output from this machine's, over all inputs."""
-    mean_share: float
-    """Mean difference as a share of the output's range, the worst input's."""
-    limit: float
-    """Of the largest difference as a share of the range; of the mean one for int8."""
-    boxes: BoxAgreement | None
-    """Of this machine and the board, on the photos; None without photos."""
-    size_bytes: int
-    peak_memory_bytes: int
-    estimate_ms: Estimate
-    estimate_error: Mapping[str, float]
-    """``median`` and ``worst`` share by which such estimates were wrong."""
-    parity: bool
-    """True if outputs are within the limit, and the same boxes are found: all, but for int8."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """All files of a folder on one board."""
-
-    folder: str
-    target: str
-    name: str
-    core: str
-    clock_hz: int
-    fitted_on: str
-    files: tuple[FileCheck, ...]
-
-    @property
-    def passed(self) -> bool:
-        """True if every file gives what it gives here."""
-        return all(file.parity for file in self.files)
-
-    @property
-    def main(self) -> FileCheck:
-        """``model.onnx``, or the first file."""
-        return next((file for file in self.files if file.file == MAIN), self.files[0])
-
-    @property
-    def cheapest(self) -> FileCheck:
-        """The file with the fewest instructions."""
-        return min(self.files, key=lambda file: file.instructions_per_inference)
 
 
 def check_folder(

@@ -19,25 +19,9 @@ from toolchain.arm import guest
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
+from toolchain.timings import Instructions
 
 LIMIT_SECONDS = 1800
-
-
-@dataclass(frozen=True)
-class Instructions:
-    """What the board's core executes in one inference, by kind; exact, one thread."""
-
-    multiply_add: int
-    """Vector and floating-point ones."""
-    memory: int
-    """Loads and stores."""
-    branch: int
-    other: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.multiply_add + self.memory + self.branch + self.other
 
 
 @dataclass(frozen=True)

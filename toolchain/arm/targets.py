@@ -11,6 +11,7 @@ from typing import Annotated
 from toolchain.errors import InputError
 from toolchain.recipe import Range
 from toolchain.recipe.reader import Reader
+from toolchain.timings import Estimate
 
 Error = Annotated[float, Range(0, 10)]
 BASE_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
@@ -52,15 +53,6 @@ class Target:
             f"CPU part\t: {self.part}\nCPU revision\t: 3\n\n"
         )
         return "".join(core.format(index=index) for index in range(self.cores))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Milliseconds of one inference on one thread: never measured, always a range."""
-
-    low: float
-    mid: float
-    high: float
 
 
 def estimate(instructions: int, target: Target) -> Estimate:

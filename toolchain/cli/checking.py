@@ -15,7 +15,7 @@ from rich.table import Table
 from toolchain.cli.app import Json, app, messages, stage_progress
 
 if TYPE_CHECKING:
-    from toolchain.arm.checking import Check
+    from toolchain.timings import Check
 
 OwnTargets = Annotated[
     Path | None, typer.Option("--targets", help="A table of boards of your own.")
@@ -54,6 +54,7 @@ def check(
     from toolchain.files import write_bytes
     from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
+    from toolchain.report.check import check_html
 
     board = find_target(target, targets_file)
     budget = load_recipe(recipe).budget if recipe else None
@@ -69,6 +70,7 @@ def check(
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_bytes(place / "check.json", json_bytes(content))
+        write_bytes(place / "check.html", check_html(found, over).encode())
     except OSError as error:
         raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
     if as_json:
@@ -140,4 +142,4 @@ def _print(found: Check, place: Path) -> None:
     )
     if len(found.files) > 1:
         console.print(f"Fewest instructions: [bold]{escape(found.cheapest.file)}[/]")
-    console.print(f"Results are in [bold]{escape(str(place / 'check.json'))}[/].")
+    console.print(f"Results are in [bold]{escape(str(place))}[/]; look at check.html.")

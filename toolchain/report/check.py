@@ -1,0 +1,112 @@
+"""A check on an emulated board as an HTML page: every file's cost, and which is best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolchain.report import figures, wording
+from toolchain.report.markup import items, name, paragraph, section, table, text
+from toolchain.report.page import page
+from toolchain.timings import Check, FileCheck
+
+HEAD = [
+    "file", "runtime", "instructions", "multiply-add", "load, store", "branch", "other",
+    "ms, estimated", "memory, MB", "bytes", "differs by", "boxes", "verdict",
+]  # fmt: skip
+NUMERIC = (2, 3, 4, 5, 6, 8, 9, 10)
+PARTS = (
+    ("multiply_add", "live", "multiply-add"),
+    ("memory", "carried", "load or store"),
+    ("branch", "removed_live", "branch"),
+    ("other", "dropped", "other"),
+)
+"""Kind of instruction, how it is drawn, and what it is called."""
+
+
+def check_html(check: Check, over_budget: Sequence[str]) -> str:
+    """Return the whole page."""
+    passed = check.passed and not over_budget
+    verdict = "passed" if passed else "FAILED"
+    title = f"{text(check.folder)} on {text(check.name)}"
+    over = items([text(sentence) for sentence in over_budget])
+    body = [
+        section("budget", "Over budget", over) if over_budget else "",
+        section("picture", "Instructions of one inference", _picture(check)),
+        section("table", "In numbers", paragraph(_conditions(check)), _table(check)),
+    ]
+    heading = f"<h1>{title} <span class='what'>emulated: {verdict}</span></h1>"
+    return page(
+        f"{title}: {verdict}",
+        heading,
+        "\n".join(part for part in body if part),
+        definitions=figures.pattern_definitions(),
+    )
+
+
+def _conditions(check: Check) -> str:
+    height, width = check.main.size
+    error = check.main.estimate_error.get("worst", 0.0)
+    return (
+        f"{check.name}, {check.core} at {check.clock_hz / 1e9:g} GHz, under QEMU with the wheels "
+        f"that the board gets; input {height} {wording.TIMES} {width}, one thread. Instructions are "
+        f"exact. Milliseconds are estimated from them, never measured: where the factor was fitted "
+        f"({check.fitted_on}), such estimates were wrong by {error:.0%} at worst."
+    )
+
+
+def _picture(check: Check) -> str:
+    most = max(file.instructions_per_inference for file in check.files)
+    rows = [figures.row(name(file.file), _bar(file, most), _millions(file)) for file in check.files]
+    legend = "".join(
+        f'<li><svg aria-hidden="true" width="30" height="14"><rect class="part-{kind}" x="1" '
+        f'y="1" width="28" height="12"/></svg> <span>{text(label)}</span></li>'
+        for _, kind, label in PARTS
+    )
+    best = f"Fewest instructions: {check.cheapest.file}." if len(check.files) > 1 else ""
+    return (
+        f'<ul class="legend">{legend}</ul><figure><ol class="rows">{"".join(rows)}</ol>'
+        f"<figcaption>Millions of instructions. {text(best)}</figcaption></figure>"
+    )
+
+
+def _bar(file: FileCheck, most: int) -> str:
+    pieces, start = [], 0
+    for kind, style, label in PARTS:
+        count = getattr(file.instructions, kind)
+        pieces.append(
+            f'<rect class="part-{style}" x="{figures.percent(start / most)}" y="1" height="12" '
+            f'width="{figures.percent(count / most)}"><title>{text(label)}</title></rect>'
+        )
+        start += count
+    words = f"{file.file}: {wording.count(file.instructions_per_inference)} instructions"
+    return figures.drawing(words, 14, *pieces)
+
+
+def _millions(file: FileCheck) -> str:
+    return f"{file.instructions_per_inference / 1e6:,.1f} M"
+
+
+def _table(check: Check) -> str:
+    rows = [
+        [
+            name(file.file),
+            text(file.runtime),
+            wording.count(file.instructions_per_inference),
+            *(wording.count(getattr(file.instructions, kind)) for kind, _, _ in PARTS),
+            f"{file.estimate_ms.low:.1f} to {file.estimate_ms.high:.1f}",
+            wording.decimal(file.peak_memory_bytes / 1e6, 0),
+            wording.count(file.size_bytes),
+            wording.difference(file.max_abs_diff),
+            _boxes(file),
+            "PASS" if file.parity else "FAIL",
+        ]
+        for file in check.files
+    ]
+    return table("Files on the board", HEAD, rows, NUMERIC)
+
+
+def _boxes(file: FileCheck) -> str:
+    boxes = file.boxes
+    if boxes is None:
+        return ""
+    return f"{boxes.both} as here, {boxes.missed} missed, {boxes.added} added"
