@@ -272,6 +272,8 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
     assert counted.multiply_add < counted.total < 30e6
     assert 20e6 < plain.peak_memory_bytes < 200e6
     assert plain.estimate_ms.low < plain.estimate_ms.mid < plain.estimate_ms.high
+    assert found.program is not None
+    assert (found.program.photos, found.program.missed, found.program.added) == (1, 0, 0)
     again = check_folder(made, ["model.onnx"], board(), ready, photos, tmp_path, stages.append)
     assert again.files == (plain,)  # from the cache
 

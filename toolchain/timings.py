@@ -135,11 +135,14 @@ class Check:
     clock_hz: int
     fitted_on: str
     files: tuple[FileCheck, ...]
+    program: BoxAgreement | None = None
+    """Boxes of ``detect.py`` with the main file, here and run on the board; None without photos."""
 
     @property
     def passed(self) -> bool:
-        """True if every file gives what it gives here."""
-        return all(file.parity for file in self.files)
+        """True if every file gives what it gives here, and the program finds the same faces."""
+        same = self.program is None or self.program.share == 1
+        return same and all(file.parity for file in self.files)
 
     @property
     def main(self) -> FileCheck:

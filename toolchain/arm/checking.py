@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import toolchain
 from deploy import detect
 from toolchain.arm import guest
-from toolchain.arm.emulation import emulate
+from toolchain.arm.emulation import emulate, run_program
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target, estimate
 from toolchain.bench.runs import open_run, runtime_of
@@ -27,7 +29,7 @@ from toolchain.files import as_json, sha256_of, write_bytes
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.recipe import Recipe
 from toolchain.sources import example_input, load_network
-from toolchain.timings import Check, Estimate, FileCheck, Instructions
+from toolchain.timings import MAIN, Check, Estimate, FileCheck, Instructions
 
 Arrays = tuple[NDArray[np.floating], ...]
 
@@ -52,6 +54,10 @@ def check_folder(
     for path in paths:
         on_stage(f"{path.name} on {target.name}")
         files.append(_cached(path, recipe, inputs, target, sysroot, cache))
+    program = None
+    if photos and recipe.anchors is not None:
+        on_stage(f"detect.py on {target.name}")
+        program = _program(_main(paths), photos, target, sysroot)
     return Check(
         folder.resolve().name,
         target.key,
@@ -60,7 +66,24 @@ def check_folder(
         target.clock_hz,
         target.fitted_on,
         tuple(files),
+        program,
     )
+
+
+def _main(paths: Sequence[Path]) -> Path:
+    return next((path for path in paths if path.name == MAIN), paths[0])
+
+
+def _program(path: Path, photos: Sequence[Photo], target: Target, sysroot: Sysroot) -> BoxAgreement:
+    """Run the board's program on the photos, there and here."""
+    detector, sides = detect.Detector(path, threads=1), []
+    with tempfile.TemporaryDirectory() as folder:
+        for index, photo in enumerate(photos):
+            picture = Path(folder) / f"{index}.png"
+            cv2.imwrite(str(picture), photo.pixels)
+            here, _ = detector.detect(photo.pixels)
+            sides.append((here, run_program(path, picture, target, sysroot)))
+    return pair_boxes(sides)
 
 
 def _paths(folder: Path, names: Sequence[str] | None) -> list[Path]:

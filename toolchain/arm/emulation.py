@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy import detect
 from toolchain.arm import guest
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
@@ -46,8 +47,11 @@ def emulate(
         folder = Path(name)
         names = [f"input{index}" for index in range(len(inputs))]
         np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
+        plugin = f"{sysroot.plugin},out={folder / 'counts'}"
+        files = (folder / name for name in ("in.npz", "out.npz", "facts.json"))
+        program = (guest.__file__, path.absolute(), *files)
         done = subprocess.run(
-            _command(path.absolute(), folder, target, sysroot),
+            [*_python(target, sysroot, "-plugin", plugin), *map(str, program)],
             env=_environment(sysroot),
             capture_output=True,
             text=True,
@@ -74,7 +78,30 @@ def emulate(
     return Emulated(outputs, fewest, int(facts["resident_bytes"]))
 
 
-def _command(path: Path, folder: Path, target: Target, sysroot: Sysroot) -> list[str]:
+def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> NDArray[np.float32]:
+    """Run ``deploy/detect.py`` itself on a picture; return its boxes (K, 4), rounded as it does.
+
+    Raises :class:`InputError` if it fails there.
+    """
+    program = [detect.__file__, str(path.absolute()), str(picture), "--json", "--threads", "1"]
+    done = subprocess.run(
+        [*_python(target, sysroot), *program],
+        env=_environment(sysroot),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_SECONDS,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
+        raise InputError(f"detect.py fails on {target.name}: {reason}")
+    faces = json.loads(done.stdout.splitlines()[-1])["faces"]
+    return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+
+
+def _python(target: Target, sysroot: Sysroot, *options: str) -> list[str]:
+    """Return the command that is the board's Python; ``options`` are the emulator's."""
     root = _root_for(target, sysroot)
     guest_environment = {
         "LD_LIBRARY_PATH": "",
@@ -90,11 +117,8 @@ def _command(path: Path, folder: Path, target: Target, sysroot: Sysroot) -> list
         *("-cpu", target.core),
         *("-L", str(root)),
         *(word for name, value in guest_environment.items() for word in ("-E", f"{name}={value}")),
-        *("-plugin", f"{sysroot.plugin},out={folder / 'counts'}"),
+        *options,
         str(sysroot.python),
-        guest.__file__,
-        str(path),
-        *(str(folder / name) for name in ("in.npz", "out.npz", "facts.json")),
     ]
 
 

@@ -33,7 +33,7 @@ ARM_PACKAGES = (
     "liblzma5", "libuuid1", "libsqlite3-0", "libgomp1", "python3.11-minimal",
     "libpython3.11-minimal", "libpython3.11-stdlib",
 )  # fmt: skip
-WHEELS = ("numpy", "onnxruntime", "ai-edge-litert")
+WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "opencv-python-headless")
 """Of the versions that are installed here."""
 PLATFORMS = tuple(f"manylinux{tag}_aarch64" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34"))
 TOOLS = {"apt-get": "apt", "dpkg": "dpkg", "gcc": "gcc"}
@@ -87,7 +87,7 @@ def prepare(target: Target, cache: Path, on_stage: Callable[[str], None]) -> Sys
                 _unpacked(paths.host, download, HOST_PACKAGES)
                 _unpacked(paths.root, download, [f"{name}:arm64" for name in ARM_PACKAGES])
         if paths.site in todo:
-            on_stage("fetch the board's wheels (about 52 MB)")
+            on_stage("fetch the board's wheels (about 88 MB)")
             _wheels(paths.site, versions)
         if paths.plugin in todo:
             _compile(paths.plugin, source)
@@ -170,7 +170,7 @@ def _unpacked(
 def _wheels(target: Path, versions: Sequence[str]) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "--python-version", "3.11"]
-    command += ["--implementation", "cp", "--abi", "cp311"]
+    command += ["--implementation", "cp", "--abi", "cp311", "--abi", "abi3"]
     command += [word for platform in PLATFORMS for word in ("--platform", platform)]
     with _beside(target) as folder, tempfile.TemporaryDirectory(dir=target.parent) as wheels:
         _run([*command, "-d", wheels, *versions], "pip cannot fetch the board's wheels")

@@ -140,6 +140,12 @@ def _print(found: Check, place: Path) -> None:
         f"them, with a worst error of {found.main.estimate_error['worst']:.0%} where they were "
         f"fitted ({escape(found.fitted_on)})."
     )
+    if found.program is not None:
+        program = found.program
+        console.print(
+            f"detect.py itself, on the board: {program.both} faces as here, {program.missed} "
+            f"missed, {program.added} added"
+        )
     if len(found.files) > 1:
         console.print(f"Fewest instructions: [bold]{escape(found.cheapest.file)}[/]")
     console.print(f"Results are in [bold]{escape(str(place))}[/]; look at check.html.")

@@ -47,6 +47,17 @@ def _conditions(check: Check) -> str:
         f"that the board gets; input {wording.shape(check.main.size)}, one thread. Instructions "
         f"are exact. Milliseconds are estimated from them, never measured: where the factor was "
         f"fitted ({check.fitted_on}), such estimates were wrong by {error:.0%} at worst."
+        f"{_program(check)}"
+    )
+
+
+def _program(check: Check) -> str:
+    program = check.program
+    if program is None:
+        return ""
+    return (
+        f" detect.py itself, run there with {check.main.file}: {program.both} faces as here, "
+        f"{program.missed} missed, {program.added} added."
     )
 
 
