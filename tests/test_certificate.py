@@ -27,7 +27,7 @@ from toolchain.recipe import default_recipe
 
 CASE = LinkCase("noise", (1, 3, 8, 8), "ab", 1e-6, 1e-7, 2.0)
 LINK = Link("a", "b", "1", "2", "torch", "exact", "largest", 1e-5, (CASE,))
-BOXES = BoxAgreement(photos=3, both=9, missed=1, added=0, mean_iou=0.9)
+BOXES = BoxAgreement(photos=3, both=90, missed=7, added=3, mean_iou=0.9)
 PRECISION = Precision("single", 403, (0.8, 0.7, 0.6), (0.8, 0.69, 0.61), 0.02)
 
 
@@ -83,6 +83,9 @@ def test_what_breaks_a_link(link: Link, problem: str) -> None:
 
 def test_what_is_within_its_limits_holds() -> None:
     assert changed(boxes=BOXES, least_boxes=0.9, precision=PRECISION).passed
+    few = BoxAgreement(photos=1, both=3, missed=1, added=1, mean_iou=0.9)
+    assert changed(boxes=few, least_boxes=0.99).passed  # two may always differ
+    assert not changed(boxes=dataclasses.replace(few, added=2), least_boxes=0.6).passed
     nothing = BoxAgreement(photos=1, both=0, missed=0, added=0, mean_iou=None)
     assert changed(boxes=nothing, least_boxes=0.99).passed
 
