@@ -22,6 +22,7 @@ from toolchain.chain.links import _pairs
 from toolchain.chain.making import choose_formats
 from toolchain.cli import run as run_cli
 from toolchain.errors import ExportError, InputError
+from toolchain.export import extra
 from toolchain.pipeline import Job, run_shrink
 
 EXAMPLE = torch.zeros(1, 3, 96, 128)
@@ -288,3 +289,13 @@ def test_pairs_of_boxes_are_the_best_overlaps() -> None:
     assert _pairs(ours, theirs) == [1.0]
     assert _pairs(ours[:0], theirs) == []
     assert _pairs(ours, ours) == [1.0, 1.0]
+
+
+def test_a_wrong_version_of_the_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = dict(extra.PINS)
+    monkeypatch.setattr(extra.metadata, "version", lambda package: there[package])
+    assert extra.lacking() is None
+    there["litert-torch"] = "0.9.0"
+    assert str(extra.lacking()).startswith(
+        "TFLite files: litert-torch 0.9.0 (expected 0.10.0); run make setup EXTRAS=tflite"
+    )
