@@ -96,6 +96,12 @@ def test_missing_programs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching.platform, "machine", lambda: "aarch64")
+    with pytest.raises(InputError, match="emulated on Linux for x86-64"):
+        prepare(find_target("rpi4"), tmp_path, lambda _name: None)
+
+
 def test_a_failed_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "ARM_PACKAGES", ("there-is-no-such-package",))
     monkeypatch.setattr(fetching, "HOST_PACKAGES", ("there-is-no-such-package-either",))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,11 @@ def _hash(parts: Sequence[str]) -> str:
 
 
 def _check_tools() -> None:
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise InputError(
+            f"ARM boards are emulated on Linux for x86-64 (this is {platform.system()} on "
+            f"{platform.machine()})"
+        )
     missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
     if missing:
         raise InputError(
