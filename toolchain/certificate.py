@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,6 @@ from toolchain.recipe.reader import Reader
 
 NAME = "certificate.json"
 SCHEMA = 1
-FREE_BOXES = 2
-"""So many boxes of all photos may differ, whatever share that is."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,14 @@ class BoxAgreement:
         return self.both / every if every else 1.0
 
     def agrees(self, least: float) -> bool:
-        """Tell whether at least that share of all boxes is found by both.
+        """Tell whether at least that share of all boxes is found by both, but for chance.
 
-        Two may always differ: a face at the threshold comes and goes, and of few boxes it would be
-        a large share.
+        A face at the threshold comes and goes, and of few boxes it is a large share: so two
+        standard deviations of such a count are allowed, and one box always.
         """
         every = self.both + self.missed + self.added
-        return self.missed + self.added <= max(FREE_BOXES, (1 - least) * every + 1e-9)
+        spread = math.sqrt(every * least * (1 - least))
+        return self.missed + self.added <= max(1.0, (1 - least) * every + 2 * spread + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Link:
             found.append(f"outputs differ {by} ({self.figure}; at most {self.limit:.2g})")
         if self.boxes and self.least_boxes and not self.boxes.agrees(self.least_boxes):
             found.append(
-                f"both find {self.boxes.share:.1%} of all boxes (at least {self.least_boxes:.0%})"
+                f"both find {self.boxes.share:.1%} of all boxes (at least {self.least_boxes:.0%}, "
+                f"but for chance)"
             )
         if self.precision and self.precision.lost > self.precision.most_lost:
             found.append(

@@ -202,8 +202,8 @@ class ProofSection:
     half_limit: Share = 1e-3
     """Half precision: mean difference as a share of the output's range."""
     half_boxes: Share = 0.98
-    """Share of all boxes that it must find as the float file does, on photos that are held out; two
-    boxes may always differ."""
+    """Share of all boxes that it must find as the float file does, on photos that are held out, but
+    for two standard deviations of such a share."""
     half_loss: Share = 0.001
     """Average precision that it may lose, from 0 to 1."""
     int8_limit: Share = 0.05
