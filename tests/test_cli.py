@@ -32,6 +32,17 @@ def test_json_is_all_that_is_on_standard_output(
     assert "\x1b" not in printed.out + printed.err
 
 
+def test_every_size_gets_a_folder(
+    tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--size", "64x96", "--size", "96X64"]
+    options = ["--untrained", "--formats", "onnx", "--out", str(tmp_path / "a")]
+    assert cli.run(["shrink", "eresfd", *sizes, *options]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-64x96", "a-96x64"]
+    assert cli.run(["shrink", "eresfd", *sizes, *options, "--json"]) == 2
+    assert "give one --size" in capsys.readouterr().err
+
+
 def test_the_result_is_told_with_figures_and_what_to_do_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

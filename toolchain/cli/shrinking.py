@@ -53,7 +53,10 @@ def shrink(
         bool, typer.Option("--untrained", help="Random weights from the recipe's seed.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/MODEL by default.")] = None,
-    size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Input size, HEIGHTxWIDTH; may be repeated, a folder for each."),
+    ] = None,
     photo: Annotated[list[Path] | None, typer.Option(help="A photo to prove and draw on.")] = None,
     dynamic: Annotated[bool, typer.Option(help="Leave height and width of the file free.")] = False,
     anchor_ratio: Annotated[
@@ -79,9 +82,14 @@ def shrink(
     from toolchain.pipeline import Job, run_shrink
 
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
+    sizes: list[str | None] = [*size] if size else [None]
+    if as_json and len(sizes) > 1:
+        raise InputError("--json prints one result; give one --size")
+    recipes = [recipe_for(model, recipe, prune, each) for each in sizes]
+    folder = out or Path("out") / model.replace(":", "-")
     job = Job(
-        recipe=recipe_for(model, recipe, prune, size),
-        out=out or Path("out") / model.replace(":", "-"),
+        recipe=recipes[0],
+        out=folder,
         checkpoint=ckpt,
         photos=tuple(photo or ()),
         dynamic=dynamic,
@@ -92,13 +100,17 @@ def shrink(
         accuracy_of=None if data is None else accuracy_measure(data),
         command=shlex.join(["toolchain", *sys.argv[1:]]),
     )
-    with stage_progress() as on_stage:
-        report = run_shrink(job, on_stage)
-    if as_json:
-        print((job.out / "report.json").read_text(encoding="utf-8"), end="")
-    else:
-        _print_report(report, job.out)
-    if report.certificate is not None and not report.certificate.is_complete:
+    complete = True
+    for each, text in zip(recipes, sizes, strict=True):
+        place = folder if len(sizes) == 1 else folder.with_name(f"{folder.name}-{text}".lower())
+        with stage_progress() as on_stage:
+            report = run_shrink(dataclasses.replace(job, recipe=each, out=place), on_stage)
+        if as_json:
+            print((place / "report.json").read_text(encoding="utf-8"), end="")
+        else:
+            _print_report(report, place)
+        complete &= report.certificate is None or report.certificate.is_complete
+    if not complete:
         raise typer.Exit(1)
 
 
