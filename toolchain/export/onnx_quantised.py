@@ -2,7 +2,8 @@
 
 Weights per channel, activations per tensor, both signed: unsigned activations with signed weights
 overflow on x86 processors without VNNI, so that a proof there would say nothing about the board.
-Input and outputs stay float32.
+The heads, from the last convolution on each way to an output, stay in float: they are small, and
+their rounding is that of boxes and scores. Input and outputs are float32.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def quantise_onnx(
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=_heads(onnx.load(source)),
             )
         except Exception as error:  # errors of every kind
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -70,6 +72,21 @@ def quantise_onnx(
     set_metadata(model, metadata)
     write_bytes(target, model.SerializeToString(deterministic=True))
     return Artifact(target.name, target.stat().st_size, sha256_of(target))
+
+
+def _heads(model: Any) -> list[str]:
+    """Return the nodes from the last convolution on each way to the outputs."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    todo = [output.name for output in model.graph.output]
+    while todo:
+        node = makers.get(todo.pop())
+        if node is None or node.name in found:
+            continue
+        found.add(node.name)
+        if node.op_type != "Conv":
+            todo += node.input
+    return sorted(found)
 
 
 @contextmanager
