@@ -16,7 +16,8 @@ from conftest import ROOT
 
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
-from toolchain.arm.checking import _differences, check_folder
+from toolchain.arm.checking import check_folder
+from toolchain.arm.comparing import differences_of
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
 from toolchain.cli import run as run_cli
@@ -183,9 +184,9 @@ def test_instructions_are_told_apart(tmp_path: Path) -> None:
 
 def test_what_is_no_number_differs_without_end() -> None:
     ones, wrong = np.ones((2, 2), np.float32), np.full((2, 2), np.nan, np.float32)
-    assert _differences((ones,), (ones + 1,)) == (1.0, 1.0, 1.0)
-    assert _differences((ones,), (wrong,))[0] == np.inf
-    assert _differences((ones,), (ones[:1],))[0] == np.inf
+    assert differences_of((ones,), (ones + 1,)) == (1.0, 1.0, 1.0)
+    assert differences_of((ones,), (wrong,))[0] == np.inf
+    assert differences_of((ones,), (ones[:1],))[0] == np.inf
 
 
 # Budgets ------------------------------------------------------------------------------------------

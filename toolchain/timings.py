@@ -153,3 +153,50 @@ class Check:
     def cheapest(self) -> FileCheck:
         """The file with the fewest instructions."""
         return min(self.files, key=lambda file: file.instructions_per_inference)
+
+
+@dataclass(frozen=True)
+class BoardTiming:
+    """One file, run and timed on a real board."""
+
+    file: str
+    sha256: str
+    runtime: str
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    """Quartiles."""
+    runs: int
+    threads: int
+    max_abs_diff: float
+    """Largest difference of an output from this machine's, over all inputs."""
+    mean_share: float
+    """Mean difference as a share of the output's range, the worst input's."""
+    boxes: BoxAgreement | None
+    parity: bool
+    before: Mapping[str, object]
+    """``celsius``, ``governor``, ``clock_hz``, ``throttled``; None where the board hides it."""
+    after: Mapping[str, object]
+    warnings: tuple[str, ...]
+    """What makes the times doubtful, a sentence each."""
+
+
+@dataclass(frozen=True)
+class BoardCheck:
+    """All files of a folder on a real board."""
+
+    folder: str
+    target: str
+    host: str
+    board: str | None
+    """As the board calls itself; None if it does not."""
+    machine: str
+    """``aarch64``."""
+    python: str
+    cores: int
+    files: tuple[BoardTiming, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if every file gives what it gives here."""
+        return all(file.parity for file in self.files)

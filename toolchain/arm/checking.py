@@ -16,19 +16,17 @@ from numpy.typing import NDArray
 
 import toolchain
 from deploy import detect
-from toolchain.arm import guest
+from toolchain.arm import comparing, guest
+from toolchain.arm.comparing import compare_with_here, inputs_of, paths_of, recipe_of
 from toolchain.arm.emulation import emulate, run_program
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target, estimate
-from toolchain.bench.runs import open_run, runtime_of
-from toolchain.certificate import NAME, BoxAgreement, read_certificate
+from toolchain.bench.runs import runtime_of
+from toolchain.certificate import BoxAgreement
 from toolchain.chain.links import pair_boxes
-from toolchain.check.parity import random_inputs
-from toolchain.errors import DataError, InputError
 from toolchain.files import as_json, sha256_of, write_bytes
-from toolchain.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.pictures import Photo
 from toolchain.recipe import Recipe
-from toolchain.sources import example_input, load_network
 from toolchain.timings import MAIN, Check, Estimate, FileCheck, Instructions
 
 Arrays = tuple[NDArray[np.floating], ...]
@@ -47,9 +45,9 @@ def check_folder(
 
     Raises :class:`InputError` where there is nothing to run.
     """
-    paths = _paths(folder, names)
+    paths = paths_of(folder, names)
     recipe = recipe_of(folder)
-    inputs = _inputs(folder, recipe, photos)
+    inputs = inputs_of(folder, recipe, photos)
     files = []
     for path in paths:
         on_stage(f"{path.name} on {target.name}")
@@ -86,41 +84,6 @@ def _program(path: Path, photos: Sequence[Photo], target: Target, sysroot: Sysro
     return pair_boxes(sides)
 
 
-def _paths(folder: Path, names: Sequence[str] | None) -> list[Path]:
-    found = sorted(path for path in folder.glob("model*") if path.suffix in (".onnx", ".tflite"))
-    if names is not None:
-        absent = [name for name in names if folder / name not in found]
-        if absent:
-            there = ", ".join(path.name for path in found) or "none"
-            raise InputError(f"{folder}: has no model file {absent[0]} (there: {there})")
-        found = [folder / name for name in names]
-    if not found:
-        raise InputError(f"{folder}: has no model file; give an output folder of toolchain shrink")
-    return found
-
-
-def recipe_of(folder: Path) -> Recipe:
-    """Return the recipe that a folder was made by, as its certificate has it."""
-    try:
-        return read_certificate(folder / NAME).recipe
-    except DataError as error:
-        raise InputError(f"{error}; give an output folder of toolchain shrink") from error
-
-
-def _inputs(
-    folder: Path, recipe: Recipe, photos: Sequence[Photo]
-) -> dict[str, NDArray[np.float32]]:
-    """Return the inputs (1, C, H, W) by name; photos come first, for the first one is counted."""
-    network = load_network(recipe, folder / "model.safetensors").network
-    example = example_input(network, recipe.input.height, recipe.input.width)
-    view = board_view(recipe)
-    proofs = [photo_input(photo, recipe, view) for photo in photos]
-    proofs.append(smooth_input(example, recipe.model.seed))
-    channels, height, width = (int(side) for side in example.shape[1:])
-    proofs += random_inputs([(1, channels, height, width)], recipe.model.seed)
-    return {proof.name: np.ascontiguousarray(proof.image.numpy()) for proof in proofs}
-
-
 def _cached(
     path: Path,
     recipe: Recipe,
@@ -137,6 +100,7 @@ def _cached(
         toolchain.__version__,
         sha256_of(Path(guest.__file__)),
         sha256_of(Path(__file__)),
+        sha256_of(Path(comparing.__file__)),
         sha256_of(path),
         path.name,
         runtime_of(path),
@@ -172,15 +136,7 @@ def _check(
     sysroot: Sysroot,
 ) -> FileCheck:
     there = emulate(path, inputs, target, sysroot)
-    here = {name: _run_here(path, image) for name, image in inputs.items()}
-    differences = {name: _differences(here[name], there.outputs[name]) for name in inputs}
-    largest = max(each[0] for each in differences.values())
-    shares = [(each[0] / each[2], each[1] / each[2]) for each in differences.values()]
-    is_int8 = "int8" in path.name
-    limit = recipe.proof.int8_limit if is_int8 else recipe.proof.onnx_limit
-    within = all((mean if is_int8 else worst) <= limit for worst, mean in shares)
-    boxes = _agreement(here, there.outputs, inputs, recipe)
-    least = recipe.proof.int8_boxes if is_int8 else 1.0
+    same = compare_with_here(path, inputs, there.outputs, recipe)
     first = next(iter(inputs.values()))
     total = there.instructions.total
     return FileCheck(
@@ -191,49 +147,13 @@ def _check(
         (int(first.shape[2]), int(first.shape[3])),
         total,
         there.instructions,
-        largest,
-        max(mean for _, mean in shares),
-        limit,
-        boxes,
+        same.max_abs_diff,
+        same.mean_share,
+        same.limit,
+        same.boxes,
         path.stat().st_size,
         there.resident_bytes,
         estimate(total, target),
         {"median": target.median_error, "worst": target.worst_error},
-        within and (boxes is None or boxes.share == 1 or (is_int8 and boxes.agrees(least))),
+        same.holds,
     )
-
-
-def _run_here(path: Path, image: NDArray[np.float32]) -> Arrays:
-    outputs = open_run(path, image, 1)()
-    assert isinstance(outputs, list)
-    return tuple(outputs)
-
-
-def _differences(here: Arrays, there: Arrays) -> tuple[float, float, float]:
-    """Return the largest and the mean difference, and the output's range; NaN is infinite."""
-    if [a.shape for a in here] != [b.shape for b in there]:
-        return np.inf, np.inf, 1.0
-    gaps = [np.abs(a.astype(np.float64) - b) for a, b in zip(here, there, strict=True)]
-    largest = max(float(gap.max(initial=0.0)) for gap in gaps)
-    mean = max(float(gap.mean()) for gap in gaps)
-    span = max(float(np.ptp(a)) for a in here) or 1.0
-    return (largest, mean, span) if np.isfinite(largest) else (np.inf, np.inf, span)
-
-
-def _agreement(
-    here: Mapping[str, Arrays],
-    there: Mapping[str, Arrays],
-    inputs: Mapping[str, NDArray[np.float32]],
-    recipe: Recipe,
-) -> BoxAgreement | None:
-    """Compare the boxes on photos; None if there are none."""
-    photos = [name for name in inputs if name.startswith("photo ")]
-    if not photos or recipe.anchors is None:
-        return None
-    view, size = board_view(recipe), (recipe.input.height, recipe.input.width)
-    place = detect.Placement(1.0, 1.0, 0, 0, size[1], size[0])
-    found = [
-        [detect.decode(loc[0], logits[0], view, *size, place)[0] for loc, logits in sides]
-        for sides in ((here[name], there[name]) for name in photos)
-    ]
-    return pair_boxes([(ours, theirs) for ours, theirs in found])

@@ -29,20 +29,23 @@ def mark(number: int) -> None:
         return
 
 
-def opened(path: str) -> tuple[Callable[[Any], list[Any]], str]:
+def opened(path: str, threads: int = 1) -> tuple[Callable[[Any], list[Any]], str]:
     """Return what runs the file on an input in its own layout, and the runtime's version."""
     if path.endswith(".onnx"):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda image: session.run(None, {name: image}), str(onnxruntime.__version__)
-    from ai_edge_litert.interpreter import Interpreter
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        from tflite_runtime.interpreter import Interpreter
 
-    interpreter = Interpreter(path, num_threads=1)
+    interpreter = Interpreter(path, num_threads=threads)
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
     exits = [item["index"] for item in interpreter.get_output_details()]

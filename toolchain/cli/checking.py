@@ -15,7 +15,7 @@ from rich.table import Table
 from toolchain.cli.app import Json, app, messages, stage_progress
 
 if TYPE_CHECKING:
-    from toolchain.timings import Check
+    from toolchain.timings import BoardCheck, Check
 
 OwnTargets = Annotated[
     Path | None, typer.Option("--targets", help="A table of boards of your own.")
@@ -40,13 +40,24 @@ def check(
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe with [budget.TARGET]; the folder's by default.")
     ] = None,
+    ssh: Annotated[
+        str | None, typer.Option(help="A real board, user@host, in place of the emulated one.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of ssh.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
+    ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
+    runs: Annotated[int, typer.Option(min=5, max=10_000, help="Timed on a real board.")] = 50,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="On a real board.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder; out/check/NAME-TARGET.")] = None,
     cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
     as_json: Json = False,
 ) -> None:
-    """Run the files with real ARM wheels on an emulated board: parity, instructions, memory."""
+    """Run the files on a board, emulated or over ssh: parity, instructions or time, memory."""
+    from toolchain.arm.board import check_board
     from toolchain.arm.budget import exceeded, parameters_of
-    from toolchain.arm.checking import check_folder, recipe_of
+    from toolchain.arm.checking import check_folder
+    from toolchain.arm.comparing import recipe_of
+    from toolchain.arm.remote import Board
     from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
     from toolchain.errors import InputError
@@ -59,6 +70,12 @@ def check(
     board = find_target(target, targets_file)
     budget = load_recipe(recipe).budget if recipe else None
     photos = read_photos(photo or ())
+    if ssh is not None:
+        reached = Board(ssh, port, key, ssh_config)
+        with stage_progress() as on_stage:
+            timed = check_board(folder, file, target, reached, photos, runs, threads, on_stage)
+        _finish_board(timed, out or Path("out") / "check" / f"{timed.folder}-{target}", as_json)
+        return
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)
         found = check_folder(folder, file, board, sysroot, photos, cache, on_stage)
@@ -81,6 +98,47 @@ def check(
         messages.print(f"[bold red]over budget:[/] {escape(sentence)}")
     if not passed:
         raise typer.Exit(1)
+
+
+def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
+    """Write and print what a real board gave; exit with 1 if it differs."""
+    from toolchain.errors import InputError
+    from toolchain.files import as_json as json_bytes
+    from toolchain.files import write_bytes
+
+    content = {**dataclasses.asdict(timed), "passed": timed.passed}
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_bytes(place / "board.json", json_bytes(content))
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
+    if as_json:
+        print(json.dumps(content, indent=2))
+    else:
+        _print_board(timed, place)
+    if not timed.passed:
+        raise typer.Exit(1)
+
+
+def _print_board(timed: BoardCheck, place: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("file", "ms", "quartiles", "differs by"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for file in timed.files:
+        table.add_row(
+            file.file,
+            f"{file.median_ms:.2f}",
+            f"{file.low_ms:.2f} to {file.high_ms:.2f}",
+            f"{file.max_abs_diff:.1e}" + ("" if file.parity else " [bold red]TOO MUCH[/]"),
+        )
+    console.print(table)
+    for words in dict.fromkeys(words for file in timed.files for words in file.warnings):
+        console.print(f"[yellow]{escape(words)}[/]")
+    console.print(
+        f"Measured on {escape(timed.board or timed.host)} ({timed.machine}, {timed.cores} cores). "
+        f"Results are in [bold]{escape(str(place / 'board.json'))}[/]."
+    )
 
 
 @app.command()

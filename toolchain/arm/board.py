@@ -1,0 +1,171 @@
+"""Files on a real board over ssh: parity, and time measured there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shlex
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.arm import guest
+from toolchain.arm.comparing import (
+    Arrays,
+    Inputs,
+    compare_with_here,
+    inputs_of,
+    paths_of,
+    recipe_of,
+)
+from toolchain.arm.remote import Board
+from toolchain.errors import InputError
+from toolchain.files import sha256_of
+from toolchain.pictures import Photo
+from toolchain.timings import BoardCheck, BoardTiming
+
+SCRIPTS = Path(guest.__file__).parent
+LIMIT_SECONDS = 3600.0
+WANDERING = 0.2
+"""Spread between quartiles, as a share of the median, from which on times are called unsteady."""
+HOT_CELSIUS = 80.0
+ROOM = "$HOME/.cache/toolchain"
+"""Where the environments lie on the board."""
+
+
+def check_board(
+    folder: Path,
+    names: Sequence[str] | None,
+    target: str,
+    board: Board,
+    photos: Sequence[Photo],
+    runs: int,
+    threads: int,
+    on_stage: Callable[[str], None],
+) -> BoardCheck:
+    """Run and time files of an output folder on a board; see :class:`BoardCheck`."""
+    recipe, paths = recipe_of(folder), paths_of(folder, names)
+    inputs = inputs_of(folder, recipe, photos)
+    on_stage(f"make ready on {board.host}")
+    pythons = {kind: _environment(board, kind) for kind in {path.suffix for path in paths}}
+    timings = []
+    with board.folder() as place:
+        scripts = {name: (SCRIPTS / name).read_bytes() for name in ("guest.py", "timing.py")}
+        board.send(place, scripts | {"in.npz": _packed(inputs)})
+        for path in paths:
+            on_stage(f"{path.name} on {board.host}")
+            found, facts = _run(board, place, path, pythons[path.suffix], inputs, runs, threads)
+            same = compare_with_here(path, inputs, found, recipe)
+            low, median, high = statistics.quantiles(facts["milliseconds"], n=4)
+            timings.append(
+                BoardTiming(
+                    path.name,
+                    sha256_of(path),
+                    _runtime(path.suffix),
+                    median,
+                    low,
+                    high,
+                    runs,
+                    threads,
+                    same.max_abs_diff,
+                    same.mean_share,
+                    same.boxes,
+                    same.holds,
+                    facts["before"],
+                    facts["after"],
+                    tuple(_warnings(facts, median, low, high)),
+                )
+            )
+    return BoardCheck(
+        folder.resolve().name,
+        target,
+        board.host,
+        facts["board"],
+        facts["machine"],
+        facts["python"],
+        facts["cores"],
+        tuple(timings),
+    )
+
+
+def _packed(inputs: Inputs) -> bytes:
+    packed = io.BytesIO()
+    named = {f"input{index}": image for index, image in enumerate(inputs.values())}
+    np.savez(packed, **named)  # type: ignore[arg-type]
+    return packed.getvalue()
+
+
+def _run(
+    board: Board,
+    place: str,
+    path: Path,
+    python: str,
+    inputs: Inputs,
+    runs: int,
+    threads: int,
+) -> tuple[Mapping[str, Arrays], dict[str, Any]]:
+    board.run(["rm", "-f", *(f"{place}/{name}" for name in ("code", "out.npz", "facts.json"))])
+    model = f"model{path.suffix}"
+    board.send(place, {model: path.read_bytes()})
+    files = [model, "in.npz", "out.npz", "facts.json"]
+    board.job(place, [python, "timing.py", *files, str(runs), str(threads)], LIMIT_SECONDS)
+    back = board.fetch(place, ["out.npz", "facts.json"])
+    with np.load(io.BytesIO(back["out.npz"]), allow_pickle=False) as arrays:
+        found = {
+            name: tuple(
+                arrays[key] for key in sorted(arrays.files) if key.startswith(f"input{index}/")
+            )
+            for index, name in enumerate(inputs)
+        }
+    return found, json.loads(back["facts.json"])
+
+
+def _runtime(suffix: str) -> str:
+    package = "onnxruntime" if suffix == ".onnx" else "ai-edge-litert"
+    return f"{package} {metadata.version(package)}"
+
+
+def _environment(board: Board, suffix: str) -> str:
+    """Return the board's Python with the pinned runtime, after making it if it is not there.
+
+    What says that an environment is whole is written last, so that one that was cut off is made
+    again.
+    """
+    packages = [f"numpy=={metadata.version('numpy')}", _runtime(suffix).replace(" ", "==")]
+    name = f"venv-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
+    script = "; ".join(
+        [
+            "set -e",
+            f'place="{ROOM}/{name}"',
+            'if [ ! -f "$place/whole" ]; then rm -rf "$place"',
+            f'mkdir -p "{ROOM}"',
+            'python3 -m venv "$place" >&2',
+            f'"$place/bin/python" -m pip install -q {shlex.join(packages)} >&2',
+            'touch "$place/whole"',
+            "fi",
+            'echo "$place/bin/python"',
+        ]
+    )
+    problem = f"{' and '.join(packages)} cannot be installed there"
+    answer = board.run(["sh", "-c", script], problem=problem).decode().strip().splitlines()
+    if not answer or not answer[-1].startswith("/"):
+        raise InputError(f"{board.host}: {problem} (it answers {answer[-1:]!r})")
+    return answer[-1]
+
+
+def _warnings(facts: Mapping[str, Any], median: float, low: float, high: float) -> Iterator[str]:
+    """Yield what makes these times doubtful."""
+    before, after = facts["before"], facts["after"]
+    if after["throttled"] not in (None, "0x0"):
+        yield f"the board was throttled ({after['throttled']}): cool it, or use a better supply"
+    if (after["celsius"] or 0) >= HOT_CELSIUS:
+        yield f"the board was at {after['celsius']:.0f} degrees Celsius"
+    if before["governor"] not in (None, "performance"):
+        yield f"its clock is governed by {before['governor']!r}: times vary with the load"
+    if high - low > WANDERING * median:
+        yield f"times wander: half of them lie between {low:.1f} and {high:.1f} ms"

@@ -1,0 +1,130 @@
+"""What a board is given, and whether it gives what this machine gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy import detect
+from toolchain.bench.runs import open_run
+from toolchain.certificate import NAME, BoxAgreement, read_certificate
+from toolchain.chain.links import pair_boxes
+from toolchain.check.parity import random_inputs
+from toolchain.errors import DataError, InputError
+from toolchain.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.recipe import Recipe
+from toolchain.sources import example_input, load_network
+
+Arrays = tuple[NDArray[np.floating], ...]
+Inputs = Mapping[str, NDArray[np.float32]]
+"""By name, (1, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Sameness:
+    """A board's outputs beside this machine's."""
+
+    max_abs_diff: float
+    """Largest difference of an output, over all inputs."""
+    mean_share: float
+    """Mean difference as a share of the output's range, the worst input's."""
+    limit: float
+    """Of the largest difference as a share of the range; of the mean one for int8."""
+    boxes: BoxAgreement | None
+    """On the photos; None without photos."""
+    holds: bool
+    """True within the limit, with the same boxes: all, but for int8."""
+
+
+def paths_of(folder: Path, names: Sequence[str] | None) -> list[Path]:
+    """Return the model files of a folder, or those that are asked for."""
+    found = sorted(path for path in folder.glob("model*") if path.suffix in (".onnx", ".tflite"))
+    if names is not None:
+        absent = [name for name in names if folder / name not in found]
+        if absent:
+            there = ", ".join(path.name for path in found) or "none"
+            raise InputError(f"{folder}: has no model file {absent[0]} (there: {there})")
+        found = [folder / name for name in names]
+    if not found:
+        raise InputError(f"{folder}: has no model file; give an output folder of toolchain shrink")
+    return found
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """Return the recipe that a folder was made by, as its certificate has it."""
+    try:
+        return read_certificate(folder / NAME).recipe
+    except DataError as error:
+        raise InputError(f"{error}; give an output folder of toolchain shrink") from error
+
+
+def inputs_of(
+    folder: Path, recipe: Recipe, photos: Sequence[Photo]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the inputs (1, C, H, W) by name; photos come first, for the first one is counted."""
+    network = load_network(recipe, folder / "model.safetensors").network
+    example = example_input(network, recipe.input.height, recipe.input.width)
+    view = board_view(recipe)
+    proofs = [photo_input(photo, recipe, view) for photo in photos]
+    proofs.append(smooth_input(example, recipe.model.seed))
+    channels, height, width = (int(side) for side in example.shape[1:])
+    proofs += random_inputs([(1, channels, height, width)], recipe.model.seed)
+    return {proof.name: np.ascontiguousarray(proof.image.numpy()) for proof in proofs}
+
+
+def compare_with_here(
+    path: Path, inputs: Inputs, there: Mapping[str, Arrays], recipe: Recipe
+) -> Sameness:
+    """Run a file here too, and compare."""
+    here = {name: _run_here(path, image) for name, image in inputs.items()}
+    differences = [differences_of(here[name], there[name]) for name in inputs]
+    shares = [(largest / span, mean / span) for largest, mean, span in differences]
+    is_int8 = "int8" in path.name
+    limit = recipe.proof.int8_limit if is_int8 else recipe.proof.onnx_limit
+    within = all((mean if is_int8 else worst) <= limit for worst, mean in shares)
+    boxes = _agreement(here, there, inputs, recipe)
+    alike = boxes is None or boxes.share == 1
+    if boxes is not None and is_int8:
+        alike = boxes.agrees(recipe.proof.int8_boxes)
+    largest = max(each[0] for each in differences)
+    return Sameness(largest, max(mean for _, mean in shares), limit, boxes, within and alike)
+
+
+def _run_here(path: Path, image: NDArray[np.float32]) -> Arrays:
+    outputs = open_run(path, image, 1)()
+    assert isinstance(outputs, list)
+    return tuple(outputs)
+
+
+def differences_of(here: Arrays, there: Arrays) -> tuple[float, float, float]:
+    """Return the largest and the mean difference, and the output's range; NaN is infinite."""
+    if [a.shape for a in here] != [b.shape for b in there]:
+        return np.inf, np.inf, 1.0
+    gaps = [np.abs(a.astype(np.float64) - b) for a, b in zip(here, there, strict=True)]
+    largest = max(float(gap.max(initial=0.0)) for gap in gaps)
+    mean = max(float(gap.mean()) for gap in gaps)
+    span = max(float(np.ptp(a)) for a in here) or 1.0
+    return (largest, mean, span) if np.isfinite(largest) else (np.inf, np.inf, span)
+
+
+def _agreement(
+    here: Mapping[str, Arrays],
+    there: Mapping[str, Arrays],
+    inputs: Mapping[str, NDArray[np.float32]],
+    recipe: Recipe,
+) -> BoxAgreement | None:
+    """Compare the boxes on photos; None if there are none."""
+    photos = [name for name in inputs if name.startswith("photo ")]
+    if not photos or recipe.anchors is None:
+        return None
+    view, size = board_view(recipe), (recipe.input.height, recipe.input.width)
+    place = detect.Placement(1.0, 1.0, 0, 0, size[1], size[0])
+    found = [
+        [detect.decode(loc[0], logits[0], view, *size, place)[0] for loc, logits in sides]
+        for sides in ((here[name], there[name]) for name in photos)
+    ]
+    return pair_boxes([(ours, theirs) for ours, theirs in found])
