@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from conftest import ROOT
 
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
+from toolchain.arm.calibrating import Point, as_toml, fitted
 from toolchain.arm.checking import check_folder
 from toolchain.arm.comparing import differences_of
 from toolchain.arm.sysroot import Sysroot, prepare
@@ -177,6 +179,25 @@ def test_instructions_are_told_apart(tmp_path: Path) -> None:
     assert dict(zip(map(hex, WORDS), found, strict=True)) == {
         hex(word): kind for word, kind in WORDS.items()
     }
+
+
+# Calibrating --------------------------------------------------------------------------------------
+
+
+def test_a_fit_is_the_median_with_its_errors(tmp_path: Path) -> None:
+    board = dataclasses.replace(find_target("rpi4"), clock_hz=1_000_000_000)
+    points = [
+        Point('a/"odd"\nname', "onnxruntime", 1_000_000, 1.0),  # one cycle per instruction
+        Point("b", "onnxruntime", 1_000_000, 2.0),
+        Point("c", "ai-edge-litert", 1_000_000, 4.0),
+    ]
+    made = fitted(board, points, 'a "host"', datetime.date(2026, 1, 2))
+    assert (made.cycles_per_instruction, made.median_error, made.worst_error) == (2.0, 0.5, 1.0)
+    assert made.fitted_on == 'a "host" on 2026-01-02, 3 files, ai-edge-litert, onnxruntime'
+    (tmp_path / "own.toml").write_text(as_toml(made, points))
+    assert find_target("rpi4", tmp_path / "own.toml") == made
+    with pytest.raises(InputError, match="at least two files"):
+        fitted(board, points[:1], "host", datetime.date(2026, 1, 2))
 
 
 # Comparing ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ssh_server import Server, serving
 
 from toolchain.arm import remote
 from toolchain.arm.remote import Board
+from toolchain.arm.targets import find_target
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError
 
@@ -123,6 +124,26 @@ def test_an_unreachable_board_is_told_with_what_to_try(server: Server) -> None:
 def test_a_host_that_is_an_option_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="--ssh must be user@host"):
         Board(host).run(["true"])
+
+
+def test_a_board_is_calibrated(
+    server: Server, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What comes out is a table that the other commands read."""
+    board, out = server.board(), tmp_path / "mine.toml"
+    options = ["--ssh", board.host, "--port", str(server.port), "--key", str(board.key)]
+    options += ["--ssh-config", str(board.config), "--runs", "5", "--out", str(out)]
+    options += ["--cache", str(ROOT / ".cache" / "arm")]
+    code = run_cli(["calibrate", str(made), *options])
+    printed = capsys.readouterr()
+    if code == 2 and ("emulat" in printed.err or "apt cannot" in printed.err):
+        pytest.skip(f"no emulation here: {printed.err}")
+    assert code == 0
+    assert "is no 64-bit ARM board" in printed.out
+    found = find_target("rpi4", out)
+    assert found.cycles_per_instruction > 0
+    assert "2 files, onnxruntime" in found.fitted_on
+    assert found.name == "Raspberry Pi 4B"
 
 
 def test_a_folder_is_run_and_timed(
