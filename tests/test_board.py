@@ -71,7 +71,8 @@ def test_a_failed_job_is_told_and_its_folder_goes(server: Server) -> None:
     assert not places[0].exists()
 
 
-def test_a_job_outlives_its_connection(server: Server) -> None:
+def test_a_job_outlives_its_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TRIES", 40)  # lines drop faster here than a busy machine connects
     board, dropped = server.board(), 0
     with board.folder() as place:
         stop = threading.Event()
@@ -79,7 +80,7 @@ def test_a_job_outlives_its_connection(server: Server) -> None:
         def drop() -> None:
             nonlocal dropped
             while not stop.is_set():
-                time.sleep(0.5)
+                time.sleep(1.5)
                 dropped += server.drop_connections()
 
         dropper = threading.Thread(target=drop)
