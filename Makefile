@@ -35,7 +35,7 @@ TARGET ?= rpi4
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink check-arm eval tables train family bench test test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm eval tables train family bench test test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -85,6 +85,9 @@ shrink: setup
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
 	  $(call option,--formats,$(FORMATS)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
+
+setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights
+	@$(BIN)/toolchain setup-arm $(call option,--target,$(TARGET))
 
 check-arm: setup
 	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \

@@ -13,13 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from board import write_model
 from conftest import ROOT
+from tflite_board import write_tflite
 
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
 from toolchain.arm.calibrating import Point, as_toml, fitted
 from toolchain.arm.checking import check_folder
 from toolchain.arm.comparing import differences_of
+from toolchain.arm.counting import read_counts
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
 from toolchain.cli import run as run_cli
@@ -27,7 +30,7 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.pictures import read_photos
 from toolchain.recipe import BudgetSection, parse_recipe
 from toolchain.report.check import check_html
-from toolchain.timings import Check, FileCheck, Instructions
+from toolchain.timings import Check, FileCheck, Instructions, OperatorCount
 
 CACHE = ROOT / ".cache" / "arm"
 OWN = """
@@ -50,7 +53,9 @@ fitted_on = "nothing"
 
 
 def test_the_boards_of_the_project_are_known(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(read_targets()) == {"rpi-zero2", "rpi3", "rpi4", "rpi5"}
+    assert set(read_targets()) == {
+        "rpi-zero2", "rpi3", "rpi4", "rpi5", "rpi3-32", "rpi4-32",
+    }  # fmt: skip
     assert run_cli(["targets", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rpi4"]["core"] == "cortex-a72"
     assert run_cli(["targets"]) == 0
@@ -150,6 +155,25 @@ WORDS = {
     0xB4000020: "branch",  # cbz x0
     0xD65F03C0: "branch",  # ret
 }
+NAMES = {
+    "vmla.f32 q0, q1, d2[0]": "multiply-add",
+    "vfma.f32 q0, q1, q2": "multiply-add",
+    "vmlal.s16 q0, d1, d2": "multiply-add",
+    "vldm r0!, {d0}": "memory",
+    "ldrbne r0, [r1]": "memory",
+    "push {r4, lr}": "memory",
+    "str.w r0, [r1]": "memory",
+    "b #4": "branch",
+    "bls #4": "branch",
+    "beq.w #4": "branch",
+    "blx r3": "branch",
+    "bxeq lr": "branch",
+    "cbnz r0, #4": "branch",
+    "bic r0, r1, r2": "other",
+    "bfi r0, r1, #1, #2": "other",
+    "vmul.f32 q0, q1, q2": "other",
+    "mla r0, r1, r2, r3": "other",
+}
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
@@ -157,6 +181,7 @@ def test_instructions_are_told_apart(tmp_path: Path) -> None:
     """The plugin's own function, on words of the assembler."""
     source = resources.files("toolchain.arm").joinpath("count.c").read_text(encoding="utf-8")
     words = ", ".join(map(hex, WORDS))
+    names = ", ".join(f'"{name}"' for name in NAMES)
     program = f"""{source}
     void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t a, translated b) {{}}
     void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t a, called b) {{}}
@@ -166,9 +191,12 @@ def test_instructions_are_told_apart(tmp_path: Path) -> None:
     struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *a, size_t b)
     {{ return NULL; }}
     const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *a) {{ return NULL; }}
+    char *qemu_plugin_insn_disas(const struct qemu_plugin_insn *a) {{ return NULL; }}
     int main(void) {{
         uint32_t words[] = {{ {words} }};
+        const char *names[] = {{ {names} }};
         for (size_t i = 0; i < sizeof words / 4; i++) printf("%d\\n", kind_of(words[i]));
+        for (size_t i = 0; i < sizeof names / 8; i++) printf("%d\\n", kind_of_name(names[i]));
     }}"""
     (tmp_path / "test.c").write_text(program)
     subprocess.run(
@@ -176,9 +204,30 @@ def test_instructions_are_told_apart(tmp_path: Path) -> None:
     )
     done = subprocess.run([str(tmp_path / "test")], capture_output=True, text=True, check=True)
     found = [KINDS[int(line)] for line in done.stdout.split()]
-    assert dict(zip(map(hex, WORDS), found, strict=True)) == {
+    assert dict(zip(map(hex, WORDS), found, strict=False)) == {
         hex(word): kind for word, kind in WORDS.items()
     }
+    assert dict(zip(NAMES, found[len(WORDS) :], strict=True)) == NAMES
+
+
+def test_what_the_plugin_wrote_is_read() -> None:
+    lines = [
+        "1 0 0 0 100", "2 0 5 0 600",  # opening
+        "3 10 10 10 1000", "4 20 20 10 1100", "3 20 20 10 1200", "4 30 30 10 1290",
+        "16 30 30 10 2000", "clock 30 30 10 2001", "clock 30 30 10 2002",
+        "clock 70 30 10 2042", "clock 70 30 10 2043", "clock 80 30 10 2073",
+        "clock 80 30 10 2074", "17 80 30 10 2075",
+    ]  # fmt: skip
+    ran = [{"name": "a", "type": "Conv"}, {"name": "b", "type": "Add"}]
+    found = read_counts("\n".join(lines), ran)
+    assert found.opening == Instructions(0, 5, 0, 500)
+    assert found.inference == Instructions(10, 10, 0, 90)
+    # 80 and 40 between the readings, 10 over the inference's 110: 5 of each are the profiler's.
+    assert [(each.name, each.type, each.instructions) for each in found.operators] == [
+        ("a", "Conv", 75), ("b", "Add", 35),
+    ]  # fmt: skip
+    assert read_counts("\n".join(lines), ran * 4).operators == ()  # fewer readings than they need
+    assert read_counts("\n".join(lines), ran[:1]).operators == ()  # most is not told
 
 
 # Calibrating --------------------------------------------------------------------------------------
@@ -217,7 +266,8 @@ def file_check(name: str, instructions: int) -> FileCheck:
     counted = Instructions(instructions, 0, 0, 0)
     return FileCheck(
         "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted, 0.0, 0.0, 1e-4, None,
-        1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True,
+        1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True, 5_000,
+        (OperatorCount("a<b>", "Conv", instructions),),
     )  # fmt: skip
 
 
@@ -247,7 +297,8 @@ def test_the_page_tells_costs_conditions_and_what_is_over() -> None:
     assert "FAILED" in page
     assert "model_<i>" not in page
     assert "<too much>" not in page
-    for words in ("Over budget", "estimated", "cortex-a72", "Fewest instructions"):
+    assert "a<b>" not in page
+    for words in ("Over budget", "estimated", "cortex-a72", "Fewest instructions", "The dearest"):
         assert words in page
     assert "Over budget" not in check_html(found, ())
 
@@ -302,6 +353,12 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
     assert plain.estimate_ms.low < plain.estimate_ms.mid < plain.estimate_ms.high
     assert found.program is not None
     assert (found.program.photos, found.program.missed, found.program.added) == (1, 0, 0)
+    told = sum(operator.instructions for operator in plain.operators)
+    assert abs(told - counted.total) < 0.1 * counted.total
+    kinds = plain.operator_types
+    assert "FusedConv" in next(iter(kinds))
+    assert sum(count for count, _ in kinds.values()) == len(plain.operators)
+    assert plain.opening_instructions > counted.total
     again = check_folder(made, ["model.onnx"], board(), ready, photos, tmp_path, stages.append)
     assert again.files == (plain,)  # from the cache
 
@@ -350,3 +407,36 @@ def test_what_cannot_be_run_is_told(ready: Sysroot, made: Path, tmp_path: Path) 
     (folder / "certificate.json").unlink()
     with pytest.raises(InputError, match="give an output folder of toolchain shrink"):
         check_folder(folder, None, board(), ready, (), tmp_path, lambda _name: None)
+
+
+@pytest.mark.slow
+def test_a_file_of_any_kind_runs_on_the_board(ready: Sysroot, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "cells.onnx", None)
+    found = check_folder(path, None, board("rpi3"), ready, (), tmp_path, lambda _name: None)
+    assert found.passed
+    assert (found.folder, found.main.file, found.main.size) == ("cells", "cells.onnx", (64, 64))
+    # Two convolutions of 16x16 over 3 channels at 16 places, with 4 and 2 outputs.
+    assert found.main.instructions.multiply_add >= 16 * 6 * 3 * 256 // 4
+    (tmp_path / "cells.txt").touch()
+    for name, words in (("cells.txt", "is no model file"), ("any.onnx", "one picture of a fixed")):
+        write_model(tmp_path / "any.onnx", None, size=None)
+        with pytest.raises(InputError, match=words):
+            check_folder(tmp_path / name, None, board(), ready, (), tmp_path, lambda _name: None)
+
+
+@pytest.mark.slow
+def test_a_tflite_file_runs_on_32_bits(ready: Sysroot, made: Path, tmp_path: Path) -> None:
+    small = board("rpi4-32")
+    try:
+        system = prepare(small, CACHE, lambda _name: None)
+    except InputError as error:
+        pytest.skip(f"no 32-bit system here: {error}")
+    path = write_tflite(tmp_path / "cells.tflite", None)
+    found = check_folder(path, None, small, system, (), tmp_path, lambda _name: None)
+    assert found.passed
+    assert found.main.runtime == "tflite-runtime 2.14.0"
+    assert found.main.instructions.multiply_add > 0
+    assert found.main.operators == ()
+    for names in (None, ["model.onnx"]):
+        with pytest.raises(InputError, match=r"has no runtime for it, but for \.tflite files"):
+            check_folder(made, names, small, system, (), tmp_path, lambda _name: None)

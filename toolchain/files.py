@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from toolchain.errors import InputError
@@ -87,6 +88,15 @@ def _swap(beside: Path, target: Path) -> None:
 def as_json(content: object) -> bytes:
     """Return what a JSON file holds; raises ValueError for figures that are no numbers."""
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def without_infinities(content: object) -> object:
+    """Return nested mappings and sequences with None for every figure that JSON cannot hold."""
+    if isinstance(content, Mapping):
+        return {key: without_infinities(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_infinities(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_bytes(path: Path, data: bytes) -> None:

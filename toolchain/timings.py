@@ -87,6 +87,18 @@ class Instructions:
 
 
 @dataclass(frozen=True)
+class OperatorCount:
+    """One operator of a file on a board, as the runtime runs it: fused, laid out anew."""
+
+    name: str
+    type: str
+    """As the runtime calls it: ``Conv``."""
+    instructions: int
+    """Of one inference on one thread, give or take a few thousand: the profiler's own are taken
+    off evenly."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """Milliseconds of one inference on one thread: never measured, always a range."""
 
@@ -122,6 +134,19 @@ class FileCheck:
     """``median`` and ``worst`` share by which such estimates were wrong."""
     parity: bool
     """True if outputs are within the limit, and the same boxes are found: all, but for int8."""
+    opening_instructions: int
+    """Of loading the runtime and opening the file."""
+    operators: tuple[OperatorCount, ...]
+    """In the order they ran; empty where the runtime's profiler tells none (LiteRT's)."""
+
+    @property
+    def operator_types(self) -> Mapping[str, tuple[int, int]]:
+        """Number and instructions of the operators of each type, dearest first."""
+        found: dict[str, tuple[int, int]] = {}
+        for operator in self.operators:
+            count, spent = found.get(operator.type, (0, 0))
+            found[operator.type] = (count + 1, spent + operator.instructions)
+        return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
 @dataclass(frozen=True)

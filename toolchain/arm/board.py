@@ -19,9 +19,7 @@ from toolchain.arm.comparing import (
     Arrays,
     Inputs,
     compare_with_here,
-    inputs_of,
-    paths_of,
-    recipe_of,
+    subject_of,
 )
 from toolchain.arm.remote import Board
 from toolchain.errors import InputError
@@ -39,7 +37,7 @@ ROOM = "$HOME/.cache/toolchain"
 
 
 def check_board(
-    folder: Path,
+    place: Path,
     names: Sequence[str] | None,
     target: str,
     board: Board,
@@ -48,19 +46,19 @@ def check_board(
     threads: int,
     on_stage: Callable[[str], None],
 ) -> BoardCheck:
-    """Run and time files of an output folder on a board; see :class:`BoardCheck`."""
-    recipe, paths = recipe_of(folder), paths_of(folder, names)
-    inputs = inputs_of(folder, recipe, photos)
+    """Run and time files of an output folder, or one on its own; see :class:`BoardCheck`."""
+    subject = subject_of(place, names, photos)
+    paths, inputs = subject.paths, subject.inputs
     on_stage(f"make ready on {board.host}")
     pythons = {kind: _environment(board, kind) for kind in {path.suffix for path in paths}}
     timings = []
-    with board.folder() as place:
+    with board.folder() as room:
         scripts = {name: (SCRIPTS / name).read_bytes() for name in ("guest.py", "timing.py")}
-        board.send(place, scripts | {"in.npz": _packed(inputs)})
+        board.send(room, scripts | {"in.npz": _packed(inputs)})
         for path in paths:
             on_stage(f"{path.name} on {board.host}")
-            found, facts = _run(board, place, path, pythons[path.suffix], inputs, runs, threads)
-            same = compare_with_here(path, inputs, found, recipe)
+            found, facts = _run(board, room, path, pythons[path.suffix], inputs, runs, threads)
+            same = compare_with_here(path, subject, found)
             low, median, high = statistics.quantiles(facts["milliseconds"], n=4)
             timings.append(
                 BoardTiming(
@@ -82,7 +80,7 @@ def check_board(
                 )
             )
     return BoardCheck(
-        folder.resolve().name,
+        subject.name,
         target,
         board.host,
         facts["board"],

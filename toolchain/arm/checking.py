@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,22 @@ from numpy.typing import NDArray
 
 import toolchain
 from deploy import detect
-from toolchain.arm import comparing, guest
-from toolchain.arm.comparing import compare_with_here, inputs_of, paths_of, recipe_of
+from toolchain.arm.comparing import Subject, compare_with_here, subject_of
 from toolchain.arm.emulation import emulate, run_program
-from toolchain.arm.sysroot import Sysroot
+from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
-from toolchain.bench.runs import runtime_of
 from toolchain.certificate import BoxAgreement
 from toolchain.chain.links import pair_boxes
+from toolchain.errors import InputError
 from toolchain.files import as_json, sha256_of, write_bytes
 from toolchain.pictures import Photo
-from toolchain.recipe import Recipe
-from toolchain.timings import MAIN, Check, Estimate, FileCheck, Instructions
+from toolchain.timings import MAIN, Check, Estimate, FileCheck, Instructions, OperatorCount
 
 Arrays = tuple[NDArray[np.floating], ...]
 
 
 def check_folder(
-    folder: Path,
+    place: Path,
     names: Sequence[str] | None,
     target: Target,
     sysroot: Sysroot,
@@ -41,23 +39,22 @@ def check_folder(
     cache: Path,
     on_stage: Callable[[str], None],
 ) -> Check:
-    """Run files of an output folder of ``shrink`` (None: all) on a board.
+    """Run files of an output folder of ``shrink`` (None: all), or a file on its own, on a board.
 
     Raises :class:`InputError` where there is nothing to run.
     """
-    paths = paths_of(folder, names)
-    recipe = recipe_of(folder)
-    inputs = inputs_of(folder, recipe, photos)
+    subject = subject_of(place, names, photos)
+    paths = _runnable(subject.paths, names is not None, target)
     files = []
     for path in paths:
         on_stage(f"{path.name} on {target.name}")
-        files.append(_cached(path, recipe, inputs, target, sysroot, cache))
+        files.append(_cached(path, subject, target, sysroot, cache))
     program = None
-    if photos and recipe.anchors is not None:
+    if photos and subject.finds_boxes and sysroot.has_opencv:
         on_stage(f"detect.py on {target.name}")
         program = _program(_main(paths), photos, target, sysroot)
     return Check(
-        folder.resolve().name,
+        subject.name,
         target.key,
         target.name,
         target.core,
@@ -66,6 +63,18 @@ def check_folder(
         tuple(files),
         program,
     )
+
+
+def _runnable(paths: Sequence[Path], asked: bool, target: Target) -> list[Path]:
+    """Return the files that the board has a runtime for; all must be that are asked for."""
+    fit = [path for path in paths if path.suffix in target.runtimes]
+    absent = [path.name for path in paths if path not in fit]
+    if absent and (asked or not fit):
+        raise InputError(
+            f"{absent[0]}: {target.name} has no runtime for it, but for "
+            f"{' and '.join(target.runtimes)} files; make some by shrink --formats onnx,tflite"
+        )
+    return fit
 
 
 def _main(paths: Sequence[Path]) -> Path:
@@ -86,26 +95,23 @@ def _program(path: Path, photos: Sequence[Photo], target: Target, sysroot: Sysro
 
 def _cached(
     path: Path,
-    recipe: Recipe,
-    inputs: Mapping[str, NDArray[np.float32]],
+    subject: Subject,
     target: Target,
     sysroot: Sysroot,
     cache: Path,
 ) -> FileCheck:
     """Return a check that was made of the very same things, or make it."""
     digest = hashlib.sha256()
-    for image in inputs.values():
+    for image in subject.inputs.values():
         digest.update(image.tobytes())
     parts = (
         toolchain.__version__,
-        sha256_of(Path(guest.__file__)),
-        sha256_of(Path(__file__)),
-        sha256_of(Path(comparing.__file__)),
+        *(sha256_of(source) for source in sorted(Path(__file__).parent.glob("*.py"))),
         sha256_of(path),
         path.name,
-        runtime_of(path),
+        runtime_of(path.suffix, target),
         repr(target),
-        repr(recipe),
+        repr(subject.recipe),
         sysroot.root.name,
         sysroot.site.name,
         sysroot.plugin.name,
@@ -114,9 +120,10 @@ def _cached(
     place = cache / "checks" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
     if place.is_file():
         return _read(json.loads(place.read_bytes()))
-    made = _check(path, recipe, inputs, target, sysroot)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(place, as_json(asdict(made)))
+    made = _check(path, subject, target, sysroot)
+    if made.parity:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(place, as_json(asdict(made)))
     return made
 
 
@@ -125,28 +132,28 @@ def _read(content: dict[str, Any]) -> FileCheck:
     content["instructions"] = Instructions(**content["instructions"])
     content["boxes"] = content["boxes"] and BoxAgreement(**content["boxes"])
     content["estimate_ms"] = Estimate(**content["estimate_ms"])
+    content["operators"] = tuple(OperatorCount(**each) for each in content["operators"])
     return FileCheck(**content)
 
 
 def _check(
     path: Path,
-    recipe: Recipe,
-    inputs: Mapping[str, NDArray[np.float32]],
+    subject: Subject,
     target: Target,
     sysroot: Sysroot,
 ) -> FileCheck:
-    there = emulate(path, inputs, target, sysroot)
-    same = compare_with_here(path, inputs, there.outputs, recipe)
-    first = next(iter(inputs.values()))
-    total = there.instructions.total
+    there = emulate(path, subject.inputs, target, sysroot)
+    same = compare_with_here(path, subject, there.outputs)
+    first = next(iter(subject.inputs.values()))
+    total = there.counts.inference.total
     return FileCheck(
         target.key,
-        runtime_of(path),
+        runtime_of(path.suffix, target),
         path.name,
         sha256_of(path),
         (int(first.shape[2]), int(first.shape[3])),
         total,
-        there.instructions,
+        there.counts.inference,
         same.max_abs_diff,
         same.mean_share,
         same.limit,
@@ -156,4 +163,6 @@ def _check(
         estimate(total, target),
         {"median": target.median_error, "worst": target.worst_error},
         same.holds,
+        there.counts.opening.total,
+        there.counts.operators,
     )

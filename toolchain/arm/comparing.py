@@ -10,18 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy import detect
-from toolchain.bench.runs import open_run
+from toolchain.bench.runs import open_run, shape_of
 from toolchain.certificate import NAME, BoxAgreement, read_certificate
 from toolchain.chain.links import pair_boxes
 from toolchain.check.parity import random_inputs
 from toolchain.errors import DataError, InputError
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
-from toolchain.recipe import Recipe
+from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import example_input, load_network
 
 Arrays = tuple[NDArray[np.floating], ...]
 Inputs = Mapping[str, NDArray[np.float32]]
 """By name, (1, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is run: an output folder of ``shrink``, or a model file of any kind."""
+
+    name: str
+    paths: tuple[Path, ...]
+    inputs: Inputs
+    """Photos come first, for the first one is counted."""
+    recipe: Recipe | None
+    """None for a file on its own: nothing is known of it but its input."""
+
+    @property
+    def finds_boxes(self) -> bool:
+        """True if its outputs can be read as faces."""
+        return self.recipe is not None and self.recipe.anchors is not None
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,20 @@ def recipe_of(folder: Path) -> Recipe:
         raise InputError(f"{error}; give an output folder of toolchain shrink") from error
 
 
+def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]) -> Subject:
+    """Return the files of an output folder (None: all), or a file on its own, with inputs.
+
+    Raises :class:`InputError` where there is nothing to run.
+    """
+    if place.is_file():
+        channels, height, width = shape_of(place)
+        noise = random_inputs([(1, channels, height, width)], seed=0)
+        inputs = {proof.name: np.ascontiguousarray(proof.image.numpy()) for proof in noise}
+        return Subject(place.stem, (place,), inputs, None)
+    paths, recipe = paths_of(place, names), recipe_of(place)
+    return Subject(place.resolve().name, tuple(paths), inputs_of(place, recipe, photos), recipe)
+
+
 def inputs_of(
     folder: Path, recipe: Recipe, photos: Sequence[Photo]
 ) -> dict[str, NDArray[np.float32]]:
@@ -76,20 +107,19 @@ def inputs_of(
     return {proof.name: np.ascontiguousarray(proof.image.numpy()) for proof in proofs}
 
 
-def compare_with_here(
-    path: Path, inputs: Inputs, there: Mapping[str, Arrays], recipe: Recipe
-) -> Sameness:
+def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays]) -> Sameness:
     """Run a file here too, and compare."""
-    here = {name: _run_here(path, image) for name, image in inputs.items()}
-    differences = [differences_of(here[name], there[name]) for name in inputs]
+    here = {name: _run_here(path, image) for name, image in subject.inputs.items()}
+    differences = [differences_of(here[name], there[name]) for name in subject.inputs]
+    proof = subject.recipe.proof if subject.recipe else ProofSection()
     shares = [(largest / span, mean / span) for largest, mean, span in differences]
     is_int8 = "int8" in path.name
-    limit = recipe.proof.int8_limit if is_int8 else recipe.proof.onnx_limit
+    limit = proof.int8_limit if is_int8 else proof.onnx_limit
     within = all((mean if is_int8 else worst) <= limit for worst, mean in shares)
-    boxes = _agreement(here, there, inputs, recipe)
+    boxes = _agreement(here, there, subject)
     alike = boxes is None or boxes.share == 1
     if boxes is not None and is_int8:
-        alike = boxes.agrees(recipe.proof.int8_boxes)
+        alike = boxes.agrees(proof.int8_boxes)
     largest = max(each[0] for each in differences)
     return Sameness(largest, max(mean for _, mean in shares), limit, boxes, within and alike)
 
@@ -112,14 +142,12 @@ def differences_of(here: Arrays, there: Arrays) -> tuple[float, float, float]:
 
 
 def _agreement(
-    here: Mapping[str, Arrays],
-    there: Mapping[str, Arrays],
-    inputs: Mapping[str, NDArray[np.float32]],
-    recipe: Recipe,
+    here: Mapping[str, Arrays], there: Mapping[str, Arrays], subject: Subject
 ) -> BoxAgreement | None:
     """Compare the boxes on photos; None if there are none."""
-    photos = [name for name in inputs if name.startswith("photo ")]
-    if not photos or recipe.anchors is None:
+    photos = [name for name in subject.inputs if name.startswith("photo ")]
+    recipe = subject.recipe
+    if not photos or recipe is None or not subject.finds_boxes:
         return None
     view, size = board_view(recipe), (recipe.input.height, recipe.input.width)
     place = detect.Placement(1.0, 1.0, 0, 0, size[1], size[0])

@@ -1,7 +1,10 @@
-/* A plugin for QEMU's user mode (plugin interface 1, QEMU 7.2): counts the instructions that an
- * AArch64 guest executes between two calls of getpriority(2) whose second argument is a marker.
+/* A plugin for QEMU's user mode (plugin interface 1, QEMU 7.2): counts the instructions that an Arm
+ * guest, of 64 or 32 bits, has executed whenever it calls getpriority(2) with a marker.
  *
- * out=FILE takes a line per stretch: multiply-add, load or store, branch, other.
+ * out=FILE takes a line per marker: its number, then multiply-add, load or store, branch, other,
+ * since the start. Between the markers PROFILE and PROFILE + 1 every reading of the clock adds
+ * a line "clock" with all four: so a runtime's own profiler, which reads the clock before and after every
+ * operator, tells instructions in place of time.
  *
  * Debian ships no header of the interface, so the few functions that are used are declared here.
  */
@@ -9,12 +12,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
-#define GETPRIORITY 141
-#define BEGIN 0x5EED01u
-#define END 0x5EED02u
+#define MARKERS 0x5EED00u
+#define PROFILE 0x10u
 
 typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
@@ -30,12 +33,15 @@ void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, enum qemu
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
+char *qemu_plugin_insn_disas(const struct qemu_plugin_insn *);
+typedef struct { const char *target_name; } qemu_info_t; /* what follows is not read */
 
 EXPORT int qemu_plugin_version = 1;
 
 enum { MULTIPLY_ADD, MEMORY, BRANCH, OTHER, KINDS };
-static uint64_t executed[KINDS], before[KINDS];
+static uint64_t executed[KINDS];
 static FILE *out;
+static bool is_64_bit, profiles;
 
 /* Encodings of the Arm Architecture Reference Manual: vector and by-element forms. */
 static const struct { uint32_t mask, value; } multiply_adds[] = {
@@ -61,40 +67,100 @@ static int kind_of(uint32_t word)
     return (group & 14) == 10 ? BRANCH : OTHER;
 }
 
+/* Names of 32-bit Arm instructions, in Arm's and in Thumb's encoding. */
+static const char *const multiply_add_names[] = {"vmla", "vmls", "vfma", "vfms", "vsdot", "vudot"};
+static const char *const memory_names[] = {"ldr", "ldm", "ldc", "str", "stm", "stc", "push", "pop",
+                                           "vld", "vst", "vpush", "vpop", "swp"};
+static const char *const branch_names[] = {"b", "bl", "bx", "blx", "bxj", "cbz", "cbnz", "tbb",
+                                           "tbh"};
+static const char *const conditions[] = {"", "eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi",
+                                         "ls", "ge", "lt", "gt", "le", "al"};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+static bool starts_with_one_of(const char *text, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strncmp(text, names[i], strlen(names[i])))
+            return true;
+    return false;
+}
+
+static bool is_branch(const char *name, size_t length)
+{
+    for (size_t i = 0; i < COUNT_OF(branch_names); i++)
+        for (size_t j = 0; j < COUNT_OF(conditions); j++) {
+            size_t stem = strlen(branch_names[i]);
+            if (length == stem + strlen(conditions[j]) && !strncmp(name, branch_names[i], stem)
+                && !strncmp(name + stem, conditions[j], length - stem))
+                return true;
+        }
+    return false;
+}
+
+static int kind_of_name(const char *text)
+{
+    if (starts_with_one_of(text, multiply_add_names, COUNT_OF(multiply_add_names)))
+        return MULTIPLY_ADD;
+    if (starts_with_one_of(text, memory_names, COUNT_OF(memory_names)))
+        return MEMORY;
+    return is_branch(text, strcspn(text, " .\t")) ? BRANCH : OTHER;
+}
+
+static int kind_of_instruction(const struct qemu_plugin_insn *instruction)
+{
+    if (is_64_bit) {
+        uint32_t word;
+        memcpy(&word, qemu_plugin_insn_data(instruction), sizeof word);
+        return kind_of(word);
+    }
+    char *text = qemu_plugin_insn_disas(instruction);
+    int kind = text ? kind_of_name(text) : OTHER;
+    free(text);
+    return kind;
+}
+
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
     (void)id;
     uint64_t found[KINDS] = {0};
-    for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++) {
-        uint32_t word;
-        memcpy(&word, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, i)), sizeof word);
-        found[kind_of(word)]++;
-    }
+    for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++)
+        found[kind_of_instruction(qemu_plugin_tb_get_insn(block, i))]++;
     for (int kind = 0; kind < KINDS; kind++)
         if (found[kind])
             qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64,
                                                      &executed[kind], found[kind]);
 }
 
+static void write_line(const char *name)
+{
+    fprintf(out, "%s", name);
+    for (int kind = 0; kind < KINDS; kind++)
+        fprintf(out, " %" PRIu64, executed[kind]);
+    fputc('\n', out);
+}
+
 static void on_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t a1, uint64_t a2,
                     uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
     (void)id, (void)cpu, (void)a1, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (number != GETPRIORITY)
+    bool reads_clock = is_64_bit ? number == 113 : number == 263 || number == 403;
+    if (profiles && reads_clock)
+        write_line("clock");
+    uint32_t marker = (uint32_t)a2 - MARKERS;
+    if (number != (is_64_bit ? 141 : 96) || marker > 0xFF) /* getpriority(2) */
         return;
-    if ((uint32_t)a2 == BEGIN)
-        memcpy(before, executed, sizeof before);
-    if ((uint32_t)a2 == END) {
-        for (int kind = 0; kind < KINDS; kind++)
-            fprintf(out, "%" PRIu64 "%c", executed[kind] - before[kind],
-                    kind == KINDS - 1 ? '\n' : ' ');
-        fflush(out);
-    }
+    char name[8];
+    snprintf(name, sizeof name, "%u", marker);
+    write_line(name);
+    fflush(out);
+    profiles = marker == PROFILE;
 }
 
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int count, char **arguments)
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int count,
+                               char **arguments)
 {
-    (void)info;
+    is_64_bit = !strcmp(info->target_name, "aarch64");
     for (int i = 0; i < count; i++)
         if (!strncmp(arguments[i], "out=", 4))
             out = fopen(arguments[i] + 4, "w");

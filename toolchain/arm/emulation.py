@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.arm import guest
+from toolchain.arm.counting import Counts, read_counts
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
-from toolchain.timings import Instructions
 
 LIMIT_SECONDS = 1800
 
@@ -31,7 +31,7 @@ class Emulated:
 
     outputs: Mapping[str, tuple[NDArray[np.floating], ...]]
     """By input."""
-    instructions: Instructions
+    counts: Counts
     resident_bytes: int
     """Memory that the guest's own mappings held after the inference."""
 
@@ -62,11 +62,8 @@ def emulate(
             lines = [line for line in done.stderr.splitlines() if line.strip()]
             reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
             raise InputError(f"{path.name} does not run on {target.name}: {reason}")
-        stretches = [
-            Instructions(*map(int, line.split()))
-            for line in (folder / "counts").read_text().splitlines()
-        ]
         facts = json.loads((folder / "facts.json").read_text())
+        counts = read_counts((folder / "counts").read_text(), facts["operators"])
         with np.load(folder / "out.npz") as found:
             outputs = {
                 given: tuple(
@@ -74,8 +71,7 @@ def emulate(
                 )
                 for given, short in zip(inputs, names, strict=True)
             }
-    fewest = min(stretches, key=lambda counted: counted.total)
-    return Emulated(outputs, fewest, int(facts["resident_bytes"]))
+    return Emulated(outputs, counts, int(facts["resident_bytes"]))
 
 
 def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> NDArray[np.float32]:
@@ -114,7 +110,7 @@ def _python(target: Target, sysroot: Sysroot, *options: str) -> list[str]:
     return [
         *([steady, platform.machine(), "-R"] if steady else []),
         str(sysroot.emulator),
-        *("-cpu", target.core),
+        *("-cpu", target.emulated_core),
         *("-L", str(root)),
         *(word for name, value in guest_environment.items() for word in ("-E", f"{name}={value}")),
         *options,

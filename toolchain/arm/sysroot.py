@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -34,9 +34,44 @@ ARM_PACKAGES = (
     "liblzma5", "libuuid1", "libsqlite3-0", "libgomp1", "python3.11-minimal",
     "libpython3.11-minimal", "libpython3.11-stdlib",
 )  # fmt: skip
-WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "opencv-python-headless")
-"""Of the versions that are installed here."""
-PLATFORMS = tuple(f"manylinux{tag}_aarch64" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34"))
+
+
+@dataclass(frozen=True)
+class System:
+    """What boards of one architecture get, beside the core's own packages."""
+
+    debian: str
+    """What Debian calls the architecture."""
+    packages: tuple[str, ...]
+    """Of Debian."""
+    wheels: Mapping[str, str | None]
+    """Packages of Python with their versions; None is the version that is installed here."""
+    platforms: tuple[str, ...]
+    """Tags of wheels that fit."""
+    megabytes: int
+    """That the wheels take on the way."""
+    libraries: tuple[str, ...] = ()
+    """Folders whose files installing a package, in place of unpacking it, links one level up."""
+
+
+SYSTEMS = {
+    "aarch64": System(
+        "arm64",
+        ARM_PACKAGES,
+        dict.fromkeys(("numpy", "onnxruntime", "ai-edge-litert", "opencv-python-headless")),
+        tuple(f"manylinux{tag}_aarch64" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34")),
+        88,
+    ),
+    # No other runtime has wheels for 32 bits; numpy 1.24 is Debian's, as on Raspberry Pi OS.
+    "armv7l": System(
+        "armhf",
+        (*ARM_PACKAGES, "python3-numpy", "libblas3", "liblapack3", "libgfortran5"),
+        {"tflite-runtime": "2.14.0"},
+        ("manylinux_2_34_armv7l",),
+        2,
+        ("usr/lib/arm-linux-gnueabihf/blas", "usr/lib/arm-linux-gnueabihf/lapack"),
+    ),
+}
 TOOLS = {"apt-get": "apt", "dpkg": "dpkg", "gcc": "gcc"}
 """Programs that are needed, and Debian's package of each."""
 
@@ -49,11 +84,13 @@ class Sysroot:
     root: Path
     site: Path
     plugin: Path
+    emulator: Path
+    """QEMU's user mode for the architecture."""
 
     @property
-    def emulator(self) -> Path:
-        """QEMU's user mode for AArch64."""
-        return self.host / "usr/bin/qemu-aarch64"
+    def has_opencv(self) -> bool:
+        """True if ``detect.py`` itself can run there."""
+        return (self.site / "cv2").is_dir()
 
     @property
     def python(self) -> Path:
@@ -61,18 +98,28 @@ class Sysroot:
         return self.root / "usr/bin/python3.11"
 
 
+def runtime_of(suffix: str, target: Target) -> str:
+    """Return what runs a file with the suffix on the board, with its version."""
+    package = target.runtimes[suffix]
+    return f"{package} {SYSTEMS[target.architecture].wheels[package] or _version(package)}"
+
+
 def prepare(target: Target, cache: Path, on_stage: Callable[[str], None]) -> Sysroot:
     """Return what is there, after fetching what is not; raise :class:`InputError` if that fails."""
     if target.python != "3.11":
         raise InputError(f"{target.key}: its Python is {target.python}; 3.11 alone is emulated")
+    system = SYSTEMS[target.architecture]
     cache = cache.absolute()
-    versions = [f"{name}=={_version(name)}" for name in WHEELS]
+    versions = [f"{name}=={version or _version(name)}" for name, version in system.wheels.items()]
+    packages = [f"{name}:{system.debian}" for name in system.packages]
     source = resources.files("toolchain.arm").joinpath("count.c").read_text(encoding="utf-8")
+    host = cache / f"host-{_hash(HOST_PACKAGES)}"
     paths = Sysroot(
-        cache / f"host-{_hash(HOST_PACKAGES)}",
-        cache / f"root-{_hash(ARM_PACKAGES)}",
-        cache / f"site-{_hash((*versions, *PLATFORMS))}",
+        host,
+        cache / f"root-{_hash((*packages, *system.libraries))}",
+        cache / f"site-{_hash((*versions, *system.platforms))}",
         cache / f"count-{_hash((source,))}.so",
+        host / "usr/bin" / {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}[target.architecture],
     )
     todo = [
         path for path in (paths.host, paths.root, paths.site, paths.plugin) if not path.exists()
@@ -84,12 +131,12 @@ def prepare(target: Target, cache: Path, on_stage: Callable[[str], None]) -> Sys
         cache.mkdir(parents=True, exist_ok=True)
         if paths.host in todo or paths.root in todo:
             on_stage("fetch QEMU and an ARM system (about 23 MB)")
-            with _apt(cache) as download:
+            with _apt(cache, system.debian) as download:
                 _unpacked(paths.host, download, HOST_PACKAGES)
-                _unpacked(paths.root, download, [f"{name}:arm64" for name in ARM_PACKAGES])
+                _unpacked(paths.root, download, packages, system.libraries)
         if paths.site in todo:
-            on_stage("fetch the board's wheels (about 88 MB)")
-            _wheels(paths.site, versions)
+            on_stage(f"fetch the board's wheels (about {system.megabytes} MB)")
+            _wheels(paths.site, versions, system.platforms)
         if paths.plugin in todo:
             _compile(paths.plugin, source)
     except OSError as error:
@@ -138,7 +185,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _apt(cache: Path) -> Iterator[Callable[[Sequence[str], Path], None]]:
+def _apt(cache: Path, architecture: str) -> Iterator[Callable[[Sequence[str], Path], None]]:
     """Give what downloads packages, by an apt that leaves the system's alone."""
     with tempfile.TemporaryDirectory(dir=cache, prefix=".apt.") as folder:
         state = Path(folder)
@@ -147,23 +194,36 @@ def _apt(cache: Path) -> Iterator[Callable[[Sequence[str], Path], None]]:
         (state / "state/status").touch()
         settings = state / "apt.conf"
         settings.write_text(
-            'APT::Architectures { "amd64"; "arm64"; };\n'
+            f'APT::Architectures {{ "amd64"; "{architecture}"; }};\nAcquire::Retries "3";\n'
             f'Dir::State "{state}/state";\nDir::State::status "{state}/state/status";\n'
             f'Dir::Cache "{state}/cache";\nAcquire::Languages "none";\n'
             'APT::Sandbox::User "root";\nAPT::Update::Post-Invoke-Success "";\n'
         )
         environment = {**os.environ, "APT_CONFIG": str(settings), "LC_ALL": "C.UTF-8"}
 
-        def download(packages: Sequence[str], into: Path) -> None:
-            command = ["apt-get", "-q", "download", *packages]
-            _run(command, "apt cannot fetch the packages", into, environment)
+        def run(words: Sequence[str], problem: str, place: Path) -> None:
+            _run(["apt-get", "-q", *words], problem, place, environment)
 
-        _run(["apt-get", "-q", "update"], "apt cannot read its lists", state, environment)
+        trouble: InputError | None = None
+        try:
+            run(["update"], "apt cannot read its lists", state)
+        except InputError as error:  # some list is out of reach: others may have all that is needed
+            trouble = error
+
+        def download(packages: Sequence[str], into: Path) -> None:
+            try:
+                run(["download", *packages], "apt cannot fetch the packages", into)
+            except InputError as error:
+                raise trouble or error from error
+
         yield download
 
 
 def _unpacked(
-    target: Path, download: Callable[[Sequence[str], Path], None], packages: Sequence[str]
+    target: Path,
+    download: Callable[[Sequence[str], Path], None],
+    packages: Sequence[str],
+    libraries: Sequence[str] = (),
 ) -> None:
     if target.exists():
         return
@@ -171,13 +231,17 @@ def _unpacked(
         download(packages, Path(debs))
         for package in sorted(Path(debs).glob("*.deb")):
             _run(["dpkg", "-x", str(package), str(folder)], f"{package.name} cannot be unpacked")
+        for library in (file for place in libraries for file in sorted((folder / place).iterdir())):
+            library.parent.with_name(library.name).symlink_to(
+                Path(library.parent.name) / library.name
+            )
 
 
-def _wheels(target: Path, versions: Sequence[str]) -> None:
+def _wheels(target: Path, versions: Sequence[str], platforms: Sequence[str]) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "--python-version", "3.11"]
     command += ["--implementation", "cp", "--abi", "cp311", "--abi", "abi3"]
-    command += [word for platform in PLATFORMS for word in ("--platform", platform)]
+    command += [word for tag in platforms for word in ("--platform", tag)]
     with _beside(target) as folder, tempfile.TemporaryDirectory(dir=target.parent) as wheels:
         _run([*command, "-d", wheels, *versions], "pip cannot fetch the board's wheels")
         for wheel in sorted(Path(wheels).glob("*.whl")):

@@ -1,4 +1,4 @@
-"""Boards: what is emulated, what their runtime is, and how times are estimated."""
+"""Boards: what is emulated, what their runtimes are, and how times are estimated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from toolchain.errors import InputError
 from toolchain.recipe import Range
@@ -14,12 +14,15 @@ from toolchain.recipe.reader import Reader
 from toolchain.timings import Estimate
 
 Error = Annotated[float, Range(0, 10)]
-BASE_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
+BASE_FEATURES = {
+    "aarch64": "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid",
+    "armv7l": "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae crc32",
+}
 
 
 @dataclass(frozen=True)
 class Target:
-    """A 64-bit ARM board."""
+    """An ARM board with its system."""
 
     key: str
     """What it is called on the command line."""
@@ -42,13 +45,27 @@ class Target:
     """Where the times came from."""
     features: str = ""
     """Beside :data:`BASE_FEATURES`, as ``/proc/cpuinfo`` writes them."""
+    architecture: Literal["aarch64", "armv7l"] = "aarch64"
+    """Of the system: 64 or 32 bits."""
+
+    @property
+    def emulated_core(self) -> str:
+        """What QEMU is told to be: the core; it has no such cores for 32 bits, but all they do."""
+        return self.core if self.architecture == "aarch64" else "max"
+
+    @property
+    def runtimes(self) -> dict[str, str]:
+        """The package that runs a file there, by the file's suffix."""
+        if self.architecture == "armv7l":
+            return {".tflite": "tflite-runtime"}
+        return {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}
 
     @property
     def cpuinfo(self) -> str:
         """What ``/proc/cpuinfo`` shows on the board."""
         core = (
             "processor\t: {index}\nBogoMIPS\t: 108.00\n"
-            f"Features\t: {BASE_FEATURES} {self.features}\n"
+            f"Features\t: {BASE_FEATURES[self.architecture]} {self.features}\n"
             "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x0\n"
             f"CPU part\t: {self.part}\nCPU revision\t: 3\n\n"
         )

@@ -56,7 +56,7 @@ def main() -> None:
     with np.load(inputs) as images:
         given = {name: guest.laid_out(images[name], model) for name in images.files}
     found = {
-        f"{name}/{index}": output
+        f"{name}/{index:03}": output
         for name, image in given.items()
         for index, output in enumerate(run(image))
     }

@@ -54,7 +54,7 @@ def _onnx(path: Path, image: Floats, threads: int) -> Callable[[], object]:
     return lambda: session.run(None, feed)
 
 
-def _tflite(path: Path, image: Floats, threads: int) -> Callable[[], object]:
+def _interpreter(path: Path, threads: int) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -66,6 +66,11 @@ def _tflite(path: Path, image: Floats, threads: int) -> Callable[[], object]:
     except (ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or ["unknown"])[0]
         raise InputError(f"{path.name}: ai-edge-litert cannot open it ({reason})") from error
+    return interpreter
+
+
+def _tflite(path: Path, image: Floats, threads: int) -> Callable[[], object]:
+    interpreter = _interpreter(path, threads)
     entry = interpreter.get_input_details()[0]["index"]
     exits = [item["index"] for item in interpreter.get_output_details()]
     last = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
@@ -76,6 +81,24 @@ def _tflite(path: Path, image: Floats, threads: int) -> Callable[[], object]:
         return [interpreter.get_tensor(index) for index in exits]
 
     return run
+
+
+def shape_of(path: Path) -> tuple[int, int, int]:
+    """Return channels, height and width that a file takes, ONNX (1, C, H, W) or TFLite.
+
+    Raises :class:`InputError` if the file takes several inputs, or any size.
+    """
+    if path.suffix == ".onnx":
+        entries = [entry.shape for entry in _session(path, 1).get_inputs()]
+    elif path.suffix == ".tflite":
+        shapes = [entry["shape"].tolist() for entry in _interpreter(path, 1).get_input_details()]
+        entries = [[*shape[:1], *shape[-1:], *shape[1:-1]] for shape in shapes]
+    else:
+        raise InputError(f"{path}: is no model file; expected .onnx or .tflite")
+    shape = entries[0] if len(entries) == 1 else []
+    if len(shape) != 4 or shape[0] != 1 or not all(isinstance(side, int) for side in shape):
+        raise InputError(f"{path}: must take one picture of a fixed size (it takes {entries})")
+    return shape[1], shape[2], shape[3]
 
 
 def operators(path: Path, image: Floats, threads: int) -> tuple[OperatorCost, ...]:

@@ -96,3 +96,8 @@ def stage_progress() -> Iterator[Callable[[str], None]]:
         yield lambda name: messages.print(
             f"[{time.perf_counter() - start:5.1f} s] {name}", markup=False
         )
+
+
+def table_console() -> Console:
+    """Return what prints tables: as wide as they are where no terminal sets the width."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)

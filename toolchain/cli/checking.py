@@ -1,4 +1,4 @@
-"""The commands ``check`` and ``targets``."""
+"""The command ``check``: a folder's files on a board, emulated or real."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toolchain.cli.app import Json, app, messages, stage_progress
+from toolchain.cli.app import Json, app, messages, stage_progress, table_console
+from toolchain.cli.boards import CACHE, OwnTargets
 
 if TYPE_CHECKING:
     from toolchain.timings import BoardCheck, Check
-
-OwnTargets = Annotated[
-    Path | None, typer.Option("--targets", help="A table of boards of your own.")
-]
-CACHE = Path(".cache") / "arm"
 
 
 @app.command(
@@ -28,7 +23,9 @@ CACHE = Path(".cache") / "arm"
     "[bold]toolchain check out/eresfd --target rpi5 --file model_int8.tflite --photo group.jpg[/]"
 )
 def check(
-    folder: Annotated[Path, typer.Argument(help="An output folder of shrink.")],
+    folder: Annotated[
+        Path, typer.Argument(help="An output folder of shrink, or a file, ONNX or TFLite.")
+    ],
     target: Annotated[str, typer.Option(help="A board; see toolchain targets.")] = "rpi4",
     file: Annotated[
         list[str] | None, typer.Option(help="A model file in the folder; all by default.")
@@ -62,7 +59,7 @@ def check(
     from toolchain.arm.targets import find_target
     from toolchain.errors import InputError
     from toolchain.files import as_json as json_bytes
-    from toolchain.files import write_bytes
+    from toolchain.files import without_infinities, write_bytes
     from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
     from toolchain.report.check import check_html
@@ -80,10 +77,12 @@ def check(
         sysroot = prepare(board, cache, on_stage)
         found = check_folder(folder, file, board, sysroot, photos, cache, on_stage)
     place = out or Path("out") / "check" / f"{found.folder}-{target}"
-    limits = budget or recipe_of(folder).budget
+    limits = budget or ({} if folder.is_file() else recipe_of(folder).budget)
     over = exceeded(found, limits[target], parameters_of(folder)) if target in limits else ()
     passed = found.passed and not over
-    content = {**dataclasses.asdict(found), "over_budget": list(over), "passed": passed}
+    content = without_infinities(
+        {**dataclasses.asdict(found), "over_budget": list(over), "passed": passed}
+    )
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_bytes(place / "check.json", json_bytes(content))
@@ -91,7 +90,7 @@ def check(
     except OSError as error:
         raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
     if as_json:
-        print(json.dumps(dataclasses.asdict(found.main), indent=2))
+        print(json.dumps(without_infinities(dataclasses.asdict(found.main)), indent=2))
     else:
         _print(found, place)
     for sentence in over:
@@ -100,65 +99,13 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog="Example:  [bold]toolchain calibrate out/eresfd out/extd --target rpi4 --ssh pi@host[/]"
-)
-def calibrate(
-    folders: Annotated[list[Path], typer.Argument(help="Output folders of shrink.")],
-    ssh: Annotated[str, typer.Option(help="The board, user@host.")],
-    target: Annotated[str, typer.Option(help="What kind of board it is.")] = "rpi4",
-    targets_file: OwnTargets = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of ssh.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
-    ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
-    runs: Annotated[int, typer.Option(min=5, max=10_000, help="Timed runs of each file.")] = 50,
-    out: Annotated[Path, typer.Option(help="The table for --targets.")] = Path("targets.toml"),
-    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
-) -> None:
-    """Measure files on a board of your own, so that its times are estimated better."""
-    import datetime
-
-    from toolchain.arm.board import check_board
-    from toolchain.arm.calibrating import as_toml, fitted, points_of
-    from toolchain.arm.checking import check_folder
-    from toolchain.arm.remote import Board
-    from toolchain.arm.sysroot import prepare
-    from toolchain.arm.targets import find_target
-    from toolchain.errors import InputError
-    from toolchain.files import write_bytes
-
-    board, reached = find_target(target, targets_file), Board(ssh, port, key, ssh_config)
-    points = []
-    with stage_progress() as on_stage:
-        sysroot = prepare(board, cache, on_stage)
-        for folder in folders:
-            timed = check_board(folder, None, target, reached, (), runs, 1, on_stage)
-            if not timed.passed:
-                raise InputError(f"{folder}: gives other outputs on {ssh}; see toolchain check")
-            counted = check_folder(folder, None, board, sysroot, (), cache, on_stage)
-            points += points_of(counted, timed)
-    made = fitted(board, points, ssh.rpartition("@")[2], datetime.date.today())
-    try:
-        write_bytes(out, as_toml(made, points).encode())
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"{made.cycles_per_instruction:g} cycles per instruction in place of "
-        f"{board.cycles_per_instruction:g}; errors {made.median_error:.0%} median, "
-        f"{made.worst_error:.0%} worst. Use it: --targets {escape(str(out))}"
-    )
-    if timed.machine != "aarch64":
-        console.print(f"[bold yellow]{escape(ssh)} is no 64-bit ARM board: {timed.machine}[/]")
-
-
 def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
     """Write and print what a real board gave; exit with 1 if it differs."""
     from toolchain.errors import InputError
     from toolchain.files import as_json as json_bytes
-    from toolchain.files import write_bytes
+    from toolchain.files import without_infinities, write_bytes
 
-    content = {**dataclasses.asdict(timed), "passed": timed.passed}
+    content = without_infinities({**dataclasses.asdict(timed), "passed": timed.passed})
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_bytes(place / "board.json", json_bytes(content))
@@ -173,7 +120,7 @@ def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
 
 
 def _print_board(timed: BoardCheck, place: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = table_console()
     table = Table(box=None, pad_edge=False)
     for heading in ("file", "ms", "quartiles", "differs by"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
@@ -193,45 +140,13 @@ def _print_board(timed: BoardCheck, place: Path) -> None:
     )
 
 
-@app.command()
-def targets(targets_file: OwnTargets = None, as_json: Json = False) -> None:
-    """List the boards that are known, and how their times are estimated."""
-    from toolchain.arm.targets import read_targets
-
-    known = read_targets(targets_file)
-    if as_json:
-        print(
-            json.dumps({key: dataclasses.asdict(board) for key, board in known.items()}, indent=2)
-        )
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in (
-        "target",
-        "board",
-        "core",
-        "GHz",
-        "cycles per instruction",
-        "median / worst error",
-    ):
-        table.add_column(heading)
-    for key, board in known.items():
-        table.add_row(
-            key,
-            board.name,
-            board.core,
-            f"{board.clock_hz / 1e9:g}",
-            f"{board.cycles_per_instruction:g} (fitted on {board.fitted_on})",
-            f"{board.median_error:.0%} / {board.worst_error:.0%}",
-        )
-    Console(highlight=False, soft_wrap=True).print(table)
-
-
 def _print(found: Check, place: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = table_console()
     table = Table(box=None, pad_edge=False)
     headings = ("file", "instructions", "multiply-add", "memory, MB", "ms, estimated", "differs by")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "file" else "right")
+        left = heading == "file"
+        table.add_column(heading, justify="left" if left else "right", no_wrap=left, min_width=4)
     for file in found.files:
         time = file.estimate_ms
         table.add_row(
@@ -256,6 +171,13 @@ def _print(found: Check, place: Path) -> None:
             f"detect.py itself, on the board: {program.both} faces as here, {program.missed} "
             f"missed, {program.added} added"
         )
+    if found.main.operators:
+        total = found.main.instructions_per_inference
+        dearest = ", ".join(
+            f"{count} {kind} {spent / total:.0%}"
+            for kind, (count, spent) in list(found.main.operator_types.items())[:4]
+        )
+        console.print(f"Where they go, in {escape(found.main.file)}: {escape(dearest)}")
     if len(found.files) > 1:
         console.print(f"Fewest instructions: [bold]{escape(found.cheapest.file)}[/]")
     console.print(f"Results are in [bold]{escape(str(place))}[/]; look at check.html.")

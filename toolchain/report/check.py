@@ -11,6 +11,8 @@ from toolchain.timings import Check, FileCheck
 
 HEAD = ["file", "instructions", "ms, estimated", "memory, MB", "bytes", "differs by", "boxes", ""]
 NUMERIC = (1, 2, 3, 4, 5)
+DEAREST = 15
+"""Operators that are listed one by one."""
 PARTS = (
     ("multiply_add", "live", "multiply-add"),
     ("memory", "carried", "load or store"),
@@ -30,6 +32,7 @@ def check_html(check: Check, over_budget: Sequence[str]) -> str:
         section("budget", "Over budget", over) if over_budget else "",
         section("picture", "Instructions of one inference", _picture(check)),
         section("table", "In numbers", paragraph(_conditions(check)), _table(check), _kinds(check)),
+        *(_operators(number, file) for number, file in enumerate(check.files) if file.operators),
     ]
     heading = f"<h1>{title} <span class='what'>emulated: {verdict}</span></h1>"
     return page(
@@ -116,11 +119,37 @@ def _kinds(check: Check) -> str:
             name(file.file),
             text(file.runtime),
             *(wording.count(getattr(file.instructions, kind)) for kind, _, _ in PARTS),
+            wording.count(file.opening_instructions),
         ]
         for file in check.files
     ]
-    head = ["file", "runtime", *(label for _, _, label in PARTS)]
-    return table("Instructions by kind", head, rows, (2, 3, 4, 5))
+    head = ["file", "runtime", *(label for _, _, label in PARTS), "to open the file"]
+    return table("Instructions by kind", head, rows, (2, 3, 4, 5, 6))
+
+
+def _operators(number: int, file: FileCheck) -> str:
+    """List where a file's instructions go, by type of operator and by operator."""
+    total = file.instructions_per_inference
+    types = [
+        [name(kind), str(count), wording.count(spent), f"{spent / total:.1%}"]
+        for kind, (count, spent) in file.operator_types.items()
+    ]
+    ranked = sorted(file.operators, key=lambda each: -each.instructions)[:DEAREST]
+    single = [
+        [name(each.name), name(each.type), wording.count(each.instructions),
+         f"{each.instructions / total:.1%}"]
+        for each in ranked
+    ]  # fmt: skip
+    return section(
+        f"operators-{number}",
+        f"Where they go: {text(file.file)}",
+        paragraph(
+            "As the runtime runs them, by its own profiler, whose own instructions are taken off "
+            "evenly: a single operator is right to a few thousand."
+        ),
+        table("By type", ["type", "operators", "instructions", "share"], types, (1, 2, 3)),
+        table("The dearest", ["operator", "type", "instructions", "share"], single, (2, 3)),
+    )
 
 
 def _boxes(file: FileCheck) -> str:

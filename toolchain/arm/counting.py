@@ -1,0 +1,83 @@
+"""What the counting plugin wrote, read: instructions of an inference, of opening, by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from toolchain.arm import guest
+from toolchain.timings import Instructions, OperatorCount
+
+MOSTLY = 0.9
+"""Share of an inference that its operators must take, to be believed."""
+
+Line = tuple[str, Instructions]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Exact counts of one thread."""
+
+    inference: Instructions
+    """Of several, the fewest: they differ by where memory happens to lie."""
+    opening: Instructions
+    """Loading the runtime and opening the file."""
+    operators: tuple[OperatorCount, ...]
+    """In the order they ran; empty where they cannot be told."""
+
+
+def read_counts(text: str, operators: Sequence[Mapping[str, str]]) -> Counts:
+    """Read the plugin's lines; ``operators`` are ``name`` and ``type``, in the order they ran."""
+    lines = [_line(line) for line in text.splitlines()]
+    (opening,) = _stretches(lines, guest.OPEN, guest.OPENED)
+    inferences = _stretches(lines, guest.BEGIN, guest.END)
+    fewest = min(inferences, key=lambda counted: counted.total)
+    return Counts(fewest, opening, _operators(lines, operators, fewest.total))
+
+
+def _line(text: str) -> Line:
+    name, *counts = text.split()
+    return name, Instructions(*map(int, counts))
+
+
+def _stretches(lines: Sequence[Line], begin: int, end: int) -> list[Instructions]:
+    return [
+        _less(last, first)
+        for (opened, first), (closed, last) in pairwise(lines)
+        if (opened, closed) == (str(begin), str(end))
+    ]
+
+
+def _less(last: Instructions, first: Instructions) -> Instructions:
+    return Instructions(
+        last.multiply_add - first.multiply_add,
+        last.memory - first.memory,
+        last.branch - first.branch,
+        last.other - first.other,
+    )
+
+
+def _operators(
+    lines: Sequence[Line], operators: Sequence[Mapping[str, str]], inference: int
+) -> tuple[OperatorCount, ...]:
+    """Give each operator what ran between its two readings of the clock.
+
+    The session reads the clock a few times before the first operator and after the last, too: the
+    pairs lie where they hold the most. What the profiler does between the readings is the same for
+    every operator, but for a few thousand: what all of them take over the whole inference, evenly.
+    """
+    clock = [counted.total for name, counted in lines if name == "clock"]
+    spare = len(clock) - 2 * len(operators)
+    if not operators or spare < 0:
+        return ()
+    gaps = [last - first for first, last in pairwise(clock)]
+    candidates = [gaps[start : start + 2 * len(operators) : 2] for start in range(spare + 1)]
+    best = max(candidates, key=sum)
+    if sum(best) < MOSTLY * inference:
+        return ()
+    own = max(0, sum(best) - inference) // len(operators)
+    return tuple(
+        OperatorCount(operator["name"], operator["type"], max(0, spent - own))
+        for operator, spent in zip(operators, best, strict=True)
+    )
