@@ -20,6 +20,7 @@ ROOMS = (
     "records",
     "accuracy",
     "timings",
+    "verdicts",
     "data",
     "scoring",
     "published",
@@ -45,11 +46,22 @@ ROOMS = (
     "pipeline",
     "family",
     "tables",
+    "gate",
     "cli",
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
-BOARD_ROOMS = {"pictures", "detection", "gallery", "train", "chain", "bench", "arm", "pipeline"}
+BOARD_ROOMS = {
+    "pictures",
+    "detection",
+    "gallery",
+    "train",
+    "chain",
+    "bench",
+    "arm",
+    "pipeline",
+    "gate",
+}
 """The rooms that may run what goes to the board."""
 
 

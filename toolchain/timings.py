@@ -99,6 +99,20 @@ class OperatorCount:
 
 
 @dataclass(frozen=True)
+class OutputSample:
+    """What a file gave on a board for one input: enough to tell whether another gives the same."""
+
+    input: str
+    values: tuple[float, ...]
+    """Evenly spread over all outputs, one after the other; six digits."""
+    low: float
+    high: float
+    """Of all values."""
+    boxes: tuple[tuple[float, ...], ...] | None
+    """Of a photo, in pixels of the input: left, top, right, bottom; None where there are none."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """Milliseconds of one inference on one thread: never measured, always a range."""
 
@@ -138,6 +152,8 @@ class FileCheck:
     """Of loading the runtime and opening the file."""
     operators: tuple[OperatorCount, ...]
     """In the order they ran; empty where the runtime's profiler tells none (LiteRT's)."""
+    outputs: tuple[OutputSample, ...]
+    """The board's, by input."""
 
     @property
     def operator_types(self) -> Mapping[str, tuple[int, int]]:

@@ -50,11 +50,11 @@ def check_board(
     subject = subject_of(place, names, photos)
     paths, inputs = subject.paths, subject.inputs
     on_stage(f"make ready on {board.host}")
-    pythons = {kind: _environment(board, kind) for kind in {path.suffix for path in paths}}
+    pythons = {kind: environment(board, kind) for kind in {path.suffix for path in paths}}
     timings = []
     with board.folder() as room:
         scripts = {name: (SCRIPTS / name).read_bytes() for name in ("guest.py", "timing.py")}
-        board.send(room, scripts | {"in.npz": _packed(inputs)})
+        board.send(room, scripts | {"in.npz": packed_inputs(inputs)})
         for path in paths:
             on_stage(f"{path.name} on {board.host}")
             found, facts = _run(board, room, path, pythons[path.suffix], inputs, runs, threads)
@@ -91,7 +91,8 @@ def check_board(
     )
 
 
-def _packed(inputs: Inputs) -> bytes:
+def packed_inputs(inputs: Inputs) -> bytes:
+    """Return inputs as the scripts read them, an ``.npz``."""
     packed = io.BytesIO()
     named = {f"input{index}": image for index, image in enumerate(inputs.values())}
     np.savez(packed, **named)  # type: ignore[arg-type]
@@ -128,7 +129,7 @@ def _runtime(suffix: str) -> str:
     return f"{package} {metadata.version(package)}"
 
 
-def _environment(board: Board, suffix: str) -> str:
+def environment(board: Board, suffix: str) -> str:
     """Return the board's Python with the pinned runtime, after making it if it is not there.
 
     What says that an environment is whole is written last, so that one that was cut off is made

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import toolchain
 from deploy import detect
-from toolchain.arm.comparing import Subject, compare_with_here, subject_of
+from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subject_of
 from toolchain.arm.emulation import emulate, run_program
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
@@ -25,7 +25,8 @@ from toolchain.chain.links import pair_boxes
 from toolchain.errors import InputError
 from toolchain.files import as_json, sha256_of, write_bytes
 from toolchain.pictures import Photo
-from toolchain.timings import MAIN, Check, Estimate, FileCheck, Instructions, OperatorCount
+from toolchain.recipe.reader import Reader
+from toolchain.timings import MAIN, Check, FileCheck
 
 Arrays = tuple[NDArray[np.floating], ...]
 
@@ -128,12 +129,8 @@ def _cached(
 
 
 def _read(content: dict[str, Any]) -> FileCheck:
-    content["size"] = tuple(content["size"])
-    content["instructions"] = Instructions(**content["instructions"])
-    content["boxes"] = content["boxes"] and BoxAgreement(**content["boxes"])
-    content["estimate_ms"] = Estimate(**content["estimate_ms"])
-    content["operators"] = tuple(OperatorCount(**each) for each in content["operators"])
-    return FileCheck(**content)
+    found: FileCheck = Reader("", "check").section(FileCheck, content, ())
+    return found
 
 
 def _check(
@@ -165,4 +162,5 @@ def _check(
         same.holds,
         there.counts.opening.total,
         there.counts.operators,
+        tuple(sample_of(name, outputs, subject) for name, outputs in there.outputs.items()),
     )

@@ -18,8 +18,11 @@ from toolchain.errors import DataError, InputError
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import example_input, load_network
+from toolchain.timings import OutputSample
 
 Arrays = tuple[NDArray[np.floating], ...]
+SAMPLED = 64
+"""Values of an input's outputs that are kept."""
 Inputs = Mapping[str, NDArray[np.float32]]
 """By name, (1, C, H, W)."""
 
@@ -145,14 +148,36 @@ def _agreement(
     here: Mapping[str, Arrays], there: Mapping[str, Arrays], subject: Subject
 ) -> BoxAgreement | None:
     """Compare the boxes on photos; None if there are none."""
-    photos = [name for name in subject.inputs if name.startswith("photo ")]
+    sides = [
+        (boxes_of(name, here[name], subject), boxes_of(name, there[name], subject))
+        for name in subject.inputs
+    ]
+    found = [(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
+    return pair_boxes(found) if found else None
+
+
+def boxes_of(name: str, outputs: Arrays, subject: Subject) -> detect.Floats | None:
+    """Return the boxes (K, 4) that outputs say, in pixels of the input; None but for photos."""
     recipe = subject.recipe
-    if not photos or recipe is None or not subject.finds_boxes:
+    if recipe is None or not subject.finds_boxes or not name.startswith("photo "):
         return None
     view, size = board_view(recipe), (recipe.input.height, recipe.input.width)
     place = detect.Placement(1.0, 1.0, 0, 0, size[1], size[0])
-    found = [
-        [detect.decode(loc[0], logits[0], view, *size, place)[0] for loc, logits in sides]
-        for sides in ((here[name], there[name]) for name in photos)
-    ]
-    return pair_boxes([(ours, theirs) for ours, theirs in found])
+    loc, logits = outputs
+    return detect.decode(loc[0], logits[0], view, *size, place)[0]
+
+
+def sample_of(name: str, outputs: Arrays, subject: Subject) -> OutputSample:
+    """Return what is kept of outputs."""
+    flat = np.concatenate([output.ravel() for output in outputs]).astype(np.float64)
+    chosen = flat[np.linspace(0, len(flat) - 1, min(SAMPLED, len(flat))).astype(int)]
+    boxes = boxes_of(name, outputs, subject)
+    return OutputSample(
+        name,
+        tuple(float(f"{value:.6g}") for value in chosen),
+        float(f"{flat.min():.6g}"),
+        float(f"{flat.max():.6g}"),
+        None
+        if boxes is None
+        else tuple(tuple(round(float(side), 2) for side in box) for box in boxes),
+    )

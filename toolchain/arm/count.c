@@ -42,6 +42,7 @@ enum { MULTIPLY_ADD, MEMORY, BRANCH, OTHER, KINDS };
 static uint64_t executed[KINDS];
 static FILE *out;
 static bool is_64_bit, profiles;
+static unsigned int profiled_cpu; /* the thread that called with PROFILE */
 
 /* Encodings of the Arm Architecture Reference Manual: vector and by-element forms. */
 static const struct { uint32_t mask, value; } multiply_adds[] = {
@@ -143,9 +144,9 @@ static void write_line(const char *name)
 static void on_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t a1, uint64_t a2,
                     uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
-    (void)id, (void)cpu, (void)a1, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    (void)id, (void)a1, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
     bool reads_clock = is_64_bit ? number == 113 : number == 263 || number == 403;
-    if (profiles && reads_clock)
+    if (profiles && reads_clock && cpu == profiled_cpu)
         write_line("clock");
     uint32_t marker = (uint32_t)a2 - MARKERS;
     if (number != (is_64_bit ? 141 : 96) || marker > 0xFF) /* getpriority(2) */
@@ -155,6 +156,7 @@ static void on_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint6
     write_line(name);
     fflush(out);
     profiles = marker == PROFILE;
+    profiled_cpu = cpu;
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int count,

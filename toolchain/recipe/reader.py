@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import re
 import types
@@ -81,7 +82,7 @@ class Reader:
             return value
         if origin is tuple:
             return self.items(hint, value, keys)
-        if origin is dict:
+        if origin in (dict, collections.abc.Mapping):
             return self.table(hint, value, keys)
         return self.scalar(hint, value, keys)
 

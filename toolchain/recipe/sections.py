@@ -231,6 +231,41 @@ class BudgetSection:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How much worse a figure may get: the larger of both holds."""
+
+    relative: Share = 0.0
+    """Of the figure before."""
+    absolute: typing.Annotated[float, Range(0, 1e18)] = 0.0
+    """In the figure's own unit."""
+
+
+@dataclass(frozen=True)
+class GateSection:
+    """What a change may make worse before the gate stops it."""
+
+    instructions: Limit = Limit(relative=0.005)
+    """Of one inference; they repeat to a few hundredths of a percent."""
+    multiply_adds: Limit = Limit(relative=0.005)
+    operators: Limit = Limit()
+    """Number of operators of a type, as the runtime runs them."""
+    parameters: Limit = Limit()
+    """Deployed ones."""
+    size_bytes: Limit = Limit(relative=0.01)
+    peak_memory_bytes: Limit = Limit(relative=0.05)
+    parity: Limit = Limit(absolute=0.1)
+    """Of a link: its difference as a share of its own limit."""
+    outputs: Limit = Limit(absolute=1e-4)
+    """Largest difference from the baseline's outputs, as a share of their range."""
+    boxes: Limit = Limit()
+    """Share of the boxes on photos that only one side finds."""
+    average_precision: Limit = Limit(absolute=0.001)
+    """From 0 to 1."""
+    time: Limit = Limit(relative=0.03)
+    """Measured, where it is asked for; what is surely above it is stopped."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All of it."""
 
@@ -246,3 +281,4 @@ class Recipe:
     proof: ProofSection = ProofSection()
     budget: dict[str, BudgetSection] = field(default_factory=dict)
     """By board."""
+    gate: GateSection = GateSection()

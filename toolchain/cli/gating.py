@@ -1,0 +1,227 @@
+"""The commands ``gate`` and ``history``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from toolchain.cli.app import Json, app, messages, run, stage_progress, table_console
+from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.measuring import accuracy_measure
+from toolchain.errors import InputError, ToolchainError
+
+if TYPE_CHECKING:
+    from toolchain.gate.running import Request
+    from toolchain.verdicts import Verdict
+
+BASELINES = Path("recipes") / "baselines"
+Baseline = Annotated[
+    Path | None,
+    typer.Option(help="A file; or a folder of them, whose models are made anew."),
+]
+
+
+@app.command(
+    epilog="Examples:  [bold]toolchain gate out/eresfd --baseline eresfd.json --update[/]   |   "
+    "[bold]toolchain gate out/eresfd --baseline eresfd.json[/]"
+)
+def gate(
+    candidate: Annotated[
+        Path | None,
+        typer.Argument(help="An output folder of shrink; without it, models are made anew."),
+    ] = None,
+    baseline: Baseline = None,
+    target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
+    targets_file: OwnTargets = None,
+    recipe: Annotated[Path | None, typer.Option(help="Limits from its \\[gate] part.")] = None,
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="Boxes on it must stay; the same as the baseline's.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="WIDER FACE: gate the average precision, too.")
+    ] = None,
+    update: Annotated[bool, typer.Option(help="Write the baseline, if nothing stops it.")] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A figure that may get worse; needs --why.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="Kept in the baseline, with what was accepted.")] = "",
+    rebase: Annotated[
+        bool, typer.Option(help="Measure the baseline's model again, under today's conditions.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="Output folder of the baseline's model.")
+    ] = None,
+    keep_model: Annotated[
+        bool, typer.Option(help="With --update: keep the model beside the baseline.")
+    ] = False,
+    made: Annotated[
+        str, typer.Option(help="With --update: words after shrink that make the model anew.")
+    ] = "",
+    time: Annotated[
+        bool, typer.Option("--time", help="Measure time, too, beside the baseline's model.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=1, help="At most, of measuring time.")] = 60,
+    ssh: Annotated[str | None, typer.Option(help="Measure time on this board.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of ssh.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
+    ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the verdict.")] = Path("out") / "gate",
+    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    as_json: Json = False,
+) -> None:
+    """Stop a change that makes a model slower, bigger or different on an emulated board."""
+    from toolchain.arm.remote import Board
+    from toolchain.arm.targets import find_target
+    from toolchain.gate.running import Request, Timed
+    from toolchain.pictures import read_photos
+    from toolchain.recipe import load_recipe
+
+    board = Board(ssh, port, key, ssh_config) if ssh else None
+    timed = Timed(seconds, board=board) if time or ssh else None
+    places = [baseline] if candidate and baseline else _baselines(baseline, target, candidate)
+    request = Request(
+        candidate or Path(),
+        places[0],
+        find_target(target, targets_file),
+        cache,
+        photos=read_photos(photo or ()),
+        accuracy_of=None if data is None else accuracy_measure(data),
+        limits=load_recipe(recipe).gate if recipe else None,
+        made=tuple(shlex.split(made)),
+        update=update,
+        accept=tuple(accept or ()),
+        why=why,
+        rebase=rebase,
+        model=model,
+        keep=keep_model,
+        timed=timed,
+    )
+    verdicts, problems = [], []
+    for place in places:
+        try:
+            verdicts.append(_one(dataclasses.replace(request, baseline=place), candidate, out))
+        except ToolchainError as error:
+            if len(places) == 1:
+                raise
+            problems.append(str(error))
+    _finish(verdicts, out, as_json=as_json)
+    for problem in problems:
+        messages.print(f"[bold red]not compared:[/] {escape(problem)}")
+    if problems or not all(verdict.passed for verdict in verdicts):
+        raise typer.Exit(2 if problems else 1)
+
+
+def _baselines(place: Path | None, target: str, candidate: Path | None) -> list[Path]:
+    if candidate is not None:
+        raise InputError("gate FOLDER needs --baseline FILE")
+    folder = place or BASELINES / target
+    if folder.is_file():
+        return [folder]
+    found = sorted(folder.glob("*.json"))
+    if not found:
+        raise InputError(f"{folder}: has no baselines; give a FOLDER and --baseline FILE --update")
+    return found
+
+
+def _one(request: Request, candidate: Path | None, out: Path) -> Verdict:
+    """Gate one model; without a candidate it is made as its baseline says."""
+    from toolchain.gate.baselines import read_baseline
+    from toolchain.gate.running import run_gate
+
+    if candidate is None:
+        words = read_baseline(request.baseline).made
+        if not words:
+            raise InputError(
+                f"{request.baseline}: does not tell how its model is made; give a FOLDER"
+            )
+        place = out / request.baseline.stem
+        messages.print(f"shrink {shlex.join(words)}", markup=False)
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = run(["shrink", *words, "--out", str(place)])
+        if code:
+            raise InputError(f"{request.baseline.stem}: cannot be made (shrink ends with {code})")
+        request = dataclasses.replace(request, candidate=place)
+    with stage_progress() as on_stage:
+        return run_gate(request, on_stage)
+
+
+def _finish(verdicts: Sequence[Verdict], out: Path, *, as_json: bool) -> None:
+    """Write and print one verdict in all renderings."""
+    from toolchain.files import as_json as json_bytes
+    from toolchain.files import write_bytes
+    from toolchain.report.gate.junit import gate_junit
+    from toolchain.report.gate.markdown import gate_markdown
+    from toolchain.report.gate.page import gate_html
+
+    content = [
+        {**dataclasses.asdict(verdict), "passed": verdict.passed, "improved": verdict.improved}
+        for verdict in verdicts
+    ]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / "gate.json", json_bytes(content))
+        write_bytes(out / "gate.md", gate_markdown(verdicts).encode())
+        write_bytes(out / "gate.xml", gate_junit(verdicts))
+        write_bytes(out / "gate.html", gate_html(verdicts).encode())
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    if as_json:
+        print(json.dumps(content, indent=2))
+        return
+    for verdict in verdicts:
+        _print(verdict)
+    table_console().print(f"Results are in [bold]{escape(str(out))}[/]; look at gate.html.")
+
+
+def _print(verdict: Verdict) -> None:
+    from toolchain.report.gate import words
+
+    console = table_console()
+    rows = [row for row in words.shown(verdict) if row.change or row.status != "same"]
+    if rows:
+        table = Table(box=None, pad_edge=False)
+        for index, heading in enumerate(words.HEADINGS):
+            table.add_column(heading, justify="right" if 0 < index < 5 else "left", no_wrap=True)
+        for row in rows:
+            style = "bold red" if row.stops else "green" if row.status == "better" else ""
+            table.add_row(*map(escape, words.cells(row)), style=style)
+        console.print(table)
+    for reason in words.reasons(verdict):
+        console.print(f"  why: {escape(reason)}")
+    for note in verdict.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
+    console.print(f"[bold]{escape(words.headline(verdict))}[/] ({len(verdict.rows)} figures)")
+
+
+@app.command(epilog="Example:  [bold]toolchain history recipes/baselines[/]")
+def history(
+    place: Annotated[
+        Path, typer.Argument(help="A baseline or a folder of them, in git; or a folder of copies.")
+    ] = BASELINES,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("out") / "history.html",
+) -> None:
+    """Draw every figure of the baselines over time, with where it got worse."""
+    from toolchain.files import write_bytes
+    from toolchain.gate.history import read_history
+    from toolchain.report.gate.history import history_html
+
+    found = read_history(place)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(out, history_html(found).encode())
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    for name, points in found.items():
+        worse = sum(row.status == "worse" for point in points for row in point.rows)
+        print(f"{name}: {len(points)} versions, {worse} figures got worse on the way")
+    print(f"Look at {out}")

@@ -1,0 +1,203 @@
+"""Baseline files: a record as JSON that a person can review in a diff, with its own hash.
+
+Keys are sorted, nothing in it changes without a cause, and it is written beside and moved into
+place under a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolchain.certificate import NAME as CERTIFICATE
+from toolchain.certificate import read_certificate
+from toolchain.errors import InputError, RecipeError
+from toolchain.files import sha256_of, write_bytes
+from toolchain.gate.metrics import is_metric
+from toolchain.recipe.reader import Reader
+from toolchain.verdicts import Accepted, Record
+
+SCHEMA = 1
+HASH = "sha256_of_the_rest"
+MOST_BYTES = 50_000_000
+KEPT = (CERTIFICATE, "report.json")
+"""Files of an output folder that are kept beside those that its certificate lists."""
+
+
+def to_json(record: Record) -> bytes:
+    """Return a baseline file's bytes: sorted, a line for each figure and operator."""
+    content: dict[str, Any] = {"schema": SCHEMA, **dataclasses.asdict(record)}
+    content["metrics"] = {name: _number(value) for name, value in record.metrics.items()}
+    content[HASH] = _digest(content)
+    return _lines(content).encode()
+
+
+def _number(value: float) -> float | int:
+    """Return whole numbers as such: 3, not 3.0."""
+    return int(value) if float(value).is_integer() else value
+
+
+def _lines(content: Any, indent: str = "") -> str:
+    """Return JSON with sorted keys, in which what holds no table takes one line."""
+    flat = json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    deeper = indent + "  "
+    if isinstance(content, dict) and content and (not indent or len(flat) > 96):
+        rows = [f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_lines(content[key], deeper)}"
+                for key in sorted(content)]  # fmt: skip
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}" + ("\n" if not indent else "")
+    if isinstance(content, list | tuple) and any(isinstance(each, dict) for each in content):
+        rows = [f"{deeper}{_lines(each, deeper)}" for each in content]
+        return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+    return flat
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Hash what the file says, whatever its spaces; numbers as they are read back."""
+    again = json.loads(json.dumps(content, allow_nan=False))
+    again.pop(HASH, None)
+    text = json.dumps(again, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse(text: bytes, name: str) -> Record:
+    """Read a baseline; raise :class:`InputError` if it is none, is newer, or was edited."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: is no JSON, or was cut off ({error})") from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise InputError(f"{name}: is no baseline of toolchain gate")
+    if content["schema"] != SCHEMA:
+        raise InputError(
+            f"{name}: has schema {content['schema']!r}; this toolchain knows {SCHEMA}: a newer "
+            f"one made it"
+        )
+    stated = content.pop(HASH, None)
+    if stated != _digest(content):
+        raise InputError(
+            f"{name}: was edited by hand (its own hash does not match); change it by toolchain "
+            f"gate --update, or --accept METRIC --why REASON"
+        )
+    del content["schema"]
+    try:
+        record: Record = Reader("", name).section(Record, content, ())
+    except RecipeError as error:
+        raise InputError(f"{name}: is no baseline that this toolchain knows ({error})") from error
+    strange = [metric for metric in record.metrics if not is_metric(metric)]
+    if strange:
+        raise InputError(f"{name}: {strange[0]} is no metric that this toolchain knows")
+    return record
+
+
+def read_baseline(path: Path) -> Record:
+    """Read a baseline file; raises as :func:`parse` does."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: is larger than any baseline ({MOST_BYTES:,} bytes)")
+        return parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); make it by toolchain gate "
+            f"FOLDER --baseline {path} --update"
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a baseline for writing; raise :class:`InputError` if another gate does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+        place = Path(tempfile.gettempdir()) / f"toolchain-gate-{os.getuid()}-{key}.lock"
+        with place.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{path}: another gate is writing it; wait and try again"
+                ) from error
+            yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_baseline(path: Path, record: Record, expected: Record | None) -> None:
+    """Write a baseline, if it still is what was read (None: not there)."""
+    with locked(path):
+        there = read_baseline(path) if path.exists() else None
+        if there != expected:
+            raise InputError(f"{path}: was changed while the gate ran; run it again")
+        write_bytes(path, to_json(record))
+
+
+def merged(old: Record | None, new: Record, accepted: Sequence[Accepted]) -> Record:
+    """Return the new baseline: the new figures, with the reasons of old and of now."""
+    if old is None:
+        return new
+    return dataclasses.replace(new, made=new.made or old.made, accepted=(*old.accepted, *accepted))
+
+
+def with_accepted(old: Record, new: Record, accepted: Sequence[Accepted]) -> Record:
+    """Return the old baseline with those figures alone moved that were let through."""
+    moved = {entry.metric for entry in accepted}
+    metrics = {
+        **old.metrics,
+        **{name: new.metrics[name] for name in moved if name in new.metrics},
+    }
+    files = {
+        name: dataclasses.replace(
+            file, outputs=new.files[name].outputs, sha256=new.files[name].sha256
+        )
+        if {f"{name}/outputs", f"{name}/boxes"} & moved
+        else file
+        for name, file in old.files.items()
+    }
+    return dataclasses.replace(
+        old, metrics=metrics, files=files, accepted=(*old.accepted, *accepted)
+    )
+
+
+# The model itself ---------------------------------------------------------------------------------
+
+
+def kept_folder(path: Path) -> Path:
+    """Return where a baseline's model is kept: beside it."""
+    return path.with_suffix(".model")
+
+
+def keep_model(path: Path, folder: Path) -> None:
+    """Copy what is needed to run the baseline's model again."""
+    place = kept_folder(path)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
+        fresh = Path(beside) / place.name
+        fresh.mkdir()
+        listed = [file.name for file in read_certificate(folder / CERTIFICATE).files]
+        for name in (*KEPT, *listed):
+            (fresh / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / name, fresh / name)
+        if place.exists():
+            place.rename(Path(beside) / "old")
+        fresh.rename(place)
+
+
+def model_of(path: Path, record: Record, given: Path | None) -> Path:
+    """Return the folder of a baseline's model; raise :class:`InputError` if it is not that."""
+    folder = given or kept_folder(path)
+    if not folder.is_dir():
+        raise InputError(
+            f"{path}: its model is not kept ({folder} is not there); give its output folder by "
+            f"--model, or keep it next time by --update --keep-model"
+        )
+    for name, file in record.files.items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != file.sha256:
+            raise InputError(f"{folder / name}: is not the file that {path.name} was measured of")
+    return folder

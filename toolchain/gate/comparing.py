@@ -1,0 +1,251 @@
+"""Two records and limits in, a verdict out: pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from toolchain.chain.links import pair_boxes
+from toolchain.errors import InputError
+from toolchain.gate.metrics import allowed, fits, kind_of
+from toolchain.recipe import GateSection
+from toolchain.timings import OperatorCount, OutputSample
+from toolchain.verdicts import (
+    Accepted,
+    FileRecord,
+    OperatorChange,
+    Reasons,
+    Record,
+    Row,
+    Status,
+    Verdict,
+)
+
+Value = TypeVar("Value", int, str)
+TOLD = 12
+"""Operators that are told, at most."""
+UNTOLD = 5000
+"""Instructions by which an operator may differ without being told: single ones are not exact."""
+
+
+def compare(before: Record, after: Record, limits: GateSection) -> Verdict:
+    """Compare two records of one model.
+
+    Raises :class:`InputError`, naming what differs, if they cannot be compared: measured under
+    other conditions, of another model, or with figures that only one side has.
+    """
+    problems = list(_incomparable(before, after))
+    if problems:
+        raise InputError(f"{before.name}: cannot be compared: {'; '.join(problems)}")
+    rows = rows_of(before, after, limits)
+    notes = tuple(
+        f"{name} is not in the baseline, so it is not gated (--update takes it in)"
+        for name in sorted(set(after.files) - set(before.files))
+    )
+    return Verdict(
+        before.name,
+        before.target,
+        dict(after.conditions),
+        rows,
+        reasons_of(before, after, limits),
+        notes,
+    )
+
+
+def rows_of(before: Record, after: Record, limits: GateSection) -> tuple[Row, ...]:
+    """Return every figure that both records have, whatever they were measured under."""
+    figures = dict(_figures(before, after))
+    return tuple(_row(metric, *pair, limits) for metric, pair in sorted(figures.items()))
+
+
+def let_through(verdict: Verdict, metrics: Sequence[str], why: str) -> Verdict:
+    """Return the verdict with figures that got worse let through.
+
+    Raises :class:`InputError` for a name that fits no such figure.
+    """
+    for wanted in metrics:
+        if not any(row.status == "worse" and fits(row.metric, wanted) for row in verdict.rows):
+            worse = ", ".join(row.metric for row in verdict.rows if row.status == "worse")
+            raise InputError(
+                f"--accept {wanted}: is nothing that got worse (worse: {worse or 'nothing'})"
+            )
+    rows = tuple(
+        dataclasses.replace(row, why_accepted=why)
+        if row.status == "worse" and any(fits(row.metric, wanted) for wanted in metrics)
+        else row
+        for row in verdict.rows
+    )
+    return dataclasses.replace(verdict, rows=rows)
+
+
+def accepted_of(verdict: Verdict) -> tuple[Accepted, ...]:
+    """Return what was let through."""
+    return tuple(
+        Accepted(row.metric, row.before, row.after, row.why_accepted)
+        for row in verdict.rows
+        if row.why_accepted is not None
+    )
+
+
+# What cannot be compared --------------------------------------------------------------------------
+
+
+def _incomparable(before: Record, after: Record) -> Iterator[str]:
+    if before.model != after.model:
+        yield f"the baseline is of {before.model}, the candidate of {after.model}"
+    for name in sorted(before.conditions.keys() | after.conditions.keys()):
+        old, new = before.conditions.get(name), after.conditions.get(name)
+        if old != new and not (old is None and name.removeprefix("runtime of ") in after.files):
+            yield f"{name} was {old or 'not told'} and is {new or 'not told'}"
+    for name in sorted(set(before.files) - set(after.files)):
+        yield f"the candidate has no {name}"
+    for name in sorted(set(before.files) & set(after.files)):
+        yield from _inputs_apart(name, before.files[name], after.files[name])
+    gated = [metric for metric in before.metrics if not kind_of(metric).starts_at_zero]
+    for metric in sorted(set(gated) - set(after.metrics)):
+        if metric.split("/")[0] not in set(before.files) - set(after.files):
+            yield f"the candidate has no {metric}{_help(metric)}"
+
+
+def _help(metric: str) -> str:
+    return " (give --data)" if kind_of(metric).limit == "average_precision" else ""
+
+
+def _inputs_apart(name: str, before: FileRecord, after: FileRecord) -> Iterator[str]:
+    old, new = ({sample.input for sample in side.outputs} for side in (before, after))
+    for lost in sorted(old - new):
+        yield f"the baseline saw {lost}, the candidate's {name} did not (give it by --photo)"
+    for extra in sorted(new - old):
+        yield f"the candidate's {name} saw {extra}, the baseline did not"
+
+
+# Figures ------------------------------------------------------------------------------------------
+
+
+def _figures(before: Record, after: Record) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield every metric with both its figures."""
+    places = before.files.keys() & after.files.keys() | {"network"}
+    for metric in before.metrics.keys() | after.metrics.keys():
+        if metric.split("/")[0] not in places:
+            continue
+        old, new = before.metrics.get(metric), after.metrics.get(metric)
+        if kind_of(metric).starts_at_zero:
+            yield metric, (old or 0.0, new or 0.0)
+        elif old is not None and new is not None:
+            yield metric, (old, new)
+    for name in before.files.keys() & after.files.keys():
+        yield from _agreement(name, before.files[name], after.files[name])
+
+
+def _agreement(
+    name: str, before: FileRecord, after: FileRecord
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield how far a file's outputs and boxes are from the baseline's."""
+    samples = {sample.input: sample for sample in after.outputs}
+    pairs = [(old, samples[old.input]) for old in before.outputs if old.input in samples]
+    if pairs:
+        yield f"{name}/outputs", (0.0, max(difference(old, new) for old, new in pairs))
+    boxes = [
+        (_boxes(old), _boxes(new))
+        for old, new in pairs
+        if old.boxes is not None and new.boxes is not None
+    ]
+    if boxes:
+        yield f"{name}/boxes", (0.0, 1 - pair_boxes(boxes).share)
+
+
+def difference(before: OutputSample, after: OutputSample) -> float:
+    """Return the largest difference of what is kept, as a share of the range before.
+
+    Outputs of another shape, or that are no numbers, differ wholly: infinity is no figure of JSON.
+    """
+    if len(before.values) != len(after.values):
+        return 1.0
+    span = (before.high - before.low) or 1.0
+    ends = [abs(before.low - after.low), abs(before.high - after.high)]
+    gaps = np.abs(np.subtract(before.values, after.values)) if before.values else np.zeros(1)
+    largest = max(float(gaps.max()), *ends) / span
+    return largest if np.isfinite(largest) else 1.0
+
+
+def _boxes(sample: OutputSample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.array(sample.boxes or (), np.float32).reshape(-1, 4)
+
+
+def _row(metric: str, before: float, after: float, limits: GateSection) -> Row:
+    kind, most = kind_of(metric), allowed(metric, before, limits)
+    return Row(metric, before, after, most, kind.unit, kind.noise_free, _status(
+        after - before, most, higher_is_better=kind.higher_is_better
+    ))  # fmt: skip
+
+
+def _status(change: float, most: float, *, higher_is_better: bool) -> Status:
+    worse = -change if higher_is_better else change
+    slack = 1e-9 * abs(most)
+    if worse > most + slack:
+        return "worse"
+    return "better" if -worse > most + slack else "same"
+
+
+# Reasons ------------------------------------------------------------------------------------------
+
+
+def reasons_of(before: Record, after: Record, limits: GateSection) -> Reasons:
+    """Return what moved beneath the figures."""
+    changes = [
+        change
+        for name in sorted(set(before.files) & set(after.files))
+        for change in operator_changes(
+            name, before.files[name].operators, after.files[name].operators
+        )
+    ]
+    changes.sort(key=lambda change: (-abs(change.after - change.before), change.name))
+    return Reasons(
+        tuple(changes[:TOLD]),
+        _moved(before.widths, after.widths, 0),
+        _moved(before.versions, after.versions, "not there"),
+        tuple(_moved_limits(before.limits, limits)),
+    )
+
+
+def operator_changes(
+    file: str, before: Sequence[OperatorCount], after: Sequence[OperatorCount]
+) -> list[OperatorChange]:
+    """Join two profiles by name and type; return what differs."""
+    old, new = _by_name(before), _by_name(after)
+    return [
+        OperatorChange(file, name, kind, old.get((name, kind), 0), new.get((name, kind), 0))
+        for name, kind in sorted(old.keys() | new.keys())
+        if abs(old.get((name, kind), 0) - new.get((name, kind), 0)) > UNTOLD
+    ]
+
+
+def _by_name(operators: Sequence[OperatorCount]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for operator in operators:
+        key = (operator.name, operator.type)
+        found[key] = found.get(key, 0) + operator.instructions
+    return found
+
+
+def _moved(
+    before: Mapping[str, Value], after: Mapping[str, Value], absent: Value
+) -> dict[str, tuple[Value, Value]]:
+    return {
+        name: (before.get(name, absent), after.get(name, absent))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, absent) != after.get(name, absent)
+    }
+
+
+def _moved_limits(before: GateSection, after: GateSection) -> Iterator[str]:
+    for field in dataclasses.fields(GateSection):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if old != new:
+            yield (
+                f"{field.name}: from {old.relative:.2%} or {old.absolute:g} to "
+                f"{new.relative:.2%} or {new.absolute:g}"
+            )

@@ -1,0 +1,185 @@
+"""One candidate through the gate: measured, compared, timed if asked, and the baseline moved."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.arm.remote import Board
+from toolchain.arm.sysroot import prepare
+from toolchain.arm.targets import Target
+from toolchain.errors import InputError
+from toolchain.gate.baselines import (
+    keep_model,
+    merged,
+    model_of,
+    read_baseline,
+    with_accepted,
+    write_baseline,
+)
+from toolchain.gate.comparing import accepted_of, compare, let_through
+from toolchain.gate.measuring import MeasureAccuracy, measure
+from toolchain.gate.metrics import allowed
+from toolchain.gate.times import MoreBlocks, Timing, blocks_here, blocks_there, decide
+from toolchain.pictures import Photo
+from toolchain.recipe import GateSection
+from toolchain.timings import MAIN
+from toolchain.verdicts import Record, Row, Verdict
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How wall-clock is measured."""
+
+    seconds: float
+    threads: int = 1
+    board: Board | None = None
+    """None: on this machine."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the gate is asked."""
+
+    candidate: Path
+    baseline: Path
+    target: Target
+    cache: Path
+    photos: tuple[Photo, ...] = ()
+    accuracy_of: MeasureAccuracy | None = None
+    limits: GateSection | None = None
+    """In place of those of the candidate's recipe."""
+    made: tuple[str, ...] = ()
+    update: bool = False
+    accept: tuple[str, ...] = ()
+    why: str = ""
+    rebase: bool = False
+    model: Path | None = None
+    """Output folder of the baseline's model; None: what is kept beside it."""
+    keep: bool = False
+    timed: Timed | None = None
+
+
+def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
+    """Return the verdict; write the baseline where that is asked for and nothing stops it.
+
+    Raises :class:`InputError` where nothing can be compared.
+    """
+    if bool(request.accept) != bool(request.why.strip()):
+        raise InputError(
+            "--accept and --why belong together: say what may move, and for what reason"
+        )
+    old = read_baseline(request.baseline) if _wants_old(request) else None
+    new = _measured(request, request.candidate, old, on_stage)
+    limits = request.limits or new.limits
+    if old is None:
+        _write(request, new, None)
+        return compare(new, new, limits)
+    reference = old
+    if request.rebase:
+        folder = model_of(request.baseline, old, request.model)
+        reference = dataclasses.replace(
+            _measured(request, folder, old, on_stage), made=old.made, accepted=old.accepted
+        )
+    verdict = compare(reference, new, limits)
+    if request.timed is not None:
+        verdict = _with_time(verdict, request, old, request.timed, limits, on_stage)
+    verdict = _noted(let_through(verdict, request.accept, request.why), request)
+    _move(request, old, reference, new, verdict)
+    return verdict
+
+
+def _wants_old(request: Request) -> bool:
+    """Tell whether there must be a baseline: all but a first update compares with one."""
+    return request.baseline.exists() or not request.update
+
+
+def _measured(
+    request: Request, folder: Path, old: Record | None, on_stage: Callable[[str], None]
+) -> Record:
+    sysroot = prepare(request.target, request.cache, on_stage)
+    wanted = sorted(old.files) if old is not None and not request.update else None
+    if wanted is not None:
+        absent = [name for name in wanted if not (folder / name).is_file()]
+        if absent and folder.is_dir():
+            raise InputError(f"{folder}: has no {absent[0]}, which the baseline has")
+    found = measure(
+        folder,
+        request.baseline.stem,
+        request.target,
+        sysroot,
+        request.photos,
+        request.accuracy_of,
+        request.cache,
+        on_stage,
+        wanted,
+    )
+    return dataclasses.replace(found, made=request.made)
+
+
+def _noted(verdict: Verdict, request: Request) -> Verdict:
+    if not request.rebase:
+        return verdict
+    note = "the baseline's model was measured again, under these conditions"
+    return dataclasses.replace(verdict, notes=(*verdict.notes, note))
+
+
+def _move(request: Request, old: Record, reference: Record, new: Record, verdict: Verdict) -> None:
+    """Write the baseline: all of it by --update, what was accepted alone by --accept."""
+    if not verdict.passed:
+        return
+    accepted = accepted_of(verdict)
+    if request.update:
+        _write(request, merged(reference, new, accepted), old)
+    elif accepted:
+        write_baseline(request.baseline, with_accepted(old, new, accepted), old)
+
+
+def _write(request: Request, record: Record, expected: Record | None) -> None:
+    write_baseline(request.baseline, record, expected)
+    if request.keep:
+        keep_model(request.baseline, request.candidate)
+
+
+# Wall-clock ---------------------------------------------------------------------------------------
+
+
+def _with_time(
+    verdict: Verdict,
+    request: Request,
+    old: Record,
+    timed: Timed,
+    limits: GateSection,
+    on_stage: Callable[[str], None],
+) -> Verdict:
+    name = MAIN if MAIN in old.files else min(old.files)
+    before = model_of(request.baseline, old, request.model) / name
+    on_stage(f"{name} timed beside the baseline's")
+    with _blocks(before, request.candidate / name, timed) as more:
+        where = timed.board.host if timed.board else "this machine"
+        found = decide(more, limits.time.relative, timed.seconds, where)
+    row = _time_row(f"{name}/time", found, limits)
+    note = (
+        f"{name} took {found.ratio:.3f} times as long on {found.where} ({found.low:.3f} to "
+        f"{found.high:.3f} in 95 of 100; {found.blocks} blocks in {found.seconds:.0f} s): "
+        f"{found.outcome} by more than {limits.time.relative:.0%}"
+    )
+    return dataclasses.replace(verdict, rows=(*verdict.rows, row), notes=(*verdict.notes, note))
+
+
+def _time_row(metric: str, found: Timing, limits: GateSection) -> Row:
+    status = "worse" if found.outcome == "slower" else "same"
+    most = allowed(metric, 1.0, limits)
+    return Row(metric, 1.0, found.ratio, most, "ratio", noise_free=False, status=status)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _blocks(before: Path, after: Path, timed: Timed) -> Iterator[MoreBlocks]:
+    if timed.board is None:
+        yield blocks_here(before, after, timed.threads)
+        return
+    with blocks_there(timed.board, before, after, timed.threads) as more:
+        yield more

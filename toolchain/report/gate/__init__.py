@@ -1,0 +1,1 @@
+"""One verdict, many renderings: words, Markdown, JUnit XML, a page; and baselines over time."""

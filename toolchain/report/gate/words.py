@@ -1,0 +1,112 @@
+"""A verdict in words: the same figures in every rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from toolchain.verdicts import OperatorChange, Row, Verdict
+
+HEADINGS = ("figure", "before", "after", "change", "allowed", "noise-free", "")
+NAMED = 4
+"""Layers that are named of those that changed alike."""
+OUTCOME = {"same": "", "worse": "WORSE", "better": "better"}
+
+
+def headline(verdict: Verdict) -> str:
+    """Return the verdict in one sentence."""
+    stopping = [row.metric for row in verdict.rows if row.stops]
+    where = f"{verdict.name} on {verdict.target}"
+    if stopping:
+        return f"{where}: REGRESSION in {', '.join(stopping)}"
+    accepted = [row.metric for row in verdict.rows if row.why_accepted is not None]
+    if accepted:
+        return f"{where}: passed; accepted: {', '.join(accepted)}"
+    better = [row.metric for row in verdict.rows if row.status == "better"]
+    if better:
+        return f"{where}: passed; better: {', '.join(better)} (--update keeps it)"
+    return f"{where}: passed; nothing moved by more than its limit"
+
+
+def conditions(verdict: Verdict) -> str:
+    """Return what figures depend on."""
+    return "; ".join(f"{name}: {value}" for name, value in sorted(verdict.conditions.items()))
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row of the table as texts."""
+    return [
+        row.metric,
+        figure(row, row.before),
+        figure(row, row.after),
+        change(row),
+        figure(row, row.allowed) if row.allowed else "none",
+        "yes" if row.noise_free else "no",
+        outcome(row),
+    ]
+
+
+def outcome(row: Row) -> str:
+    """Return what became of a figure."""
+    if row.why_accepted is not None:
+        return f"accepted: {row.why_accepted}"
+    return OUTCOME[row.status]
+
+
+def figure(row: Row, value: float) -> str:
+    """Return a figure in its unit."""
+    if row.unit in ("count", "bytes"):
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def change(row: Row) -> str:
+    """Return a change with its sign, and as a share where there is one."""
+    if not row.change:
+        return "0"
+    text = f"{row.change:+,.0f}" if row.unit in ("count", "bytes") else f"{row.change:+.2g}"
+    share = "" if row.relative is None or row.unit == "share" else f" ({row.relative:+.2%})"
+    return f"{text}{share}"
+
+
+def shown(verdict: Verdict) -> Sequence[Row]:
+    """Return the rows with those that stop first, then what moved, then the rest."""
+    order = {"worse": 0, "better": 1, "same": 2}
+    return sorted(
+        verdict.rows, key=lambda row: (not row.stops, order[row.status], not row.change, row.metric)
+    )
+
+
+def reasons(verdict: Verdict) -> list[str]:
+    """Return why figures moved, a sentence each."""
+    found = verdict.reasons
+    sentences = [operator(change) for change in found.operators]
+    sentences += _widths(found.widths)
+    sentences += [f"{package}: {old} → {new}" for package, (old, new) in found.versions.items()]
+    return sentences + [f"the recipe's limit moved: {words}" for words in found.limits]
+
+
+def _widths(widths: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Return the layers that changed alike, a sentence for each way."""
+    ways: dict[tuple[int, int], list[str]] = {}
+    for layer, way in widths.items():
+        ways.setdefault(way, []).append(layer)
+    return [
+        f"{len(layers)} layers, {_filters(old)} → {_filters(new)}: {', '.join(layers[:NAMED])}"
+        f"{', …' if len(layers) > NAMED else ''}"
+        for (old, new), layers in sorted(ways.items(), key=lambda way: -len(way[1]))
+    ]
+
+
+def operator(change: OperatorChange) -> str:
+    """Return what became of an operator."""
+    place = f"{change.file}: {change.type} {change.name}"
+    if not change.before:
+        return f"{place}: new, {change.after:,} instructions"
+    if not change.after:
+        return f"{place}: gone, had {change.before:,} instructions"
+    share = change.after / change.before - 1
+    return f"{place}: {change.before:,} → {change.after:,} instructions ({share:+.0%})"
+
+
+def _filters(count: int) -> str:
+    return f"{count} filters" if count else "not there"
