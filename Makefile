@@ -31,11 +31,13 @@ FORMATS ?=
 CALIBRATION ?=
 EXTRAS ?=
 TARGET ?= rpi4
+CANDIDATE ?=
+BASELINE ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm eval tables train family bench test test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm gate eval tables train family bench test test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -43,6 +45,8 @@ help: ## List the targets
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
+	@echo "make gate                           the project's own models against recipes/baselines/TARGET"
+	@echo "     CANDIDATE=folder BASELINE=file  an output folder against a baseline of your own"
 	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
@@ -92,6 +96,10 @@ setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root righ
 check-arm: setup
 	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
 	  $(call option,--photo,$(PHOTO))
+
+gate: setup
+	@$(BIN)/toolchain gate $(if $(strip $(CANDIDATE)),'$(subst ','\'',$(strip $(CANDIDATE)))') \
+	  $(call option,--baseline,$(BASELINE)) $(call option,--target,$(TARGET))
 
 eval: setup
 	@$(if $(strip $(DATA)),,echo "eval: say where WIDER FACE lies: make eval MODEL=weights.pth DATA=folder" >&2; exit 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 from pathlib import Path
@@ -33,7 +34,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder of a small shrink, ONNX and its int8, certified; not to be changed."""
     from chains import make_folder
 
-    return make_folder(tmp_path_factory.mktemp("chain"))
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers: the first makes it
+    with (root / "chain.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not (root / "chain").exists():
+            beside = tmp_path_factory.mktemp("chain")
+            make_folder(beside)
+            beside.rename(root / "chain")
+    return root / "chain" / "out"
 
 
 @pytest.fixture(scope="session")

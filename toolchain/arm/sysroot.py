@@ -34,6 +34,8 @@ ARM_PACKAGES = (
     "liblzma5", "libuuid1", "libsqlite3-0", "libgomp1", "python3.11-minimal",
     "libpython3.11-minimal", "libpython3.11-stdlib",
 )  # fmt: skip
+LITERT = "2.3.0"
+"""An extra here, so it may not be installed; the version is that of ``pyproject.toml``."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ SYSTEMS = {
     "aarch64": System(
         "arm64",
         ARM_PACKAGES,
-        dict.fromkeys(("numpy", "onnxruntime", "ai-edge-litert", "opencv-python-headless")),
+        {"numpy": None, "onnxruntime": None, "opencv-python-headless": None}
+        | {"ai-edge-litert": LITERT},
         tuple(f"manylinux{tag}_aarch64" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34")),
         88,
     ),

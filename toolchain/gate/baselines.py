@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from toolchain.certificate import NAME as CERTIFICATE
 from toolchain.certificate import read_certificate
 from toolchain.errors import InputError, RecipeError
 from toolchain.files import sha256_of, write_bytes
+from toolchain.gate.comparing import accepted_of
 from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
-from toolchain.verdicts import Accepted, Record
+from toolchain.verdicts import Accepted, FileRecord, Record, Verdict
 
 SCHEMA = 1
 HASH = "sha256_of_the_rest"
@@ -139,11 +140,33 @@ def write_baseline(path: Path, record: Record, expected: Record | None) -> None:
         write_bytes(path, to_json(record))
 
 
-def merged(old: Record | None, new: Record, accepted: Sequence[Accepted]) -> Record:
-    """Return the new baseline: the new figures, with the reasons of old and of now."""
-    if old is None:
-        return new
-    return dataclasses.replace(new, made=new.made or old.made, accepted=(*old.accepted, *accepted))
+def merged(old: Record, new: Record, verdict: Verdict) -> Record:
+    """Return the new baseline: what moved by more than its limit, and the rest as it was.
+
+    So noise changes nothing, and what gets worse by little each time is stopped in the end.
+    """
+    still = {row.metric for row in verdict.rows if row.status == "same"}
+    metrics = {**new.metrics, **{name: old.metrics[name] for name in still & old.metrics.keys()}}
+    files = {
+        name: _merged_file(name, old.files[name], file, still) if name in old.files else file
+        for name, file in new.files.items()
+    }
+    return dataclasses.replace(
+        new,
+        metrics=metrics,
+        files=files,
+        made=new.made or old.made,
+        accepted=(*old.accepted, *accepted_of(verdict)),
+    )
+
+
+def _merged_file(name: str, old: FileRecord, new: FileRecord, still: Collection[str]) -> FileRecord:
+    same_cost, same_outputs = f"{name}/instructions" in still, f"{name}/outputs" in still
+    return dataclasses.replace(
+        new,
+        operators=old.operators if same_cost else new.operators,
+        outputs=old.outputs if same_outputs else new.outputs,
+    )
 
 
 def with_accepted(old: Record, new: Record, accepted: Sequence[Accepted]) -> Record:

@@ -27,8 +27,9 @@ from toolchain.verdicts import (
 Value = TypeVar("Value", int, str)
 TOLD = 12
 """Operators that are told, at most."""
-UNTOLD = 5000
-"""Instructions by which an operator may differ without being told: single ones are not exact."""
+UNTOLD, UNTOLD_SHARE = 10_000, 0.01
+"""Instructions, and share of them, by which an operator may differ without being told: single ones
+are not exact."""
 
 
 def compare(before: Record, after: Record, limits: GateSection) -> Verdict:
@@ -219,8 +220,12 @@ def operator_changes(
     return [
         OperatorChange(file, name, kind, old.get((name, kind), 0), new.get((name, kind), 0))
         for name, kind in sorted(old.keys() | new.keys())
-        if abs(old.get((name, kind), 0) - new.get((name, kind), 0)) > UNTOLD
+        if _is_told(old.get((name, kind), 0), new.get((name, kind), 0))
     ]
+
+
+def _is_told(before: int, after: int) -> bool:
+    return abs(after - before) > max(UNTOLD, UNTOLD_SHARE * before)
 
 
 def _by_name(operators: Sequence[OperatorCount]) -> dict[tuple[str, str], int]:

@@ -133,7 +133,7 @@ def _move(request: Request, old: Record, reference: Record, new: Record, verdict
         return
     accepted = accepted_of(verdict)
     if request.update:
-        _write(request, merged(reference, new, accepted), old)
+        _write(request, merged(reference, new, verdict), old)
     elif accepted:
         write_baseline(request.baseline, with_accepted(old, new, accepted), old)
 

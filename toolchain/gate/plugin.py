@@ -1,0 +1,58 @@
+"""A plugin of pytest: a gate beside a team's own tests.
+
+    def test_the_model_stays_small(model_gate):
+        model_gate("out/model", baseline="baselines/model.json")
+
+It measures only under ``pytest --toolchain-gate``, and is skipped otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from toolchain.verdicts import Verdict
+
+Gate = Callable[..., "Verdict"]
+CACHE = Path(".cache") / "arm"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--toolchain-gate`` and where emulation keeps what it needs."""
+    group = parser.getgroup("toolchain-gate", "models on emulated ARM boards")
+    group.addoption("--toolchain-gate", action="store_true", help="run the gates of models")
+    group.addoption("--toolchain-cache", type=Path, default=CACHE, help="what emulation needs")
+
+
+@pytest.fixture
+def model_gate(request: pytest.FixtureRequest) -> Gate:
+    """Return what gates a folder: ``model_gate(candidate, baseline=..., target="rpi4")``.
+
+    It returns the verdict, or fails the test with what got worse or why nothing can be compared.
+    """
+    if not request.config.getoption("--toolchain-gate"):
+        pytest.skip("gates of models run with --toolchain-gate")
+    cache: Path = request.config.getoption("--toolchain-cache")
+
+    def gate(candidate: str | Path, *, baseline: str | Path, target: str = "rpi4") -> Verdict:
+        from toolchain.arm.targets import find_target
+        from toolchain.errors import ToolchainError
+        from toolchain.gate.running import Request, run_gate
+        from toolchain.report.gate import words
+
+        asked = Request(Path(candidate), Path(baseline), find_target(target), cache)
+        try:
+            verdict = run_gate(asked, lambda _stage: None)
+        except ToolchainError as error:
+            pytest.fail(f"not compared: {error}", pytrace=False)
+        if not verdict.passed:
+            rows = [words.cells(row) for row in verdict.rows if row.stops]
+            lines = [words.headline(verdict), *map("  ".join, rows), *words.reasons(verdict)]
+            pytest.fail("\n".join(lines), pytrace=False)
+        return verdict
+
+    return gate
