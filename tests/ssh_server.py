@@ -64,7 +64,7 @@ def _program(cache: Path) -> tuple[Path, Path | None]:
     root = cache / "sshd"
     if not root.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        with _apt(cache) as download:
+        with _apt(cache, "arm64") as download:
             _unpacked(root, download, PACKAGES)
     return root / "usr/sbin/sshd", root
 

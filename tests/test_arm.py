@@ -267,7 +267,7 @@ def file_check(name: str, instructions: int) -> FileCheck:
     return FileCheck(
         "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted, 0.0, 0.0, 1e-4, None,
         1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True, 5_000,
-        (OperatorCount("a<b>", "Conv", instructions),),
+        (OperatorCount("a<b>", "Conv", instructions),), (),
     )  # fmt: skip
 
 

@@ -78,32 +78,22 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [LABELS, TEACHER], ids=["labels", "teacher"])
-def test_two_processes_learn_what_one_does(
-    way: list[str], common: list[str], tmp_path: Path
+def test_two_processes_learn_from_a_teacher_what_one_does(
+    common: list[str], tmp_path: Path
 ) -> None:
-    command = [*common, *way]
-    one, two = tmp_path / "one", tmp_path / "two"
-    subprocess.run([sys.executable, *command, "--out", str(one)], check=True, capture_output=True)
-    assert torchrun([*command, "--out", str(two)], tmp_path / "logs").wait() == 0
-    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
-    assert abs(losses(one)[-1] / losses(one)[0] - 1) > 0.05  # something was learnt
-    ours, theirs = weights(one), weights(two)
-    for name, tensor in ours.items():
-        largest = float(tensor.double().abs().max())
-        torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-3 * largest + 1e-6)
-    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
+    two = alike([*common, *TEACHER], tmp_path)
     assert any("Weights are in" in line for line in printed(tmp_path / "logs", 0))
     assert printed(tmp_path / "logs", 1) == []
+    assert (two / "model.safetensors").exists()
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_all_and_the_run_goes_on_exactly(
+def test_two_processes_learn_from_labels_what_one_does_even_if_one_is_killed(
     common: list[str], tmp_path: Path
 ) -> None:
+    """A killed process ends all, and the run goes on exactly."""
     command = [*common, *LABELS, "--keep-seconds", "0"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert torchrun([*command, "--out", str(whole)], tmp_path / "logs").wait() == 0
+    whole, killed = alike(command, tmp_path), tmp_path / "killed"
     started = torchrun([*command, "--out", str(killed)], tmp_path / "first")
     while not (killed / "state.pt").exists():
         assert started.poll() is None
@@ -115,6 +105,21 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_exactly(
     one, other = weights(whole), weights(killed)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     assert losses(whole) == losses(killed)
+
+
+def alike(command: list[str], folder: Path) -> Path:
+    """Run a command in one process and in two, compare, and return the output of the two."""
+    one, two = folder / "one", folder / "two"
+    subprocess.run([sys.executable, *command, "--out", str(one)], check=True, capture_output=True)
+    assert torchrun([*command, "--out", str(two)], folder / "logs").wait() == 0
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert abs(losses(one)[-1] / losses(one)[0] - 1) > 0.05  # something was learnt
+    ours, theirs = weights(one), weights(two)
+    for name, tensor in ours.items():
+        largest = float(tensor.double().abs().max())
+        torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-3 * largest + 1e-6)
+    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
+    return two
 
 
 def children(pid: int) -> list[int]:

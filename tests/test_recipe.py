@@ -94,7 +94,7 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
 
 # Mistakes ---------------------------------------------------------------------------------------
 
-SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, proof, budget"
+SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, proof, budget, gate"
 
 MISTAKES = {
     "unknown key": (
@@ -363,6 +363,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
 def toml(value: Any) -> str:
     """Write a value as TOML does; strings are JSON's, but for the delete character."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {toml(item)}' for key, item in value.items())}}}"
     if isinstance(value, str):
         return json.dumps(value).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):

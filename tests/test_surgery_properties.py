@@ -211,7 +211,7 @@ def assert_records_add_up(network: nn.Module, shrunk: nn.Module, surgery: Surger
 
 
 @pytest.mark.slow
-@trying(300)
+@trying(200)
 @given(descriptions())
 def test_random_networks_lose_nothing_or_are_refused(
     tally: Counter[str], description: Description

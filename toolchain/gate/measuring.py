@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,6 @@ def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, s
         "board": f"{found.target}, {found.core}, emulated by QEMU",
         "input": f"{height}x{width}",
         "threads": "1",
-        "numpy": metadata.version("numpy"),
         "toolchain": toolchain.__version__,
         **{f"runtime of {file.file}": file.runtime for file in found.files},
     }
