@@ -187,7 +187,8 @@ def test_a_file_that_the_baseline_lacks_is_told() -> None:
 def test_reasons_are_joined_by_name_and_type() -> None:
     operators = (OperatorCount("a", "Conv", 990_000), OperatorCount("c", "Add", 100_000))
     after = dataclasses.replace(
-        with_file(record(), operators=operators), widths={"conv1": 9}, versions={"torch": "3"},
+        with_file(record(instructions=1_090_000), operators=operators),
+        widths={"conv1": 9}, versions={"torch": "3"},
         limits=dataclasses.replace(LIMITS, parameters=Limit(relative=1.0)),
     )  # fmt: skip
     found = compare(record(), after, after.limits).reasons
@@ -196,6 +197,8 @@ def test_reasons_are_joined_by_name_and_type() -> None:
     ]  # fmt: skip
     assert found.widths == {"conv1": (8, 9)}
     assert found.versions == {"torch": ("2", "3")}
+    same = with_file(record(), operators=operators)
+    assert compare(record(), same, LIMITS).reasons.operators == ()  # no more than noise in all
     assert found.limits == ("parameters: from 0.00% or 0 to 100.00% or 0",)
 
 

@@ -51,7 +51,7 @@ def compare(before: Record, after: Record, limits: GateSection) -> Verdict:
         before.target,
         dict(after.conditions),
         rows,
-        reasons_of(before, after, limits),
+        reasons_of(before, after, limits, rows),
         notes,
     )
 
@@ -194,11 +194,13 @@ def _status(change: float, most: float, *, higher_is_better: bool) -> Status:
 # Reasons ------------------------------------------------------------------------------------------
 
 
-def reasons_of(before: Record, after: Record, limits: GateSection) -> Reasons:
-    """Return what moved beneath the figures."""
+def reasons_of(before: Record, after: Record, limits: GateSection, rows: Sequence[Row]) -> Reasons:
+    """Return what moved beneath the figures; operators where their file's instructions did."""
+    moved = {row.metric for row in rows if row.status != "same"}
     changes = [
         change
         for name in sorted(set(before.files) & set(after.files))
+        if f"{name}/instructions" in moved
         for change in operator_changes(
             name, before.files[name].operators, after.files[name].operators
         )
