@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import ExportError
 from toolchain.export.fold import fold_batch_norm
+from toolchain.export.rewrites import rewrite_activations
 from toolchain.files import sha256_of, write_bytes
 from toolchain.records import Artifact
 
@@ -37,7 +38,7 @@ def export_onnx(
     With ``dynamic`` height and width are free; ``plain`` takes the file as it was before it was
     simplified. Raises :class:`ExportError` when an exporter or checker refuses.
     """
-    folded = fold_batch_norm(network, example)
+    folded = rewrite_activations(fold_batch_norm(network, example))
     try:
         with _quiet():
             model = _without_traces(_export(folded, example, output_names, dynamic=dynamic))
