@@ -397,6 +397,24 @@ def test_the_command_writes_what_scripts_read(
 
 
 @pytest.mark.slow
+def test_several_boards_are_told_together(
+    ready: Sysroot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_model(tmp_path / "cells.onnx", None)
+    options = ["--cache", str(CACHE), "--out", str(tmp_path / "out")]
+    boards = ["--target", "rpi4", "--target", "rpi5", "--target", "rpi4-32"]
+    assert run_cli(["check", str(path), *options, *boards]) == 0
+    said = capsys.readouterr()
+    assert "left out: cells.onnx: Raspberry Pi 4B, 32 bits has no runtime for it" in said.err
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {
+        "rpi4", "rpi5", "cells-boards.html",
+    }  # fmt: skip
+    assert "Raspberry Pi 5" in (tmp_path / "out" / "cells-boards.html").read_text()
+    assert run_cli(["check", str(path), *options, *boards, "--json"]) == 2
+    assert "--ssh and --json are for one --target" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_what_cannot_be_run_is_told(ready: Sysroot, made: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(made, tmp_path / "copy"))
     with pytest.raises(InputError, match=r"has no model file a.onnx \(there: model.onnx, model_i"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,13 @@ from rich.table import Table
 
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.files import as_json as as_json_bytes
+from toolchain.files import without_infinities, write_bytes
 
 if TYPE_CHECKING:
+    from toolchain.arm.targets import Target
+    from toolchain.pictures import Photo
+    from toolchain.recipe import BudgetSection
     from toolchain.timings import BoardCheck, Check
 
 
@@ -26,7 +32,10 @@ def check(
     folder: Annotated[
         Path, typer.Argument(help="An output folder of shrink, or a file, ONNX or TFLite.")
     ],
-    target: Annotated[str, typer.Option(help="A board; see toolchain targets.")] = "rpi4",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A board, see toolchain targets; repeatable, or all.  [default: rpi4]"),
+    ] = None,
     file: Annotated[
         list[str] | None, typer.Option(help="A model file in the folder; all by default.")
     ] = None,
@@ -51,66 +60,140 @@ def check(
 ) -> None:
     """Run the files on a board, emulated or over ssh: parity, instructions or time, memory."""
     from toolchain.arm.board import check_board
-    from toolchain.arm.budget import exceeded, parameters_of
-    from toolchain.arm.checking import check_folder
-    from toolchain.arm.comparing import recipe_of
     from toolchain.arm.remote import Board
-    from toolchain.arm.sysroot import prepare
-    from toolchain.arm.targets import find_target
     from toolchain.errors import InputError
-    from toolchain.files import as_json as json_bytes
-    from toolchain.files import without_infinities, write_bytes
     from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
-    from toolchain.report.check import check_html
 
-    board = find_target(target, targets_file)
-    budget = load_recipe(recipe).budget if recipe else None
+    boards = _boards(target or ["rpi4"], targets_file)
+    if len(boards) > 1 and (ssh is not None or as_json):
+        raise InputError("--ssh and --json are for one --target")
     photos = read_photos(photo or ())
     if ssh is not None:
         reached = Board(ssh, port, key, ssh_config)
         with stage_progress() as on_stage:
-            timed = check_board(folder, file, target, reached, photos, runs, threads, on_stage)
-        _finish_board(timed, out or Path("out") / "check" / f"{timed.folder}-{target}", as_json)
+            timed = check_board(
+                folder, file, boards[0].key, reached, photos, runs, threads, on_stage
+            )
+        place = out or Path("out") / "check" / f"{timed.folder}-{boards[0].key}"
+        _finish_board(timed, place, as_json)
         return
-    with stage_progress() as on_stage:
-        sysroot = prepare(board, cache, on_stage)
-        found = check_folder(folder, file, board, sysroot, photos, cache, on_stage)
-    place = out or Path("out") / "check" / f"{found.folder}-{target}"
-    limits = budget or ({} if folder.is_file() else recipe_of(folder).budget)
-    over = exceeded(found, limits[target], parameters_of(folder)) if target in limits else ()
-    passed = found.passed and not over
-    content = without_infinities(
-        {**dataclasses.asdict(found), "over_budget": list(over), "passed": passed}
-    )
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_bytes(place / "check.json", json_bytes(content))
-        write_bytes(place / "check.html", check_html(found, over).encode())
-    except OSError as error:
-        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
-    if as_json:
-        print(json.dumps(without_infinities(dataclasses.asdict(found.main)), indent=2))
-    else:
-        _print(found, place)
-    for sentence in over:
-        messages.print(f"[bold red]over budget:[/] {escape(sentence)}")
+    budgets = load_recipe(recipe).budget if recipe else None
+    checks, passed = [], True
+    for board in boards:
+        try:
+            found = _emulated(folder, file, board, photos, cache)
+        except InputError as error:
+            if len(boards) == 1:
+                raise
+            messages.print(f"[bold yellow]left out:[/] {escape(str(error))}")
+            continue
+        over = _over(found, folder, budgets)
+        place = out or Path("out") / "check" / f"{found.folder}-{board.key}"
+        _write(found, over, place if len(boards) == 1 or not out else out / board.key)
+        checks.append(found)
+        passed = passed and found.passed and not over
+        if as_json:
+            print(json.dumps(without_infinities(dataclasses.asdict(found.main)), indent=2))
+        else:
+            _print(found, place)
+        for sentence in over:
+            messages.print(f"[bold red]over budget:[/] {escape(sentence)}")
+    if len(boards) > 1:
+        _finish_several(checks, out or Path("out") / "check")
     if not passed:
         raise typer.Exit(1)
 
 
-def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
-    """Write and print what a real board gave; exit with 1 if it differs."""
-    from toolchain.errors import InputError
-    from toolchain.files import as_json as json_bytes
-    from toolchain.files import without_infinities, write_bytes
+def _boards(names: Sequence[str], targets_file: Path | None) -> list[Target]:
+    from toolchain.arm.targets import find_target, read_targets
 
-    content = without_infinities({**dataclasses.asdict(timed), "passed": timed.passed})
+    if "all" in names:
+        return list(read_targets(targets_file).values())
+    return [find_target(name, targets_file) for name in names]
+
+
+def _emulated(
+    folder: Path,
+    files: Sequence[str] | None,
+    board: Target,
+    photos: Sequence[Photo],
+    cache: Path,
+) -> Check:
+    from toolchain.arm.checking import check_folder
+    from toolchain.arm.sysroot import prepare
+
+    with stage_progress() as on_stage:
+        sysroot = prepare(board, cache, on_stage)
+        return check_folder(folder, files, board, sysroot, photos, cache, on_stage)
+
+
+def _over(
+    found: Check, folder: Path, budgets: Mapping[str, BudgetSection] | None
+) -> tuple[str, ...]:
+    """Return what is over the board's budget, of the recipe given or of the folder's."""
+    from toolchain.arm.budget import exceeded, parameters_of
+    from toolchain.arm.comparing import recipe_of
+
+    limits = budgets or ({} if folder.is_file() else recipe_of(folder).budget)
+    if found.target not in limits:
+        return ()
+    return exceeded(found, limits[found.target], parameters_of(folder))
+
+
+def _write(found: Check, over: Sequence[str], place: Path) -> None:
+    from toolchain.report.check import check_html
+
+    passed = found.passed and not over
+    content = without_infinities(
+        {**dataclasses.asdict(found), "over_budget": list(over), "passed": passed}
+    )
+    _write_all(
+        place,
+        {"check.json": as_json_bytes(content), "check.html": check_html(found, over).encode()},
+    )
+
+
+def _write_all(place: Path, files: Mapping[str, bytes]) -> None:
+    from toolchain.errors import InputError
+
     try:
         place.mkdir(parents=True, exist_ok=True)
-        write_bytes(place / "board.json", json_bytes(content))
+        for name, data in files.items():
+            write_bytes(place / name, data)
     except OSError as error:
         raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
+
+
+def _finish_several(checks: Sequence[Check], place: Path) -> None:
+    """Tell which file is best on which board."""
+    from toolchain.errors import InputError
+    from toolchain.report.check import boards_html
+
+    if not checks:
+        raise InputError("none of the boards can run any of the files (see above)")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("board", "fewest instructions", "", "ms, estimated"):
+        table.add_column(heading, no_wrap=True)
+    for found in checks:
+        best = found.cheapest
+        table.add_row(
+            found.name,
+            best.file,
+            f"{best.instructions_per_inference:,}",
+            f"{best.estimate_ms.low:.1f} to {best.estimate_ms.high:.1f}",
+        )
+    name = f"{checks[0].folder}-boards.html"
+    _write_all(place, {name: boards_html(checks).encode()})
+    console = table_console()
+    console.print(table)
+    console.print(f"All boards are in [bold]{escape(str(place / name))}[/].")
+
+
+def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
+    """Write and print what a real board gave; exit with 1 if it differs."""
+    content = without_infinities({**dataclasses.asdict(timed), "passed": timed.passed})
+    _write_all(place, {"board.json": as_json_bytes(content)})
     if as_json:
         print(json.dumps(content, indent=2))
     else:

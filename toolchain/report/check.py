@@ -43,6 +43,29 @@ def check_html(check: Check, over_budget: Sequence[str]) -> str:
     )
 
 
+def boards_html(checks: Sequence[Check]) -> str:
+    """Return a page of several boards: which file is best on which."""
+    rows = [
+        [
+            text(check.name),
+            name(check.cheapest.file),
+            wording.count(check.cheapest.instructions_per_inference),
+            f"{check.cheapest.estimate_ms.low:.0f} to {check.cheapest.estimate_ms.high:.0f}",
+        ]
+        for check in checks
+    ]
+    head = ["board", "fewest instructions", "instructions", "ms, estimated"]
+    body = [section("best", "Which file on which board", table("Best", head, rows, (2, 3)))]
+    body += [
+        section(f"board-{number}", text(check.name), _picture(check), paragraph(_conditions(check)))
+        for number, check in enumerate(checks)
+    ]
+    title = f"{text(checks[0].folder)} on {len(checks)} boards"
+    return page(
+        title, f"<h1>{title}</h1>", "\n".join(body), definitions=figures.pattern_definitions()
+    )
+
+
 def _conditions(check: Check) -> str:
     error = check.main.estimate_error.get("worst", 0.0)
     return (
