@@ -26,7 +26,9 @@ def history_html(histories: Mapping[str, Sequence[Point]]) -> str:
 
 
 def _baseline(number: int, title: str, points: Sequence[Point]) -> str:
-    metrics = sorted({metric for point in points for metric in point.record.metrics})
+    every = sorted({metric for point in points for metric in point.record.metrics})
+    metrics = [metric for metric in every if _moves(metric, points)]
+    still = ", ".join(metric for metric in every if metric not in metrics)
     rows = [
         figures.row(name(metric), _line(metric, points), _last(metric, points))
         for metric in metrics
@@ -40,9 +42,14 @@ def _baseline(number: int, title: str, points: Sequence[Point]) -> str:
             f"{last.date or last.commit}. Each line has a scale of its own, from its smallest to "
             "its largest figure; a point that is marked got worse by more than its limit."
         ),
-        f'<figure><ol class="rows">{"".join(rows)}</ol></figure>',
+        f'<figure><ol class="rows">{"".join(rows)}</ol></figure>' if rows else "",
+        paragraph(f"Without a change: {still}.") if still else "",
         items([_words(point) for point in reversed(points)]),
     )
+
+
+def _moves(metric: str, points: Sequence[Point]) -> bool:
+    return len({point.record.metrics.get(metric) for point in points}) > 1
 
 
 def _line(metric: str, points: Sequence[Point]) -> str:
@@ -89,7 +96,9 @@ def _mark(metric: str, point: Point, x: float, y: float) -> str:
 
 def _last(metric: str, points: Sequence[Point]) -> str:
     value = points[-1].record.metrics.get(metric)
-    return "gone" if value is None else f"{value:,.6g}"
+    if value is None:
+        return "gone"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def _words(point: Point) -> str:

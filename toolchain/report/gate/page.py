@@ -49,7 +49,9 @@ def _picture(verdict: Verdict) -> str:
     moved = [row for row in words.shown(verdict) if row.change]
     if not moved:
         return paragraph("No figure moved.")
-    rows = [figures.row(name(row.metric), _bar(row), text(words.change(row))) for row in moved]
+    rows = [
+        figures.row(name(row.metric), _bar(row), text(words.short_change(row))) for row in moved
+    ]
     return (
         f'<figure><ol class="rows">{"".join(rows)}</ol><figcaption>Changes, worse to the right and '
         f"better to the left; the lines are the limits, and what is over {MOST_LIMITS:.0f} limits "

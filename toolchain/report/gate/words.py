@@ -68,6 +68,13 @@ def change(row: Row) -> str:
     return f"{text}{share}"
 
 
+def short_change(row: Row) -> str:
+    """Return a change as a share where there is one, else in its unit."""
+    if row.relative is None or row.unit == "share":
+        return f"{row.change:+.2g}"
+    return f"{row.relative:+.2%}"
+
+
 def shown(verdict: Verdict) -> Sequence[Row]:
     """Return the rows with those that stop first, then what moved, then the rest."""
     order = {"worse": 0, "better": 1, "same": 2}
