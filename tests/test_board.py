@@ -18,6 +18,7 @@ from toolchain.arm.remote import Board
 from toolchain.arm.targets import find_target
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError
+from toolchain.gate.times import blocks_there
 
 pytestmark = [
     pytest.mark.slow,
@@ -167,3 +168,11 @@ def test_a_folder_is_run_and_timed(
     assert run_cli(["check", str(folder), "--file", "model.onnx", *options]) == 0
     assert (place / "whole").is_file()
     assert "Measured on" in capsys.readouterr().out
+
+
+def test_two_files_are_timed_in_turn(server: Server, made: Path) -> None:
+    """What the gate asks of a board where wall-clock is wanted."""
+    with blocks_there(server.board(), made / "model.onnx", made / "model.onnx", 1) as more:
+        found = [*more(3, 30.0), *more(2, 30.0)]
+    assert len(found) == 5
+    assert all(0.1 < ratio < 10 for ratio in found)
