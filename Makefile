@@ -37,7 +37,7 @@ BASELINE ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm gate eval tables train family bench test test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm gate eval tables train family bench test test-all test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -132,11 +132,14 @@ bench: setup ## Time the scoring, beside a literal implementation of its rules, 
 	$(BIN)/python -m tests.benchmarks.scoring
 	$(BIN)/python -m tests.benchmarks.training
 
-test: setup ## Run all tests
+test: setup ## Run the tests, all but the longest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
+
+test-all: setup ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup ## Run the tests that take seconds
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
 
 lint: setup ## Check style, format and types
 	@$(BIN)/ruff check .

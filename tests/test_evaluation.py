@@ -226,7 +226,7 @@ def test_a_network_that_is_no_face_detector_is_told(
     assert "no face detector that is known here" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_shrunk_and_soft_have_the_same_average_precision(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +243,7 @@ def test_shrunk_and_soft_have_the_same_average_precision(
         assert after["ap"][level] == pytest.approx(ap, abs=5e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_channel_order_and_anchors_matter(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,7 +98,7 @@ def workers_of_ray() -> Iterator[int]:
             continue
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_of_the_cluster_is_replaced(
     folder: Path, made: tuple[Path, Family]
 ) -> None:

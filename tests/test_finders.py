@@ -117,7 +117,7 @@ def run(finder: Finder, image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return detections(finder, image, SINGLE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_and_its_files_find_the_same_faces(tmp_path: Path) -> None:
     """Weights by PyTorch, the output folder, and the dynamic and the fixed ONNX file."""
     from toolchain import cli

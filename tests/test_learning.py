@@ -39,7 +39,7 @@ def run(wanted: TrainingJob, split: Split) -> tuple[float, ...]:
     return train(wanted, split, None, lambda done, total: None, lambda *_: None).losses
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_blocks_learn_from_random_weights(
     shared: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +49,7 @@ def test_blocks_learn_from_random_weights(
     assert sum(losses[16:21]) / 5 < 0.5 * losses[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_that_lost_filters_recovers_end_to_end(
     shared: Path, split: Split, tmp_path: Path
 ) -> None:

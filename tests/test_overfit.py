@@ -17,7 +17,7 @@ PLAIN = {"own_scale": 1.0, "near_face": 0.0, "brightness": 0.0, "contrast": 0.0,
 """Crops at the photo's own scale and in its colours, mirrored at times."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_learns_eight_photos_by_heart(tmp_path: Path) -> None:
     """From random weights to AP over 0.95 on what it learnt from, scored as on any photos."""
     split = read_split(make_wider(tmp_path / "wider", 1, train=8), "train")

@@ -77,7 +77,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(out / "model.safetensors").state
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_learn_from_a_teacher_what_one_does(
     common: list[str], tmp_path: Path
 ) -> None:

@@ -91,7 +91,7 @@ def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
     assert whole.losses == resumed.losses
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_in_training_by_labels_it_goes_on(data: Path, tmp_path: Path) -> None:
     """SIGKILL from outside, by the command line, after the first state and after a later one."""
     command = [sys.executable, "-m", "toolchain.cli", "train", "eresfd", "--data", str(data)]
