@@ -214,11 +214,15 @@ def test_what_the_plugin_wrote_is_read() -> None:
     lines = [
         "1 0 0 0 100", "2 0 5 0 600",  # opening
         "3 10 10 10 1000", "4 20 20 10 1100", "3 20 20 10 1200", "4 30 30 10 1290",
-        "16 30 30 10 2000", "clock 30 30 10 2001", "clock 30 30 10 2002",
+        # 90 between two readings before the first operator, 80 and 40 of the operators.
+        "16 30 30 10 1900", "clock 30 30 10 1910", "clock 30 30 10 2000", "clock 30 30 10 2002",
         "clock 70 30 10 2042", "clock 70 30 10 2043", "clock 80 30 10 2073",
         "clock 80 30 10 2074", "17 80 30 10 2075",
     ]  # fmt: skip
-    ran = [{"name": "a", "type": "Conv"}, {"name": "b", "type": "Add"}]
+    ran = [
+        {"name": "a", "type": "Conv", "microseconds": 20},
+        {"name": "b", "type": "Add", "microseconds": 11},
+    ]
     found = read_counts("\n".join(lines), ran)
     assert found.opening == Instructions(0, 5, 0, 500)
     assert found.inference == Instructions(10, 10, 0, 90)
@@ -227,7 +231,9 @@ def test_what_the_plugin_wrote_is_read() -> None:
         ("a", "Conv", 75), ("b", "Add", 35),
     ]  # fmt: skip
     assert read_counts("\n".join(lines), ran * 4).operators == ()  # fewer readings than they need
-    assert read_counts("\n".join(lines), ran[:1]).operators == ()  # most is not told
+    assert read_counts("\n".join(lines), ran[1:]).operators == ()  # most is not told
+    strange = [{**each, "microseconds": time} for each, time in zip(ran, (0, 30), strict=True)]
+    assert read_counts("\n".join(lines), strange).operators == ()  # times that go with no pairs
 
 
 # Calibrating --------------------------------------------------------------------------------------

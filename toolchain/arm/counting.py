@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toolchain.arm import guest
 from toolchain.timings import Instructions, OperatorCount
 
 MOSTLY = 0.9
 """Share of an inference that its operators must take, to be believed."""
+ALIKE = 0.8
+"""How well instructions and times of operators must go together, to be believed."""
 
 Line = tuple[str, Instructions]
 
@@ -27,8 +33,11 @@ class Counts:
     """In the order they ran; empty where they cannot be told."""
 
 
-def read_counts(text: str, operators: Sequence[Mapping[str, str]]) -> Counts:
-    """Read the plugin's lines; ``operators`` are ``name`` and ``type``, in the order they ran."""
+def read_counts(text: str, operators: Sequence[Mapping[str, Any]]) -> Counts:
+    """Read the plugin's lines.
+
+    ``operators`` are ``name``, ``type`` and ``microseconds``, in the order they ran.
+    """
     lines = [_line(line) for line in text.splitlines()]
     (opening,) = _stretches(lines, guest.OPEN, guest.OPENED)
     inferences = _stretches(lines, guest.BEGIN, guest.END)
@@ -59,25 +68,33 @@ def _less(last: Instructions, first: Instructions) -> Instructions:
 
 
 def _operators(
-    lines: Sequence[Line], operators: Sequence[Mapping[str, str]], inference: int
+    lines: Sequence[Line], operators: Sequence[Mapping[str, Any]], inference: int
 ) -> tuple[OperatorCount, ...]:
     """Give each operator what ran between its two readings of the clock.
 
     The session reads the clock a few times before the first operator and after the last, too: the
-    pairs lie where they hold the most. What the profiler does between the readings is the same for
-    every operator, but for a few thousand: what all of them take over the whole inference, evenly.
+    pairs are those that go with the times that the profiler told. What the profiler does between
+    the readings is the same for every operator, but for a few thousand: what all of them take over
+    the whole inference, evenly.
     """
-    clock = [counted.total for name, counted in lines if name == "clock"]
+    clock = np.array([counted.total for name, counted in lines if name == "clock"], np.int64)
     spare = len(clock) - 2 * len(operators)
     if not operators or spare < 0:
         return ()
-    gaps = [last - first for first, last in pairwise(clock)]
+    times = np.array([operator["microseconds"] for operator in operators], np.float64)
+    gaps = np.diff(clock)
     candidates = [gaps[start : start + 2 * len(operators) : 2] for start in range(spare + 1)]
-    best = max(candidates, key=sum)
-    if sum(best) < MOSTLY * inference:
+    best = max(candidates, key=lambda spent: _alike(spent, times))
+    if best.sum() < MOSTLY * inference or _alike(best, times) < ALIKE:
         return ()
-    own = max(0, sum(best) - inference) // len(operators)
+    own = max(0, int(best.sum()) - inference) // len(operators)
     return tuple(
-        OperatorCount(operator["name"], operator["type"], max(0, spent - own))
+        OperatorCount(operator["name"], operator["type"], max(0, int(spent) - own))
         for operator, spent in zip(operators, best, strict=True)
     )
+
+
+def _alike(counts: NDArray[np.int64], times: NDArray[np.float64]) -> float:
+    """Return how well counts go with times: the cosine of the angle between them, from 0 to 1."""
+    lengths = float(np.linalg.norm(counts) * np.linalg.norm(times))
+    return float(counts @ times) / lengths if lengths else 0.0
