@@ -9,16 +9,14 @@ measures: records, and the way into JSON and back.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from toolchain.errors import DataError, RecipeError
-from toolchain.files import as_json
+from toolchain.files import as_json, digest_of
 from toolchain.recipe import Recipe
 from toolchain.recipe.reader import Reader
 
@@ -220,12 +218,7 @@ def to_json(certificate: Certificate) -> bytes:
     content["complete"] = certificate.is_complete
     for link, record in zip(certificate.links, content["links"], strict=True):
         record |= {"passed": link.passed, "largest_share": link.worst, "mean_share": link.mean}
-    return as_json({**content, "sha256_of_the_rest": _digest(content)})
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return as_json({**content, "sha256_of_the_rest": digest_of(content)})
 
 
 def read_certificate(path: Path) -> Certificate:
@@ -243,7 +236,7 @@ def read_certificate(path: Path) -> Certificate:
             f"{path}: has schema {content.get('schema')!r}; this toolchain knows {SCHEMA}"
         )
     stated = content.pop("sha256_of_the_rest", None)
-    if stated != _digest(content):
+    if stated != digest_of(content):
         raise DataError(f"{path}: was changed after it was written (its own hash does not match)")
     content.pop("complete", None)
     for link in content.get("links", ()):

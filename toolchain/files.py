@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import math
@@ -88,6 +89,23 @@ def _swap(beside: Path, target: Path) -> None:
 def as_json(content: object) -> bytes:
     """Return what a JSON file holds; raises ValueError for figures that are no numbers."""
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def digest_of(content: Mapping[str, object]) -> str:
+    """Return the SHA-256 of what JSON says, in hex, whatever its spaces and order of keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def held_alone(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file; raise :class:`InputError` with ``busy`` if another process does."""
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(busy) from error
+        yield
 
 
 def without_infinities(content: object) -> object:

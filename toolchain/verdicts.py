@@ -73,7 +73,8 @@ class Row:
     unit: str
     """``count``, ``bytes``, ``share``, ``ratio``."""
     noise_free: bool
-    """True if it is the same every time that it is measured."""
+    """True if it repeats; instructions to a tenth of a percent, all others to the last digit."""
+    higher_is_better: bool
     status: Status
     why_accepted: str | None = None
     """The reason if it is worse and was let through."""
@@ -87,6 +88,11 @@ class Row:
     def relative(self) -> float | None:
         """The change as a share of the figure before; None if that is zero."""
         return self.change / abs(self.before) if self.before else None
+
+    @property
+    def worsening(self) -> float:
+        """The change, positive where it is for the worse."""
+        return -self.change if self.higher_is_better else self.change
 
     @property
     def stops(self) -> bool:

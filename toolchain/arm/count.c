@@ -3,8 +3,8 @@
  *
  * out=FILE takes a line per marker: its number, then multiply-add, load or store, branch, other,
  * since the start. Between the markers PROFILE and PROFILE + 1 every reading of the clock adds
- * a line "clock" with all four: so a runtime's own profiler, which reads the clock before and after every
- * operator, tells instructions in place of time.
+ * a line "clock" with all four: so a runtime's own profiler, which reads the clock before and after
+ * every operator, tells instructions in place of time.
  *
  * Debian ships no header of the interface, so the few functions that are used are declared here.
  */
@@ -145,6 +145,7 @@ static void on_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint6
                     uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
     (void)id, (void)a1, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    /* clock_gettime(2), with 32 bits also clock_gettime64 */
     bool reads_clock = is_64_bit ? number == 113 : number == 263 || number == 403;
     if (profiles && reads_clock && cpu == profiled_cpu)
         write_line("clock");

@@ -89,8 +89,8 @@ def check(
             messages.print(f"[bold yellow]left out:[/] {escape(str(error))}")
             continue
         over = _over(found, folder, budgets)
-        place = out or Path("out") / "check" / f"{found.folder}-{board.key}"
-        _write(found, over, place if len(boards) == 1 or not out else out / board.key)
+        place = _place(found, out, several=len(boards) > 1)
+        _write(found, over, place)
         checks.append(found)
         passed = passed and found.passed and not over
         if as_json:
@@ -111,6 +111,12 @@ def _boards(names: Sequence[str], targets_file: Path | None) -> list[Target]:
     if "all" in names:
         return list(read_targets(targets_file).values())
     return [find_target(name, targets_file) for name in names]
+
+
+def _place(found: Check, out: Path | None, *, several: bool) -> Path:
+    if out is None:
+        return Path("out") / "check" / f"{found.folder}-{found.target}"
+    return out / found.target if several else out
 
 
 def _emulated(

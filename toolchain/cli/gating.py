@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from toolchain.verdicts import Verdict
 
 BASELINES = Path("recipes") / "baselines"
-Baseline = Annotated[
-    Path | None,
-    typer.Option(help="A file; or a folder of them, whose models are made anew."),
-]
 
 
 @app.command(
@@ -40,7 +36,9 @@ def gate(
         Path | None,
         typer.Argument(help="An output folder of shrink; without it, models are made anew."),
     ] = None,
-    baseline: Baseline = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="A file; or a folder of them, whose models are made anew.")
+    ] = None,
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
     targets_file: OwnTargets = None,
     recipe: Annotated[Path | None, typer.Option(help="Limits from its \\[gate] part.")] = None,
@@ -88,7 +86,7 @@ def gate(
 
     board = Board(ssh, port, key, ssh_config) if ssh else None
     timed = Timed(seconds, board=board) if time or ssh else None
-    places = [baseline] if candidate and baseline else _baselines(baseline, target, candidate)
+    places = _baselines(baseline, target, candidate)
     request = Request(
         candidate or Path(),
         places[0],
@@ -123,7 +121,9 @@ def gate(
 
 def _baselines(place: Path | None, target: str, candidate: Path | None) -> list[Path]:
     if candidate is not None:
-        raise InputError("gate FOLDER needs --baseline FILE")
+        if place is None:
+            raise InputError("gate FOLDER needs --baseline FILE")
+        return [place]
     folder = place or BASELINES / target
     if folder.is_file():
         return [folder]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import fcntl
 import functools
 import json
 import multiprocessing
@@ -36,7 +35,7 @@ from toolchain.detection.finders import Finder
 from toolchain.detection.opening import Plan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
-from toolchain.files import write_bytes
+from toolchain.files import held_alone, write_bytes
 
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"}
 """Workers keep the memory of large activations while they work on a photo. Given back to the system
@@ -120,14 +119,9 @@ def _claimed(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder for this run alone, and see that it belongs to this detector."""
     with _told(folder, 0):
         (folder / "detections").mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{folder}: another run is at work here; wait for it, or choose another --out"
-            ) from error
+        (folder / "lock").touch()
+    busy = f"{folder}: another run is at work here; wait for it, or choose another --out"
+    with held_alone(folder / "lock", busy):
         _check_identity(folder, identity)
         yield
 

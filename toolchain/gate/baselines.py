@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any
 from toolchain.certificate import NAME as CERTIFICATE
 from toolchain.certificate import read_certificate
 from toolchain.errors import InputError, RecipeError
-from toolchain.files import sha256_of, write_bytes
+from toolchain.files import digest_of, held_alone, sha256_of, write_bytes
 from toolchain.gate.comparing import accepted_of
 from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
@@ -38,7 +37,7 @@ def to_json(record: Record) -> bytes:
     """Return a baseline file's bytes: sorted, a line for each figure and operator."""
     content: dict[str, Any] = {"schema": SCHEMA, **dataclasses.asdict(record)}
     content["metrics"] = {name: _number(value) for name, value in record.metrics.items()}
-    content[HASH] = _digest(content)
+    content[HASH] = digest_of(content)
     return _lines(content).encode()
 
 
@@ -61,14 +60,6 @@ def _lines(content: Any, indent: str = "") -> str:
     return flat
 
 
-def _digest(content: dict[str, Any]) -> str:
-    """Hash what the file says, whatever its spaces; numbers as they are read back."""
-    again = json.loads(json.dumps(content, allow_nan=False))
-    again.pop(HASH, None)
-    text = json.dumps(again, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def parse(text: bytes, name: str) -> Record:
     """Read a baseline; raise :class:`InputError` if it is none, is newer, or was edited."""
     try:
@@ -83,7 +74,7 @@ def parse(text: bytes, name: str) -> Record:
             f"one made it"
         )
     stated = content.pop(HASH, None)
-    if stated != _digest(content):
+    if stated != digest_of(content):
         raise InputError(
             f"{name}: was edited by hand (its own hash does not match); change it by toolchain "
             f"gate --update, or --accept METRIC --why REASON"
@@ -119,13 +110,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
         place = Path(tempfile.gettempdir()) / f"toolchain-gate-{os.getuid()}-{key}.lock"
-        with place.open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{path}: another gate is writing it; wait and try again"
-                ) from error
+        with held_alone(place, f"{path}: another gate is writing it; wait and try again"):
             yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -177,18 +177,23 @@ def _boxes(sample: OutputSample) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
 
 
 def _row(metric: str, before: float, after: float, limits: GateSection) -> Row:
+    row = unjudged(metric, before, after, limits)
+    return dataclasses.replace(row, status=_status(row))
+
+
+def unjudged(metric: str, before: float, after: float, limits: GateSection) -> Row:
+    """Return a figure's row, as if it had not moved."""
     kind, most = kind_of(metric), allowed(metric, before, limits)
-    return Row(metric, before, after, most, kind.unit, kind.noise_free, _status(
-        after - before, most, higher_is_better=kind.higher_is_better
-    ))  # fmt: skip
+    return Row(
+        metric, before, after, most, kind.unit, kind.noise_free, kind.higher_is_better, "same"
+    )
 
 
-def _status(change: float, most: float, *, higher_is_better: bool) -> Status:
-    worse = -change if higher_is_better else change
-    slack = 1e-9 * abs(most)
-    if worse > most + slack:
+def _status(row: Row) -> Status:
+    slack = 1e-9 * abs(row.allowed)
+    if row.worsening > row.allowed + slack:
         return "worse"
-    return "better" if -worse > most + slack else "same"
+    return "better" if -row.worsening > row.allowed + slack else "same"
 
 
 # Reasons ------------------------------------------------------------------------------------------

@@ -20,14 +20,13 @@ from toolchain.gate.baselines import (
     with_accepted,
     write_baseline,
 )
-from toolchain.gate.comparing import accepted_of, compare, let_through
+from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
 from toolchain.gate.measuring import MeasureAccuracy, measure
-from toolchain.gate.metrics import allowed
-from toolchain.gate.times import MoreBlocks, Timing, blocks_here, blocks_there, decide
+from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
 from toolchain.pictures import Photo
 from toolchain.recipe import GateSection
 from toolchain.timings import MAIN
-from toolchain.verdicts import Record, Row, Verdict
+from toolchain.verdicts import Record, Verdict
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,15 @@ def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
     limits = request.limits or new.limits
     if old is None:
         _write(request, new, None)
-        return compare(new, new, limits)
-    reference = old
-    if request.rebase:
-        folder = model_of(request.baseline, old, request.model)
-        reference = dataclasses.replace(
-            _measured(request, folder, old, on_stage), made=old.made, accepted=old.accepted
-        )
+        return _with_note(compare(new, new, limits), f"{request.baseline}: written, the first one")
+    reference = _rebased(request, old, on_stage) if request.rebase else old
     verdict = compare(reference, new, limits)
+    if request.rebase:
+        again = "the baseline's model was measured again, under these conditions"
+        verdict = _with_note(verdict, again)
     if request.timed is not None:
         verdict = _with_time(verdict, request, old, request.timed, limits, on_stage)
-    verdict = _noted(let_through(verdict, request.accept, request.why), request)
+    verdict = let_through(verdict, request.accept, request.why)
     _move(request, old, reference, new, verdict)
     return verdict
 
@@ -95,6 +92,13 @@ def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
 def _wants_old(request: Request) -> bool:
     """Tell whether there must be a baseline: all but a first update compares with one."""
     return request.baseline.exists() or not request.update
+
+
+def _rebased(request: Request, old: Record, on_stage: Callable[[str], None]) -> Record:
+    """Return the baseline's model as it is under these conditions."""
+    folder = model_of(request.baseline, old, request.model)
+    found = _measured(request, folder, old, on_stage)
+    return dataclasses.replace(found, made=old.made, accepted=old.accepted)
 
 
 def _measured(
@@ -120,10 +124,7 @@ def _measured(
     return dataclasses.replace(found, made=request.made)
 
 
-def _noted(verdict: Verdict, request: Request) -> Verdict:
-    if not request.rebase:
-        return verdict
-    note = "the baseline's model was measured again, under these conditions"
+def _with_note(verdict: Verdict, note: str) -> Verdict:
     return dataclasses.replace(verdict, notes=(*verdict.notes, note))
 
 
@@ -135,7 +136,7 @@ def _move(request: Request, old: Record, reference: Record, new: Record, verdict
     if request.update:
         _write(request, merged(reference, new, verdict), old)
     elif accepted:
-        write_baseline(request.baseline, with_accepted(old, new, accepted), old)
+        write_baseline(request.baseline, with_accepted(reference, new, accepted), old)
 
 
 def _write(request: Request, record: Record, expected: Record | None) -> None:
@@ -161,19 +162,15 @@ def _with_time(
     with _blocks(before, request.candidate / name, timed) as more:
         where = timed.board.host if timed.board else "this machine"
         found = decide(more, limits.time.relative, timed.seconds, where)
-    row = _time_row(f"{name}/time", found, limits)
+    row = unjudged(f"{name}/time", 1.0, found.ratio, limits)
+    if found.outcome == "slower":
+        row = dataclasses.replace(row, status="worse")
     note = (
         f"{name} took {found.ratio:.3f} times as long on {found.where} ({found.low:.3f} to "
         f"{found.high:.3f} in 95 of 100; {found.blocks} blocks in {found.seconds:.0f} s): "
         f"{found.outcome} by more than {limits.time.relative:.0%}"
     )
-    return dataclasses.replace(verdict, rows=(*verdict.rows, row), notes=(*verdict.notes, note))
-
-
-def _time_row(metric: str, found: Timing, limits: GateSection) -> Row:
-    status = "worse" if found.outcome == "slower" else "same"
-    most = allowed(metric, 1.0, limits)
-    return Row(metric, 1.0, found.ratio, most, "ratio", noise_free=False, status=status)  # type: ignore[arg-type]
+    return _with_note(dataclasses.replace(verdict, rows=(*verdict.rows, row)), note)
 
 
 @contextlib.contextmanager

@@ -60,8 +60,8 @@ def _picture(verdict: Verdict) -> str:
 
 
 def _bar(row: Row) -> str:
-    worse = -row.change if "average_precision" in row.metric else row.change
-    share = worse / row.allowed if row.allowed else (MOST_LIMITS if worse > 0 else -MOST_LIMITS)
+    beyond = MOST_LIMITS if row.worsening > 0 else -MOST_LIMITS
+    share = row.worsening / row.allowed if row.allowed else beyond
     share = max(-MOST_LIMITS, min(MOST_LIMITS, share))
     place = 0.5 + min(share, 0) / (2 * MOST_LIMITS)
     kind = {"worse": "removed_live", "better": "dropped", "same": "live"}[row.status]
