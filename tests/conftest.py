@@ -6,14 +6,20 @@ import fcntl
 import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from toolchain.train.processor import keep_gradients_right
 
+if TYPE_CHECKING:
+    from toolchain.arm.sysroot import Sysroot
+
 keep_gradients_right()  # before PyTorch is loaded, as the command line does it
 
 ROOT = Path(__file__).resolve().parents[1]
+ARM_CACHE = ROOT / ".cache" / "arm"
+"""What emulation needs, and earlier checks."""
 
 
 def _shared() -> Path:
@@ -44,6 +50,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             make_folder(beside)
             beside.rename(root / "chain")
     return root / "chain" / "out"
+
+
+@pytest.fixture(scope="session")
+def ready() -> Sysroot:
+    """What the emulation of a 64-bit board needs; skips where it cannot be fetched."""
+    from toolchain.arm.sysroot import prepare
+    from toolchain.arm.targets import find_target
+    from toolchain.errors import InputError
+
+    try:
+        return prepare(find_target("rpi4"), ARM_CACHE, lambda _name: None)
+    except InputError as error:
+        pytest.skip(f"no emulation here: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ARM_CACHE
 from ssh_server import Server, serving
 
 from toolchain.arm import remote
@@ -30,7 +30,7 @@ pytestmark = [
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("ssh")
     try:
-        with serving(folder, ROOT / ".cache" / "arm") as started:
+        with serving(folder, ARM_CACHE) as started:
             yield started
     except InputError as error:
         pytest.skip(f"no ssh server here: {error}")
@@ -136,7 +136,7 @@ def test_a_board_is_calibrated(
     board, out = server.board(), tmp_path / "mine.toml"
     options = ["--ssh", board.host, "--port", str(server.port), "--key", str(board.key)]
     options += ["--ssh-config", str(board.config), "--runs", "5", "--out", str(out)]
-    options += ["--cache", str(ROOT / ".cache" / "arm")]
+    options += ["--cache", str(ARM_CACHE)]
     code = run_cli(["calibrate", str(made), *options])
     printed = capsys.readouterr()
     if code == 2 and ("emulat" in printed.err or "apt cannot" in printed.err):

@@ -1,0 +1,46 @@
+"""Records of a small model, as the gate compares them, for its tests."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from toolchain.recipe import GateSection
+from toolchain.timings import OperatorCount, OutputSample
+from toolchain.verdicts import FileRecord, Record
+
+LIMITS = GateSection()
+BOXES = ((1.0, 2.0, 11.0, 12.0), (50.0, 50.0, 80.0, 90.0))
+
+
+def sample(shift: float = 0.0, boxes: object = BOXES) -> OutputSample:
+    return OutputSample("photo a.png", (0.0 + shift, 1.0, 2.0), 0.0, 2.0, boxes)  # type: ignore[arg-type]
+
+
+def file_record(**changes: object) -> FileRecord:
+    operators = (OperatorCount("a", "Conv", 900_000), OperatorCount("b", "Add", 100_000))
+    return dataclasses.replace(FileRecord("ab", operators, (sample(),)), **changes)
+
+
+def record(**metrics: float) -> Record:
+    """A record of one file; ``metrics`` change its figures, with _ for /."""
+    figures = {
+        "model.onnx/instructions": 1_000_000,
+        "model.onnx/multiply_adds": 400_000,
+        "model.onnx/operators/Conv": 3,
+        "model.onnx/size_bytes": 10_000,
+        "model.onnx/peak_memory_bytes": 60_000_000,
+        "model.onnx/parity/board": 0.01,
+        "network/parameters": 1_000,
+        "network/average_precision/easy": 0.8,
+    }
+    for name, value in metrics.items():
+        (key,) = [key for key in figures if key.split("/", 1)[1].replace("/", "_") == name]
+        figures[key] = value
+    return Record(
+        "small", "eresfd", "rpi4", {"board": "rpi4", "runtime of model.onnx": "onnxruntime 1"},
+        figures, {"conv1": 8}, {"torch": "2"}, {"model.onnx": file_record()}, LIMITS, (), (),
+    )  # fmt: skip
+
+
+def with_file(found: Record, **changes: object) -> Record:
+    return dataclasses.replace(found, files={"model.onnx": file_record(**changes)})

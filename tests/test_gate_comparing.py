@@ -1,0 +1,186 @@
+"""Comparing is pure: two records and limits in, a verdict out, in four renderings."""
+
+from __future__ import annotations
+
+import dataclasses
+from xml.etree import ElementTree
+
+import pytest
+from gate_records import BOXES, LIMITS, file_record, record, sample, with_file
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolchain.errors import InputError
+from toolchain.gate.baselines import to_json
+from toolchain.gate.comparing import accepted_of, compare, difference, let_through
+from toolchain.gate.metrics import KINDS, kind_of
+from toolchain.recipe import GateSection, Limit
+from toolchain.report.gate.junit import gate_junit
+from toolchain.report.gate.markdown import gate_markdown
+from toolchain.report.gate.page import gate_html
+from toolchain.timings import OperatorCount
+from toolchain.verdicts import Accepted
+
+
+def test_a_model_against_itself_is_the_same() -> None:
+    verdict = compare(record(), record(), LIMITS)
+    assert verdict.passed
+    assert not verdict.improved
+    assert {row.status for row in verdict.rows} == {"same"}
+    # Every figure, the operators' number, and how far outputs and boxes are from the baseline's.
+    assert len(verdict.rows) == 10
+    assert verdict.reasons.operators == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "worse", "within", "better"),
+    [
+        ("instructions", 1_006_000, 1_004_000, 990_000),
+        ("multiply_adds", 404_000, 401_000, 300_000),
+        ("operators_Conv", 4, 3, 2),
+        ("size_bytes", 10_200, 10_050, 9_000),
+        ("peak_memory_bytes", 64_000_000, 62_000_000, 50_000_000),
+        ("parity_board", 0.2, 0.1, None),
+        ("parameters", 1_001, 1_000, 999),
+        ("average_precision_easy", 0.798, 0.7995, 0.81),
+    ],
+)
+def test_each_figure_has_its_limit(
+    name: str, worse: float, within: float, better: float | None
+) -> None:
+    for figure, status in ((worse, "worse"), (within, "same"), (better, "better")):
+        if figure is None:
+            continue
+        verdict = compare(record(), record(**{name: figure}), LIMITS)
+        moved = [row for row in verdict.rows if row.status != "same"]
+        assert [row.status for row in moved] == ([] if status == "same" else [status])
+        assert verdict.passed == (status != "worse")
+        assert verdict.improved == (status == "better")
+
+
+@given(st.sampled_from(["instructions", "size_bytes", "parameters"]), st.floats(1, 3))
+def test_worse_stays_worse(name: str, factor: float) -> None:
+    """What is stopped is stopped, too, if it gets even worse."""
+    base = record()
+    (metric,) = [key for key in base.metrics if key.endswith(name)]
+    figure = base.metrics[metric] * factor
+    once = compare(base, record(**{name: figure}), LIMITS)
+    twice = compare(base, record(**{name: figure * 1.01}), LIMITS)
+    assert once.passed or not twice.passed
+
+
+@given(st.permutations(sorted(record().metrics)))
+def test_the_order_of_figures_does_not_matter(order: list[str]) -> None:
+    base = record(instructions=2_000_000)
+    mixed = dataclasses.replace(base, metrics={name: base.metrics[name] for name in order})
+    assert compare(record(), mixed, LIMITS) == compare(record(), base, LIMITS)
+    assert to_json(mixed) == to_json(base)
+
+
+@given(st.floats(0, 0.5), st.floats(0, 1e6))
+def test_the_larger_limit_holds(relative: float, absolute: float) -> None:
+    limits = dataclasses.replace(LIMITS, instructions=Limit(relative, absolute))
+    rows = compare(record(), record(instructions=1_300_000), limits).rows
+    (row,) = [row for row in rows if row.metric == "model.onnx/instructions"]
+    assert row.allowed == max(relative * 1_000_000, absolute)
+    assert (row.status == "worse") == (row.allowed < 300_000)
+
+
+def test_other_outputs_and_boxes_are_seen() -> None:
+    moved = with_file(record(), outputs=(sample(0.001),))
+    (worse,) = [row for row in compare(record(), moved, LIMITS).rows if row.status == "worse"]
+    assert (worse.metric, worse.after) == ("model.onnx/outputs", pytest.approx(0.0005))
+    lost = with_file(record(), outputs=(sample(boxes=BOXES[:1]),))
+    (worse,) = [row for row in compare(record(), lost, LIMITS).rows if row.status == "worse"]
+    assert (worse.metric, worse.after) == ("model.onnx/boxes", 0.5)
+
+
+def test_outputs_of_another_shape_differ_wholly() -> None:
+    short = dataclasses.replace(sample(), values=(1.0,))
+    assert difference(sample(), short) == 1.0
+    assert difference(sample(), dataclasses.replace(sample(), high=float("inf"))) == 1.0
+
+
+def test_what_cannot_be_compared_is_named() -> None:
+    base = record()
+    other = dataclasses.replace(
+        base, model="extd", conditions={"board": "rpi5", "runtime of model.onnx": "onnxruntime 1"}
+    )
+    with pytest.raises(InputError, match=r"is of eresfd, the candidate of extd; board was rpi4"):
+        compare(base, other, LIMITS)
+    with pytest.raises(InputError, match=r"the candidate has no model.onnx$"):
+        compare(base, dataclasses.replace(base, files={}), LIMITS)
+    fewer = {name: value for name, value in base.metrics.items() if "average" not in name}
+    with pytest.raises(InputError, match=r"no network/average_precision/easy \(give --data\)"):
+        compare(base, dataclasses.replace(base, metrics=fewer), LIMITS)
+    with pytest.raises(InputError, match=r"the baseline saw photo a.png.*by --photo"):
+        compare(base, with_file(base, outputs=()), LIMITS)
+
+
+def test_a_file_that_the_baseline_lacks_is_told() -> None:
+    more = dataclasses.replace(
+        record(), files={"model.onnx": file_record(), "model.tflite": file_record()},
+        metrics=record().metrics | {"model.tflite/instructions": 3},
+    )  # fmt: skip
+    verdict = compare(record(), more, LIMITS)
+    assert verdict.passed
+    assert "model.tflite is not in the baseline" in verdict.notes[0]
+    assert not any("tflite" in row.metric for row in verdict.rows)
+
+
+def test_reasons_are_joined_by_name_and_type() -> None:
+    operators = (OperatorCount("a", "Conv", 990_000), OperatorCount("c", "Add", 100_000))
+    after = dataclasses.replace(
+        with_file(record(instructions=1_090_000), operators=operators),
+        widths={"conv1": 9}, versions={"torch": "3"},
+        limits=dataclasses.replace(LIMITS, parameters=Limit(relative=1.0)),
+    )  # fmt: skip
+    found = compare(record(), after, after.limits).reasons
+    assert [(each.name, each.before, each.after) for each in found.operators] == [
+        ("b", 100_000, 0), ("c", 0, 100_000), ("a", 900_000, 990_000),
+    ]  # fmt: skip
+    assert found.widths == {"conv1": (8, 9)}
+    assert found.versions == {"torch": ("2", "3")}
+    same = with_file(record(), operators=operators)
+    assert compare(record(), same, LIMITS).reasons.operators == ()  # no more than noise in all
+    assert found.limits == ("parameters: from 0.00% or 0 to 100.00% or 0",)
+
+
+def test_what_got_worse_is_let_through_by_name() -> None:
+    verdict = compare(record(), record(instructions=2e6, parameters=2e3), LIMITS)
+    passed = let_through(verdict, ["instructions", "network/parameters"], "wider on purpose")
+    assert passed.passed
+    assert accepted_of(passed) == (
+        Accepted("model.onnx/instructions", 1e6, 2e6, "wider on purpose"),
+        Accepted("network/parameters", 1e3, 2e3, "wider on purpose"),
+    )
+    assert not let_through(verdict, ["parameters"], "why").passed
+    with pytest.raises(InputError, match="--accept size_bytes: is nothing that got worse"):
+        let_through(verdict, ["size_bytes"], "why")
+
+
+def test_every_kind_has_a_limit_in_the_recipe() -> None:
+    fields = {field.name for field in dataclasses.fields(GateSection)}
+    assert {kind.limit for kind in KINDS.values()} == fields
+    assert kind_of("model.onnx/operators/Conv").starts_at_zero
+
+
+# Renderings ---------------------------------------------------------------------------------------
+
+
+def test_four_renderings_say_the_same() -> None:
+    bad = dataclasses.replace(record(instructions=2e6), widths={"<b>": 9})
+    verdict = let_through(compare(record(), bad, LIMITS), (), "")
+    markdown, xml, page = gate_markdown([verdict]), gate_junit([verdict]), gate_html([verdict])
+    assert gate_junit([verdict]) == xml
+    tree = ElementTree.fromstring(xml)
+    suite = tree[0]
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(verdict.rows)), "1")
+    failed = [case for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert [case.get("name") for case in failed] == ["model.onnx/instructions"]
+    for text in (markdown, page):
+        assert "REGRESSION in" in text
+        assert "2,000,000" in text
+        assert "<b>" not in text
+    assert "❌" in markdown
+    assert "✅" in gate_markdown([compare(record(), record(), LIMITS)])
