@@ -126,8 +126,7 @@ def test_an_edited_certificate_is_found(folder: Path) -> None:
 
 def rehash(folder: Path, name: str) -> None:
     """Do what a careful hand would: write the right hashes into manifest and certificate."""
-    from toolchain.certificate import _digest
-    from toolchain.files import sha256_of
+    from toolchain.files import digest_of, sha256_of
 
     for path, key in ((folder / NAME, "files"), (folder / "manifest.json", "files")):
         content = json.loads(path.read_text())
@@ -140,7 +139,7 @@ def rehash(folder: Path, name: str) -> None:
                     if link[end] == name:
                         link[f"{end}_sha256"] = sha256_of(folder / name)
             content.pop("sha256_of_the_rest")
-            content["sha256_of_the_rest"] = _digest(content)
+            content["sha256_of_the_rest"] = digest_of(content)
         else:
             content[key][name]["sha256"] = sha256_of(folder / name)
             content[key][NAME]["sha256"] = sha256_of(folder / NAME)
