@@ -45,6 +45,61 @@ def read_counts(text: str, operators: Sequence[Mapping[str, Any]]) -> Counts:
     return Counts(fewest, opening, _operators(lines, operators, fewest.total))
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What one file ran, of several in one process."""
+
+    operators: tuple[OperatorCount, ...]
+    shapes: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    """Of each operator: how many inputs it has, and the shapes of its outputs."""
+
+
+def read_operators(text: str, files: Sequence[Sequence[Sequence[Mapping[str, Any]]]]) -> list[Ran]:
+    """Read the plugin's lines of several files, of which the first ran without the profiler too.
+
+    ``files`` are the operators of every run, as :func:`read_counts` takes them, with ``inputs`` and
+    ``outputs``; of several runs the fewest stand. What the profiler takes for an operator is told
+    by the first file, and is the same in all. Raises :class:`ValueError` where operators cannot be
+    told.
+    """
+    lines = [_line(line) for line in text.splitlines()]
+    inference = min(counted.total for counted in _stretches(lines, guest.BEGIN, guest.END))
+    clocks = iter(_clocks(lines))
+    fewest = [_fewest([_told(next(clocks, None), run) for run in runs]) for runs in files]
+    own = max(0, int(fewest[0].sum()) - inference) // len(fewest[0])
+    return [
+        Ran(_counts(runs[0], spent, own), tuple(_shape(each) for each in runs[0]))
+        for runs, spent in zip(files, fewest, strict=True)
+    ]
+
+
+def _told(clock: NDArray[np.int64] | None, run: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+    spent = None if clock is None else _paired(clock, run)
+    if spent is None:
+        raise ValueError("operators cannot be told apart")
+    return spent
+
+
+def _fewest(runs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    fewest: NDArray[np.int64] = np.min(np.stack(runs), axis=0)
+    return fewest
+
+
+def _shape(operator: Mapping[str, Any]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    return len(operator["inputs"]), tuple(tuple(shape) for shape in operator["outputs"])
+
+
+def _clocks(lines: Sequence[Line]) -> list[NDArray[np.int64]]:
+    """Return the readings of the clock between each two marks of the profiler."""
+    found: list[list[int]] = []
+    for name, counted in lines:
+        if name == str(guest.PROFILE):
+            found.append([])
+        elif name == "clock" and found:
+            found[-1].append(counted.total)
+    return [np.array(each, np.int64) for each in found]
+
+
 def _line(text: str) -> Line:
     name, *counts = text.split()
     return name, Instructions(*map(int, counts))
@@ -78,19 +133,32 @@ def _operators(
     the whole inference, evenly.
     """
     clock = np.array([counted.total for name, counted in lines if name == "clock"], np.int64)
+    best = _paired(clock, operators)
+    if best is None or best.sum() < MOSTLY * inference:
+        return ()
+    return _counts(operators, best, max(0, int(best.sum()) - inference) // len(operators))
+
+
+def _paired(
+    clock: NDArray[np.int64], operators: Sequence[Mapping[str, Any]]
+) -> NDArray[np.int64] | None:
+    """Return what ran between the two readings of each operator; None if it cannot be told."""
     spare = len(clock) - 2 * len(operators)
     if not operators or spare < 0:
-        return ()
+        return None
     times = np.array([operator["microseconds"] for operator in operators], np.float64)
     gaps = np.diff(clock)
     candidates = [gaps[start : start + 2 * len(operators) : 2] for start in range(spare + 1)]
     best = max(candidates, key=lambda spent: _alike(spent, times))
-    if best.sum() < MOSTLY * inference or _alike(best, times) < ALIKE:
-        return ()
-    own = max(0, int(best.sum()) - inference) // len(operators)
+    return best if _alike(best, times) >= ALIKE else None
+
+
+def _counts(
+    operators: Sequence[Mapping[str, Any]], spent: NDArray[np.int64], own: int
+) -> tuple[OperatorCount, ...]:
     return tuple(
-        OperatorCount(operator["name"], operator["type"], max(0, int(spent) - own))
-        for operator, spent in zip(operators, best, strict=True)
+        OperatorCount(operator["name"], operator["type"], max(0, int(each) - own))
+        for operator, each in zip(operators, spent, strict=True)
     )
 
 

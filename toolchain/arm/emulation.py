@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.arm import guest
-from toolchain.arm.counting import Counts, read_counts
+from toolchain.arm.counting import Counts, Ran, read_counts, read_operators
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
@@ -50,18 +50,11 @@ def emulate(
         plugin = f"{sysroot.plugin},out={folder / 'counts'}"
         files = (folder / name for name in ("in.npz", "out.npz", "facts.json"))
         program = (guest.__file__, path.absolute(), *files)
-        done = subprocess.run(
+        _run(
             [*_python(target, sysroot, "-plugin", plugin), *map(str, program)],
-            env=_environment(sysroot),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LIMIT_SECONDS,
+            sysroot,
+            f"{path.name} does not run on {target.name}",
         )
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
-            raise InputError(f"{path.name} does not run on {target.name}: {reason}")
         facts = json.loads((folder / "facts.json").read_text())
         counts = read_counts((folder / "counts").read_text(), facts["operators"])
         with np.load(folder / "out.npz") as found:
@@ -74,14 +67,41 @@ def emulate(
     return Emulated(outputs, counts, int(facts["resident_bytes"]))
 
 
+def count_operators(paths: Sequence[Path], target: Target, sysroot: Sysroot) -> list[Ran]:
+    """Run ONNX files of one input once each in one process; return what their operators take.
+
+    Raises :class:`InputError` if the board's runtime cannot run one.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plugin = f"{sysroot.plugin},out={folder / 'counts'}"
+        program = (Path(guest.__file__).with_name("operators.py"), folder / "facts.json", *paths)
+        command = [*_python(target, sysroot, "-plugin", plugin), *map(str, program)]
+        _run(command, sysroot, f"a network of other widths does not run on {target.name}")
+        facts = json.loads((folder / "facts.json").read_text())
+        try:
+            return read_operators((folder / "counts").read_text(), facts["operators"])
+        except ValueError as error:
+            raise InputError(
+                f"{target.name}: {error}; run it again on a quieter machine"
+            ) from error
+
+
 def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> NDArray[np.float32]:
     """Run ``deploy/detect.py`` itself on a picture; return its boxes (K, 4), rounded as it does.
 
     Raises :class:`InputError` if it fails there.
     """
     program = [detect.__file__, str(path.absolute()), str(picture), "--json", "--threads", "1"]
+    command, problem = [*_python(target, sysroot), *program], f"detect.py fails on {target.name}"
+    faces = json.loads(_run(command, sysroot, problem).splitlines()[-1])["faces"]
+    return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+
+
+def _run(command: Sequence[str], sysroot: Sysroot, problem: str) -> str:
+    """Return what a program printed; raise :class:`InputError` with ``problem`` if it fails."""
     done = subprocess.run(
-        [*_python(target, sysroot), *program],
+        command,
         env=_environment(sysroot),
         capture_output=True,
         text=True,
@@ -91,9 +111,8 @@ def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> 
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
-        raise InputError(f"detect.py fails on {target.name}: {reason}")
-    faces = json.loads(done.stdout.splitlines()[-1])["faces"]
-    return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+        raise InputError(f"{problem}: {reason}")
+    return done.stdout
 
 
 def _python(target: Target, sysroot: Sysroot, *options: str) -> list[str]:

@@ -10,6 +10,7 @@ from toolchain.cli import (
     shrinking,
     training,
     verifying,
+    widths,
 )
 from toolchain.cli.app import main, run
 
@@ -25,4 +26,5 @@ __all__ = [
     "shrinking",
     "training",
     "verifying",
+    "widths",
 ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from toolchain.recipe import PruneSection
 from toolchain.records import Latency, MemberFacts, Surgery
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
+from toolchain.staircases import CostReport
+
+NAMED = 3
+"""Groups that a note names."""
 
 LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER")
 """How notes begin that nobody may miss."""
@@ -66,6 +70,21 @@ def one_shot_note(prune: PruneSection) -> str:
     return (
         f"In one shot {_zeroed(prune)} zeroed, without training afterwards: that costs accuracy, "
         f"which is not measured here."
+    )
+
+
+def slower_words(known: CostReport, widths: Mapping[str, int]) -> str:
+    """Return which widths of groups cost more than wider ones, by measured costs; or nothing."""
+    slower = known.slower(widths)
+    if not slower:
+        return ""
+    named = [f"{group} {widths[group]} (at {wider} no more)" for group, wider in slower.items()]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    whole = known.change(widths)
+    overall = "SLOWER than before" if whole > 0 else "Some widths cost as much as wider ones"
+    return (
+        f"{overall} on {known.name} at {wording.shape(known.size)}: {', '.join(named[:NAMED])}"
+        f"{more}; --round-to auto takes the wider ones."
     )
 
 
