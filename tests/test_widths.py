@@ -260,14 +260,14 @@ def test_few_networks_hold_all_staircases(costs: Costs, board: Arithmetic) -> No
 def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
     network = Chain().eval()
     stairs = measure_staircases(costs, 1, silent)
-    kept = planning.importance_kept(network, tuple(costs.template.groups.values()), "l1")
+    kept = planning.Importance.of(network, costs.template, "l1")
     whole = expected(8, 6)
     for share in (0.3, 0.5, 0.7, 0.9):
         chosen = planning.plan_widths(costs, stairs, kept, int(share * whole), silent)
         stream, inner = chosen.widths["stem"], chosen.widths["inner"]
         assert chosen.instructions == expected(stream, inner) <= share * whole
         best = min(
-            planning.loss_of({"stem": a, "inner": b}, kept)
+            kept.loss({"stem": a, "inner": b})
             for a in range(1, 9)
             for b in range(1, 7)
             if expected(a, b) <= share * whole
@@ -277,7 +277,7 @@ def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
 
 def test_a_budget_out_of_reach_tells_the_least(costs: Costs) -> None:
     stairs = measure_staircases(costs, 1, silent)
-    kept = planning.importance_kept(Chain(), tuple(costs.template.groups.values()), "fpgm")
+    kept = planning.Importance.of(Chain(), costs.template, "fpgm")
     least = min(expected(a, b) for a in range(1, 9) for b in range(1, 7))
     with pytest.raises(InputError, match=f"the least that any widths need is {least:,}"):
         planning.plan_widths(costs, stairs, kept, least - 1, silent)
@@ -290,19 +290,21 @@ def test_importance_is_that_of_the_filters_that_stay() -> None:
         network.inner.weight.zero_()
         for index in range(6):
             network.inner.weight[index, 0, 0, 0] = float(index)
-    flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
-    kept = planning.importance_kept(network, groups_of(network, flow, ("head",)), "l1")
-    deep = network.deep.weight.abs().sum((1, 2, 3))  # it writes the same channels
+    found = planning.Importance.of(network, template_of(network), "l1")
+    deep = network.deep.weight.double().abs().sum((1, 2, 3))  # it writes the same channels
     scores = sorted((deep + torch.arange(6)).tolist(), reverse=True)
     for width in range(1, 7):
-        assert kept["inner"][width] == pytest.approx(sum(scores[:width]) / sum(scores))
-    assert kept["inner"][6] == 1.0
+        share = sum(scores[:width]) / sum(scores)
+        assert found.kept["inner"][width] == pytest.approx(share)
+        assert found.lost("inner", width) == pytest.approx(-2 * math.log(share), abs=1e-9)
+    assert found.uses == {"stem": 4, "inner": 2}  # stem, end write and inner, head read the stream
+    assert found.loss({"inner": 6}) == 0
 
 
 def test_the_uniform_rate_is_the_mildest_within_the_budget(costs: Costs) -> None:
     measure_staircases(costs, 1, silent)
     groups = tuple(costs.template.groups.values())
-    kept = planning.importance_kept(Chain(), groups, "l1")
+    kept = planning.Importance.of(Chain(), costs.template, "l1")
     found = planning.uniform_within(costs, groups, kept, expected(4, 3), silent)
     assert found is not None
     assert (found.rate, found.instructions) == (0.5, expected(4, 3))

@@ -123,7 +123,7 @@ class Plan:
     measured: int
     """Of the network that was really shrunk by the plan, and exported."""
     loss: float
-    """Sum over groups of -log(importance kept): what is in series multiplies."""
+    """Sum over groups of -log(importance kept), once for every layer that writes or reads it."""
     uniform: Uniform | None
     """The mildest rate whose predicted cost is within the budget; None if no rate's is."""
     groups: tuple[PlannedGroup, ...]

@@ -167,8 +167,8 @@ def _planned(
 
     groups = tuple(costs.template.groups.values())
     criterion = loaded.recipe.prune.criterion
-    kept = planning.importance_kept(loaded.network, groups, criterion)
-    chosen = planning.plan_widths(costs, report.staircases, kept, budget, on_stage)
+    importance = planning.Importance.of(loaded.network, costs.template, criterion)
+    chosen = planning.plan_widths(costs, report.staircases, importance, budget, on_stage)
     return Plan(
         report.model,
         report.target,
@@ -183,8 +183,8 @@ def _planned(
         chosen.instructions,
         chosen.instructions,
         chosen.loss,
-        planning.uniform_within(costs, groups, kept, budget, on_stage),
-        planning.planned_groups(chosen, kept),
+        planning.uniform_within(costs, groups, importance, budget, on_stage),
+        planning.planned_groups(chosen, importance),
     )
 
 

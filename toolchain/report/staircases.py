@@ -85,7 +85,10 @@ def _results(plan: Plan) -> str:
          f"{plan.least / plan.unpruned:.3f}", ""]
     )  # fmt: skip
     head = ["", "instructions", "share", "importance lost"]
-    note = "Importance lost is the sum over groups of -log(share of the scores that stays)."
+    note = (
+        "Importance lost is the sum over groups of -log(share of the scores that stays), once for "
+        "every layer that writes or reads the group."
+    )
     return table("Cost and loss", head, rows, (1, 2, 3)) + paragraph(note)
 
 

@@ -20,12 +20,13 @@ from toolchain.shrink.layers import layers_of
 from toolchain.staircases import PlannedGroup, Staircase, Uniform
 from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
 from toolchain.widths.costs import Costs, Operator
+from toolchain.widths.template import Template
 
 ROUNDS = 20
 """Of choosing and measuring, at most."""
 
-Kept = Mapping[str, Mapping[int, float]]
-"""Share of a group's importance that its best so many filters have, by group and width."""
+NOTHING_KEPT = 1e3
+"""Stands for the logarithm of nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,37 +39,44 @@ class Chosen:
     loss: float
 
 
-def importance_kept(
-    network: nn.Module, groups: Sequence[ChannelGroup], criterion: Criterion
-) -> dict[str, dict[int, float]]:
-    """Return what share of each group's scores stays at every width, best filters first.
+@dataclass(frozen=True)
+class Importance:
+    """What widths keep of a network, by a criterion's scores of its weights."""
 
-    ``network`` has the raw weights, before batch norm is folded.
-    """
-    layers, found = layers_of(network), {}
-    for group in groups:
-        scores = CRITERIA[criterion](group.filters(layers)).sort(descending=True).values
-        total = float(scores.sum())
-        shares = (scores.cumsum(0) / total).tolist() if total else [1.0] * group.width
-        found[group.name] = dict(enumerate(shares, start=1))
-        found[group.name][group.width] = 1.0
-    return found
+    kept: Mapping[str, Mapping[int, float]]
+    """Share of a group's scores that its best so many filters have, by group and width."""
+    uses: Mapping[str, float]
+    """How many layers write or read a group."""
 
+    @classmethod
+    def of(cls, network: nn.Module, template: Template, criterion: Criterion) -> Importance:
+        """Score the groups of ``network``, which has the raw weights, batch norm not folded."""
+        layers, found = layers_of(network), {}
+        for group in template.groups.values():
+            scores = CRITERIA[criterion](group.filters(layers)).sort(descending=True).values
+            total = float(scores.sum())
+            shares = (scores.cumsum(0) / total).tolist() if total else [1.0] * group.width
+            found[group.name] = dict(enumerate([*shares[:-1], 1.0], start=1))
+        return cls(found, template.uses)
 
-def lost(kept: float) -> float:
-    """Return the loss of a group that keeps this share: -log, for what is in series multiplies."""
-    return -math.log(kept) if kept > 0 else 1e3
+    def lost(self, group: str, width: int) -> float:
+        """Return what a group loses: -log(share kept), once for every layer that it narrows."""
+        kept = self.kept[group][width]
+        return self.uses[group] * (-math.log(kept) if kept > 0 else NOTHING_KEPT)
 
+    def loss(self, widths: Mapping[str, int]) -> float:
+        """Return the loss of all groups; those that are not named are whole.
 
-def loss_of(widths: Mapping[str, int], kept: Kept) -> float:
-    """Return the loss of all groups; those that are not named are whole."""
-    return sum(lost(kept[group][width]) for group, width in widths.items())
+        What is in series multiplies, so the logarithms of what layers keep are added: a group that
+        is cut to a quarter loses twice as much as one that is halved.
+        """
+        return sum(self.lost(group, width) for group, width in widths.items())
 
 
 def plan_widths(
     costs: Costs,
     staircases: Sequence[Staircase],
-    kept: Kept,
+    importance: Importance,
     budget: int,
     on_stage: Callable[[str], None],
 ) -> Chosen:
@@ -77,7 +85,7 @@ def plan_widths(
     Raises :class:`InputError` where the budget is out of reach, telling the least that was found.
     """
     losses = {
-        stairs.group: {width: lost(kept[stairs.group][width]) for width in stairs.widths}
+        stairs.group: {width: importance.lost(stairs.group, width) for width in stairs.widths}
         for stairs in staircases
     }
     tried = _tried(costs, losses, budget, on_stage)
@@ -86,8 +94,8 @@ def plan_widths(
     within = [choice for choice in tried if costs.total(choice) <= budget]
     if not within:
         raise _out_of_reach(budget, costs, min([*tried, least], key=costs.total))
-    best = min(within, key=lambda choice: loss_of(choice, kept))
-    return Chosen(best, costs.total(best), costs.total(least), loss_of(best, kept))
+    best = min(within, key=importance.loss)
+    return Chosen(best, costs.total(best), costs.total(least), importance.loss(best))
 
 
 def _tried(
@@ -157,7 +165,7 @@ def cost_of(operator: Operator, widths: Mapping[str, int], costs: Costs) -> floa
 def uniform_within(
     costs: Costs,
     groups: Sequence[ChannelGroup],
-    kept: Kept,
+    importance: Importance,
     budget: int,
     on_stage: Callable[[str], None],
 ) -> Uniform | None:
@@ -172,7 +180,7 @@ def uniform_within(
             low = middle + 1
     rate = low / most
     cost = _uniform(costs, groups, rate, on_stage)
-    return Uniform(rate, cost, loss_of(at_rate(groups, rate), kept)) if cost <= budget else None
+    return Uniform(rate, cost, importance.loss(at_rate(groups, rate))) if cost <= budget else None
 
 
 def _uniform(
@@ -187,8 +195,9 @@ def at_rate(groups: Sequence[ChannelGroup], rate: float) -> dict[str, int]:
     return {group.name: group.width - count_of(rate, group.width) for group in groups}
 
 
-def planned_groups(chosen: Chosen, kept: Kept) -> tuple[PlannedGroup, ...]:
+def planned_groups(chosen: Chosen, importance: Importance) -> tuple[PlannedGroup, ...]:
     """Return what becomes of each group."""
+    kept = importance.kept
     return tuple(
         PlannedGroup(group, max(kept[group]), width, kept[group][width])
         for group, width in chosen.widths.items()
