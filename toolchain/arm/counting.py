@@ -64,20 +64,45 @@ def read_operators(text: str, files: Sequence[Sequence[Sequence[Mapping[str, Any
     """
     lines = [_line(line) for line in text.splitlines()]
     inference = min(counted.total for counted in _stretches(lines, guest.BEGIN, guest.END))
-    clocks = iter(_clocks(lines))
-    fewest = [_fewest([_told(next(clocks, None), run) for run in runs]) for runs in files]
+    flat = [run for runs in files for run in runs]
+    spent = iter(_all_paired(_clocks(lines), flat))
+    fewest = [_fewest([next(spent) for _ in runs]) for runs in files]
     own = max(0, int(fewest[0].sum()) - inference) // len(fewest[0])
     return [
-        Ran(_counts(runs[0], spent, own), tuple(_shape(each) for each in runs[0]))
-        for runs, spent in zip(files, fewest, strict=True)
+        Ran(_counts(runs[0], taken, own), tuple(_shape(each) for each in runs[0]))
+        for runs, taken in zip(files, fewest, strict=True)
     ]
 
 
-def _told(clock: NDArray[np.int64] | None, run: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
-    spent = None if clock is None else _paired(clock, run)
-    if spent is None:
+def _all_paired(
+    clocks: Sequence[NDArray[np.int64]], runs: Sequence[Sequence[Mapping[str, Any]]]
+) -> list[NDArray[np.int64]]:
+    """Return what ran between the two readings of each operator, for every run.
+
+    How many readings come before the first operator is the same in all: it is the number that goes
+    best with the times of all runs, so that one that the machine held up does no harm.
+    """
+    spare = [len(clock) - 2 * len(run) for clock, run in zip(clocks, runs, strict=False)]
+    if len(clocks) != len(runs) or min(spare) < 0:
         raise ValueError("operators cannot be told apart")
-    return spent
+    gaps = [np.diff(clock) for clock in clocks]
+    alike = np.array(
+        [
+            [
+                _alike(gap[start : start + 2 * len(run) : 2], _times(run))
+                for start in range(min(spare) + 1)
+            ]
+            for gap, run in zip(gaps, runs, strict=True)
+        ]
+    )
+    start = int(alike.sum(axis=0).argmax())
+    if alike[:, start].max() < ALIKE:
+        raise ValueError("operators cannot be told apart")
+    return [gap[start : start + 2 * len(run) : 2] for gap, run in zip(gaps, runs, strict=True)]
+
+
+def _times(operators: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    return np.array([operator["microseconds"] for operator in operators], np.float64)
 
 
 def _fewest(runs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -146,8 +171,7 @@ def _paired(
     spare = len(clock) - 2 * len(operators)
     if not operators or spare < 0:
         return None
-    times = np.array([operator["microseconds"] for operator in operators], np.float64)
-    gaps = np.diff(clock)
+    times, gaps = _times(operators), np.diff(clock)
     candidates = [gaps[start : start + 2 * len(operators) : 2] for start in range(spare + 1)]
     best = max(candidates, key=lambda spent: _alike(spent, times))
     return best if _alike(best, times) >= ALIKE else None

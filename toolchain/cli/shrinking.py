@@ -89,8 +89,6 @@ def shrink(
     as_json: Json = False,
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
-    from toolchain.pipeline import Job, run_shrink
-
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
@@ -100,6 +98,9 @@ def shrink(
     if round_to is not None:
         assert known is not None
         recipes = [_rounded(each, known) for each in recipes]
+
+    from toolchain.pipeline import Job, run_shrink  # takes seconds
+
     folder = out or Path("out") / model.replace(":", "-")
     job = Job(
         recipe=recipes[0],

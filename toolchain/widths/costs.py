@@ -115,7 +115,8 @@ class Costs:
             some = [each for each in missing[start : start + TOGETHER] if not self.knows(each)]
             if not some:
                 continue
-            on_stage(f"measure widths, {start} of {len(missing)} networks")
+            if len(missing) > 1:
+                on_stage(f"measure widths, {start} of {len(missing)} networks")
             files = [self.template.file(widths) for widths in some]
             for widths, ran in zip(some, run_files(files, self.run), strict=True):
                 self.book.add(self._found(widths, ran))
