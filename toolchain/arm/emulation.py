@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.arm import guest
-from toolchain.arm.counting import Counts, read_counts
+from toolchain.arm.counting import Counts, read_counts, read_stages
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
+from toolchain.timings import StageCounts
 
 LIMIT_SECONDS = 1800
+STAGE_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,11 @@ def emulate(
         plugin = f"{sysroot.plugin},out={folder / 'counts'}"
         files = (folder / name for name in ("in.npz", "out.npz", "facts.json"))
         program = (guest.__file__, path.absolute(), *files)
-        done = subprocess.run(
+        _run(
             [*_python(target, sysroot, "-plugin", plugin), *map(str, program)],
-            env=_environment(sysroot),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LIMIT_SECONDS,
+            sysroot,
+            f"{path.name} does not run on {target.name}",
         )
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
-            raise InputError(f"{path.name} does not run on {target.name}: {reason}")
         facts = json.loads((folder / "facts.json").read_text())
         counts = read_counts((folder / "counts").read_text(), facts["operators"])
         with np.load(folder / "out.npz") as found:
@@ -80,8 +75,15 @@ def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> 
     Raises :class:`InputError` if it fails there.
     """
     program = [detect.__file__, str(path.absolute()), str(picture), "--json", "--threads", "1"]
+    command, problem = [*_python(target, sysroot), *program], f"detect.py fails on {target.name}"
+    faces = json.loads(_run(command, sysroot, problem).splitlines()[-1])["faces"]
+    return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+
+
+def _run(command: Sequence[str], sysroot: Sysroot, problem: str) -> str:
+    """Return what a program printed; raise :class:`InputError` with ``problem`` if it fails."""
     done = subprocess.run(
-        [*_python(target, sysroot), *program],
+        command,
         env=_environment(sysroot),
         capture_output=True,
         text=True,
@@ -91,9 +93,28 @@ def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> 
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
-        raise InputError(f"detect.py fails on {target.name}: {reason}")
-    faces = json.loads(done.stdout.splitlines()[-1])["faces"]
-    return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+        raise InputError(f"{problem}: {reason}")
+    return done.stdout
+
+
+def count_stages(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> StageCounts:
+    """Return what the stages of ``deploy/detect.py`` take on a picture.
+
+    Raises :class:`InputError` if it fails there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        counts = Path(folder) / "counts"
+        stages = Path(guest.__file__).with_name("stages.py")
+        program = (stages, detect.__file__, path.absolute(), picture, STAGE_RUNS)
+        _run(
+            [
+                *_python(target, sysroot, "-plugin", f"{sysroot.plugin},out={counts}"),
+                *map(str, program),
+            ],
+            sysroot,
+            f"detect.py fails on {target.name}",
+        )
+        return read_stages(counts.read_text())
 
 
 def _python(target: Target, sysroot: Sysroot, *options: str) -> list[str]:
