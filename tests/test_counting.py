@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.arm.counting import read_counts
-from toolchain.timings import Instructions
+from toolchain.arm.counting import read_counts, read_stages
+from toolchain.timings import Instructions, StageCounts
 
 KINDS = ["multiply-add", "memory", "branch", "other"]
 WORDS = {
@@ -118,3 +118,11 @@ def test_what_the_plugin_wrote_is_read() -> None:
     assert read_counts("\n".join(lines), ran[1:]).operators == ()  # most is not told
     strange = [{**each, "microseconds": time} for each, time in zip(ran, (0, 30), strict=True)]
     assert read_counts("\n".join(lines), strange).operators == ()  # times that go with no pairs
+
+
+def test_the_fewest_of_each_stage_stand() -> None:
+    ends = [(0, 10), (20, 120), (130, 135), (200, 209), (220, 325), (330, 337)]
+    lines = [f"{mark} 0 0 0 {at}" for pair in ends for mark, at in zip("34", pair, strict=True)]
+    found = read_stages("\n".join(lines))
+    assert found == StageCounts(fitting=9, network=100, decoding=5)
+    assert found.outside == 0.14

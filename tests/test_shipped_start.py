@@ -171,6 +171,7 @@ def test_anchors_that_it_was_not_measured_with_have_no_measured_precision(tmp_pa
     assert report.accuracy is None
 
 
+@pytest.mark.long
 def test_random_weights_are_still_to_be_had(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
