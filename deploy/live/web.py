@@ -1,0 +1,162 @@
+"""The server: asyncio in a thread, few connections, deadlines for all that a stranger may delay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from deploy.detect import DetectError
+from deploy.live.http import MAX_HEAD_BYTES, Request, RequestError, Response, parse
+
+MAX_CONNECTIONS = 64
+"""Open at once; a viewer has two or three."""
+REQUEST_SECONDS = 15.0
+"""For a request to arrive whole, the time between two on one connection included."""
+WRITE_SECONDS = 15.0
+"""For a viewer to take what was sent before it is given up."""
+
+Stream = AsyncIterator[bytes]
+Answer = Response | tuple[Response, Stream]
+Handler = Callable[[Request], Awaitable[Answer]]
+"""Answers a request: whole, or a head and the parts of a stream without end."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on an address; raise :class:`DetectError` that says what is in the way."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((address[0], port), family=family, backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise DetectError(f"port {port} is in use; give another --port") from error
+        if error.errno == errno.EACCES:
+            raise DetectError(
+                f"port {port} is not for everybody; give a --port from 1024"
+            ) from error
+        raise DetectError(f"--host {host}: cannot listen there ({error.strerror})") from error
+
+
+class Web:
+    """Takes connections on a socket and hands requests to ``handler``.
+
+    When all places are taken, the connection that has waited longest without asking anything
+    gives way: idle ones and slow ones, however many, keep nobody out.
+    """
+
+    def __init__(self, listener: socket.socket, handler: Handler) -> None:
+        self._listener, self._handler = listener, handler
+        self._open: set[asyncio.StreamWriter] = set()
+        self._waiting: dict[asyncio.StreamWriter, None] = {}
+        self._loop = asyncio.new_event_loop()
+        self.refused: Counter[int] = Counter()
+        """How many requests were refused, by status."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where handlers run."""
+        return self._loop
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def start(self) -> None:
+        """Serve in a thread that ends with the program."""
+        started = threading.Event()
+        threading.Thread(target=self._run, args=[started], name="web", daemon=True).start()
+        started.wait()
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        serving = asyncio.start_server(
+            self._connection, sock=self._listener, limit=MAX_HEAD_BYTES, backlog=128
+        )
+        self._server = self._loop.run_until_complete(serving)
+        started.set()
+        self._loop.run_forever()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(high=0)  # drain waits until the system has it all
+        self._open.add(writer)
+        try:
+            if self._make_room(writer):
+                await self._converse(reader, writer)
+            else:
+                await self._refuse(writer, RequestError(503, "too many viewers; try again later"))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # it is gone, or too slow
+        finally:
+            self._open.discard(writer)
+            self._waiting.pop(writer, None)
+            writer.transport.abort() if writer.transport.is_closing() else writer.close()
+
+    def _make_room(self, newcomer: asyncio.StreamWriter) -> bool:
+        """Tell whether there is a place, taking one from the longest idle if need be."""
+        self._waiting[newcomer] = None
+        if len(self._open) <= MAX_CONNECTIONS:
+            return True
+        oldest = next(iter(self._waiting))
+        oldest.transport.abort()
+        self._open.discard(oldest)
+        self._waiting.pop(oldest)
+        return oldest is not newcomer
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        keep = True
+        while keep:
+            self._waiting[writer] = None
+            try:
+                request = await self._request(reader, writer)
+                self._waiting.pop(writer, None)
+                answer = await self._handler(request)
+            except RequestError as refusal:
+                await self._refuse(writer, refusal)
+                return
+            keep = await self._send(writer, request, answer)
+
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            raise RequestError(431, f"a request has at most {MAX_HEAD_BYTES} bytes") from None
+        peer = writer.get_extra_info("peername")
+        return parse(head, peer[0] if peer else "")
+
+    async def _send(self, writer: asyncio.StreamWriter, request: Request, answer: Answer) -> bool:
+        """Write an answer; tell whether the connection may go on."""
+        response, stream = answer if isinstance(answer, tuple) else (answer, None)
+        asked = request.headers.get("connection", "").lower()
+        close = stream is not None or asked == "close"
+        length = None if stream else len(response.body)
+        writer.write(response.head(close=close, length=length))
+        if request.method != "HEAD":
+            writer.write(response.body)
+        await self._drain(writer)
+        if stream is not None:
+            async with contextlib.aclosing(stream) as parts:  # type: ignore[type-var]
+                async for part in parts:
+                    writer.write(part)
+                    await self._drain(writer)
+        return not close
+
+    async def _drain(self, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await writer.drain()
+
+    async def _refuse(self, writer: asyncio.StreamWriter, refusal: RequestError) -> None:
+        self.refused[refusal.status] += 1
+        body = refused_body(refusal)
+        writer.write(body.head(close=True, length=len(body.body)) + body.body)
+        await self._drain(writer)
+
+
+def refused_body(refusal: RequestError) -> Response:
+    """Return a refusal as one line of text."""
+    return Response(f"{refusal}\n".encode(), status=refusal.status)
