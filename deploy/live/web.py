@@ -10,8 +10,9 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from deploy.detect import DetectError
+from deploy.detect import DetectError, one_line
 from deploy.live.http import MAX_HEAD_BYTES, Request, RequestError, Response, parse
+from deploy.live.notify import say
 
 MAX_CONNECTIONS = 64
 """Open at once; a viewer has two or three."""
@@ -49,7 +50,7 @@ class Web:
     """
 
     def __init__(self, listener: socket.socket, handler: Handler) -> None:
-        self._listener, self._handler = listener, handler
+        self.listener, self._handler = listener, handler
         self._open: set[asyncio.StreamWriter] = set()
         self._waiting: dict[asyncio.StreamWriter, None] = {}
         self._loop = asyncio.new_event_loop()
@@ -69,20 +70,42 @@ class Web:
     def start(self) -> None:
         """Serve in a thread that ends with the program."""
         started = threading.Event()
-        threading.Thread(target=self._run, args=[started], name="web", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=[started], name="web", daemon=True)
+        self._thread.start()
         started.wait()
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
         serving = asyncio.start_server(
-            self._connection, sock=self._listener, limit=MAX_HEAD_BYTES, backlog=128
+            self._connection, sock=self.listener, limit=MAX_HEAD_BYTES, backlog=128
         )
-        self._server = self._loop.run_until_complete(serving)
+        server = self._loop.run_until_complete(serving)
         started.set()
-        self._loop.run_forever()
+        try:
+            self._loop.run_forever()
+        finally:
+            server.close()
+            self._loop.run_until_complete(self._end_all())
+            self._loop.close()
+
+    async def _end_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports that were closed let go of their sockets
+
+    def stop(self) -> None:
+        """End all connections and the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)  # drain waits until the system has it all
+        # asyncio does this only for sockets made with IPPROTO_TCP; without, a part of an answer
+        # waits 40 ms for the browser's acknowledgement of the part before.
+        connected = writer.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open.add(writer)
         try:
             if self._make_room(writer):
@@ -114,11 +137,20 @@ class Web:
             try:
                 request = await self._request(reader, writer)
                 self._waiting.pop(writer, None)
-                answer = await self._handler(request)
+                answer = await self._answer(request)
             except RequestError as refusal:
                 await self._refuse(writer, refusal)
                 return
             keep = await self._send(writer, request, answer)
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            return await self._handler(request)
+        except RequestError:
+            raise
+        except Exception as error:  # whatever it is, the others are still served
+            say(f"{request.method} {request.path[:60]!r}: {one_line(error)}")
+            raise RequestError(500, "this did not work; the board's log says why") from error
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
         try:
@@ -135,9 +167,8 @@ class Web:
         asked = request.headers.get("connection", "").lower()
         close = stream is not None or asked == "close"
         length = None if stream else len(response.body)
-        writer.write(response.head(close=close, length=length))
-        if request.method != "HEAD":
-            writer.write(response.body)
+        body = b"" if request.method == "HEAD" else response.body
+        writer.write(response.head(close=close, length=length) + body)
         await self._drain(writer)
         if stream is not None:
             async with contextlib.aclosing(stream) as parts:  # type: ignore[type-var]

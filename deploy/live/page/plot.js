@@ -2,6 +2,7 @@
 
 export const PARTS = ["waiting", "detecting", "encoding", "sending", "drawing"];
 const SECONDS = 180;
+const FIRST_SECONDS = 60; // the plot's span until there is more to show
 const RECENT_MS = 5000;
 const MARGIN = { left: 34, right: 4, top: 12, bottom: 18 };
 
@@ -69,9 +70,10 @@ export function plot(canvas, latencies, now) {
   const totals = seconds.map(({ means }) => means.reduce((sum, mean) => sum + mean, 0)).sort((a, b) => a - b);
   const top = roundUp(1.1 * (totals[Math.floor(0.98 * (totals.length - 1))] ?? 50));
   const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
-  const x = (age) => MARGIN.left + inner.width * (1 - age / SECONDS);
+  const span = seconds.some(({ age }) => age > FIRST_SECONDS) ? SECONDS : FIRST_SECONDS;
+  const x = (age) => MARGIN.left + inner.width * (1 - age / span);
   const y = (ms) => MARGIN.top + inner.height * (1 - Math.min(ms, top) / top);
-  const bar = Math.max(1, inner.width / SECONDS + 0.5);
+  const bar = Math.max(1, inner.width / span + 0.5);
   for (const { age, means } of seconds) {
     let below = 0;
     means.forEach((mean, index) => {
@@ -80,10 +82,10 @@ export function plot(canvas, latencies, now) {
       below += mean;
     });
   }
-  grid(context, color, { top, x, y, inner });
+  grid(context, color, { top, span, x, y, inner });
 }
 
-function grid(context, color, { top, x, y, inner }) {
+function grid(context, color, { top, span, x, y, inner }) {
   context.strokeStyle = color("line");
   context.lineWidth = 1;
   context.fillStyle = color("muted");
@@ -99,8 +101,9 @@ function grid(context, color, { top, x, y, inner }) {
     context.fillText(String(ms), MARGIN.left - 5, at);
   }
   context.textBaseline = "top";
-  for (const minutes of [3, 2, 1, 0]) {
-    context.textAlign = minutes === 3 ? "left" : minutes === 0 ? "right" : "center";
-    context.fillText(minutes ? `−${minutes} min` : "now", x(60 * minutes), y(0) + 5);
+  for (let age = 0; age <= span; age += span / 3) {
+    context.textAlign = age === span ? "left" : age === 0 ? "right" : "center";
+    const ago = span === SECONDS ? `−${age / 60} min` : `−${age} s`;
+    context.fillText(age ? ago : "now", x(age), y(0) + 5);
   }
 }
