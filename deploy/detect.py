@@ -1145,7 +1145,7 @@ def add_live_options(group: argparse._ArgumentGroup) -> None:
 def checked_options(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; refuse options that do not go together."""
     made = parser()
-    options = made.parse_args(arguments)
+    options = made.parse_intermixed_args(arguments)  # inputs may stand after options
     given = [name for name in LIVE_DEFAULTS if getattr(options, name) is not None]
     if options.serve:
         if options.inputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -54,18 +55,23 @@ class Service:
         )
         self.said: list[str] = []
         self.printed: list[str] = []
+        self._collectors: list[threading.Thread] = []
         for stream, lines in (
             (self.process.stderr, self.said),
             (self.process.stdout, self.printed),
         ):
-            threading.Thread(target=self._collect, args=[stream, lines], daemon=True).start()
+            collector = threading.Thread(target=self._collect, args=[stream, lines], daemon=True)
+            collector.start()
+            self._collectors.append(collector)
         line = self.until_said("the page is at")
         match = re.search(r":(\d+)/$", line)
         assert match
         self.port = int(match[1])
 
     def _collect(self, stream: Any, lines: list[str]) -> None:
-        lines.extend([]) if stream is None else [lines.append(each.rstrip("\n")) for each in stream]
+        with stream:
+            for line in stream:
+                lines.append(line.rstrip("\n"))
 
     def __enter__(self) -> Service:
         return self
@@ -73,6 +79,8 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        for collector in self._collectors:
+            collector.join()
 
     def until_said(self, words: str) -> str:
         """Wait for a line on standard error and return it."""
@@ -94,12 +102,13 @@ class Service:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         connection.request("GET", "/events", headers=headers)
         name = ""
-        for line in connection.getresponse():
-            if line.startswith(b"event: "):
-                name = line[7:].decode().strip()
-            elif line.startswith(b"data: "):
-                yield name, json.loads(line[6:])
-                name = ""
+        with contextlib.closing(connection), connection.getresponse() as answer:
+            for line in answer:
+                if line.startswith(b"event: "):
+                    name = line[7:].decode().strip()
+                elif line.startswith(b"data: "):
+                    yield name, json.loads(line[6:])
+                    name = ""
 
     def figure(self, name: str) -> float:
         """Return a metric without labels."""

@@ -44,7 +44,8 @@ class FaceCommand:
         except ValueError as error:
             raise DetectError(f"--on-face: {command!r} cannot be split ({error})") from error
         if not self._words or shutil.which(self._words[0]) is None:
-            raise DetectError(f"--on-face: there is no program {command.split(' ')[0]!r}")
+            program = self._words[0] if self._words else ""
+            raise DetectError(f"--on-face: there is no program {program!r}")
         self._running: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._last_face: float | None = None

@@ -31,7 +31,7 @@ TOKEN_NAME = "live-token"
 
 def serve(detector: Detector, options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM; return 0. Raise :class:`DetectError` at the start."""
-    command = FaceCommand(options.on_face) if options.on_face else None
+    command = None if options.on_face is None else FaceCommand(options.on_face)
     access = _access(options)
     folder = OutputFolder(options.out, []).folder if options.out else None
     listener = bind(options.host, options.port)
@@ -62,6 +62,7 @@ def serve(detector: Detector, options: argparse.Namespace) -> int:
     finally:
         notify("STOPPING=1")
         capture.stop()
+        site.web.stop()
         if command:
             command.stop()
 
@@ -143,7 +144,7 @@ def _announce(options: argparse.Namespace, port: int, access: Access, tunnel: st
     if is_loopback(options.host):
         say(f"from another machine: {tunnel}, then open http://127.0.0.1:{port}/ there")
     else:
-        say(f"safer than --host, which sends all in the clear: {tunnel}")
+        say(f"safer than --host, which sends all in the clear: leave it out, and use {tunnel}")
     if access.token:
         path = options.token or Path(options.model).with_name(TOKEN_NAME)
         query = f"http://{host}:{port}/?token={access.token}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.detect import OutputError, draw, write_picture, written_beside
+from deploy.detect import OutputError, draw, one_line, write_picture, written_beside
 from deploy.live.http import RequestError
 from deploy.live.hub import View
 from deploy.live.notify import say
@@ -39,8 +39,8 @@ class Snapshots:
             self._last = time.monotonic()
             try:
                 return self._write(self.folder, view)
-            except OutputError as error:
-                say(f"snapshot: {error}")
+            except (OutputError, OSError) as error:
+                say(f"snapshot: {one_line(error)}")
                 raise RequestError(507, "the board cannot keep it; is its disk full?") from error
 
     def _write(self, folder: Path, view: View) -> str:
