@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ from typing import Any
 import pytest
 
 SECONDS = 30.0
+LAUNCHER = """
+import fcntl, os, sys
+commands, answers = (fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3])
+os.dup2(commands, 3)
+os.dup2(answers, 4)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads commands from file descriptor 3 and answers on 4."""
 
 
 class Browser:
@@ -28,11 +37,10 @@ class Browser:
         self._from_browser, answers = os.pipe()
         arguments = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
                      "--disable-dev-shm-usage", "--remote-debugging-pipe", "--mute-audio",
-                     "--disable-background-networking", f"--user-data-dir={profile}"]  # fmt: skip
-        # Chromium reads commands from file descriptor 3 and answers on 4.
-        shell = f'exec "$@" 3<&{commands} 4>&{answers}'
+                     "--disable-background-networking", f"--user-data-dir={profile}",
+                     "about:blank"]  # fmt: skip
         self._process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", *arguments, "about:blank"],
+            [sys.executable, "-c", LAUNCHER, str(commands), str(answers), *arguments],
             pass_fds=[commands, answers],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from board import metadata, picture, write_model
+from board import RED, metadata, picture, write_model
 from conftest import ROOT
 
 from deploy.detect import VideoFile
@@ -26,11 +26,16 @@ PROGRAM = ROOT / "deploy" / "detect.py"
 SECONDS = 20.0
 
 
-def red_clip(path: Path, frames: int = 10, per_second: float = 20.0) -> Path:
+def red_clip(
+    path: Path,
+    frames: int = 10,
+    per_second: float = 20.0,
+    color: tuple[int, int, int] = RED,
+) -> Path:
     """A video of the picture with the red block, 256 x 256, its box [128, 56, 192, 136]."""
     video = VideoFile(path)
     for _ in range(frames):
-        video.write(picture(256, 256), per_second)
+        video.write(picture(256, 256, color), per_second)
     video.close()
     video.check()
     return path
