@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import time
@@ -14,7 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from board import photo, picture
+from board import RED, photo, picture
+from rtsp import RtspServer
 from serving import grey, red_clip
 
 from deploy.live import cameras
@@ -32,8 +34,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         slept.append(seconds)
         now[0] += seconds
 
-    monkeypatch.setattr(cameras.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(cameras.time, "sleep", sleep)
+    monkeypatch.setattr(cameras, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     return slept
 
 
@@ -272,6 +273,29 @@ def test_a_network_camera_is_read_until_it_ends() -> None:
             camera.read()
         camera.close()
         server.shutdown()
+
+
+def test_an_rtsp_camera_is_read_until_it_ends(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "stream.ts"
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 20, (128, 96))
+    for _ in range(30):
+        writer.write(picture(96, 128))
+    writer.release()
+    with RtspServer(path) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        camera = opener(server.address, SIZE, loop=False)()
+        assert camera.description.startswith("128x96")
+        images = []
+        with contextlib.suppress(CameraError):
+            while True:
+                images.append(camera.read())
+        camera.close()
+        server.shutdown()
+    assert 20 <= len(images) <= 30
+    assert images[-1][30, 70].tolist() == pytest.approx(RED, abs=12)
 
 
 def test_a_stream_that_does_not_open_is_said_soon() -> None:

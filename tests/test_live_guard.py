@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 import socket
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,7 +157,7 @@ def test_a_folder_that_is_missing_is_one_line(tmp_path: Path) -> None:
 
 def test_an_address_has_an_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now[0]))
     allowance = Allowance(per_second=2, burst=3)
     assert [allowance.take("a") for _ in range(4)] == [True, True, True, False]
     assert allowance.take("b")

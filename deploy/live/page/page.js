@@ -69,7 +69,7 @@ function showBoard({ celsius, throttled, now, before }) {
   const note = byId("throttled");
   note.classList.toggle("bad", now.length > 0);
   const calm = before.length ? `Earlier: ${before.join(", ")}` : "Not throttled";
-  const known = throttled === null ? (celsius === null ? "Tells no temperature" : "") : calm;
+  const known = throttled === null ? (celsius === null ? "No sensor" : "") : calm;
   setText(note, now.length ? now.join(", ") : known);
 }
 

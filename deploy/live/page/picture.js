@@ -87,10 +87,11 @@ export class Picture {
     context.font = `600 ${size}px system-ui, sans-serif`;
     const text = score.toFixed(2);
     const width = context.measureText(text).width + 8 * shrunk;
+    const beside = Math.max(0, Math.min(left - line / 2, this.canvas.width - width));
     const above = top > size + 6 * shrunk ? top - size - 6 * shrunk : top;
     context.fillStyle = "rgba(0, 0, 0, 0.75)";
-    context.fillRect(left - line / 2, above, width, size + 6 * shrunk);
+    context.fillRect(beside, above, width, size + 6 * shrunk);
     context.fillStyle = "#8dffb9";
-    context.fillText(text, left - line / 2 + 4 * shrunk, above + size + shrunk);
+    context.fillText(text, beside + 4 * shrunk, above + size + shrunk);
   }
 }
