@@ -250,6 +250,20 @@ def test_systemd_hears_of_the_start_and_of_real_pictures(model: Path, tmp_path: 
             assert last == "STOPPING=1"
 
 
+def test_stopping_with_viewers_is_one_line(model: Path, tmp_path: Path) -> None:
+    clip = red_clip(tmp_path / "clip.mp4")
+    with Service(model, "--camera", clip, "--loop") as running:
+        viewers = [running.events() for _ in range(3)]
+        for viewer in viewers:
+            until(lambda viewer=viewer: next(viewer)[0] == "")
+        before = len(running.said)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+        for viewer in viewers:
+            assert len(list(viewer)) < 100  # the streams end
+    assert running.said[before:] == ["detect.py: stopped"]
+
+
 HANGING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])

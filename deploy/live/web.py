@@ -9,6 +9,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from deploy.detect import DetectError, one_line
 from deploy.live.http import MAX_HEAD_BYTES, Request, RequestError, Response, parse
@@ -76,6 +77,7 @@ class Web:
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_say_error)
         serving = asyncio.start_server(
             self._connection, sock=self.listener, limit=MAX_HEAD_BYTES, backlog=128
         )
@@ -112,8 +114,8 @@ class Web:
                 await self._converse(reader, writer)
             else:
                 await self._refuse(writer, RequestError(503, "too many viewers; try again later"))
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # it is gone, or too slow
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # it is gone, or too slow, or the service stops
         finally:
             self._open.discard(writer)
             self._waiting.pop(writer, None)
@@ -186,6 +188,12 @@ class Web:
         body = refused_body(refusal)
         writer.write(body.head(close=True, length=len(body.body)) + body.body)
         await self._drain(writer)
+
+
+def _say_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what went wrong outside of any request, such as no more files to open, in one line."""
+    error = context.get("exception")
+    say(f"web: {one_line(error) if error else context['message']}")
 
 
 def refused_body(refusal: RequestError) -> Response:
