@@ -1073,7 +1073,8 @@ EXAMPLES = """examples:
   detect.py eresfd.onnx photo.jpg --benchmark 200    how long it takes on this board
   detect.py eresfd.onnx --serve --camera 0           a page with the camera's picture
 
-exit code: 0 all done, 2 a wrong option or an input that failed, 130 stopped by Ctrl-C
+exit code: 0 all done, or a page stopped; 2 a wrong option or an input that failed;
+130 stopped by Ctrl-C
 """
 
 

@@ -166,14 +166,18 @@ def test_a_camera_that_hangs_makes_no_attempts(told: list[CameraState]) -> None:
     assert (made.state.attempts, made.state.status) == (1, "starting")
 
 
-def test_stopping_lets_go_of_the_camera(told: list[CameraState]) -> None:
+def test_stopping_lets_go_of_the_camera(
+    told: list[CameraState], monkeypatch: pytest.MonkeyPatch
+) -> None:
     camera = Script()
     made = started(camera, told)
     camera.give(grey())
     assert made.take(0, 5)
-    made.stop()
+    monkeypatch.setattr(capture, "LAST_PICTURE_S", 0.05)
+    assert not made.stop()  # it is still waiting for a picture
     camera.give(grey())
     until(lambda: camera.closed == 1)
+    assert made.stop()
     assert camera.opened == 1
 
 

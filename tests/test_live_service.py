@@ -289,16 +289,19 @@ def test_a_camera_that_hangs_starves_the_watchdog(model: Path, tmp_path: Path) -
         receiver.bind(address)
         receiver.settimeout(20)
         environment = {**os.environ, "NOTIFY_SOCKET": address}
-        running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         try:
             assert notified(receiver) == "READY=1"
             assert notified(receiver) == "WATCHDOG=1"  # of the attempt to open it
             receiver.settimeout(2.5)
             with pytest.raises(TimeoutError):
                 notified(receiver)
+            running.send_signal(signal.SIGINT)
+            said = running.communicate(timeout=20)[1]
         finally:
             running.kill()
-            running.wait()
+    assert running.returncode == 0  # though its thread still hangs
+    assert said.splitlines()[-1] == "detect.py: stopped"
 
 
 TELLTALE = """

@@ -16,6 +16,8 @@ from deploy.live.cameras import Camera, CameraError, EndedError, Opener
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 """Between two attempts to open a camera: doubled after each that failed."""
+LAST_PICTURE_S = 2.0
+"""For the picture that is being read when all ends."""
 BLACK_LEVEL = 16
 """A picture whose brightest pixel is no brighter is black: the black of video, of 255."""
 BLACK_COUNT = 10
@@ -89,15 +91,18 @@ class Capture:
         self._fresh = threading.Condition()
         self._stopped = threading.Event()
         self._black_in_a_row = self._torn_in_a_row = 0
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self.state = CameraState()
 
     def start(self) -> None:
         """Begin to read; the thread ends with the program, for a hung driver cannot be stopped."""
-        threading.Thread(target=self._run, name="camera", daemon=True).start()
+        self._thread.start()
 
-    def stop(self) -> None:
-        """Read no more after the picture that is being read."""
+    def stop(self) -> bool:
+        """Read no more after the picture that is being read; tell whether that came to an end."""
         self._stopped.set()
+        self._thread.join(LAST_PICTURE_S)
+        return not self._thread.is_alive()
 
     def take(self, after: int, seconds: float) -> Shot | None:
         """Return the newest picture once its number is above ``after``; None if none comes."""
