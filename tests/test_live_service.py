@@ -406,6 +406,7 @@ def test_beyond_loopback_a_token_is_made_and_asked_for(model: Path, tmp_path: Pa
         path = tmp_path / "live-token"
         running.until_said(f"its token is in {path}")
         token = path.read_text().strip()
+        running.until_said(f"the page is at http://{socket.gethostname()}:{running.port}/")
         assert path.stat().st_mode & 0o777 == 0o600
         assert all(token not in line for line in running.said)  # a log is no place for it
         running.until_said("safer than --host, which sends all in the clear: leave it out")

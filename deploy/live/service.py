@@ -148,7 +148,8 @@ def _tunnel(port: int) -> str:
 
 def _announce(options: argparse.Namespace, port: int, access: Access, tunnel: str) -> None:
     """Say where the page is. The token goes to a terminal only, not into a log."""
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    host = socket.gethostname() if options.host in ("0.0.0.0", "::") else options.host
+    host = f"[{host}]" if ":" in host else host
     say(f"the page is at http://{host}:{port}/")
     if is_loopback(options.host):
         say(f"from another machine: {tunnel}, then open http://127.0.0.1:{port}/ there")
