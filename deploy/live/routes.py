@@ -79,10 +79,11 @@ class Site:
         self.guard.check_site(request)
         try:
             self.guard.check_token(request)
-        except RequestError as refusal:
-            if refusal.status == 401 and request.path == "/":
+        except RequestError:
+            if request.path == "/":
                 return self._ask_for_token(request)
-            raise
+            if request.path != "/page.css":  # the page that asks is styled too
+                raise
         if request.path == "/snapshot":
             return await self._snapshot(request)
         if request.method == "POST":
