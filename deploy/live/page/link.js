@@ -60,11 +60,6 @@ export class Link {
     const beat = () => { heard = performance.now(); };
     events.onopen = () => { beat(); this.#connected(true); };
     events.onmessage = (event) => { beat(); this.handlers.message(JSON.parse(event.data)); };
-    events.addEventListener("hello", (event) => {
-      const { run } = JSON.parse(event.data);
-      if (run !== this.run) this.known = 0; // pictures are numbered anew
-      this.run = run;
-    });
     for (const name of ["hello", "camera", "board"]) {
       events.addEventListener(name, beat);
       events.addEventListener(name, parsed(this.handlers[name]));

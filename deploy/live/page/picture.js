@@ -11,6 +11,7 @@ export class Picture {
     this.messages = new Map();
     this.shown = null;
     this.waiting = null;
+    new ResizeObserver(() => this.#draw()).observe(canvas); // lines and letters keep their size
   }
 
   forget() {
