@@ -8,6 +8,7 @@ mean, anchors, thresholds) in its metadata, so there is nothing to configure. Th
     read_image -> letterbox -> network -> decode (threshold, boxes, suppression) -> draw, JSON
 
 Boxes are [left, top, right, bottom] in pixels of the original picture, as floats.
+``--serve`` shows a camera in a browser; that part lies in the folder ``live`` beside this file.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # OpenCV reads these when it is imported: a limit against pictures that would fill the memory, and
@@ -989,19 +991,27 @@ def all_sources(options: argparse.Namespace) -> tuple[list[Source], int]:
     return sources, failed
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks; return 0, or 2 if an input failed."""
-    if options.show:
-        require_window()
-    if options.threads:
-        cv2.setNumThreads(options.threads)
-    detector = Detector(options.model, threads=options.threads, size=options.size)
+def warn_of_random_weights(detector: Detector) -> None:
+    """Say on standard error that boxes mean nothing, if so."""
     if not detector.specification.trained:
         print(
             "detect.py: warning: the weights are random (untrained): boxes mean nothing;",
             "export a trained checkpoint",
             file=sys.stderr,
         )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks; return 0, or 2 if an input failed."""
+    if options.show:
+        require_window()
+    if options.threads:
+        cv2.setNumThreads(options.threads)
+    live = live_part() if options.serve else None
+    detector = Detector(options.model, threads=options.threads, size=options.size)
+    warn_of_random_weights(detector)
+    if live:
+        return int(live.serve(detector, options))
     sources, failed = all_sources(options)
     if options.benchmark:
         if sources:
@@ -1018,6 +1028,26 @@ def run(options: argparse.Namespace) -> int:
             report_failure(source.name, error, options)
             failed += 1
     return 2 if failed else 0
+
+
+def live_part() -> ModuleType:
+    """Import the folder ``live`` beside this file; raise what is missing if it is not there.
+
+    Its files import this one as ``deploy.detect``, whatever it runs as: there is one of it only.
+    """
+    folder = Path(__file__).resolve().parent
+    if "deploy" not in sys.modules:
+        package = ModuleType("deploy")
+        package.__path__ = [str(folder)]
+        sys.modules["deploy"] = package
+    sys.modules.setdefault("deploy.detect", sys.modules[__name__])
+    try:
+        return importlib.import_module("deploy.live")
+    except ImportError as error:
+        raise DetectError(
+            f"--serve needs the folder live beside detect.py ({one_line(error)}); "
+            f"copy it to {folder}"
+        ) from error
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -1046,14 +1076,23 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    """Parse a port; 0 takes one that is free."""
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 0 to 65535 (got {text!r})")
+    return int(text)
+
+
 EXAMPLES = """examples:
   detect.py eresfd.onnx photo.jpg                    a line per picture
   detect.py eresfd.onnx photos --out found           a folder; pictures with boxes in found/
   detect.py eresfd.onnx clip.mp4 --out found         a video; writes found/clip.mp4
   detect.py eresfd.onnx 0 --json | head -n 100       the first camera; a JSON line per frame
   detect.py eresfd.onnx photo.jpg --benchmark 200    how long it takes on this board
+  detect.py eresfd.onnx --serve --camera 0           a page with the camera's picture
 
-exit code: 0 all done, 2 a wrong option or an input that failed, 130 stopped by Ctrl-C
+exit code: 0 all done, or a page stopped; 2 a wrong option or an input that failed;
+130 stopped by Ctrl-C
 """
 
 
@@ -1067,7 +1106,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("model", metavar="MODEL", help="the .onnx or .tflite file")
-    add("inputs", metavar="INPUT", nargs="+", help="picture, folder, video, or number of a camera")
+    add("inputs", metavar="INPUT", nargs="*", help="picture, folder, video, or number of a camera")
     add("--out", metavar="FOLDER", type=Path, help="write pictures with boxes here; videos as .mp4")
     add("--show", action="store_true", help="open a window; q ends")
     add("--json", action="store_true", help="print a JSON line per picture or frame")
@@ -1088,7 +1127,57 @@ def parser() -> argparse.ArgumentParser:
         const=50,
         help="time N runs (default 50) on the first picture; give it after the inputs",
     )
+    add_live_options(made.add_argument_group("a page with a camera's picture", LIVE_TEXT))
     return made
+
+
+LIVE_TEXT = (
+    "needs the folder live beside detect.py; takes --out (snapshots), --json, --threshold too"
+)
+LIVE_DEFAULTS: dict[str, Any] = {
+    "camera": "0",
+    "host": "127.0.0.1",
+    "port": 8080,
+    "token": None,
+    "loop": False,
+    "rotate": 0,
+    "mirror": False,
+    "on_face": None,
+}
+"""The options that mean something only with --serve."""
+
+
+def add_live_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the page; one that is not given is None until they are checked."""
+    add = functools.partial(group.add_argument, default=None)
+    group.add_argument("--serve", action="store_true", help="serve the page until Ctrl-C")
+    add("--camera", metavar="WHAT", help="number, video, folder, rtsp://... (default: 0)")
+    add("--host", metavar="ADDRESS", help="where to listen (default: this machine alone)")
+    add("--port", metavar="N", type=_port, help="(default: 8080)")
+    add("--token", metavar="FILE", type=Path, help="holds what viewers must know; made if missing")
+    add("--loop", action="store_true", help="begin a video or folder again at its end")
+    add("--rotate", type=int, choices=(0, 90, 180, 270), help="turn the picture clockwise")
+    add("--mirror", action="store_true", help="turn the picture left for right")
+    add("--on-face", metavar="COMMAND", help="run when a face comes; no shell; JSON on its input")
+
+
+def checked_options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; refuse options that do not go together."""
+    made = parser()
+    options = made.parse_intermixed_args(arguments)  # inputs may stand after options
+    given = [name for name in LIVE_DEFAULTS if getattr(options, name) is not None]
+    if options.serve:
+        if options.inputs:
+            made.error(f"--serve looks at a camera; give --camera {options.inputs[0]}")
+        if options.show or options.benchmark:
+            made.error("--serve goes with neither --show nor --benchmark")
+    elif given:
+        made.error(f"--{given[0].replace('_', '-')} needs --serve")
+    elif not options.inputs:
+        made.error("the following arguments are required: INPUT (or --serve)")
+    for name in LIVE_DEFAULTS.keys() - set(given):
+        setattr(options, name, LIVE_DEFAULTS[name])
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -1097,7 +1186,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # file names need not be valid text
             stream.reconfigure(errors="backslashreplace")
     try:
-        return run(parser().parse_args(arguments))
+        return run(checked_options(arguments))
     except DetectError as error:
         print(f"detect.py: {error}", file=sys.stderr)
         return 2
