@@ -48,9 +48,10 @@ def read_manifest(here: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((here / "manifest.json").read_bytes())
         if manifest["schema"] != 1:
             raise InstallError(f"manifest.json has schema {manifest['schema']}; 1 is known here")
-        for key in ("name", "board", "architecture", "glibc", "files", "installed_bytes"):
+        for key in ("name", "board", "architecture", "glibc", "installed_bytes"):
             manifest[key]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        all(facts["sha256"] for facts in manifest["files"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InstallError(
             f"{here / 'manifest.json'} is missing or damaged ({type(error).__name__}); unpack the "
             "bundle again"
@@ -124,7 +125,7 @@ def make_environment(here: Path, manifest: dict[str, Any], target: Path) -> None
     shutil.rmtree(target, ignore_errors=True)
     builder = venv.EnvBuilder(symlinks=True, with_pip=False)
     builder.create(target)
-    (pip,) = (here / "wheels").glob("pip-*.whl")
+    pip = next(here / name for name in manifest["files"] if name.startswith("wheels/pip-"))
     room = here / "installed" / ".tmp"
     room.mkdir(exist_ok=True)
     command = [str(target / "bin" / "python"), f"{pip}/pip", "install", "--no-deps", "--quiet"]
@@ -185,12 +186,11 @@ def mark_whole(target: Path, expected: str) -> None:
 
 def self_test(app: Path) -> str:
     """Return what the self-test says; raise :class:`DifferentError` if it fails."""
-    done = subprocess.run(
-        [str(app / "venv" / "bin" / "python"), "-E", "-s", str(app / "selftest.py")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [str(app / "venv" / "bin" / "python"), "-E", "-s", str(app / "selftest.py")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise DifferentError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise DifferentError((lines or [f"the self-test ended with {done.returncode}"])[-1][:300])
@@ -206,11 +206,14 @@ def switch(here: Path, app: Path) -> None:
     os.sync()
 
 
-def sweep(here: Path, kept: tuple[Path, ...]) -> None:
+def sweep(here: Path, manifest: dict[str, Any], kept: tuple[Path, ...]) -> None:
     """Remove what earlier versions, or runs that were cut off, have left."""
     for entry in (here / "installed").iterdir():
         if entry not in kept:
             shutil.rmtree(entry, ignore_errors=True)
+    for wheel in (here / "wheels").glob("*.whl"):
+        if f"wheels/{wheel.name}" not in manifest["files"]:
+            wheel.unlink()
 
 
 def install(here: Path) -> None:
@@ -238,7 +241,7 @@ def install(here: Path) -> None:
         build(here, manifest, environment, app)
         said = self_test(app)
     switch(here, app)
-    sweep(here, (environment, app))
+    sweep(here, manifest, (environment, app))
     _say(said)
     _say(f"now: {here / 'detect'} photo.jpg --out found")
 

@@ -20,7 +20,7 @@ UNIT = """\
 # Written by install.sh; it is written anew by: install.sh --service
 # Of the bundle {marker}
 [Unit]
-Description=Faces of camera {camera} on a page of this board ({name})
+Description=Faces that a camera sees, on a page of this board ({name})
 StartLimitIntervalSec=0
 
 [Service]
@@ -62,14 +62,14 @@ def unit(here: Path, name: str, options: argparse.Namespace, systemd: int) -> st
     now = here / "current"
     camera = str(options.camera)
     model = str(now / "model")
-    program = [str(now / "venv/bin/python"), str(now / "deploy/detect.py"), model]
+    # As the first word systemd takes no path with quotes; env takes any.
+    program = ["/usr/bin/env", str(now / "venv/bin/python"), str(now / "deploy/detect.py"), model]
     program += ["--serve", "--camera", camera]
     # A hung camera or a broken one is tried again at once, then ever more seldom.
     backoff = "RestartSteps=6\nRestartMaxDelaySec=60\n" if systemd >= BACKOFF_SINCE else ""
     affinity = f"CPUAffinity={options.cpus.replace(',', ' ')}\n" if options.cpus else ""
     return UNIT.format(
         marker=here,
-        camera=camera.replace("%", "%%"),
         name=name,
         program=" ".join(map(quoted, program)),
         folder=str(here).replace("%", "%%"),
@@ -121,11 +121,14 @@ def write(here: Path, name: str, options: argparse.Namespace) -> None:
     first = systemctl("--version").split()
     version = re.match(r"\d+", first[1]) if len(first) > 1 else None
     path = unit_path(name)
+    if not str(here).isprintable():
+        raise ServiceError(f"{str(here)!r}: systemd takes no such name; rename the folder")
     if path.exists() and not is_ours(path, here):
         raise ServiceError(f"{path} is not of this bundle; remove it, or rename this folder")
     systemctl("daemon-reload")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
+    part.touch(mode=0o600)  # a camera's address may hold a password
     part.write_text(unit(here, name, options, int(version[0]) if version else 0))
     part.replace(path)
     systemctl("daemon-reload")
@@ -137,11 +140,15 @@ def write(here: Path, name: str, options: argparse.Namespace) -> None:
 
 def remove(path: Path) -> None:
     """Stop the unit and remove it."""
-    try:
-        systemctl("disable", "--now", path.name)
-    except ServiceError as error:
-        print(f"install.sh: {error}", file=sys.stderr)
-    path.unlink()
+    trouble = []
+    for words in (("disable", "--now", path.name), ("daemon-reload",)):
+        try:
+            systemctl(*words)
+        except ServiceError as error:
+            trouble.append(error)
+        path.unlink(missing_ok=True)
+    if trouble:
+        print(f"install.sh: {trouble[0]}", file=sys.stderr)
     print(f"service {path.name} is removed")
 
 
@@ -168,7 +175,8 @@ def source(text: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the options."""
-    made = argparse.ArgumentParser(prog="install.sh --service", allow_abbrev=False)
+    usage = "install.sh --service [--camera N] [--cpus LIST] [--nice N]"
+    made = argparse.ArgumentParser(prog="install.sh", usage=usage, allow_abbrev=False)
     what = made.add_mutually_exclusive_group()
     for flag in ("--check", "--refresh", "--remove"):
         what.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
