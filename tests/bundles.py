@@ -19,6 +19,7 @@ from toolchain.bundle.contents import INSTALLER, listed, requirements_file
 from toolchain.files import as_json
 
 NAME = "small-local"
+PROGRAM = "import sys; print('detect', *sys.argv[1:])\n"
 WORKS = "import made_up; print(f'works: {made_up.VALUE}')\n"
 
 
@@ -70,7 +71,12 @@ def quick_pip(folder: Path, program: str = QUICK_PIP) -> Path:
 
 
 def write_bundle(
-    folder: Path, value: int = 1, selftest: str = WORKS, pip: Path | None = None, **changes: Any
+    folder: Path,
+    value: int = 1,
+    selftest: str = WORKS,
+    pip: Path | None = None,
+    program: str = PROGRAM,
+    **changes: Any,
 ) -> Path:
     """Write the archive; ``changes`` are fields of its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +86,7 @@ def write_bundle(
     files |= {
         "app/selftest.py": selftest.encode(),
         "app/model.onnx": b"model %d" % value,
-        "app/deploy/detect.py": b"import sys; print('detect', *sys.argv[1:])\n",
+        "app/deploy/detect.py": program.encode(),
         "requirements.txt": requirements_file([wheel], [f"made-up=={value}.0"]),
         f"wheels/{wheel.name}": wheel,
         f"wheels/{pip.name}": pip,

@@ -124,15 +124,21 @@ def test_a_new_model_alone_keeps_the_packages(ready: Path, tmp_path: Path) -> No
     assert [path.name for path in (ready / "installed").glob("venv-*")] == packages
 
 
-def test_one_that_does_not_work_leaves_the_old_one(ready: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packages", [1, 2])
+def test_one_that_does_not_work_leaves_the_old_one(
+    packages: int, ready: Path, tmp_path: Path
+) -> None:
     old = current(ready)
+    packed = (ready / "current" / "venv").resolve().stat().st_ino
     wrong = "import sys; sys.exit('it does not do here what it did: 2 faces here, 3 there')\n"
-    unpack(write_bundle(tmp_path / "new", value=2, selftest=wrong), ready.parent)
+    unpack(write_bundle(tmp_path / "new", value=packages, selftest=wrong), ready.parent)
     done = install(ready)
     assert done.returncode == 1
     assert done.stderr == ("install.sh: it does not do here what it did: 2 faces here, 3 there\n")
+    assert ("installing" in done.stdout) == (packages == 2)
     assert current(ready) == old
     assert model(ready) == "model 1"
+    assert (ready / "current" / "venv").resolve().stat().st_ino == packed  # never made anew
 
 
 # Cut off ------------------------------------------------------------------------------------------

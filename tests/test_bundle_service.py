@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,18 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
     assert "WatchdogSecs" in verify(path)[0]
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_finds_it_hardened(tmp_path: Path) -> None:
+    """As far as a service of the user can be; without its settings it is rated over the limit."""
+    path = tmp_path / "small.service"
+    text = service.unit(tmp_path, "small", service.parser().parse_args([]), systemd=252)
+    words = ["systemd-analyze", "security", "--offline=true", "--threshold=65", str(path)]
+    for content, code in ((text, 0), (re.sub("(?m)^(System|Restrict).*\n", "", text), 1)):
+        path.write_text(content)
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == code, done.stdout
+
+
 def verify(path: Path) -> list[str]:
     """What systemd says of a unit; nothing if it is right."""
     done = subprocess.run(
@@ -163,3 +176,66 @@ def verify(path: Path) -> list[str]:
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if path.name in line]
     return said or ([] if done.returncode == 0 else [done.stderr])
+
+
+HANGS = """
+import os, socket, sys, time
+at = os.environ["NOTIFY_SOCKET"].replace("@", chr(0), 1)
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.sendto(b"READY=1", at)
+print("ready", *sys.argv[2:], sorted(os.sched_getaffinity(0)), os.nice(0), flush=True)
+for _ in range(3):
+    channel.sendto(b"WATCHDOG=1", at)
+    time.sleep(0.2)
+time.sleep(1000)
+"""
+"""A page that comes up, and stops giving frames."""
+
+BOOT = """
+mount -t tmpfs none /run && mkdir -p /run/systemd/system "$XDG_RUNTIME_DIR" || exit 77
+/lib/systemd/systemd --user --log-target=console 2> "$LOG" &
+for _ in $(seq 50); do
+  systemctl --user is-system-running --quiet 2> /dev/null && break
+  sleep 0.2
+done
+systemctl --user is-system-running > /dev/null || exit 77
+set -e
+"$BUNDLE/install.sh" --service --cpus 0 --nice 7
+for _ in $(seq 100); do
+  count=$(systemctl --user show small-local -p NRestarts --value)
+  [ "$count" -ge 2 ] && break
+  sleep 0.2
+done
+echo "restarts $count, $(systemctl --user show small-local -p Nice --value) nice"
+"$BUNDLE/install.sh" --uninstall
+systemctl --user is-active small-local || true
+systemctl --user exit
+"""
+
+
+@pytest.mark.long
+def test_a_real_systemd_restarts_what_hangs(tmp_path: Path) -> None:
+    """In a mount namespace of its own, where the user's systemd takes the machine for booted."""
+    if os.geteuid() or not Path("/lib/systemd/systemd").exists():
+        pytest.skip("a systemd of the test's own needs root")
+    bundle = unpack(write_bundle(tmp_path / "made", program=HANGS), tmp_path / "board")
+    quick = tmp_path / "config/systemd/user" / f"{NAME}.service.d" / "quick.conf"
+    quick.parent.mkdir(parents=True)
+    quick.write_text("[Service]\nWatchdogSec=1\nRestartSec=0\n")
+    environment = {
+        "BUNDLE": str(bundle), "LOG": str(tmp_path / "log"), "HOME": str(tmp_path),
+        "PYTHON": sys.executable, "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_RUNTIME_DIR": "/run/user/0",
+    }  # fmt: skip
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", BOOT], env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    if done.returncode == 77:
+        pytest.skip(f"no systemd of the user can run here: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "works: 1" in lines
+    assert "restarts 2, 7 nice" in lines
+    assert lines[-1] == "inactive"
+    assert not (bundle / "current").exists()

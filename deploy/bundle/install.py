@@ -197,6 +197,18 @@ def self_test(app: Path) -> str:
     return done.stdout.strip()
 
 
+def earlier_works(here: Path, app: Path) -> bool:
+    """Tell whether another app is in use and passes its own test."""
+    earlier = (here / "current").resolve()
+    if earlier == app or not earlier.exists():
+        return False
+    try:
+        self_test(earlier)
+    except DifferentError:
+        return False
+    return True
+
+
 def switch(here: Path, app: Path) -> None:
     """Let ``current`` be the app, in one step."""
     link = here / "installed" / ".current"
@@ -235,6 +247,8 @@ def install(here: Path) -> None:
         try:
             said = self_test(app)
         except DifferentError:
+            if earlier_works(here, app):  # with the same packages: the new app is at fault
+                raise
             _say("what was installed before does not work any more; it is made again")
             shutil.rmtree(app)
     if said is None:
@@ -251,7 +265,11 @@ def build(here: Path, manifest: dict[str, Any], environment: Path, app: Path) ->
     check_space(here, manifest["installed_bytes"])
     where = "this bundle" if manifest["offline"] else "the network"
     _say(f"installing {', '.join(manifest['packages'])} from {where}")
-    make_environment(here, manifest, environment)
+    try:
+        make_environment(here, manifest, environment)
+    except BaseException:  # it may have filled the disk
+        shutil.rmtree(environment, ignore_errors=True)
+        raise
     mark_whole(environment, environment.name)
     copy_if_needed(here, manifest, app, environment)
 
