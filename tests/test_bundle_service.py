@@ -68,8 +68,8 @@ def test_the_service_is_written_and_started(systemd: Systemd, bundle: Path) -> N
     unit = entries(systemd.unit.read_text())
     now = str(bundle / "current").replace("%", "%%").replace("$", "$$")
     assert unit["ExecStart"] == (
-        f'"/usr/bin/env" "{now}/venv/bin/python" "{now}/deploy/detect.py" "{now}/model" '
-        '"--serve" "--camera" "1"'
+        f'"/usr/bin/env" "{now}/venv/bin/python" "-E" "-s" "-u" "{now}/deploy/detect.py" '
+        f'"{now}/model" "--serve" "--camera" "1"'
     )
     assert (unit["CPUAffinity"], unit["Nice"], unit["Type"]) == ("2 3", "5", "notify")
     assert "RestartSteps" not in unit  # systemd 252 does not know it

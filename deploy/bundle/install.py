@@ -128,8 +128,14 @@ def make_environment(here: Path, manifest: dict[str, Any], target: Path) -> None
     pip = next(here / name for name in manifest["files"] if name.startswith("wheels/pip-"))
     room = here / "installed" / ".tmp"
     room.mkdir(exist_ok=True)
-    command = [str(target / "bin" / "python"), f"{pip}/pip", "install", "--no-deps", "--quiet"]
-    command += ["--require-hashes", "--only-binary=:all:", "--no-compile", "--no-cache-dir"]
+    command = [str(target / "bin" / "python"), "-E", "-s", f"{pip}/pip", "install", "--quiet"]
+    command += [
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--no-compile",
+        "--no-cache-dir",
+    ]
     command += ["--no-input", "--disable-pip-version-check", "--no-warn-script-location"]
     if manifest["offline"]:
         command += ["--isolated", "--no-index", "--find-links", str(here / "wheels")]

@@ -33,8 +33,7 @@ RestartSec=2
 TimeoutStartSec=120
 TimeoutStopSec=15
 Nice={nice}
-{affinity}Environment=PYTHONUNBUFFERED=1
-StandardOutput=journal
+{affinity}StandardOutput=journal
 StandardError=journal
 UMask=0077
 NoNewPrivileges=yes
@@ -63,7 +62,8 @@ def unit(here: Path, name: str, options: argparse.Namespace, systemd: int) -> st
     camera = str(options.camera)
     model = str(now / "model")
     # As the first word systemd takes no path with quotes; env takes any.
-    program = ["/usr/bin/env", str(now / "venv/bin/python"), str(now / "deploy/detect.py"), model]
+    program = ["/usr/bin/env", str(now / "venv/bin/python"), "-E", "-s", "-u"]
+    program += [str(now / "deploy/detect.py"), model]
     program += ["--serve", "--camera", camera]
     # A hung camera or a broken one is tried again at once, then ever more seldom.
     backoff = "RestartSteps=6\nRestartMaxDelaySec=60\n" if systemd >= BACKOFF_SINCE else ""

@@ -56,7 +56,7 @@ def expected_files(model: Path) -> tuple[Files, int]:
 
     The photo is stored as large as the network's input, without loss, for OpenCV's resizing rounds
     differently on ARM. Then outputs are bound as in ``check``, and a face may move by a tenth of a
-    pixel; of int8, whose kernels round differently, by four.
+    pixel; of int8, whose kernels round differently (1.5 were seen), by four.
     """
     proof, is_int8 = recipe_of(model.parent).proof, "int8" in model.name
     with tempfile.TemporaryDirectory() as folder:
