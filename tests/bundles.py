@@ -54,7 +54,8 @@ def pip_wheel() -> Path:
 
 
 QUICK_PIP = """
-import pathlib, sys, sysconfig, zipfile
+import pathlib, sys, sysconfig, tempfile, zipfile
+tempfile.mkstemp()
 if "--no-index" not in sys.argv:
     sys.exit("ERROR: no network")
 links = pathlib.Path(sys.argv[sys.argv.index("--find-links") + 1])
