@@ -167,6 +167,7 @@ def test_what_was_cut_off_is_mended(moment: str, tmp_path: Path) -> None:
     done = install(bundle)
     assert (done.returncode, done.stderr) == (0, "")
     assert "works: 1\n" in done.stdout
+    assert "made again" not in done.stdout  # it is known to be half made
     assert len(list((bundle / "installed").iterdir())) == 2
 
 

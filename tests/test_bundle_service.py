@@ -86,6 +86,16 @@ def test_a_newer_systemd_waits_longer_each_time(systemd: Systemd, bundle: Path) 
     assert "CPUAffinity" not in unit
 
 
+def test_the_page_gets_its_own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    words = ["--camera", "clip.mp4", "--", "--rotate", "180", "--on-face", "a b"]
+    options = service.parser().parse_args(words)
+    command = entries(service.unit(tmp_path, "small", options, systemd=252))["ExecStart"]
+    wanted = f'"--camera" "{tmp_path}/clip.mp4" "--rotate" "180" "--on-face" "a b"'
+    assert command.endswith(wanted)
+
+
 def test_an_upgrade_restarts_it_and_uninstalling_removes_it(systemd: Systemd, bundle: Path) -> None:
     assert systemd.install(bundle, "--service").returncode == 0
     assert systemd.install(bundle).returncode == 0
@@ -130,7 +140,8 @@ def test_a_user_without_a_systemd_is_told(systemd: Systemd, bundle: Path) -> Non
     "options",
     [
         ["--cpus", "2,,3"], ["--cpus", "two"], ["--nice", "20"], ["--nice", "5x"],
-        ["--camera", ""], ["--camera", "0\nExecStart=/bin/sh"], ["--wings"],
+        ["--camera", ""], ["--camera", "0\nExecStart=/bin/sh"], ["--camera", "-1"], ["--wings"],
+        ["--", "--out", "a\nb"],
     ],
 )  # fmt: skip
 def test_wrong_options_are_told(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:

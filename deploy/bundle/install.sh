@@ -2,8 +2,9 @@
 # Install this bundle into its own folder; run it again to mend or to upgrade.
 #
 #   install.sh                       make the environment beside this file, and prove that it works
-#   install.sh --service [OPTIONS]   the same, and a systemd service of the user: --camera N,
-#                                    --cpus LIST (2,3), --nice N (-20 to 19; below 0 needs rights)
+#   install.sh --service [OPTIONS]   the same, and a systemd service of the user: --camera WHAT,
+#                                    --cpus LIST (2,3), --nice N (-20 to 19; below 0 needs rights),
+#                                    and after -- what detect.py --serve takes: -- --rotate 180
 #   install.sh --uninstall           remove what was installed, and the service
 #
 # PYTHON names another Python. Exit codes: 0 good, 1 it does not find the same faces, 2 it cannot.

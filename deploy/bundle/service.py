@@ -59,12 +59,11 @@ class ServiceError(Exception):
 def unit(here: Path, name: str, options: argparse.Namespace, systemd: int) -> str:
     """Return the unit's text."""
     now = here / "current"
-    camera = str(options.camera)
     model = str(now / "model")
     # As the first word systemd takes no path with quotes; env takes any.
     program = ["/usr/bin/env", str(now / "venv/bin/python"), "-E", "-s", "-u"]
     program += [str(now / "deploy/detect.py"), model]
-    program += ["--serve", "--camera", camera]
+    program += ["--serve", "--camera", str(options.camera), *options.others]
     # A hung camera or a broken one is tried again at once, then ever more seldom.
     backoff = "RestartSteps=6\nRestartMaxDelaySec=60\n" if systemd >= BACKOFF_SINCE else ""
     affinity = f"CPUAffinity={options.cpus.replace(',', ' ')}\n" if options.cpus else ""
@@ -166,23 +165,34 @@ def niceness(text: str) -> int:
     return int(text)
 
 
-def source(text: str) -> str:
-    """Check a camera: its number, or any address on one line."""
-    if not text or text.startswith("-") or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"must be a number, a file or rtsp://... (got {text!r})")
+def printable(text: str) -> str:
+    """Check a word for the unit, where every line means something."""
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"must be on one line (got {text!r})")
     return text
+
+
+def source(text: str) -> str:
+    """Check a camera: its number, an address, or a file, which becomes a whole path."""
+    if text.startswith("-"):
+        raise argparse.ArgumentTypeError(f"must be a number, a file or rtsp://... (got {text!r})")
+    is_file = not text.isdigit() and Path(printable(text)).exists()
+    return str(Path(text).resolve()) if is_file else printable(text)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the options."""
-    usage = "install.sh --service [--camera N] [--cpus LIST] [--nice N]"
+    usage = (
+        "install.sh --service [--camera WHAT] [--cpus LIST] [--nice N] [-- OPTIONS OF detect.py]"
+    )
     made = argparse.ArgumentParser(prog="install.sh", usage=usage, allow_abbrev=False)
     what = made.add_mutually_exclusive_group()
     for flag in ("--check", "--refresh", "--remove"):
         what.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
-    made.add_argument("--camera", type=source, default="0", help="its number; 0 by default")
+    made.add_argument("--camera", type=source, default="0", help="number, file or rtsp://...")
     made.add_argument("--cpus", type=processors, help="processors that it may use, as 2,3")
     made.add_argument("--nice", type=niceness, default=0, help="-20 to 19; 19 yields to all")
+    made.add_argument("others", type=printable, nargs="*", help="of detect.py, after --")
     return made
 
 
