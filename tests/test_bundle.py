@@ -12,7 +12,10 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from board import RED, metadata, write_model
 from bundles import install, members, write_wheel
 from conftest import ARM_CACHE
 
@@ -111,7 +114,9 @@ def test_the_file_that_check_found_cheapest(made: Path, keep: Callable[..., Path
     )
     keep(checked(int8, 3_000_000))  # the latest counts
     assert choose(made, RPI4, None, cache).path.name == "model.onnx"
-    keep(checked(onnx, 1, parity=False), checked(int8, 1, board="rpi5"))
+    keep(checked(onnx, 4_000_000), checked(onnx, 1, board="rpi5"))
+    assert choose(made, RPI4, None, cache).path.name == "model_int8.onnx"
+    keep(checked(onnx, 1, parity=False))
     assert choose(made, RPI4, None, cache).path.name == "model_int8.onnx"
 
 
@@ -305,6 +310,15 @@ def test_what_is_found_here_is_what_is_expected(made: Path, tmp_path: Path) -> N
     )
     assert len(boxes) == count == len(wanted["boxes"])
     assert image.shape == (96, 128, 3)
+
+
+def test_faces_of_random_weights_are_left_out(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((64, 64, 3), RED, np.uint8))
+    for trained in (True, False):
+        model = write_model(tmp_path / "cells.onnx", metadata(trained=trained))
+        found = selftest.look(model, tmp_path / "photo.png", threads=1)
+        assert (len(found["boxes"]) > 0, len(found["scores"]) > 0) == (trained, trained)
+        assert found["ranges"][1] > 0
 
 
 EXPECTED = {

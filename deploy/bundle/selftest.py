@@ -21,13 +21,18 @@ SAMPLED = 64
 
 
 def look(model: Path, photo: Path, threads: int) -> dict[str, Any]:
-    """Return the faces of the photo, best first, and some values of each output."""
+    """Return the faces of the photo, best first, and some values of each output.
+
+    What random weights take for faces means nothing, and is left out.
+    """
     network = detect.open_network(model, threads)
     specification = detect.specification_of(network)
     size = input_size(specification)
     tensor, placement = detect.letterbox(detect.read_image(photo), specification, *size)
     loc, logits = network.run(specification, tensor)
     boxes, scores = detect.decode(loc[0], logits[0], specification, *size, placement)
+    if not specification.trained:
+        boxes, scores = boxes[:0], scores[:0]
     return {
         "boxes": [[round(side, 2) for side in box] for box in boxes.tolist()],
         "scores": [round(score, 4) for score in scores.tolist()],

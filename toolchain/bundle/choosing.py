@@ -58,6 +58,8 @@ def _cheapest(paths: list[Path], destination: Destination, cache: Path) -> Choic
     unknown = [path.name for path in paths if path.name not in checks]
     left = f"; {', '.join(unknown)} never checked there" if unknown else ""
     fewest = "the fewest" if len(good) > 1 else "the only one checked"
+    if len(paths) == 1:
+        fewest = "the only file"
     why = f"{fewest}, {count / 1e6:.1f} million instructions on {destination.name}"
     return Choice(best, f"{why}, by toolchain check{left}")
 
