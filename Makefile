@@ -31,13 +31,15 @@ FORMATS ?=
 CALIBRATION ?=
 EXTRAS ?=
 TARGET ?= rpi4
+RUNTIME ?=
+OFFLINE ?=
 CANDIDATE ?=
 BASELINE ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm gate eval tables train family bench test test-all test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm bundle gate eval tables train family bench test test-all test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -45,6 +47,8 @@ help: ## List the targets
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
+	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
+	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
 	@echo "make gate                           the project's own models against recipes/baselines/TARGET"
 	@echo "     CANDIDATE=folder BASELINE=file  an output folder against a baseline of your own"
 	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
@@ -96,6 +100,10 @@ setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root righ
 check-arm: setup
 	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
 	  $(call option,--photo,$(PHOTO))
+
+bundle: setup
+	@$(BIN)/toolchain bundle '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
+	  $(call option,--runtime,$(RUNTIME)) $(if $(strip $(OFFLINE)),--offline)
 
 gate: setup
 	@$(BIN)/toolchain gate $(if $(strip $(CANDIDATE)),'$(subst ','\'',$(strip $(CANDIDATE)))') \

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "errors",
     "files",
+    "fetching",
     "recipe",
     "certificate",
     "records",
@@ -43,6 +44,7 @@ ROOMS = (
     "chain",
     "bench",
     "arm",
+    "bundle",
     "pipeline",
     "family",
     "tables",
@@ -59,6 +61,7 @@ BOARD_ROOMS = {
     "chain",
     "bench",
     "arm",
+    "bundle",
     "pipeline",
     "gate",
 }

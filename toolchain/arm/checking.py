@@ -22,7 +22,7 @@ from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
 from toolchain.certificate import BoxAgreement
 from toolchain.chain.links import pair_boxes
-from toolchain.errors import InputError
+from toolchain.errors import InputError, RecipeError
 from toolchain.files import as_json, sha256_of, write_bytes
 from toolchain.pictures import Photo
 from toolchain.recipe.reader import Reader
@@ -130,6 +130,26 @@ def _cached(
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, as_json(asdict(made)))
     return made
+
+
+def earlier_checks(paths: Sequence[Path], target: Target, cache: Path) -> dict[str, FileCheck]:
+    """Return the latest check of each file that was ever made for the board, by the file's name."""
+    digests = {sha256_of(path): path.name for path in paths}
+    found = {}
+    kept = (cache / "checks").glob("*.json")
+    for place in sorted(kept, key=lambda place: place.stat().st_mtime):
+        try:
+            check = _read(json.loads(place.read_bytes()))
+        except (OSError, ValueError, RecipeError):  # of another version of the toolchain
+            continue
+        name = digests.get(check.sha256)
+        if name and check.target == target.key and check.runtime == _runtime(name, target):
+            found[name] = check
+    return found
+
+
+def _runtime(name: str, target: Target) -> str:
+    return runtime_of(Path(name).suffix, target)
 
 
 def _read(content: dict[str, Any]) -> FileCheck:

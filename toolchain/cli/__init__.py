@@ -2,6 +2,7 @@
 
 from toolchain.cli import (
     benching,
+    bundling,
     checking,
     evaluating,
     family,
@@ -15,6 +16,7 @@ from toolchain.cli.app import main, run
 
 __all__ = [
     "benching",
+    "bundling",
     "checking",
     "evaluating",
     "family",
