@@ -62,10 +62,12 @@ def test_what_shares_weights_or_follows_goes_together() -> None:
     )
 
 
-def test_a_digest_of_weights_knows_no_order_of_axes() -> None:
+def test_a_digest_of_weights_knows_neither_order_of_axes_nor_signs_of_zeros() -> None:
     weights = torch.arange(24.0).reshape(2, 3, 4)
     assert weights_digest(weights.numpy()) == weights_digest(weights.permute(2, 0, 1).numpy())
     assert weights_digest(weights.numpy()) != weights_digest((weights + 1).numpy())
+    zeros = torch.tensor([0.0, -0.0, 1.0])
+    assert weights_digest(zeros.numpy()) == weights_digest(zeros.flip(0).numpy())
 
 
 class Pretended:
