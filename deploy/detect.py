@@ -1036,6 +1036,8 @@ def live_part() -> ModuleType:
     Its files import this one as ``deploy.detect``, whatever it runs as: there is one of it only.
     """
     folder = Path(__file__).resolve().parent
+    if not (folder / "live").is_dir():  # else one that is installed would be taken
+        raise DetectError(f"--serve needs the folder live beside detect.py; copy it to {folder}")
     if "deploy" not in sys.modules:
         package = ModuleType("deploy")
         package.__path__ = [str(folder)]
@@ -1045,8 +1047,8 @@ def live_part() -> ModuleType:
         return importlib.import_module("deploy.live")
     except ImportError as error:
         raise DetectError(
-            f"--serve needs the folder live beside detect.py ({one_line(error)}); "
-            f"copy it to {folder}"
+            f"the folder live beside detect.py is not whole ({one_line(error)}); copy it to "
+            f"{folder} again"
         ) from error
 
 

@@ -282,7 +282,7 @@ def test_the_command_writes_what_scripts_read(
     assert "over budget: parameters: model.onnx takes" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_boards_are_told_together(
     ready: Sysroot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_network_of_that_rate_is_taken_and_shrunk_in_full(tmp_path: Path) -> N
     assert metadata["provenance"]["rate"] == 0.25
 
 
+@pytest.mark.long
 def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: Path) -> None:
     report = run_shrink(Job(recipe(0.6), tmp_path / "out"))
     assert report.source.path == "eresfd-50.safetensors"
