@@ -33,13 +33,15 @@ EXTRAS ?=
 TARGET ?= rpi4
 LATENCY ?=
 INSTRUCTIONS ?=
+RUNTIME ?=
+OFFLINE ?=
 CANDIDATE ?=
 BASELINE ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm cost plan gate eval tables train family bench test test-all test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench test test-all test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -49,6 +51,8 @@ help: ## List the targets
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms or INSTRUCTIONS=40M"
+	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
+	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
 	@echo "make gate                           the project's own models against recipes/baselines/TARGET"
 	@echo "     CANDIDATE=folder BASELINE=file  an output folder against a baseline of your own"
 	@echo "make eval MODEL=file DATA=WIDER     average precision; MODEL=weights, folder or ONNX file"
@@ -111,6 +115,10 @@ plan: setup
 	  $(call option,--latency,$(LATENCY)) $(call option,--instructions,$(INSTRUCTIONS)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+
+bundle: setup
+	@$(BIN)/toolchain bundle '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
+	  $(call option,--runtime,$(RUNTIME)) $(if $(strip $(OFFLINE)),--offline)
 
 gate: setup
 	@$(BIN)/toolchain gate $(if $(strip $(CANDIDATE)),'$(subst ','\'',$(strip $(CANDIDATE)))') \

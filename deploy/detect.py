@@ -8,6 +8,7 @@ mean, anchors, thresholds) in its metadata, so there is nothing to configure. Th
     read_image -> letterbox -> network -> decode (threshold, boxes, suppression) -> draw, JSON
 
 Boxes are [left, top, right, bottom] in pixels of the original picture, as floats.
+``--serve`` shows a camera in a browser; that part lies in the folder ``live`` beside this file.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # OpenCV reads these when it is imported: a limit against pictures that would fill the memory, and
@@ -247,20 +249,18 @@ def letterbox(
     The input is float32 (1, 3, height, width), or (1, height, width, 3) if its layout is NHWC.
 
     It lies at the top left; what is left over holds the mean colour, zero after the subtraction,
-    as if the network's own zero padding began there. INTER_LINEAR is quick, and right for growing
-    and for shrinking to no less than a half; below, it would skip pixels, and small faces with
-    them, so there INTER_AREA averages them all.
+    as if the network's own zero padding began there.
     """
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
         raise DetectError(f"a picture must be uint8 (H, W, 3) (got {_kind(image_bgr)})")
     image_height, image_width = image_bgr.shape[:2]
     if not image_bgr.size:
         raise DetectError("a picture must have pixels (got none)")
-    scale = min(width / image_width, height / image_height)
-    columns = min(width, max(1, round(image_width * scale)))
-    rows = min(height, max(1, round(image_height * scale)))
-    method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    resized = cv2.resize(image_bgr, (columns, rows), interpolation=method)
+    reduced, shown_height, shown_width = _reduced(image_bgr, height, width)
+    scale = min(width / shown_width, height / shown_height)
+    columns = min(width, max(1, round(shown_width * scale)))
+    rows = min(height, max(1, round(shown_height * scale)))
+    resized = cv2.resize(reduced, (columns, rows), interpolation=cv2.INTER_LINEAR)
     if specification.layout == "NHWC":
         tensor = np.zeros((1, height, width, 3), np.float32)
         colors = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB) if is_rgb(specification) else resized
@@ -274,9 +274,29 @@ def letterbox(
         for channel, (plane, mean) in enumerate(zip(ordered, specification.mean, strict=True)):
             np.subtract(plane, np.float32(mean), out=tensor[0, channel, :rows, :columns])
     placement = Placement(
-        columns / image_width, rows / image_height, 0, 0, image_width, image_height
+        columns / shown_width, rows / shown_height, 0, 0, image_width, image_height
     )
     return tensor, placement
+
+
+def _reduced(image: Image, height: int, width: int) -> tuple[Image, int, int]:
+    """Average blocks of 2, 4, 8 ... pixels of a picture that is that many times too large.
+
+    Interpolation reads four pixels: shrinking to less than a half would skip some, and small faces
+    with them. Averages of such blocks are a fiftieth of the work of averages over any other area.
+    What is left over at the right and at the bottom, less than a block, is left out; returns also
+    the rows and columns of the picture that are in it.
+    """
+    times = max(image.shape[0] / height, image.shape[1] / width)
+    step_y, step_x = (1 << int(math.log2(max(1, min(times, side)))) for side in image.shape[:2])
+    rows, columns = image.shape[0] // step_y, image.shape[1] // step_x
+    shown = image[: rows * step_y, : columns * step_x]
+    reduced = shown
+    while step_y > 1 or step_x > 1:
+        step_y, step_x = max(1, step_y // 4), max(1, step_x // 4)  # 2 and 4 are the fast ones
+        size = columns * step_x, rows * step_y
+        reduced = np.asarray(cv2.resize(reduced, size, interpolation=cv2.INTER_AREA))
+    return reduced, *shown.shape[:2]
 
 
 def is_rgb(specification: Specification) -> bool:
@@ -550,7 +570,7 @@ class Detector:
             self.specification = specification_of(self._network)
             self.height, self.width = _input_size(self.specification, size)
             blank, _ = letterbox(np.zeros((1, 1, 3), np.uint8), self.specification, *self.size)
-            check_outputs(*self._run(blank), len(anchors(self.specification, *self.size)))
+            check_outputs(*self.run(blank), len(anchors(self.specification, *self.size)))
         except DetectError as error:
             raise DetectError(f"{path}: {error}") from error
 
@@ -559,7 +579,7 @@ class Detector:
         """Height and width of the input."""
         return self.height, self.width
 
-    def _run(self, tensor: Floats) -> tuple[Floats, Floats]:
+    def run(self, tensor: Floats) -> tuple[Floats, Floats]:
         """Run an input of one picture -> ``loc`` (P, 4) and ``logits`` (P, 2)."""
         loc, logits = self._network.run(self.specification, tensor)
         if loc.shape[:1] != (1,) or logits.shape[:1] != (1,):
@@ -571,7 +591,7 @@ class Detector:
         start = time.perf_counter()
         tensor, placement = letterbox(image_bgr, self.specification, *self.size)
         fed = time.perf_counter()
-        loc, logits = self._run(tensor)
+        loc, logits = self.run(tensor)
         ran = time.perf_counter()
         found = decode(loc, logits, self.specification, *self.size, placement, score_threshold)
         done = time.perf_counter()
@@ -971,19 +991,27 @@ def all_sources(options: argparse.Namespace) -> tuple[list[Source], int]:
     return sources, failed
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks; return 0, or 2 if an input failed."""
-    if options.show:
-        require_window()
-    if options.threads:
-        cv2.setNumThreads(options.threads)
-    detector = Detector(options.model, threads=options.threads, size=options.size)
+def warn_of_random_weights(detector: Detector) -> None:
+    """Say on standard error that boxes mean nothing, if so."""
     if not detector.specification.trained:
         print(
             "detect.py: warning: the weights are random (untrained): boxes mean nothing;",
             "export a trained checkpoint",
             file=sys.stderr,
         )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks; return 0, or 2 if an input failed."""
+    if options.show:
+        require_window()
+    if options.threads:
+        cv2.setNumThreads(options.threads)
+    live = live_part() if options.serve else None
+    detector = Detector(options.model, threads=options.threads, size=options.size)
+    warn_of_random_weights(detector)
+    if live:
+        return int(live.serve(detector, options))
     sources, failed = all_sources(options)
     if options.benchmark:
         if sources:
@@ -1000,6 +1028,28 @@ def run(options: argparse.Namespace) -> int:
             report_failure(source.name, error, options)
             failed += 1
     return 2 if failed else 0
+
+
+def live_part() -> ModuleType:
+    """Import the folder ``live`` beside this file; raise what is missing if it is not there.
+
+    Its files import this one as ``deploy.detect``, whatever it runs as: there is one of it only.
+    """
+    folder = Path(__file__).resolve().parent
+    if not (folder / "live").is_dir():  # else one that is installed would be taken
+        raise DetectError(f"--serve needs the folder live beside detect.py; copy it to {folder}")
+    if "deploy" not in sys.modules:
+        package = ModuleType("deploy")
+        package.__path__ = [str(folder)]
+        sys.modules["deploy"] = package
+    sys.modules.setdefault("deploy.detect", sys.modules[__name__])
+    try:
+        return importlib.import_module("deploy.live")
+    except ImportError as error:
+        raise DetectError(
+            f"the folder live beside detect.py is not whole ({one_line(error)}); copy it to "
+            f"{folder} again"
+        ) from error
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -1028,14 +1078,23 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    """Parse a port; 0 takes one that is free."""
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 0 to 65535 (got {text!r})")
+    return int(text)
+
+
 EXAMPLES = """examples:
   detect.py eresfd.onnx photo.jpg                    a line per picture
   detect.py eresfd.onnx photos --out found           a folder; pictures with boxes in found/
   detect.py eresfd.onnx clip.mp4 --out found         a video; writes found/clip.mp4
   detect.py eresfd.onnx 0 --json | head -n 100       the first camera; a JSON line per frame
   detect.py eresfd.onnx photo.jpg --benchmark 200    how long it takes on this board
+  detect.py eresfd.onnx --serve --camera 0           a page with the camera's picture
 
-exit code: 0 all done, 2 a wrong option or an input that failed, 130 stopped by Ctrl-C
+exit code: 0 all done, or a page stopped; 2 a wrong option or an input that failed;
+130 stopped by Ctrl-C
 """
 
 
@@ -1049,7 +1108,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("model", metavar="MODEL", help="the .onnx or .tflite file")
-    add("inputs", metavar="INPUT", nargs="+", help="picture, folder, video, or number of a camera")
+    add("inputs", metavar="INPUT", nargs="*", help="picture, folder, video, or number of a camera")
     add("--out", metavar="FOLDER", type=Path, help="write pictures with boxes here; videos as .mp4")
     add("--show", action="store_true", help="open a window; q ends")
     add("--json", action="store_true", help="print a JSON line per picture or frame")
@@ -1070,7 +1129,57 @@ def parser() -> argparse.ArgumentParser:
         const=50,
         help="time N runs (default 50) on the first picture; give it after the inputs",
     )
+    add_live_options(made.add_argument_group("a page with a camera's picture", LIVE_TEXT))
     return made
+
+
+LIVE_TEXT = (
+    "needs the folder live beside detect.py; takes --out (snapshots), --json, --threshold too"
+)
+LIVE_DEFAULTS: dict[str, Any] = {
+    "camera": "0",
+    "host": "127.0.0.1",
+    "port": 8080,
+    "token": None,
+    "loop": False,
+    "rotate": 0,
+    "mirror": False,
+    "on_face": None,
+}
+"""The options that mean something only with --serve."""
+
+
+def add_live_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of the page; one that is not given is None until they are checked."""
+    add = functools.partial(group.add_argument, default=None)
+    group.add_argument("--serve", action="store_true", help="serve the page until Ctrl-C")
+    add("--camera", metavar="WHAT", help="number, video, folder, rtsp://... (default: 0)")
+    add("--host", metavar="ADDRESS", help="where to listen (default: this machine alone)")
+    add("--port", metavar="N", type=_port, help="(default: 8080)")
+    add("--token", metavar="FILE", type=Path, help="holds what viewers must know; made if missing")
+    add("--loop", action="store_true", help="begin a video or folder again at its end")
+    add("--rotate", type=int, choices=(0, 90, 180, 270), help="turn the picture clockwise")
+    add("--mirror", action="store_true", help="turn the picture left for right")
+    add("--on-face", metavar="COMMAND", help="run when a face comes; no shell; JSON on its input")
+
+
+def checked_options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; refuse options that do not go together."""
+    made = parser()
+    options = made.parse_intermixed_args(arguments)  # inputs may stand after options
+    given = [name for name in LIVE_DEFAULTS if getattr(options, name) is not None]
+    if options.serve:
+        if options.inputs:
+            made.error(f"--serve looks at a camera; give --camera {options.inputs[0]}")
+        if options.show or options.benchmark:
+            made.error("--serve goes with neither --show nor --benchmark")
+    elif given:
+        made.error(f"--{given[0].replace('_', '-')} needs --serve")
+    elif not options.inputs:
+        made.error("the following arguments are required: INPUT (or --serve)")
+    for name in LIVE_DEFAULTS.keys() - set(given):
+        setattr(options, name, LIVE_DEFAULTS[name])
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -1079,7 +1188,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # file names need not be valid text
             stream.reconfigure(errors="backslashreplace")
     try:
-        return run(parser().parse_args(arguments))
+        return run(checked_options(arguments))
     except DetectError as error:
         print(f"detect.py: {error}", file=sys.stderr)
         return 2

@@ -22,6 +22,12 @@ def recipe(**fields: object) -> Recipe:
     return override(default_recipe("eresfd"), values | fields)
 
 
+def little(**fields: object) -> Recipe:
+    """Of a network that is exported in a moment."""
+    values = {"input.height": 32, "input.width": 48, "prune.rate": 0.0}
+    return override(default_recipe("tiny:Tiny"), values | fields)
+
+
 def faces(folder: Path, count: int) -> Path:
     """Photos of nothing in particular, each different."""
     folder.mkdir()

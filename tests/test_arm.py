@@ -236,6 +236,9 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
     assert plain.estimate_ms.low < plain.estimate_ms.mid < plain.estimate_ms.high
     assert found.program is not None
     assert (found.program.photos, found.program.missed, found.program.added) == (1, 0, 0)
+    assert found.stages is not None
+    assert found.stages.network == pytest.approx(found.main.instructions_per_inference, rel=0.05)
+    assert 0 < found.stages.decoding < found.stages.fitting < found.stages.network
     told = sum(operator.instructions for operator in plain.operators)
     assert abs(told - counted.total) < 0.1 * counted.total
     kinds = plain.operator_types
@@ -279,7 +282,7 @@ def test_the_command_writes_what_scripts_read(
     assert "over budget: parameters: model.onnx takes" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_boards_are_told_together(
     ready: Sysroot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

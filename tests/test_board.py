@@ -129,6 +129,7 @@ def test_a_host_that_is_an_option_is_refused(host: str) -> None:
         Board(host).run(["true"])
 
 
+@pytest.mark.long
 def test_a_board_is_calibrated(
     server: Server, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from chains import faces, quick, recipe
+from chains import faces, little, quick, recipe
 
 import toolchain.pipeline as pipeline
 from deploy import detect
-from toolchain.certificate import NAME, read_certificate
+from toolchain.certificate import NAME, LayerNoise, read_certificate
 from toolchain.chain import making, verifying
 from toolchain.chain.calibration import read_calibration
 from toolchain.chain.links import _pairs
@@ -185,15 +185,20 @@ def test_the_command_says_which_link_breaks(
 
 
 def test_a_broken_link_leaves_the_good_files(
-    tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick_latency: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job(recipe(**{"proof.int8_limit": 1e-9}), tmp_path / "out", formats=("onnx", "int8"))
+    def costs(*_: object) -> tuple[LayerNoise, ...]:
+        return (LayerNoise("stem.0.weight", 0.5, in_float=False),)
+
+    monkeypatch.setattr(making, "layer_noises", costs)
+    job = Job(little(**{"proof.int8_limit": 1e-9}), tmp_path / "out", formats=("onnx", "int8"))
     report = run_shrink(job)
     certificate = read_certificate(tmp_path / "out" / NAME)
     assert certificate == report.certificate
     assert not certificate.is_complete
     assert [failure.file for failure in certificate.failures] == ["model_int8.onnx"]
-    assert "(mean; at most 1e-09)" in certificate.failures[0].reason
+    reason = certificate.failures[0].reason
+    assert reason.endswith("(mean; at most 1e-09), with 1 of 1 layers in float")
     assert (tmp_path / "out" / "model.onnx").is_file()
     assert not (tmp_path / "out" / "model_int8.onnx").exists()
     assert "INCOMPLETE" in (tmp_path / "out" / "report.md").read_text()
@@ -208,8 +213,8 @@ def test_a_file_that_cannot_be_made_leaves_the_others(
     def refuse(*_: object) -> None:
         raise ExportError("the ONNX file cannot be quantised (no)")
 
-    monkeypatch.setattr(making, "quantise_onnx", refuse)
-    report = run_shrink(Job(recipe(), tmp_path / "out", formats=("onnx", "int8")))
+    monkeypatch.setattr(making.OnnxQuantiser, "quantised", refuse)
+    report = run_shrink(Job(little(), tmp_path / "out", formats=("onnx", "int8")))
     assert report.certificate is not None
     assert not report.certificate.is_complete
     assert [link.name for link in report.certificate.links] == LINKS[:3]

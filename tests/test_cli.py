@@ -32,6 +32,7 @@ def test_json_is_all_that_is_on_standard_output(
     assert "\x1b" not in printed.out + printed.err
 
 
+@pytest.mark.long
 def test_every_size_gets_a_folder(
     tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

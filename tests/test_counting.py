@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.arm.counting import read_counts, read_operators
-from toolchain.timings import Instructions
+from toolchain.arm.counting import read_counts, read_operators, read_stages
+from toolchain.timings import Instructions, StageCounts
 
 KINDS = ["multiply-add", "memory", "branch", "other"]
 WORDS = {
@@ -155,3 +155,11 @@ def test_of_several_runs_of_a_file_each_operators_fewest_stand() -> None:
         read_operators("\n".join(lines[:-1]), [files[0]])
     with pytest.raises(ValueError, match="cannot be told apart"):
         read_operators("\n".join(lines), [[ran(0, 0)] * 2] * 2)
+
+
+def test_the_fewest_of_each_stage_stand() -> None:
+    ends = [(0, 10), (20, 120), (130, 135), (200, 209), (220, 325), (330, 337)]
+    lines = [f"{mark} 0 0 0 {at}" for pair in ends for mark, at in zip("34", pair, strict=True)]
+    found = read_stages("\n".join(lines))
+    assert found == StageCounts(fitting=9, network=100, decoding=5)
+    assert found.outside == 0.14

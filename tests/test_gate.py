@@ -146,7 +146,7 @@ def test_both_templates_run_the_same_commands() -> None:
         assert line in " ".join(words)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_template_does_what_it_says(ready: Sysroot, tmp_path: Path) -> None:
     """The commands are run as they stand, but for the installation, which this machine has."""
     variables, lines = github_commands()

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "errors",
     "files",
+    "fetching",
     "recipe",
     "certificate",
     "records",
@@ -45,6 +46,7 @@ ROOMS = (
     "bench",
     "arm",
     "widths",
+    "bundle",
     "pipeline",
     "family",
     "tables",
@@ -61,6 +63,7 @@ BOARD_ROOMS = {
     "chain",
     "bench",
     "arm",
+    "bundle",
     "pipeline",
     "gate",
 }

@@ -129,6 +129,7 @@ def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
     assert photo.max_box_diff_px < 0.01
 
 
+@pytest.mark.long
 def test_a_dynamic_file_takes_other_sizes(tmp_path: Path) -> None:
     run_shrink(Job(recipe(rate=0.25), tmp_path / "out", dynamic=True, untrained=True))
     detector = detect.Detector(tmp_path / "out" / "model.onnx", size=(64, 192))
@@ -215,7 +216,7 @@ def test_a_folder_with_foreign_files_is_not_touched(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_boxes_on_real_photos_are_the_same(
     shared: Path, photos: list[Path], tmp_path: Path
 ) -> None:

@@ -87,7 +87,7 @@ def test_two_processes_learn_from_a_teacher_what_one_does(
     assert (two / "model.safetensors").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_learn_from_labels_what_one_does_even_if_one_is_killed(
     common: list[str], tmp_path: Path
 ) -> None:

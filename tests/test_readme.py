@@ -73,7 +73,8 @@ def test_every_option_that_is_named_exists() -> None:
 
     others = {"--out", "--nproc-per-node", "--toolchain-gate"}  # of all, of torchrun, of pytest
     named = set(re.findall(r"--[a-z-]+", README)) - others
-    files = Path(cli.__file__).parent.glob("*.py")
+    files = [*Path(cli.__file__).parent.glob("*.py"), *(ROOT / "deploy/bundle").glob("*.*")]
+    files = [path for path in files if path.suffix in (".py", ".sh")]
     source = "".join(path.read_text(encoding="utf-8") for path in files).replace("_", "-")
     for option in named:
         assert option in source or option[2:] in source, option

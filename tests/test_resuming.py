@@ -116,7 +116,7 @@ def _steps(path: Path) -> int:
     return int(read_pickle(path)["step"]) if path.exists() else 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", [LABELS, SOFT], ids=["labels", "teacher"])
 def test_bfloat16_is_near_float32(way: dict[str, object], data: Path, tmp_path: Path) -> None:
     """The first loss is that of the same weights; what follows stays near it and finite."""

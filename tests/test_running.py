@@ -168,7 +168,7 @@ def is_running(pid: str) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_figure(tmp_path: Path) -> None:
     """SIGKILL while two workers run; the second run repeats nothing, and ends bit for bit equal."""
     import torch

@@ -93,6 +93,7 @@ def test_a_network_of_that_rate_is_taken_and_shrunk_in_full(tmp_path: Path) -> N
     assert metadata["provenance"]["rate"] == 0.25
 
 
+@pytest.mark.long
 def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: Path) -> None:
     report = run_shrink(Job(recipe(0.6), tmp_path / "out"))
     assert report.source.path == "eresfd-50.safetensors"
@@ -171,6 +172,7 @@ def test_anchors_that_it_was_not_measured_with_have_no_measured_precision(tmp_pa
     assert report.accuracy is None
 
 
+@pytest.mark.long
 def test_random_weights_are_still_to_be_had(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def test_weights_of_a_file_are_counted(tmp_path: Path) -> None:
     assert count_weights(tmp_path / "m.onnx") == 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_tables_hold_soft_and_shrunk_and_resume(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -90,7 +90,7 @@ def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "STRETCH", 5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
     split: Split, teacher: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +109,7 @@ def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
     assert len(whole.losses) == 16
 
 
+@pytest.mark.long
 def test_what_is_held_at_zero_is_gone_after_the_surgery(
     split: Split, teacher: Path, tmp_path: Path
 ) -> None:
@@ -192,7 +193,7 @@ def test_a_full_disk_keeps_the_state_before(
     assert (tmp_path / "run" / "state.pt").read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_it_goes_on(teacher: Path, tmp_path: Path) -> None:
     """SIGKILL from outside, by the command line, and the same weights as without."""
     data = make_wider(tmp_path / "wider", 1, train=6)

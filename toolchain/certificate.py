@@ -90,6 +90,42 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class LayerNoise:
+    """What a layer alone in int8 costs."""
+
+    layer: str
+    noise: float
+    """Mean difference of the outputs as a share of their range, the largest of all outputs."""
+    in_float: bool
+    """True if the layer stays in float in the file."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An int8 file that was tried."""
+
+    in_float: int
+    """So many of the layers, those that cost most."""
+    size_bytes: int
+    """Without metadata."""
+    mean: float | None
+    """Mean difference as a share of the range; None if it is not finite."""
+    lost: float | None
+    """Average precision, the most at any level; None if it was not measured."""
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How an int8 file came to keep layers in float."""
+
+    layers: tuple[LayerNoise, ...]
+    """The most costly first."""
+    attempts: tuple[Attempt, ...]
+    """In the order they were made; the file is the last."""
+
+
+@dataclass(frozen=True)
 class Link:
     """Two files that were compared."""
 
@@ -110,6 +146,8 @@ class Link:
     least_boxes: float | None = None
     """The limit: share of all boxes that both ends must find; None if boxes do not decide."""
     precision: Precision | None = None
+    mixture: Mixture | None = None
+    """None where all went to int8, and for other links."""
 
     @property
     def name(self) -> str:

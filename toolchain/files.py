@@ -51,6 +51,21 @@ def output_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def made_beside(target: Path) -> Iterator[Path]:
+    """Give a folder that becomes ``target`` when the block succeeds, or another was faster."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        with contextlib.suppress(OSError):  # it is there: another run was faster
+            folder.rename(target)
+        if not target.exists():
+            raise OSError(f"{target} was not made")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _check_replaceable(target: Path) -> None:
     if not target.exists():
         return

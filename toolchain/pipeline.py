@@ -133,8 +133,8 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         if calibration is not None:
             notes += calibration.notes
         with clock.stage("other formats and their proof"):
-            chain = _chain(job, loaded, pair, calibration, folder)
-            certificate = make_chain(chain, formats, loaded.source, on_stage)
+            chain = _chain(job, loaded, pair, calibration, folder, on_stage)
+            certificate = make_chain(chain, formats, loaded.source)
         report = dataclasses.replace(
             report,
             artifacts=_artifacts(folder),
@@ -147,7 +147,12 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
 
 
 def _chain(
-    job: Job, loaded: Loaded, pair: Pair, calibration: Calibration | None, folder: Path
+    job: Job,
+    loaded: Loaded,
+    pair: Pair,
+    calibration: Calibration | None,
+    folder: Path,
+    on_stage: Callable[[str], None],
 ) -> Chain:
     recipe, provenance = loaded.recipe, _provenance(loaded)
     return Chain(
@@ -159,6 +164,7 @@ def _chain(
         metadata_of(recipe, provenance, dynamic=False, layout="NHWC"),
         calibration,
         job.accuracy_of if recipe.anchors is not None else None,
+        on_stage,
     )
 
 

@@ -166,6 +166,22 @@ class FileCheck:
 
 
 @dataclass(frozen=True)
+class StageCounts:
+    """Instructions of ``detect.py`` for one picture, by stage; of several runs the fewest."""
+
+    fitting: int
+    """Of the picture into the network's input."""
+    network: int
+    decoding: int
+    """From outputs to boxes."""
+
+    @property
+    def outside(self) -> float:
+        """What is not the network, as a share of the network."""
+        return (self.fitting + self.decoding) / self.network
+
+
+@dataclass(frozen=True)
 class Check:
     """All files of a folder on one board."""
 
@@ -178,6 +194,8 @@ class Check:
     files: tuple[FileCheck, ...]
     program: BoxAgreement | None = None
     """Boxes of ``detect.py`` with the main file, here and run on the board; None without photos."""
+    stages: StageCounts | None = None
+    """Of ``detect.py`` on the first photo; None without photos."""
 
     @property
     def passed(self) -> bool:

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 import toolchain
 from deploy import detect
 from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subject_of
-from toolchain.arm.emulation import emulate, run_program
+from toolchain.arm.emulation import count_stages, emulate, run_program
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
 from toolchain.certificate import BoxAgreement
 from toolchain.chain.links import pair_boxes
-from toolchain.errors import InputError
+from toolchain.errors import InputError, RecipeError
 from toolchain.files import as_json, sha256_of, write_bytes
 from toolchain.pictures import Photo
 from toolchain.recipe.reader import Reader
-from toolchain.timings import MAIN, Check, FileCheck
+from toolchain.timings import MAIN, Check, FileCheck, StageCounts
 
 Arrays = tuple[NDArray[np.floating], ...]
 
@@ -50,10 +50,10 @@ def check_folder(
     for path in paths:
         on_stage(f"{path.name} on {target.name}")
         files.append(_cached(path, subject, target, sysroot, cache))
-    program = None
+    program = stages = None
     if photos and subject.finds_boxes and sysroot.has_opencv:
         on_stage(f"detect.py on {target.name}")
-        program = _program(_main(paths), photos, target, sysroot)
+        program, stages = _program(_main(paths), photos, target, sysroot)
     return Check(
         subject.name,
         target.key,
@@ -63,6 +63,7 @@ def check_folder(
         target.fitted_on,
         tuple(files),
         program,
+        stages,
     )
 
 
@@ -82,8 +83,10 @@ def _main(paths: Sequence[Path]) -> Path:
     return next((path for path in paths if path.name == MAIN), paths[0])
 
 
-def _program(path: Path, photos: Sequence[Photo], target: Target, sysroot: Sysroot) -> BoxAgreement:
-    """Run the board's program on the photos, there and here."""
+def _program(
+    path: Path, photos: Sequence[Photo], target: Target, sysroot: Sysroot
+) -> tuple[BoxAgreement, StageCounts]:
+    """Run the board's program on the photos, there and here; count its stages on the first."""
     detector, sides = detect.Detector(path, threads=1), []
     with tempfile.TemporaryDirectory() as folder:
         for index, photo in enumerate(photos):
@@ -91,7 +94,8 @@ def _program(path: Path, photos: Sequence[Photo], target: Target, sysroot: Sysro
             cv2.imwrite(str(picture), photo.pixels)
             here, _ = detector.detect(photo.pixels)
             sides.append((here, run_program(path, picture, target, sysroot)))
-    return pair_boxes(sides)
+        stages = count_stages(path, Path(folder) / "0.png", target, sysroot)
+    return pair_boxes(sides), stages
 
 
 def _cached(
@@ -126,6 +130,26 @@ def _cached(
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, as_json(asdict(made)))
     return made
+
+
+def earlier_checks(paths: Sequence[Path], target: Target, cache: Path) -> dict[str, FileCheck]:
+    """Return the latest check of each file that was ever made for the board, by the file's name."""
+    digests = {sha256_of(path): path.name for path in paths}
+    found = {}
+    kept = (cache / "checks").glob("*.json")
+    for place in sorted(kept, key=lambda place: place.stat().st_mtime):
+        try:
+            check = _read(json.loads(place.read_bytes()))
+        except (OSError, ValueError, RecipeError):  # of another version of the toolchain
+            continue
+        name = digests.get(check.sha256)
+        if name and check.target == target.key and check.runtime == _runtime(name, target):
+            found[name] = check
+    return found
+
+
+def _runtime(name: str, target: Target) -> str:
+    return runtime_of(Path(name).suffix, target)
 
 
 def _read(content: dict[str, Any]) -> FileCheck:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.arm import guest
-from toolchain.timings import Instructions, OperatorCount
+from toolchain.timings import Instructions, OperatorCount, StageCounts
 
 MOSTLY = 0.9
 """Share of an inference that its operators must take, to be believed."""
@@ -123,6 +123,13 @@ def _clocks(lines: Sequence[Line]) -> list[NDArray[np.int64]]:
         elif name == "clock" and found:
             found[-1].append(counted.total)
     return [np.array(each, np.int64) for each in found]
+
+
+def read_stages(text: str) -> StageCounts:
+    """Read the plugin's lines of several runs of ``detect.py``'s three stages."""
+    found = _stretches([_line(line) for line in text.splitlines()], guest.BEGIN, guest.END)
+    totals = [counted.total for counted in found]
+    return StageCounts(*(min(totals[stage::3]) for stage in range(3)))
 
 
 def _line(text: str) -> Line:

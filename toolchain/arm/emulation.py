@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.arm import guest
-from toolchain.arm.counting import Counts, Ran, read_counts, read_operators
+from toolchain.arm.counting import Counts, Ran, read_counts, read_operators, read_stages
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
+from toolchain.timings import StageCounts
 
 LIMIT_SECONDS = 1800
+STAGE_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,26 @@ def _run(command: Sequence[str], sysroot: Sysroot, problem: str) -> str:
         reason = (lines or [f"it ended with code {done.returncode}"])[-1][:300]
         raise InputError(f"{problem}: {reason}")
     return done.stdout
+
+
+def count_stages(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> StageCounts:
+    """Return what the stages of ``deploy/detect.py`` take on a picture.
+
+    Raises :class:`InputError` if it fails there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        counts = Path(folder) / "counts"
+        stages = Path(guest.__file__).with_name("stages.py")
+        program = (stages, detect.__file__, path.absolute(), picture, STAGE_RUNS)
+        _run(
+            [
+                *_python(target, sysroot, "-plugin", f"{sysroot.plugin},out={counts}"),
+                *map(str, program),
+            ],
+            sysroot,
+            f"detect.py fails on {target.name}",
+        )
+        return read_stages(counts.read_text())
 
 
 def _python(target: Target, sysroot: Sysroot, *options: str) -> list[str]:

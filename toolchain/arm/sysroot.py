@@ -16,8 +16,6 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +25,8 @@ from pathlib import Path
 
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
+from toolchain.fetching import download_wheels, run_program
+from toolchain.files import made_beside
 
 HOST_PACKAGES = ("qemu-user", "libcapstone4", "liburing2", "libglib2.0-0", "libpcre2-8-0")
 ARM_PACKAGES = (
@@ -104,7 +104,12 @@ class Sysroot:
 def runtime_of(suffix: str, target: Target) -> str:
     """Return what runs a file with the suffix on the board, with its version."""
     package = target.runtimes[suffix]
-    return f"{package} {SYSTEMS[target.architecture].wheels[package] or _version(package)}"
+    return f"{package} {pinned_version(package, target.architecture)}"
+
+
+def pinned_version(package: str, architecture: str) -> str:
+    """Return the version that boards of an architecture get."""
+    return SYSTEMS[architecture].wheels[package] or _version(package)
 
 
 def prepare(target: Target, cache: Path, on_stage: Callable[[str], None]) -> Sysroot:
@@ -173,21 +178,6 @@ def _check_tools() -> None:
 
 
 @contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """Give a folder that takes the target's place when the block succeeds."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        with contextlib.suppress(FileExistsError, OSError):  # another run was faster
-            folder.rename(target)
-        if not target.exists():
-            raise OSError(f"{target} was not made")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
 def _apt(cache: Path, architecture: str) -> Iterator[Callable[[Sequence[str], Path], None]]:
     """Give what downloads packages, by an apt that leaves the system's alone."""
     with tempfile.TemporaryDirectory(dir=cache, prefix=".apt.") as folder:
@@ -205,7 +195,7 @@ def _apt(cache: Path, architecture: str) -> Iterator[Callable[[Sequence[str], Pa
         environment = {**os.environ, "APT_CONFIG": str(settings), "LC_ALL": "C.UTF-8"}
 
         def run(words: Sequence[str], problem: str, place: Path) -> None:
-            _run(["apt-get", "-q", *words], problem, place, environment)
+            run_program(["apt-get", "-q", *words], problem, place, environment)
 
         trouble: InputError | None = None
         try:
@@ -230,10 +220,12 @@ def _unpacked(
 ) -> None:
     if target.exists():
         return
-    with _beside(target) as folder, tempfile.TemporaryDirectory(dir=target.parent) as debs:
+    with made_beside(target) as folder, tempfile.TemporaryDirectory(dir=target.parent) as debs:
         download(packages, Path(debs))
         for package in sorted(Path(debs).glob("*.deb")):
-            _run(["dpkg", "-x", str(package), str(folder)], f"{package.name} cannot be unpacked")
+            run_program(
+                ["dpkg", "-x", str(package), str(folder)], f"{package.name} cannot be unpacked"
+            )
         for library in (file for place in libraries for file in sorted((folder / place).iterdir())):
             library.parent.with_name(library.name).symlink_to(
                 Path(library.parent.name) / library.name
@@ -241,12 +233,8 @@ def _unpacked(
 
 
 def _wheels(target: Path, versions: Sequence[str], platforms: Sequence[str]) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--only-binary=:all:", "--python-version", "3.11"]
-    command += ["--implementation", "cp", "--abi", "cp311", "--abi", "abi3"]
-    command += [word for tag in platforms for word in ("--platform", tag)]
-    with _beside(target) as folder, tempfile.TemporaryDirectory(dir=target.parent) as wheels:
-        _run([*command, "-d", wheels, *versions], "pip cannot fetch the board's wheels")
+    with made_beside(target) as folder, tempfile.TemporaryDirectory(dir=target.parent) as wheels:
+        download_wheels(Path(wheels), versions, "3.11", platforms)
         for wheel in sorted(Path(wheels).glob("*.whl")):
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(folder)
@@ -257,21 +245,5 @@ def _compile(target: Path, source: str) -> None:
         code, made = Path(folder) / "count.c", Path(folder) / "count.so"
         code.write_text(source)
         options = ["-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden"]
-        _run(["gcc", *options, "-o", str(made), str(code)], "the plugin cannot be compiled")
+        run_program(["gcc", *options, "-o", str(made), str(code)], "the plugin cannot be compiled")
         made.replace(target)
-
-
-def _run(
-    command: Sequence[str],
-    problem: str,
-    folder: Path | None = None,
-    environment: dict[str, str] | None = None,
-) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if line.startswith(("E:", "ERROR"))), None)
-        said = (reason or (lines or ["it says nothing"])[-1])[:300]
-        raise InputError(f"{problem}: {said}; is the network there?")

@@ -7,12 +7,10 @@ other branches go on. What is missing then stands in the certificate, which is n
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 import toolchain
 from toolchain.certificate import (
@@ -21,18 +19,21 @@ from toolchain.certificate import (
     Certificate,
     Failure,
     FileFacts,
+    LayerNoise,
     Link,
     Precision,
 )
 from toolchain.chain import links
 from toolchain.chain.calibration import Calibration
 from toolchain.chain.links import Kind
+from toolchain.chain.mixing import layer_noises, mixed_link
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.export.extra import lacking
-from toolchain.export.onnx_quantised import quantise_onnx
+from toolchain.export.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
 from toolchain.export.tflite import export_tflite, labelled
-from toolchain.export.tflite_quantised import to_half, to_int8
+from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
+from toolchain.export.units import Quantiser
 from toolchain.files import sha256_of, write_bytes
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.proofs import Pair
@@ -46,6 +47,8 @@ COMPARED_PHOTOS = 8
 """At most so many photos are inputs of an approximate link."""
 NEW_SHAPES = 4
 """So many where there are no photos."""
+NOISE_INPUTS = 2
+"""Calibration inputs on which each layer alone is put into int8."""
 
 MeasureAccuracy = Callable[[Path], MemberAccuracy]
 
@@ -96,6 +99,7 @@ class Chain:
     tflite_metadata: Mapping[str, str]
     calibration: Calibration | None
     accuracy_of: MeasureAccuracy | None = None
+    on_stage: Callable[[str], None] = lambda _name: None
     links: list[Link] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
@@ -106,23 +110,21 @@ class Chain:
             self.failures.append(Failure(after, f"not made, for {before} is not there"))
             return
         try:
-            if after not in ALWAYS:
-                self._make(after)
-            link = self._link(before, after, kind)
+            link = self._make(before, after, kind)
         except (ExportError, ParityError) as error:
             self.failures.append(Failure(after, str(error)))
             (self.folder / after).unlink(missing_ok=True)
             return
         self.links.append(link)
         if not link.passed:
-            self.failures.append(Failure(after, "; ".join(link.problems)))
+            self.failures.append(Failure(after, _reason(link)))
             (self.folder / after).unlink()
 
-    def _make(self, name: str) -> None:
-        target = self.folder / name
-        if name == links.ONNX_INT8:
-            quantise_onnx(self.folder / links.ONNX, target, self._pictures(), self.metadata)
-        elif name == links.TFLITE:
+    def _make(self, before: str, after: str, kind: Kind) -> Link:
+        target = self.folder / after
+        if kind == "int8":
+            return self._make_int8(before, after)
+        if after == links.TFLITE:
             export_tflite(
                 self.pair.shrunk,
                 self.pair.example,
@@ -130,18 +132,45 @@ class Chain:
                 output_names=self.output_names,
                 metadata=self.tflite_metadata,
             )
-        else:
-            data = (self.folder / links.TFLITE).read_bytes()
-            half = name == links.TFLITE_HALF
-            made = to_half(data) if half else to_int8(data, self._pictures(last=True))
-            write_bytes(target, labelled(made, self.output_names, self.tflite_metadata))
+        elif kind == "half":
+            write_bytes(target, self._finished(to_half((self.folder / before).read_bytes()), after))
+        return self._link(before, after, kind)
 
-    def _pictures(self, *, last: bool = False) -> list[NDArray[np.float32]]:
+    def _make_int8(self, before: str, after: str) -> Link:
+        with tempfile.TemporaryDirectory(prefix="int8.") as room:
+            return self._mix_int8(before, after, Path(room))
+
+    def _mix_int8(self, before: str, after: str, room: Path) -> Link:
+        assert self.calibration is not None
+        source, inputs = self.folder / before, self.calibration.inputs
+        quantiser = self._quantiser(source, room)
+
+        def make(data: bytes, what: str) -> Link:
+            if what:
+                self.on_stage(f"{after}: {what}")
+            self._accuracy.pop(after, None)
+            write_bytes(self.folder / after, self._finished(data, after))
+            return self._link(before, after, "int8")
+
+        def noises() -> tuple[LayerNoise, ...]:
+            self.on_stage(f"{after}: what each of {len(quantiser.units)} layers costs")
+            shown = inputs[:: max(1, len(inputs) // NOISE_INPUTS)][:NOISE_INPUTS]
+            return layer_noises(quantiser, source, self.recipe, shown, room)
+
+        return mixed_link(quantiser, make, noises)
+
+    def _quantiser(self, source: Path, room: Path) -> Quantiser:
         assert self.calibration is not None
         inputs = self.calibration.inputs
-        return [
-            (image.permute(0, 2, 3, 1).contiguous() if last else image).numpy() for image in inputs
-        ]
+        if source.suffix == ".onnx":
+            return OnnxQuantiser(source, [image.numpy() for image in inputs], room)
+        last = [image.permute(0, 2, 3, 1).contiguous().numpy() for image in inputs]
+        return TfliteQuantiser(source.read_bytes(), last, weights_of(self.folder / links.ONNX))
+
+    def _finished(self, data: bytes, name: str) -> bytes:
+        if name.endswith(".onnx"):
+            return with_metadata(data, self.metadata)
+        return labelled(data, self.output_names, self.tflite_metadata)
 
     def _link(self, before: str, after: str, kind: Kind) -> Link:
         approximate = kind in ("half", "int8")
@@ -149,8 +178,8 @@ class Chain:
         link = links.measure_link(
             self.folder, before, after, kind, self.recipe, inputs, self._photos()
         )
-        if not approximate or self.accuracy_of is None:
-            return link
+        if not approximate or self.accuracy_of is None or not link.passed:
+            return link  # average precision is the costliest to measure, so the last
         found = [self._measured(name) for name in (before, after)]
         return dataclasses.replace(link, precision=self._precision(kind, *found))
 
@@ -189,19 +218,26 @@ class Chain:
         return self._shown() or self._shapes(NEW_SHAPES)
 
 
+def _reason(link: Link) -> str:
+    """Say what breaks a link, and of int8 that float for the worst layers does not mend it."""
+    found = "; ".join(link.problems)
+    if link.mixture is None:
+        return found
+    last = link.mixture.attempts[-1]
+    return f"{found}, with {last.in_float} of {len(link.mixture.layers)} layers in float"
+
+
 def new_shapes(pair: Pair, seed: int, count: int) -> list[ProofInput]:
     """Return smooth shapes at the recipe's size, none of which int8 is calibrated on."""
     return [smooth_input(pair.example, seed + index) for index in range(count)]
 
 
-def make_chain(
-    chain: Chain, formats: Sequence[str], source: Source, on_file: Callable[[str], None]
-) -> Certificate:
+def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:
     """Make every file of these formats and its link; return the certificate of them all."""
     wanted = files_of(formats)
     for before, after, kind in links.PLAN:
         if after in wanted:
-            on_file(after)
+            chain.on_stage(after)
             chain.extend(before, after, kind)
     return Certificate(
         SCHEMA,

@@ -2,6 +2,7 @@
 
 from toolchain.cli import (
     benching,
+    bundling,
     checking,
     evaluating,
     family,
@@ -16,6 +17,7 @@ from toolchain.cli.app import main, run
 
 __all__ = [
     "benching",
+    "bundling",
     "checking",
     "evaluating",
     "family",

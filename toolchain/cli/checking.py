@@ -261,6 +261,13 @@ def _print(found: Check, place: Path) -> None:
             f"detect.py itself, on the board: {program.both} faces as here, {program.missed} "
             f"missed, {program.added} added"
         )
+    if found.stages is not None:
+        stages = found.stages
+        console.print(
+            f"outside the network it takes {stages.outside:.1%} of the network's instructions: "
+            f"{stages.fitting / 1e6:.2f} M to fit the photo, {stages.decoding / 1e6:.2f} M to "
+            f"decode"
+        )
     if found.main.operators:
         total = found.main.instructions_per_inference
         dearest = ", ".join(

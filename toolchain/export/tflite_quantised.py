@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from toolchain.errors import ExportError
 from toolchain.export.extra import quiet
+from toolchain.export.units import Operator, units_of, weights_digest
 
 Floats = NDArray[np.float32]
 Ranges = dict[str, dict[str, Any]]
@@ -43,25 +44,58 @@ def to_half(data: bytes) -> bytes:
     return _quantised(quantizer, None)
 
 
-def to_int8(data: bytes, pictures: Sequence[Floats], keep_float: Sequence[str] = ()) -> bytes:
-    """Return the file in int8, calibrated on inputs (1, H, W, C).
+class TfliteQuantiser:
+    """A TFLite file, calibrated on its inputs' smallest and largest values."""
 
-    Operators whose output's name holds one of ``keep_float`` stay in float32.
-    """
-    from ai_edge_quantizer import qtyping
-    from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
+    def __init__(self, data: bytes, pictures: Sequence[Floats], names: Mapping[str, str]) -> None:
+        """Calibrate a file on inputs (1, H, W, C); ``names`` are layers by the digest of weights.
 
-    quantizer = Quantizer(bytearray(data))
-    every = qtyping.TFLOperationName.ALL_SUPPORTED
-    quantizer.add_static_config(".*", every, 8, 8)
-    for kind in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        quantizer.update_quantization_recipe(".*", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    for part in keep_float:
-        pattern = f".*{re.escape(part)}.*"
-        quantizer.update_quantization_recipe(
-            pattern, every, algorithm_key=AlgorithmName.NO_QUANTIZE
-        )
-    return _quantised(quantizer, _ranges(quantizer, data, pictures))
+        A layer that is not among them goes by its weights' tensor.
+        """
+        operators = _operators(data, names)
+        self.operators = tuple(operator.name for operator in operators)
+        self.units = units_of(operators)
+        self._data = data
+        self._ranges = _ranges(self._quantizer(self.operators), data, pictures)
+
+    def quantised(self, operators: Collection[str]) -> bytes:
+        """Return the file with these operators in int8, and the others in float."""
+        return _quantised(self._quantizer(operators), self._ranges)
+
+    def _quantizer(self, operators: Collection[str]) -> Any:
+        from ai_edge_quantizer import qtyping
+        from ai_edge_quantizer.quantizer import Quantizer
+
+        quantizer = Quantizer(bytearray(self._data))
+        scope = "|".join(re.escape(name) for name in sorted(operators))
+        quantizer.add_static_config(f"^(?:{scope})$", qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
+        return quantizer
+
+
+def _operators(data: bytes, names: Mapping[str, str]) -> list[Operator]:
+    """Return a file's operators; each is named as the quantiser names its scope."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model: Any = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    graph = model.subgraphs[0]
+    codes = schema.BuiltinOperator
+    multiplying = {
+        codes.CONV_2D, codes.DEPTHWISE_CONV_2D, codes.FULLY_CONNECTED, codes.TRANSPOSE_CONV,
+    }  # fmt: skip
+    found = []
+    for operator in graph.operators:
+        outputs = tuple(graph.tensors[index].name.decode() for index in operator.outputs)
+        inputs = tuple(graph.tensors[index] for index in operator.inputs if index >= 0)
+        constants = [tensor for tensor in inputs if model.buffers[tensor.buffer].data is not None]
+        weight = None
+        if model.operatorCodes[operator.opcodeIndex].builtinCode in multiplying and constants:
+            buffer = max((t.buffer for t in constants), key=lambda b: len(model.buffers[b].data))
+            values = np.frombuffer(bytes(model.buffers[buffer].data), np.float32)
+            weight = names.get(weights_digest(values), f"buffer {buffer}")
+        scope = "".join(f"{name};" for name in outputs)
+        found.append(Operator(scope, tuple(t.name.decode() for t in inputs), outputs, weight))
+    return found
 
 
 def _ranges(quantizer: Any, data: bytes, pictures: Sequence[Floats]) -> Ranges:

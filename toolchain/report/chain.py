@@ -10,6 +10,7 @@ from toolchain.report import figures, wording
 from toolchain.report.marks import plain
 from toolchain.report.marks import table as markdown_table
 from toolchain.report.markup import items, name, paragraph, section, table, text
+from toolchain.report.mixing import mixing_html, mixing_markdown
 
 HEAD = ["link", "largest difference", "mean difference", "limit", "boxes", "AP lost", "verdict"]
 NUMERIC = (1, 2, 3, 5)
@@ -92,6 +93,7 @@ def chain_markdown(report: Report) -> str:
             _introduction(certificate),
             *missing,
             markdown_table(HEAD, cells, numeric=NUMERIC),
+            *filter(None, [mixing_markdown(certificate)]),
         ]
     )
 
@@ -113,6 +115,7 @@ def chain_html(report: Report) -> str:
         items([f"<strong>{text(line)}</strong>" for line in missing]) if missing else "",
         _picture(certificate),
         table("Links, differences as shares of the output's range", HEAD, cells, NUMERIC),
+        mixing_html(certificate),
     )
 
 

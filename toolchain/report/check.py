@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from toolchain.report import figures, wording
 from toolchain.report.markup import items, name, paragraph, section, table, text
 from toolchain.report.page import page
-from toolchain.timings import Check, FileCheck
+from toolchain.timings import Check, FileCheck, StageCounts
 
 HEAD = ["file", "instructions", "ms, estimated", "memory, MB", "bytes", "differs by", "boxes", ""]
 NUMERIC = (1, 2, 3, 4, 5)
@@ -83,7 +83,17 @@ def _program(check: Check) -> str:
         return ""
     return (
         f" detect.py itself, run there with {check.main.file}: {program.both} faces as here, "
-        f"{program.missed} missed, {program.added} added."
+        f"{program.missed} missed, {program.added} added.{_stages(check.stages)}"
+    )
+
+
+def _stages(stages: StageCounts | None) -> str:
+    if stages is None:
+        return ""
+    return (
+        f" Outside the network it takes {wording.count(stages.fitting)} instructions to fit the "
+        f"photo and {wording.count(stages.decoding)} to decode, {stages.outside:.1%} of the "
+        f"network's {wording.count(stages.network)}."
     )
 
 

@@ -53,7 +53,8 @@ def train(
         start = time.perf_counter()
         _run(setup, course, keeper)
         seconds = time.perf_counter() - start
-        state = keeper.keep()
+        if keeper.step > state.step:  # else all was done before, and is kept
+            state = keeper.keep()
         weights = job.out / "model.safetensors"
         if rank() == 0:
             _write_result(weights, setup, course, state, keeper, seconds)

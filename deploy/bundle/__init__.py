@@ -1,0 +1,1 @@
+"""What installs a bundle on a board."""

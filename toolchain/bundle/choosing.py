@@ -1,0 +1,91 @@
+"""Which file of a folder goes to a board, and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.arm.checking import earlier_checks
+from toolchain.arm.comparing import paths_of, recipe_of
+from toolchain.bundle.destination import RUNTIMES, Destination
+from toolchain.errors import InputError
+from toolchain.files import sha256_of
+from toolchain.timings import MAIN
+
+SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite"}
+"""By the runtime, as it is called on the command line."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The file that goes, and a sentence that says why."""
+
+    path: Path
+    why: str
+
+
+def choose(folder: Path, destination: Destination, runtime: str | None, cache: Path) -> Choice:
+    """Return the file with the fewest instructions of those that were checked on the board.
+
+    Where none was, it is ``model.onnx``, or the first of the runtime. Raises :class:`InputError`
+    for what is no output folder, or where a file was changed since it was made.
+    """
+    recipe_of(folder)
+    paths = [path for path in paths_of(folder, None) if path.suffix in RUNTIMES]
+    if runtime is not None:
+        suffix = SUFFIXES[runtime]
+        paths = [path for path in paths if path.suffix == suffix]
+        if not paths:
+            raise InputError(
+                f"{folder}: has no {suffix} file for --runtime {runtime}; make one by "
+                f"shrink --formats {'onnx' if suffix == '.onnx' else 'tflite'}"
+            )
+    choice = _cheapest(paths, destination, cache) or _first(paths, destination)
+    _check_unchanged(choice.path)
+    return choice
+
+
+def _cheapest(paths: list[Path], destination: Destination, cache: Path) -> Choice | None:
+    if destination.board is None:
+        return None
+    checks = earlier_checks(paths, destination.board, cache)
+    good = [path for path in paths if path.name in checks and checks[path.name].parity]
+    if not good:
+        return None
+    best = min(good, key=lambda path: checks[path.name].instructions_per_inference)
+    count = checks[best.name].instructions_per_inference
+    unknown = [path.name for path in paths if path.name not in checks]
+    left = f"; {', '.join(unknown)} never checked there" if unknown else ""
+    fewest = "the fewest" if len(good) > 1 else "the only one checked"
+    if len(paths) == 1:
+        fewest = "the only file"
+    why = f"{fewest}, {count / 1e6:.1f} million instructions on {destination.name}"
+    return Choice(best, f"{why}, by toolchain check{left}")
+
+
+def _first(paths: list[Path], destination: Destination) -> Choice:
+    chosen = next((path for path in paths if path.name == MAIN), paths[0])
+    if destination.board is None:
+        return Choice(chosen, "the main file; toolchain bench compares the files on this machine")
+    return Choice(
+        chosen,
+        f"no file was ever checked on {destination.name}, so the main one; toolchain check "
+        f"--target {destination.key} tells which is best there",
+    )
+
+
+def _check_unchanged(path: Path) -> None:
+    manifest = path.parent / "manifest.json"
+    try:
+        stated = json.loads(manifest.read_bytes())["files"][path.name]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{manifest}: does not tell the hash of {path.name}; give an output folder of "
+            "toolchain shrink"
+        ) from error
+    if stated != sha256_of(path):
+        raise InputError(
+            f"{path}: was changed after it was made (its hash is not the manifest's); run "
+            f"toolchain verify {path.parent}"
+        )

@@ -1,0 +1,151 @@
+"""The files of a bundle, by their names in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+
+import deploy
+from deploy import detect
+from deploy.bundle import selftest
+from toolchain.arm.comparing import recipe_of
+from toolchain.errors import InputError
+from toolchain.files import as_json, sha256_of
+from toolchain.shipped.reading import FOLDER as SHIPPED
+
+BOARD = Path(deploy.__file__).parent
+"""What goes to the board, as it lies in the checkout."""
+INSTALLER = BOARD / "bundle"
+AT_HOME = {"ci", "bundle", "README.md", "requirements.txt", "__pycache__"}
+"""Of the board's folder: what does not go into ``app/deploy``."""
+LICENCE = re.compile(r"(licen[cs]e|copying|notice)[^/]*$", re.IGNORECASE)
+
+Files = dict[str, bytes | Path]
+
+
+def program_files() -> Files:
+    """Return what runs there: ``app/deploy``, and what installs it."""
+    files: Files = {
+        f"app/deploy/{path.relative_to(BOARD).as_posix()}": path
+        for path in sorted(BOARD.rglob("*"))
+        if path.is_file() and not set(path.relative_to(BOARD).parts) & AT_HOME
+    }
+    for name in ("install.sh", "install.py", "service.py", "detect", "README.md"):
+        files[name] = INSTALLER / name
+    return {**files, "app/selftest.py": INSTALLER / "selftest.py"}
+
+
+def model_files(model: Path) -> Files:
+    """Return the file, its card and its report."""
+    files: Files = {f"app/{model.name}": model, "MODEL.md": _card(model)}
+    report = model.parent / "report.md"
+    if report.is_file():
+        files["REPORT.md"] = report
+    return files
+
+
+def expected_files(model: Path) -> tuple[Files, int]:
+    """Return a photo and what the file finds on it here, for the board to compare; and how many.
+
+    The photo is stored as large as the network's input, without loss, for OpenCV's resizing rounds
+    differently on ARM. Then outputs are bound as in ``check``, and a face may move by a tenth of a
+    pixel; of int8, whose kernels round differently (1.5 were seen), by four.
+    """
+    proof, is_int8 = recipe_of(model.parent).proof, "int8" in model.name
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.png"
+        try:
+            photo.write_bytes(_photo_for(model))
+            found = selftest.look(model, photo, threads=1)
+        except detect.DetectError as error:
+            raise InputError(f"{model}: detect.py cannot run it: {error}") from error
+        expected = {
+            "model": model.name,
+            **found,
+            "figure": "mean" if is_int8 else "largest",
+            "output_limit": proof.int8_limit if is_int8 else proof.onnx_limit,
+            "box_limit_px": 4.0 if is_int8 else 0.1,
+            "score_limit": 0.05 if is_int8 else 0.001,
+        }
+        files: Files = {"app/photo.png": photo.read_bytes(), "app/expected.json": as_json(expected)}
+    return files, len(found["boxes"])
+
+
+def _photo_for(model: Path) -> bytes:
+    """Return the photo as PNG, as large as it fits into the network's input."""
+    image = detect.read_image(INSTALLER / "photo.jpg")
+    height, width = selftest.input_size(detect.specification_of(detect.open_network(model, 1)))
+    scale = min(width / image.shape[1], height / image.shape[0])
+    columns = min(width, max(1, round(image.shape[1] * scale)))
+    rows = min(height, max(1, round(image.shape[0] * scale)))
+    fitted = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".png", fitted)[1])
+
+
+def _card(model: Path) -> bytes:
+    """Return the card of the shipped network that it was made from, or one of what is known."""
+    provenance = json.loads(detect.open_network(model, 1).metadata or "{}").get("provenance", {})
+    digest = provenance.get("weights_sha256")
+    for weights in sorted(SHIPPED.glob("*.safetensors")):
+        if sha256_of(weights) == digest:
+            return weights.with_suffix(".md").read_bytes()
+    name = recipe_of(model.parent).model.name
+    origin = f"of SHA-256 `{digest}`; their terms are those they came with" if digest else "random"
+    return (
+        f"# {name}\n\nMade by the toolchain; the weights are {origin}. What it is good at is not "
+        "known to the toolchain. See REPORT.md.\n"
+    ).encode()
+
+
+def requirements_file(wheels: Sequence[Path], requirements: Sequence[str]) -> bytes:
+    """Return pinned requirements with the hash of the very wheel of each."""
+    lines = []
+    for requirement in requirements:
+        name = requirement.partition("==")[0].replace("-", "_")
+        (wheel,) = (path for path in wheels if path.name.startswith(f"{name}-"))
+        lines.append(f"{requirement} --hash=sha256:{sha256_of(wheel)}\n")
+    return "".join(lines).encode()
+
+
+def licence_files(wheels: Sequence[Path]) -> Files:
+    """Return the licences of what a bundle holds: the project's own, and a text for each wheel."""
+    files: Files = {"LICENSE": BOARD.parent / "LICENSE"}
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            texts = [
+                f"===== {name} =====\n\n".encode() + archive.read(name)
+                for name in sorted(archive.namelist())
+                if LICENCE.search(name) and (".dist-info/" in name or name.count("/") == 1)
+            ]
+        package = "-".join(wheel.name.split("-")[:2])
+        files[f"licences/{package}.txt"] = b"\n\n".join(texts)
+    return files
+
+
+def unpacked_bytes(wheels: Sequence[Path]) -> int:
+    """Return what the wheels take once they are installed."""
+    total = 0
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            total += sum(entry.file_size for entry in archive.infolist())
+    return total
+
+
+def listed(files: Mapping[str, bytes | Path]) -> dict[str, dict[str, object]]:
+    """Return size and SHA-256 of every file, for the manifest."""
+    found: dict[str, dict[str, object]] = {}
+    for name in sorted(files):
+        content = files[name]
+        if isinstance(content, bytes):
+            size, digest = len(content), hashlib.sha256(content).hexdigest()
+        else:
+            size, digest = content.stat().st_size, sha256_of(content)
+        found[name] = {"size_bytes": size, "sha256": digest}
+    return found

@@ -1,0 +1,90 @@
+"""int8 where it holds, float where it must be: which layers cost most, and how many stay in float.
+
+All of a file goes to int8 first. Where that breaks the link, each layer is put into int8 alone, the
+worst of them stay in float, and more of them until the link holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from toolchain.certificate import Attempt, LayerNoise, Link, Mixture
+from toolchain.chain.links import open_end
+from toolchain.check.parity import Outputs
+from toolchain.export.units import Quantiser
+from toolchain.recipe import Recipe
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+"""Of the layers, kept in float one after the other until the link holds."""
+
+MakeLink = Callable[[bytes, str], Link]
+"""Writes an int8 file and measures its link; the text says what is in float."""
+
+
+def mixed_link(
+    quantiser: Quantiser, make: MakeLink, noises: Callable[[], tuple[LayerNoise, ...]]
+) -> Link:
+    """Return the link of the first file that holds, or of the last that does not.
+
+    ``noises`` is asked for every layer, the worst first, if all in int8 does not hold.
+    """
+    data = quantiser.quantised(quantiser.operators)
+    link = make(data, "")
+    if link.passed:
+        return link
+    attempts = [_attempt(0, data, link)]
+    layers = noises()
+    of_layer = {unit.name: unit.operators for unit in quantiser.units}
+    for share in SHARES:
+        count = math.ceil(share * len(layers))
+        kept = {name for layer in layers[:count] for name in of_layer[layer.layer]}
+        data = quantiser.quantised([name for name in quantiser.operators if name not in kept])
+        link = make(data, f"{count} of {len(layers)} layers in float")
+        attempts.append(_attempt(count, data, link))
+        if link.passed:
+            break
+    marked = [
+        dataclasses.replace(layer, in_float=index < count) for index, layer in enumerate(layers)
+    ]
+    return dataclasses.replace(link, mixture=Mixture(tuple(marked), tuple(attempts)))
+
+
+def _attempt(count: int, data: bytes, link: Link) -> Attempt:
+    lost = None if link.precision is None else link.precision.lost
+    return Attempt(count, len(data), link.mean, lost, link.problems)
+
+
+def layer_noises(
+    quantiser: Quantiser, source: Path, recipe: Recipe, images: Sequence[Tensor], room: Path
+) -> tuple[LayerNoise, ...]:
+    """Return what each layer alone in int8 costs on inputs (1, C, H, W), the worst first.
+
+    ``room`` is a folder for what lies between.
+    """
+    before = open_end(source, recipe)
+    expected = [before(image) for image in images]
+    found = []
+    alone = room / f"alone{source.suffix}"
+    for unit in quantiser.units:
+        alone.write_bytes(quantiser.quantised(unit.operators))
+        after = open_end(alone, recipe)
+        pairs = zip(images, expected, strict=True)
+        noise = max(_noise(outputs, after(image)) for image, outputs in pairs)
+        found.append(LayerNoise(unit.name, noise, in_float=False))
+    return tuple(sorted(found, key=lambda layer: -layer.noise))
+
+
+def _noise(before: Outputs, after: Outputs) -> float:
+    """Return the largest mean difference of an output, as a share of its range."""
+    shares = [
+        float(np.abs(a - b).mean()) / (float(np.ptp(a)) or 1.0)
+        for a, b in zip(before, after, strict=True)
+        if a.size
+    ]
+    return max((share if math.isfinite(share) else math.inf for share in shares), default=0.0)

@@ -1,0 +1,67 @@
+"""The command ``bundle``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from toolchain.cli.app import Json, app, stage_progress, table_console
+from toolchain.cli.boards import CACHE, OwnTargets
+
+if TYPE_CHECKING:
+    from toolchain.bundle.making import Bundle
+
+
+@app.command(
+    epilog="Example:  [bold]toolchain bundle out/eresfd --target rpi4 --offline[/], then on the "
+    "board  [bold]tar xf eresfd-rpi4.tar.gz && eresfd-rpi4/install.sh[/]"
+)
+def bundle(
+    folder: Annotated[Path, typer.Argument(help="An output folder of shrink.")],
+    target: Annotated[
+        str, typer.Option(help="A 64-bit board, see toolchain targets; or local, this machine.")
+    ] = "rpi4",
+    runtime: Annotated[
+        Literal["onnxruntime", "litert"] | None,
+        typer.Option(help="Of the files that it runs; without, of all files."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Pack the wheels too: no network is needed there.")
+    ] = False,
+    python: Annotated[
+        str | None, typer.Option(help="Version there, as 3.13; the board's own by default.")
+    ] = None,
+    targets_file: OwnTargets = None,
+    out: Annotated[Path, typer.Option(help="Folder of the archive.")] = Path("out") / "bundle",
+    cache: Annotated[Path, typer.Option(help="Wheels, and earlier checks.")] = CACHE,
+    as_json: Json = False,
+) -> None:
+    """Pack an archive that a board installs: the best file, detect.py, wheels, a self-test."""
+    from toolchain.bundle.destination import find_destination
+    from toolchain.bundle.making import make_bundle
+
+    destination = find_destination(target, targets_file, python)
+    with stage_progress() as on_stage:
+        made = make_bundle(folder, destination, runtime, offline, out, cache, on_stage)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(made), indent=2))
+    else:
+        _print(made)
+
+
+def _print(made: Bundle) -> None:
+    console = table_console()
+    console.print(f"{escape(made.model)}: {escape(made.why)}.")
+    found = f"{made.faces} faces on the bundle's photo" if made.faces else "outputs compared"
+    brought = "with their wheels" if made.offline else "to be fetched there"
+    console.print(
+        f"[bold]{escape(made.path)}[/]: {made.size_bytes / 1e6:.1f} MB, {found}; Python "
+        f"{made.python}, {', '.join(made.packages)}, {brought}."
+    )
+    console.print(f"SHA-256 {made.sha256}")
+    console.print(f"There: [bold]tar xf {made.name}.tar.gz && {made.name}/install.sh[/]")
