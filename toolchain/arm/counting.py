@@ -65,7 +65,7 @@ def read_operators(text: str, files: Sequence[Sequence[Sequence[Mapping[str, Any
     lines = [_line(line) for line in text.splitlines()]
     inference = min(counted.total for counted in _stretches(lines, guest.BEGIN, guest.END))
     flat = [run for runs in files for run in runs]
-    spent = iter(_all_paired(_clocks(lines), flat))
+    spent = iter(_paired(_clocks(lines), flat, inference))
     fewest = [_fewest([next(spent) for _ in runs]) for runs in files]
     own = max(0, int(fewest[0].sum()) - inference) // len(fewest[0])
     return [
@@ -74,31 +74,42 @@ def read_operators(text: str, files: Sequence[Sequence[Sequence[Mapping[str, Any
     ]
 
 
-def _all_paired(
-    clocks: Sequence[NDArray[np.int64]], runs: Sequence[Sequence[Mapping[str, Any]]]
+def _paired(
+    clocks: Sequence[NDArray[np.int64]],
+    runs: Sequence[Sequence[Mapping[str, Any]]],
+    inference: int,
 ) -> list[NDArray[np.int64]]:
     """Return what ran between the two readings of each operator, for every run.
 
-    How many readings come before the first operator is the same in all: it is the number that goes
-    best with the times of all runs, so that one that the machine held up does no harm.
+    The session reads the clock a few times before the first operator and after the last, too. How
+    many come before is the same in all runs: of the numbers by which operators take most of the
+    first run, which takes ``inference`` without the profiler, the one that goes best with the times
+    of all, so that one that the machine held up does no harm. Raises :class:`ValueError` where none
+    does.
     """
     spare = [len(clock) - 2 * len(run) for clock, run in zip(clocks, runs, strict=False)]
     if len(clocks) != len(runs) or min(spare) < 0:
         raise ValueError("operators cannot be told apart")
-    gaps = [np.diff(clock) for clock in clocks]
+    pairs = [
+        _candidates(clock, len(run), min(spare)) for clock, run in zip(clocks, runs, strict=True)
+    ]
     alike = np.array(
         [
-            [
-                _alike(gap[start : start + 2 * len(run) : 2], _times(run))
-                for start in range(min(spare) + 1)
-            ]
-            for gap, run in zip(gaps, runs, strict=True)
+            [_alike(each, _times(run)) for each in found]
+            for found, run in zip(pairs, runs, strict=True)
         ]
     )
-    start = int(alike.sum(axis=0).argmax())
-    if alike[:, start].max() < ALIKE:
+    mostly = pairs[0].sum(axis=1) >= MOSTLY * inference
+    start = int(np.where(mostly, alike.sum(axis=0), -1.0).argmax())
+    if not mostly[start] or alike[:, start].max() < ALIKE:
         raise ValueError("operators cannot be told apart")
-    return [gap[start : start + 2 * len(run) : 2] for gap, run in zip(gaps, runs, strict=True)]
+    return [found[start] for found in pairs]
+
+
+def _candidates(clock: NDArray[np.int64], operators: int, spare: int) -> NDArray[np.int64]:
+    """Return (spare + 1, operators): what each took if so many readings came before the first."""
+    gaps = np.diff(clock)
+    return np.stack([gaps[start : start + 2 * operators : 2] for start in range(spare + 1)])
 
 
 def _times(operators: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -157,31 +168,19 @@ def _less(last: Instructions, first: Instructions) -> Instructions:
 def _operators(
     lines: Sequence[Line], operators: Sequence[Mapping[str, Any]], inference: int
 ) -> tuple[OperatorCount, ...]:
-    """Give each operator what ran between its two readings of the clock.
+    """Give each operator what ran between its two readings of the clock; none if it can't be told.
 
-    The session reads the clock a few times before the first operator and after the last, too: the
-    pairs are those that go with the times that the profiler told. What the profiler does between
-    the readings is the same for every operator, but for a few thousand: what all of them take over
-    the whole inference, evenly.
+    What the profiler does between the readings is the same for every operator, but for a few
+    thousand: what all of them take over the whole inference, evenly.
     """
     clock = np.array([counted.total for name, counted in lines if name == "clock"], np.int64)
-    best = _paired(clock, operators)
-    if best is None or best.sum() < MOSTLY * inference:
+    if not operators:
         return ()
-    return _counts(operators, best, max(0, int(best.sum()) - inference) // len(operators))
-
-
-def _paired(
-    clock: NDArray[np.int64], operators: Sequence[Mapping[str, Any]]
-) -> NDArray[np.int64] | None:
-    """Return what ran between the two readings of each operator; None if it cannot be told."""
-    spare = len(clock) - 2 * len(operators)
-    if not operators or spare < 0:
-        return None
-    times, gaps = _times(operators), np.diff(clock)
-    candidates = [gaps[start : start + 2 * len(operators) : 2] for start in range(spare + 1)]
-    best = max(candidates, key=lambda spent: _alike(spent, times))
-    return best if _alike(best, times) >= ALIKE else None
+    try:
+        (spent,) = _paired([clock], [operators], inference)
+    except ValueError:
+        return ()
+    return _counts(operators, spent, max(0, int(spent.sum()) - inference) // len(operators))
 
 
 def _counts(
