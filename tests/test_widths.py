@@ -23,6 +23,7 @@ from toolchain.staircases import Staircase
 from toolchain.timings import OperatorCount
 from toolchain.widths import planning
 from toolchain.widths.costs import Book, Costs
+from toolchain.widths.importance import Importance
 from toolchain.widths.staircase import apart_groups, measure_staircases, widths_of
 from toolchain.widths.template import Template
 
@@ -127,6 +128,16 @@ def board() -> Arithmetic:
 @pytest.fixture
 def costs(tmp_path: Path, board: Arithmetic) -> Costs:
     return Costs(template_of(), Book.open(tmp_path, ["a board"]), board)
+
+
+def falling() -> Importance:
+    """What widths lose, made up: the stream matters twice as much."""
+    return Importance(
+        {
+            "stem": {width: -2 * math.log(width / 8) for width in range(1, 9)},
+            "inner": {width: -math.log(width / 6) for width in range(1, 7)},
+        }
+    )
 
 
 def silent(_name: str) -> None:
@@ -258,12 +269,11 @@ def test_few_networks_hold_all_staircases(costs: Costs, board: Arithmetic) -> No
 
 
 def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
-    network = Chain().eval()
     stairs = measure_staircases(costs, 1, silent)
-    kept = planning.Importance.of(network, costs.template, "l1")
+    kept = falling()
     whole = expected(8, 6)
     for share in (0.3, 0.5, 0.7, 0.9):
-        chosen = planning.plan_widths(costs, stairs, kept, int(share * whole), silent)
+        chosen = planning.plan_widths(costs, stairs, kept, int(share * whole), 0.0, silent)
         stream, inner = chosen.widths["stem"], chosen.widths["inner"]
         assert chosen.instructions == expected(stream, inner) <= share * whole
         best = min(
@@ -277,34 +287,25 @@ def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
 
 def test_a_budget_out_of_reach_tells_the_least(costs: Costs) -> None:
     stairs = measure_staircases(costs, 1, silent)
-    kept = planning.Importance.of(Chain(), costs.template, "fpgm")
+    kept = falling()
     least = min(expected(a, b) for a in range(1, 9) for b in range(1, 7))
     with pytest.raises(InputError, match=f"the least that any widths need is {least:,}"):
-        planning.plan_widths(costs, stairs, kept, least - 1, silent)
-    assert planning.plan_widths(costs, stairs, kept, least, silent).instructions == least
+        planning.plan_widths(costs, stairs, kept, least - 1, 0.0, silent)
+    assert planning.plan_widths(costs, stairs, kept, least, 0.0, silent).instructions == least
 
 
-def test_importance_is_that_of_the_filters_that_stay() -> None:
-    network = Chain().eval()
-    with torch.no_grad():
-        network.inner.weight.zero_()
-        for index in range(6):
-            network.inner.weight[index, 0, 0, 0] = float(index)
-    found = planning.Importance.of(network, template_of(network), "l1")
-    deep = network.deep.weight.double().abs().sum((1, 2, 3))  # it writes the same channels
-    scores = sorted((deep + torch.arange(6)).tolist(), reverse=True)
-    for width in range(1, 7):
-        share = sum(scores[:width]) / sum(scores)
-        assert found.kept["inner"][width] == pytest.approx(share)
-        assert found.lost("inner", width) == pytest.approx(-2 * math.log(share), abs=1e-9)
-    assert found.uses == {"stem": 4, "inner": 2}  # stem, end write and inner, head read the stream
-    assert found.loss({"inner": 6}) == 0
+def test_every_group_keeps_its_least_share(costs: Costs) -> None:
+    stairs = measure_staircases(costs, 1, silent)
+    chosen = planning.plan_widths(costs, stairs, falling(), expected(4, 3), 0.5, silent)
+    assert chosen.widths == {"stem": 4, "inner": 3}  # there is no other choice
+    with pytest.raises(InputError, match="out of reach"):
+        planning.plan_widths(costs, stairs, falling(), expected(4, 3) - 1, 0.5, silent)
 
 
 def test_the_uniform_rate_is_the_mildest_within_the_budget(costs: Costs) -> None:
     measure_staircases(costs, 1, silent)
     groups = tuple(costs.template.groups.values())
-    kept = planning.Importance.of(Chain(), costs.template, "l1")
+    kept = falling()
     found = planning.uniform_within(costs, groups, kept, expected(4, 3), silent)
     assert found is not None
     assert (found.rate, found.instructions) == (0.5, expected(4, 3))

@@ -31,7 +31,7 @@ REPORT = CostReport(
 )  # fmt: skip
 PLAN = Plan(
     "eresfd", "rpi4", "Raspberry Pi 4B", "cortex-a72", "onnxruntime 1", (96, 128), "fpgm", 1000,
-    600, 300, 590, 600, 1.5, Uniform(0.5, 580, 2.5), (PlannedGroup("a.0", 4, 2, 0.6),),
+    600, 300, 590, 600, 1.5, "8 photos", Uniform(0.5, 580, 2.5), (PlannedGroup("a.0", 4, 2, 0.6),),
 )  # fmt: skip
 
 

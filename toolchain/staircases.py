@@ -89,8 +89,8 @@ class PlannedGroup:
     group: str
     before: int
     after: int
-    importance_kept: float
-    """Share of the criterion's scores of the group that its remaining filters have."""
+    kept: float
+    """Share of the outputs' variance that is explained with this group alone narrowed."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ class Plan:
     measured: int
     """Of the network that was really shrunk by the plan, and exported."""
     loss: float
-    """Sum over groups of -log(importance kept), once for every layer that writes or reads it."""
+    """Sum over groups of -log(share kept)."""
+    looked_at: str
+    """What the outputs were compared on: ``8 photos`` or ``8 random shapes``."""
     uniform: Uniform | None
     """The mildest rate whose predicted cost is within the budget; None if no rate's is."""
     groups: tuple[PlannedGroup, ...]

@@ -88,6 +88,13 @@ def plan(
     size: Size = None,
     ckpt: Weights = None,
     every: Every = 1,
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of its filters that every group keeps.")
+    ] = 0.25,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photos to see on what widths lose; without, random shapes."),
+    ] = None,
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
     out: Annotated[Path | None, typer.Option(help="Folder; out/plan/MODEL-TARGET.")] = None,
@@ -108,7 +115,7 @@ def plan(
             whole, ckpt, target, targets_file, cache, every, on_stage
         )
         budget = wanted.of(report.instructions, board.target)
-        made = _planned(loaded, costs, report, budget, on_stage)
+        made = _planned(loaded, costs, report, budget, least, calibration, on_stage)
         narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
         planned = override(whole, {"prune.widths": narrowed})
         text = _heading(made) + as_toml(planned)
@@ -159,16 +166,19 @@ def _planned(
     costs: Costs,
     report: CostReport,
     budget: int,
+    least: float,
+    calibration: Path | None,
     on_stage: Callable[[str], None],
 ) -> Plan:
     """Return the plan; what is measured of it is the prediction, until it is really shrunk."""
     from toolchain.staircases import Plan
     from toolchain.widths import planning
+    from toolchain.widths.measuring import look_at_widths, read_images
 
     groups = tuple(costs.template.groups.values())
-    criterion = loaded.recipe.prune.criterion
-    importance = planning.Importance.of(loaded.network, costs.template, criterion)
-    chosen = planning.plan_widths(costs, report.staircases, importance, budget, on_stage)
+    images, looked_at = read_images(calibration, loaded)
+    importance = look_at_widths(loaded, costs, report.staircases, images, on_stage)
+    chosen = planning.plan_widths(costs, report.staircases, importance, budget, least, on_stage)
     return Plan(
         report.model,
         report.target,
@@ -176,15 +186,16 @@ def _planned(
         report.core,
         report.runtime,
         report.size,
-        criterion,
+        loaded.recipe.prune.criterion,
         report.instructions,
         budget,
         chosen.least,
         chosen.instructions,
         chosen.instructions,
         chosen.loss,
+        looked_at,
         planning.uniform_within(costs, groups, importance, budget, on_stage),
-        planning.planned_groups(chosen, importance),
+        planning.planned_groups(costs, chosen, importance),
     )
 
 
@@ -250,8 +261,8 @@ def _print_plan(made: Plan, place: Path) -> None:
     )
     if made.uniform is not None:
         console.print(
-            f"importance lost {made.loss:.2f}; at rate {made.uniform.rate:.4g} for all, with "
-            f"{made.uniform.instructions:,} instructions, {made.uniform.loss:.2f}"
+            f"lost on {made.looked_at}: {made.loss:.2f}; at rate {made.uniform.rate:.4g} for all, "
+            f"with {made.uniform.instructions:,} instructions, {made.uniform.loss:.2f}"
         )
     recipe = escape(str(place / "plan.toml"))
     console.print(

@@ -56,8 +56,12 @@ def choose_count(
     filters: Tensor, count: int, criterion: Criterion, *, zeros_first: bool = False
 ) -> list[int]:
     """Return which ``count`` filters to zero; the rest is as in :func:`choose`."""
+    return sorted(ranked(filters, criterion, zeros_first=zeros_first)[:count])
+
+
+def ranked(filters: Tensor, criterion: Criterion, *, zeros_first: bool = False) -> list[int]:
+    """Return the filters, the least important first; the rest is as in :func:`choose`."""
     scores = CRITERIA[criterion](filters)
     if zeros_first:
         scores[~filters.bool().any(dim=1)] = -math.inf
-    order = torch.argsort(scores, stable=True)
-    return sorted(int(index) for index in order[:count])
+    return [int(index) for index in torch.argsort(scores, stable=True)]

@@ -9,13 +9,14 @@ batch norm's scale and shift: then everything that is zero can be removed.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
 from toolchain.prune.criteria import choose, choose_count
-from toolchain.prune.groups import free_layers, groups_of, zeroed_counts
+from toolchain.prune.groups import ChannelGroup, free_layers, groups_of, zeroed_counts
 from toolchain.recipe import PruneSection
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.flow import trace_flow
@@ -62,10 +63,19 @@ def _zero_by_group(
     counts = zeroed_counts(groups, prune)
     for group in groups:
         rows, count = group.filters(layers), counts[group.name]
-        for index in choose_count(rows, count, prune.criterion, zeros_first=zeros_first):
-            for name, channel in group.channels[index]:
-                layers[name].zero([channel])
-            _zero_shifts(network, flow, group.channels[index][0])
+        chosen = choose_count(rows, count, prune.criterion, zeros_first=zeros_first)
+        zero_channels(network, flow, group, chosen)
+
+
+def zero_channels(
+    network: nn.Module, flow: Flow, group: ChannelGroup, indices: Iterable[int]
+) -> None:
+    """Zero channels of a group in all that writes them, batch norm's scale and shift too."""
+    layers = layers_of(network)
+    for index in indices:
+        for name, channel in group.channels[index]:
+            layers[name].zero([channel])
+        _zero_shifts(network, flow, group.channels[index][0])
 
 
 def _zero_shifts(network: nn.Module, flow: Flow, slot: tuple[str, int]) -> None:

@@ -46,10 +46,10 @@ def plan_html(plan: Plan) -> str:
         f'<ol class="rows">{rows}</ol><figcaption>Filters of each group.</figcaption></figure>'
     )
     importance = [
-        [name(each.group), str(each.before), str(each.after), f"{each.importance_kept:.1%}"]
+        [name(each.group), str(each.before), str(each.after), f"{each.kept:.1%}"]
         for each in plan.groups
     ]
-    head = ["group", "filters", "stay", "importance kept"]
+    head = ["group", "filters", "stay", "kept"]
     body = [
         section("result", "Predicted and measured", paragraph(plan_words(plan)), _results(plan)),
         section("widths", "Widths", picture, table("Groups", head, importance, (1, 2, 3))),
@@ -63,8 +63,8 @@ def plan_words(plan: Plan) -> str:
         f"Budget {plan.budget:,} instructions, predicted {plan.predicted:,}, measured after "
         f"shrinking and exporting {plan.measured:,}: the prediction was off by {plan.error:+.2%}. "
         f"{plan.name}, {plan.core} under QEMU, {plan.runtime}, input {wording.shape(plan.size)}, "
-        f"one thread. Importance is by {plan.criterion} on the weights as they are; what accuracy "
-        f"it costs is not measured here."
+        f"one thread. Which filters go is by {plan.criterion}; what that loses was seen on "
+        f"{plan.looked_at}, before any training: average precision is not measured here."
     )
 
 
@@ -84,10 +84,11 @@ def _results(plan: Plan) -> str:
         ["the least that widths need", wording.count(plan.least),
          f"{plan.least / plan.unpruned:.3f}", ""]
     )  # fmt: skip
-    head = ["", "instructions", "share", "importance lost"]
+    head = ["", "instructions", "share", "lost"]
     note = (
-        "Importance lost is the sum over groups of -log(share of the scores that stays), once for "
-        "every layer that writes or reads the group."
+        "Kept is the share of the outputs' variance that is still explained when a group alone is "
+        "narrowed, as the geometric mean over the outputs and their levels; lost is the sum over "
+        "groups of its negative logarithm."
     )
     return table("Cost and loss", head, rows, (1, 2, 3)) + paragraph(note)
 

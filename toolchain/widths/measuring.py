@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
-from torch import nn
+from torch import Tensor, nn
 
 from toolchain.arm import guest
 from toolchain.arm.emulation import count_operators
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target
+from toolchain.chain.calibration import read_calibration
 from toolchain.check.parity import run_network
 from toolchain.errors import InputError
 from toolchain.export.fold import fold_batch_norm
@@ -25,8 +26,9 @@ from toolchain.prune.groups import groups_of
 from toolchain.recipe import Recipe
 from toolchain.shrink.flow import trace_flow
 from toolchain.sources import Loaded, example_input
-from toolchain.staircases import CostReport
+from toolchain.staircases import CostReport, Staircase
 from toolchain.widths.costs import Book, Costs
+from toolchain.widths.importance import Importance, by_level, measure_importance, spread
 from toolchain.widths.staircase import measure_staircases
 from toolchain.widths.template import Template
 
@@ -90,6 +92,42 @@ def _template(network: nn.Module, recipe: Recipe) -> Template:
         path = Path(folder) / "model.onnx"
         export_onnx(deployed, example, path, output_names=outputs, metadata={})
         return Template(onnx.load(path), deployed, flow, groups)
+
+
+def read_images(folder: Path | None, loaded: Loaded) -> tuple[tuple[Tensor, ...], str]:
+    """Return what widths are looked at on, and what that is in words.
+
+    Raises :class:`InputError` for a folder without photos.
+    """
+    size = loaded.recipe.input
+    example = example_input(loaded.network, size.height, size.width)
+    found = read_calibration(folder, loaded.recipe, example)
+    images = spread(found.inputs)
+    kind = "photos" if found.facts.kind == "photos" else "random shapes"
+    return images, f"{len(images)} {kind}"
+
+
+def look_at_widths(
+    loaded: Loaded,
+    costs: Costs,
+    staircases: Sequence[Staircase],
+    images: Sequence[Tensor],
+    on_stage: Callable[[str], None],
+) -> Importance:
+    """Return what the widths of the staircases lose on images (1, C, H, W)."""
+    recipe, network = loaded.recipe, loaded.network
+    height, width = recipe.input.height, recipe.input.width
+    look = analysis_example(network, example_input(network, height, width))
+    return measure_importance(
+        network,
+        trace_flow(network, look),
+        tuple(costs.template.groups.values()),
+        recipe.prune.criterion,
+        images,
+        by_level(recipe.anchors, height, width),
+        {stairs.group: stairs.widths for stairs in staircases},
+        on_stage,
+    )
 
 
 def measure_report(

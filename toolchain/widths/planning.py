@@ -1,4 +1,4 @@
-"""Plans: the widths of all groups within a budget, by measured costs and the criterion's scores.
+"""Plans: the widths of all groups within a budget, by measured costs and what widths lose.
 
 Widths are chosen by what is measured so far and estimated elsewhere; what was chosen is measured,
 and it is chosen again, until all of the choice is measured.
@@ -10,23 +10,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
 from toolchain.errors import InputError
-from toolchain.prune.criteria import CRITERIA, count_of
+from toolchain.prune.criteria import count_of
 from toolchain.prune.groups import ChannelGroup
-from toolchain.recipe import Criterion
-from toolchain.shrink.layers import layers_of
 from toolchain.staircases import PlannedGroup, Staircase, Uniform
 from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
 from toolchain.widths.costs import Costs, Operator
-from toolchain.widths.template import Template
+from toolchain.widths.importance import Importance
 
 ROUNDS = 20
 """Of choosing and measuring, at most."""
-
-NOTHING_KEPT = 1e3
-"""Stands for the logarithm of nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,53 +32,26 @@ class Chosen:
     loss: float
 
 
-@dataclass(frozen=True)
-class Importance:
-    """What widths keep of a network, by a criterion's scores of its weights."""
-
-    kept: Mapping[str, Mapping[int, float]]
-    """Share of a group's scores that its best so many filters have, by group and width."""
-    uses: Mapping[str, float]
-    """How many layers write or read a group."""
-
-    @classmethod
-    def of(cls, network: nn.Module, template: Template, criterion: Criterion) -> Importance:
-        """Score the groups of ``network``, which has the raw weights, batch norm not folded."""
-        layers, found = layers_of(network), {}
-        for group in template.groups.values():
-            scores = CRITERIA[criterion](group.filters(layers)).sort(descending=True).values
-            total = float(scores.sum())
-            shares = (scores.cumsum(0) / total).tolist() if total else [1.0] * group.width
-            found[group.name] = dict(enumerate([*shares[:-1], 1.0], start=1))
-        return cls(found, template.uses)
-
-    def lost(self, group: str, width: int) -> float:
-        """Return what a group loses: -log(share kept), once for every layer that it narrows."""
-        kept = self.kept[group][width]
-        return self.uses[group] * (-math.log(kept) if kept > 0 else NOTHING_KEPT)
-
-    def loss(self, widths: Mapping[str, int]) -> float:
-        """Return the loss of all groups; those that are not named are whole.
-
-        What is in series multiplies, so the logarithms of what layers keep are added: a group that
-        is cut to a quarter loses twice as much as one that is halved.
-        """
-        return sum(self.lost(group, width) for group, width in widths.items())
-
-
 def plan_widths(
     costs: Costs,
     staircases: Sequence[Staircase],
     importance: Importance,
     budget: int,
+    least_share: float,
     on_stage: Callable[[str], None],
 ) -> Chosen:
     """Choose and measure in turn until all of the choice is measured.
 
+    No group is left with less than ``least_share`` of its filters.
+
     Raises :class:`InputError` where the budget is out of reach, telling the least that was found.
     """
     losses = {
-        stairs.group: {width: importance.lost(stairs.group, width) for width in stairs.widths}
+        stairs.group: {
+            width: importance.lost(stairs.group, width)
+            for width in stairs.widths
+            if width >= least_share * stairs.width
+        }
         for stairs in staircases
     }
     tried = _tried(costs, losses, budget, on_stage)
@@ -195,10 +161,12 @@ def at_rate(groups: Sequence[ChannelGroup], rate: float) -> dict[str, int]:
     return {group.name: group.width - count_of(rate, group.width) for group in groups}
 
 
-def planned_groups(chosen: Chosen, importance: Importance) -> tuple[PlannedGroup, ...]:
+def planned_groups(
+    costs: Costs, chosen: Chosen, importance: Importance
+) -> tuple[PlannedGroup, ...]:
     """Return what becomes of each group."""
-    kept = importance.kept
+    whole = costs.template.whole
     return tuple(
-        PlannedGroup(group, max(kept[group]), width, kept[group][width])
+        PlannedGroup(group, whole[group], width, importance.kept(group, width))
         for group, width in chosen.widths.items()
     )

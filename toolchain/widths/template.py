@@ -86,7 +86,6 @@ class Template:
         self.ties = _ties(network, flow, groups)
         layers = layers_of(network).values()
         self.depthwise = {f"{layer.name}.weight" for layer in layers if layer.is_depthwise}
-        self.mixing = {f"{layer.name}.weight" for layer in layers} - self.depthwise
         self.check_ties()
         self.nodes = self._find_nodes()
 
@@ -94,17 +93,6 @@ class Template:
     def whole(self) -> dict[str, int]:
         """The widths of the network as it is."""
         return {name: group.width for name, group in self.groups.items()}
-
-    @property
-    def uses(self) -> dict[str, float]:
-        """How many layers write or read each group; of one that reads several, its share counts."""
-        found = dict.fromkeys(self.groups, 0.0)
-        for name in self.mixing:
-            for axis in self.ties[name]:
-                for place in axis:
-                    if place is not None:
-                        found[place[0]] += 1 / len(axis)
-        return found
 
     def gone(self, widths: Widths) -> dict[str, int]:
         """Return how many channels each group has lost at these widths."""
