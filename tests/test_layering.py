@@ -47,6 +47,7 @@ ROOMS = (
     "arm",
     "widths",
     "bundle",
+    "comparison",
     "pipeline",
     "family",
     "tables",
