@@ -31,6 +31,8 @@ FORMATS ?=
 CALIBRATION ?=
 EXTRAS ?=
 TARGET ?= rpi4
+LATENCY ?=
+INSTRUCTIONS ?=
 RUNTIME ?=
 OFFLINE ?=
 CANDIDATE ?=
@@ -39,7 +41,7 @@ BASELINE ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm bundle gate eval tables train family bench test test-all test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code test test-all test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -47,6 +49,8 @@ help: ## List the targets
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
+	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
+	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms or INSTRUCTIONS=40M"
 	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
 	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
 	@echo "make gate                           the project's own models against recipes/baselines/TARGET"
@@ -101,6 +105,17 @@ check-arm: setup
 	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
 	  $(call option,--photo,$(PHOTO))
 
+cost: setup
+	@$(BIN)/toolchain cost '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
+	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+
+plan: setup
+	@$(BIN)/toolchain plan '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
+	  $(call option,--latency,$(LATENCY)) $(call option,--instructions,$(INSTRUCTIONS)) \
+	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
+	  $(call option,--calibration,$(CALIBRATION)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+
 bundle: setup
 	@$(BIN)/toolchain bundle '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
 	  $(call option,--runtime,$(RUNTIME)) $(if $(strip $(OFFLINE)),--offline)
@@ -135,7 +150,19 @@ family: setup
 	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 
-bench: setup ## Time the scoring, beside a literal implementation of its rules, and the training
+bench: setup ## EResFD and EXTD at several rates side by side, on an emulated board and here
+	@places=()
+	shrunk() {
+	  echo "bench: $$1 at rate $$2" >&2
+	  $(BIN)/toolchain shrink "$$1" --rate "$$2" --size '$(or $(strip $(SIZE)),320x320)' \
+	    $(call option,--formats,$(FORMATS)) --out "out/bench/$$1-$$2" "$${@:3}" >/dev/null
+	  places+=("out/bench/$$1-$$2")
+	}
+	for rate in 0 0.1 0.25 0.5; do shrunk eresfd $$rate; done
+	for rate in 0 0.5; do shrunk extd $$rate --untrained; done
+	$(BIN)/toolchain compare "$${places[@]}" $(call option,--target,$(TARGET)) --out out/bench/compare
+
+bench-code: setup ## Time the scoring, beside a literal implementation of its rules, and the training
 	@export OMP_NUM_THREADS=1
 	$(BIN)/python -m tests.benchmarks.scoring
 	$(BIN)/python -m tests.benchmarks.training

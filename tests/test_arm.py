@@ -212,7 +212,7 @@ def board(key: str = "rpi4") -> Target:
     return find_target(key)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), picture)
@@ -249,7 +249,7 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
     assert again.files == (plain,)  # from the cache
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_counts_repeat(ready: Sysroot, made: Path, tmp_path: Path) -> None:
     counts = [
         check_folder(
@@ -328,7 +328,7 @@ def test_a_file_of_any_kind_runs_on_the_board(ready: Sysroot, tmp_path: Path) ->
             check_folder(tmp_path / name, None, board(), ready, (), tmp_path, lambda _name: None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tflite_file_runs_on_32_bits(ready: Sysroot, made: Path, tmp_path: Path) -> None:
     small = board("rpi4-32")
     try:

@@ -150,6 +150,7 @@ def test_a_board_is_calibrated(
     assert found.name == "Raspberry Pi 4B"
 
 
+@pytest.mark.long
 def test_a_folder_is_run_and_timed(
     server: Server, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

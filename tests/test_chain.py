@@ -146,6 +146,7 @@ def rehash(folder: Path, name: str) -> None:
         path.write_text(json.dumps(content))
 
 
+@pytest.mark.long
 def test_another_network_with_right_hashes_breaks_its_links(folder: Path, tmp_path: Path) -> None:
     """Running the links finds what hashes cannot."""
     with pytest.MonkeyPatch.context() as patch:

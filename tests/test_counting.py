@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.arm.counting import read_counts, read_stages
+from toolchain.arm.counting import read_counts, read_operators, read_stages
 from toolchain.timings import Instructions, StageCounts
 
 KINDS = ["multiply-add", "memory", "branch", "other"]
@@ -118,6 +118,50 @@ def test_what_the_plugin_wrote_is_read() -> None:
     assert read_counts("\n".join(lines), ran[1:]).operators == ()  # most is not told
     strange = [{**each, "microseconds": time} for each, time in zip(ran, (0, 30), strict=True)]
     assert read_counts("\n".join(lines), strange).operators == ()  # times that go with no pairs
+
+
+def profile(*spent: int, before: int = 0, after: int = 0, between: int = 1) -> list[str]:
+    """The plugin's lines of one run: two readings an operator, some before the first and after."""
+    lines, now = ["16 0 0 0 0"], 0
+    for pause in range(before):
+        now += 1000 * (pause + 1)
+        lines.append(f"clock 0 0 0 {now}")
+    for count in spent:
+        lines += [f"clock 0 0 0 {now + between}", f"clock 0 0 0 {now + between + count}"]
+        now += between + 1 + count
+    return [*lines, *([f"clock 0 0 0 {now + 1}"] * after), f"17 0 0 0 {now + 1}"]
+
+
+def ran(*microseconds: float) -> list[dict[str, object]]:
+    return [
+        {"name": f"n{i}", "type": "Conv", "microseconds": spent, "inputs": [[1]], "outputs": [[2]]}
+        for i, spent in enumerate(microseconds)
+    ]
+
+
+def test_of_several_runs_of_a_file_each_operators_fewest_stand() -> None:
+    lines = [
+        "3 0 0 0 0", "4 0 0 0 1000",
+        *profile(410, 610, before=2), *profile(900, 615, before=2, after=1),  # another thread's 490
+        *profile(210, 110, before=2), *profile(205, 120, before=2),
+    ]  # fmt: skip
+    files = [[ran(40, 60), ran(41, 61)], [ran(20, 11), ran(900, 1)]]  # one run was held up
+    first, second = read_operators("\n".join(lines), files)
+    # 410 + 610 over the 1,000 of the inference: 10 of each are the profiler's, in all files.
+    assert [each.instructions for each in first.operators] == [400, 600]
+    assert [each.instructions for each in second.operators] == [195, 100]
+    assert second.shapes == ((1, ((2,),)), (1, ((2,),)))
+    with pytest.raises(ValueError, match="cannot be told apart"):
+        read_operators("\n".join(lines[:-1]), [files[0]])
+    with pytest.raises(ValueError, match="cannot be told apart"):
+        read_operators("\n".join(lines), [[ran(0, 0)] * 2] * 2)
+
+
+def test_what_lies_between_operators_is_not_taken_for_them() -> None:
+    """Though it goes better with the times, which the emulator's own work has evened out."""
+    lines = ["3 0 0 0 0", "4 0 0 0 980", *profile(800, 200, before=1, after=1, between=50)]
+    (found,) = read_operators("\n".join(lines), [[ran(10, 10)]])
+    assert [each.instructions for each in found.operators] == [790, 190]
 
 
 def test_the_fewest_of_each_stage_stand() -> None:

@@ -99,7 +99,7 @@ def test_bad_candidates_are_told(
     assert "has no baselines" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_plugin_gates_beside_a_teams_tests(ready: Sysroot, made: Path, tmp_path: Path) -> None:
     base = tmp_path / "base.json"
     assert gate(made, "--baseline", base, "--update", "--out", tmp_path / "out") == 0

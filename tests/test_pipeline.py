@@ -116,6 +116,7 @@ def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(tmp_path: Path)
     assert report.source.trained is False
 
 
+@pytest.mark.long
 def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), picture)

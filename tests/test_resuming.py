@@ -60,7 +60,7 @@ def same(one: Path, other: Path) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "stops", "choices"),
-    [(LABELS, (3, 6, 8, 9), 4), (SOFT, (2, 4, 5, 8), 4)],
+    [(LABELS, (3, 6, 8, 9), 4), pytest.param(SOFT, (2, 4, 5, 8), 4, marks=pytest.mark.long)],
     ids=["labels", "softly with a teacher"],
 )
 def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(

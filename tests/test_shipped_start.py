@@ -74,6 +74,7 @@ def zero_rows(network: torch.nn.Module) -> dict[str, list[int]]:
     }
 
 
+@pytest.mark.long
 def test_a_network_of_that_rate_is_taken_and_shrunk_in_full(tmp_path: Path) -> None:
     report = run_shrink(Job(recipe(0.25), tmp_path / "out"))
     assert report.source.path == "eresfd-25.safetensors"
@@ -132,6 +133,7 @@ def test_a_lower_rate_takes_the_nearest_as_it_is_and_says_that_it_is_narrower(
     assert note.startswith("NARROWER than the 20 %")
 
 
+@pytest.mark.long
 def test_a_rate_that_is_not_one_filter_more_takes_the_nearest_as_it_is(tmp_path: Path) -> None:
     report = run_shrink(Job(recipe(0.26), tmp_path / "out"))
     assert (report.rate, report.accuracy) == (0.25, ACCURACY)

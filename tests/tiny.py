@@ -23,6 +23,23 @@ class Tiny(nn.Module):
         return self.heads[0](x), self.heads[1](x)
 
 
+class Convolutions(nn.Module):
+    """A residual stream and what is between, by convolutions alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.inner = nn.Conv2d(16, 12, 3, padding=1)
+        self.end = nn.Conv2d(12, 16, 3, padding=1)
+        self.head = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 2, H / 2, W / 2)."""
+        x = self.stem(x).relu()
+        out: Tensor = self.head(x + self.end(self.inner(x).relu()))
+        return out
+
+
 class Unlucky(nn.Module):
     """Looks shrinkable, but its code counts on the width that it was built with."""
 

@@ -185,12 +185,14 @@ def _zero(loaded: Loaded, look: Tensor, clock: Clock) -> tuple[Loaded, nn.Module
     zero it is taken as it is, and its recipe loses the rate.
     """
     prune, is_shipped = loaded.recipe.prune, loaded.member is not None
-    if not prune.rate:
+    if not prune.zeroes:
         return loaded, loaded.network
     with clock.stage("zero filters"):
-        soft = zero_filters(loaded.network, look, prune, zeros_first=is_shipped)
+        soft = zero_filters(
+            loaded.network, look, prune, zeros_first=is_shipped or bool(prune.widths)
+        )
     if is_shipped and _same(loaded.network, soft):
-        recipe = override(loaded.recipe, {"prune.rate": None})
+        recipe = override(loaded.recipe, {"prune.rate": None, "prune.widths": {}})
         loaded = dataclasses.replace(loaded, recipe=recipe)
     return loaded, soft
 
@@ -230,9 +232,12 @@ def _metadata(loaded: Loaded, *, dynamic: bool) -> dict[str, str]:
 def _provenance(loaded: Loaded) -> Provenance:
     """Return the weights' source, and what zeroed filters: this run, or a shipped one's training.
 
-    The rate is None where it is not known, and 0 where it is known that nothing was zeroed.
+    The rate is None where it is not known or where groups have widths of their own, and 0 where it
+    is known that nothing was zeroed.
     """
     prune, member = loaded.recipe.prune, loaded.member
+    if prune.widths:
+        return Provenance(loaded.source, None, prune.criterion, prune.scope)
     if prune.rate:
         return Provenance(loaded.source, prune.rate, prune.criterion, prune.scope)
     if member is None or not member["rate"]:
@@ -295,7 +300,7 @@ def _export_and_measure(
 def _accuracy(loaded: Loaded) -> MemberAccuracy | None:
     """Return what was measured of a shipped network, if it is taken as it was measured."""
     anchors, member = loaded.recipe.anchors, loaded.member
-    if member is None or anchors is None or loaded.recipe.prune.rate:
+    if member is None or anchors is None or loaded.recipe.prune.zeroes:
         return None
     return member["accuracy"] if anchors.aspect_ratio == member["aspect_ratio"] else None
 
@@ -323,11 +328,11 @@ def _native_metadata(loaded: Loaded) -> dict[str, object]:
 
 def _source_notes(job: Job, loaded: Loaded) -> Iterator[str]:
     yield from loaded.notes
-    asked, zeroed_now = job.recipe.prune, loaded.recipe.prune.rate
+    asked, zeroed_now = job.recipe.prune, loaded.recipe.prune
     if loaded.member is not None:
         name = Path(str(loaded.source.path)).stem
-        yield from shipped_notes(name, loaded.member, asked, one_shot=bool(zeroed_now))
-    elif zeroed_now:
+        yield from shipped_notes(name, loaded.member, asked, one_shot=zeroed_now.zeroes)
+    elif zeroed_now.zeroes:
         yield one_shot_note(zeroed_now)
 
 

@@ -116,14 +116,17 @@ def load_shipped(
 def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
     """Return the shipped network to start from.
 
-    Filters that another criterion chose, or in another scope, cannot be added to: then only a
-    network without zero filters will do.
+    Filters that another criterion chose, or in another scope, cannot be added to, nor can widths
+    of groups: then only a network without zero filters will do.
     """
     prune = recipe.prune
-    member = choose(recipe.model.name, prune.rate or 0.0, folder)
-    if member is None or not prune.rate or not member.rate:
+    member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
+    if member is None or not prune.zeroes or not member.rate:
         return member
-    if (prune.criterion, prune.scope) == (member.facts["criterion"], member.facts["scope"]):
+    if not prune.widths and (prune.criterion, prune.scope) == (
+        member.facts["criterion"],
+        member.facts["scope"],
+    ):
         return member
     whole = choose(recipe.model.name, 0.0, folder)
     return whole if whole is not None and not whole.rate else None

@@ -166,6 +166,51 @@ class FileCheck:
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A file beside others: on a board, and on this machine in turn with them."""
+
+    label: str
+    """Its folder and name."""
+    runtime: str
+    size: tuple[int, int]
+    """(height, width) of the input."""
+    size_bytes: int
+    instructions: int
+    """Of one inference on the board, one thread."""
+    multiply_add: int
+    """Of them, by exact count."""
+    share: float
+    """Instructions over those of the first file."""
+    median_ms: float
+    """Here."""
+    ratio: float
+    """Median over rounds of its time over the first file's in the same round."""
+    ratio_low: float
+    ratio_high: float
+    """Quartiles of that."""
+    parity: bool
+    """Whether the board gives what this machine gives."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Files of one or many networks side by side; the first one is the measure."""
+
+    target: str
+    name: str
+    core: str
+    threads: int
+    """Here; the board has one."""
+    rounds: int
+    seconds: float
+    machine: str
+    processor: str
+    load: float
+    contenders: tuple[Contender, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StageCounts:
     """Instructions of ``detect.py`` for one picture, by stage; of several runs the fewest."""
 

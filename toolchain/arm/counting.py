@@ -45,6 +45,97 @@ def read_counts(text: str, operators: Sequence[Mapping[str, Any]]) -> Counts:
     return Counts(fewest, opening, _operators(lines, operators, fewest.total))
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What one file ran, of several in one process."""
+
+    operators: tuple[OperatorCount, ...]
+    shapes: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    """Of each operator: how many inputs it has, and the shapes of its outputs."""
+
+
+def read_operators(text: str, files: Sequence[Sequence[Sequence[Mapping[str, Any]]]]) -> list[Ran]:
+    """Read the plugin's lines of several files, of which the first ran without the profiler too.
+
+    ``files`` are the operators of every run, as :func:`read_counts` takes them, with ``inputs`` and
+    ``outputs``; of several runs the fewest stand. What the profiler takes for an operator is told
+    by the first file, and is the same in all. Raises :class:`ValueError` where operators cannot be
+    told.
+    """
+    lines = [_line(line) for line in text.splitlines()]
+    inference = min(counted.total for counted in _stretches(lines, guest.BEGIN, guest.END))
+    flat = [run for runs in files for run in runs]
+    spent = iter(_paired(_clocks(lines), flat, inference))
+    fewest = [_fewest([next(spent) for _ in runs]) for runs in files]
+    own = max(0, int(fewest[0].sum()) - inference) // len(fewest[0])
+    return [
+        Ran(_counts(runs[0], taken, own), tuple(_shape(each) for each in runs[0]))
+        for runs, taken in zip(files, fewest, strict=True)
+    ]
+
+
+def _paired(
+    clocks: Sequence[NDArray[np.int64]],
+    runs: Sequence[Sequence[Mapping[str, Any]]],
+    inference: int,
+) -> list[NDArray[np.int64]]:
+    """Return what ran between the two readings of each operator, for every run.
+
+    The session reads the clock a few times before the first operator and after the last, too. How
+    many come before is the same in all runs: of the numbers by which operators take most of the
+    first run, which takes ``inference`` without the profiler, the one that goes best with the times
+    of all, so that one that the machine held up does no harm. Raises :class:`ValueError` where none
+    does.
+    """
+    spare = [len(clock) - 2 * len(run) for clock, run in zip(clocks, runs, strict=False)]
+    if len(clocks) != len(runs) or min(spare) < 0:
+        raise ValueError("operators cannot be told apart")
+    pairs = [
+        _candidates(clock, len(run), min(spare)) for clock, run in zip(clocks, runs, strict=True)
+    ]
+    alike = np.array(
+        [
+            [_alike(each, _times(run)) for each in found]
+            for found, run in zip(pairs, runs, strict=True)
+        ]
+    )
+    mostly = pairs[0].sum(axis=1) >= MOSTLY * inference
+    start = int(np.where(mostly, alike.sum(axis=0), -1.0).argmax())
+    if not mostly[start] or alike[:, start].max() < ALIKE:
+        raise ValueError("operators cannot be told apart")
+    return [found[start] for found in pairs]
+
+
+def _candidates(clock: NDArray[np.int64], operators: int, spare: int) -> NDArray[np.int64]:
+    """Return (spare + 1, operators): what each took if so many readings came before the first."""
+    gaps = np.diff(clock)
+    return np.stack([gaps[start : start + 2 * operators : 2] for start in range(spare + 1)])
+
+
+def _times(operators: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    return np.array([operator["microseconds"] for operator in operators], np.float64)
+
+
+def _fewest(runs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    fewest: NDArray[np.int64] = np.min(np.stack(runs), axis=0)
+    return fewest
+
+
+def _shape(operator: Mapping[str, Any]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    return len(operator["inputs"]), tuple(tuple(shape) for shape in operator["outputs"])
+
+
+def _clocks(lines: Sequence[Line]) -> list[NDArray[np.int64]]:
+    """Return the readings of the clock between each two marks of the profiler."""
+    found: list[list[int]] = []
+    for name, counted in lines:
+        if name == str(guest.PROFILE):
+            found.append([])
+        elif name == "clock" and found:
+            found[-1].append(counted.total)
+    return [np.array(each, np.int64) for each in found]
+
+
 def read_stages(text: str) -> StageCounts:
     """Read the plugin's lines of several runs of ``detect.py``'s three stages."""
     found = _stretches([_line(line) for line in text.splitlines()], guest.BEGIN, guest.END)
@@ -77,27 +168,27 @@ def _less(last: Instructions, first: Instructions) -> Instructions:
 def _operators(
     lines: Sequence[Line], operators: Sequence[Mapping[str, Any]], inference: int
 ) -> tuple[OperatorCount, ...]:
-    """Give each operator what ran between its two readings of the clock.
+    """Give each operator what ran between its two readings of the clock; none if it can't be told.
 
-    The session reads the clock a few times before the first operator and after the last, too: the
-    pairs are those that go with the times that the profiler told. What the profiler does between
-    the readings is the same for every operator, but for a few thousand: what all of them take over
-    the whole inference, evenly.
+    What the profiler does between the readings is the same for every operator, but for a few
+    thousand: what all of them take over the whole inference, evenly.
     """
     clock = np.array([counted.total for name, counted in lines if name == "clock"], np.int64)
-    spare = len(clock) - 2 * len(operators)
-    if not operators or spare < 0:
+    if not operators:
         return ()
-    times = np.array([operator["microseconds"] for operator in operators], np.float64)
-    gaps = np.diff(clock)
-    candidates = [gaps[start : start + 2 * len(operators) : 2] for start in range(spare + 1)]
-    best = max(candidates, key=lambda spent: _alike(spent, times))
-    if best.sum() < MOSTLY * inference or _alike(best, times) < ALIKE:
+    try:
+        (spent,) = _paired([clock], [operators], inference)
+    except ValueError:
         return ()
-    own = max(0, int(best.sum()) - inference) // len(operators)
+    return _counts(operators, spent, max(0, int(spent.sum()) - inference) // len(operators))
+
+
+def _counts(
+    operators: Sequence[Mapping[str, Any]], spent: NDArray[np.int64], own: int
+) -> tuple[OperatorCount, ...]:
     return tuple(
-        OperatorCount(operator["name"], operator["type"], max(0, int(spent) - own))
-        for operator, spent in zip(operators, best, strict=True)
+        OperatorCount(operator["name"], operator["type"], max(0, int(each) - own))
+        for operator, each in zip(operators, spent, strict=True)
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.arm import guest
-from toolchain.arm.counting import Counts, read_counts, read_stages
+from toolchain.arm.counting import Counts, Ran, read_counts, read_operators, read_stages
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
@@ -67,6 +67,26 @@ def emulate(
                 for given, short in zip(inputs, names, strict=True)
             }
     return Emulated(outputs, counts, int(facts["resident_bytes"]))
+
+
+def count_operators(paths: Sequence[Path], target: Target, sysroot: Sysroot) -> list[Ran]:
+    """Run ONNX files of one input once each in one process; return what their operators take.
+
+    Raises :class:`InputError` if the board's runtime cannot run one.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plugin = f"{sysroot.plugin},out={folder / 'counts'}"
+        program = (Path(guest.__file__).with_name("operators.py"), folder / "facts.json", *paths)
+        command = [*_python(target, sysroot, "-plugin", plugin), *map(str, program)]
+        _run(command, sysroot, f"a network of other widths does not run on {target.name}")
+        facts = json.loads((folder / "facts.json").read_text())
+        try:
+            return read_operators((folder / "counts").read_text(), facts["operators"])
+        except ValueError as error:
+            raise InputError(
+                f"{target.name}: {error}; run it again on a quieter machine"
+            ) from error
 
 
 def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> NDArray[np.float32]:

@@ -95,8 +95,13 @@ def resident_bytes() -> int:
     return total
 
 
-def profiled(path: str, image: Any, prefix: str) -> list[dict[str, Any]]:
-    """Run a file under the runtime's profiler; return its operators in the order they ran.
+def shapes_of(event: Any, side: str) -> list[list[int]]:
+    """Return the shapes of an operator's inputs or outputs, as the profiler tells them."""
+    return [shape for entry in event["args"][f"{side}_type_shape"] for shape in entry.values()]
+
+
+def profiled(path: str, image: Any, prefix: str, runs: int = 1) -> list[list[dict[str, Any]]]:
+    """Run a file under the runtime's profiler; return, by run, operators in the order they ran.
 
     ``microseconds`` are the emulator's, by which the plugin's readings are told apart.
 
@@ -105,20 +110,24 @@ def profiled(path: str, image: Any, prefix: str) -> list[dict[str, Any]]:
     session = onnx_session(path, 1, prefix)
     name = session.get_inputs()[0].name
     session.run(None, {name: image})
-    mark(PROFILE)
-    session.run(None, {name: image})
-    mark(PROFILED)
+    for _ in range(runs):
+        mark(PROFILE)
+        session.run(None, {name: image})
+        mark(PROFILED)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    ran = [event for event in events if event.get("cat") == "Node"]
-    last = ran[len(ran) // 2 :]
-    return [
+    ran = [
         {
             "name": event["name"].removesuffix("_kernel_time"),
             "type": event["args"]["op_name"],
             "microseconds": event["dur"],
+            "inputs": shapes_of(event, "input"),
+            "outputs": shapes_of(event, "output"),
         }
-        for event in last
+        for event in events
+        if event.get("cat") == "Node"
     ]
+    each = len(ran) // (runs + 1)
+    return [ran[each * run : each * (run + 1)] for run in range(1, runs + 1)]
 
 
 def main() -> None:
@@ -141,7 +150,7 @@ def main() -> None:
         mark(END)
     np.savez(outputs, **found)
     content: dict[str, Any] = {"runtime": version, "resident_bytes": resident_bytes()}
-    content["operators"] = profiled(model, first, facts) if model.endswith(".onnx") else []
+    content["operators"] = profiled(model, first, facts)[0] if model.endswith(".onnx") else []
     Path(facts).write_text(json.dumps(content), encoding="utf-8")
 
 

@@ -50,7 +50,7 @@ def measure(
     load = os.getloadavg()[0]
     on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
     start = time.perf_counter()
-    times = _interleaved({path.name: open_run(path, image, threads) for path in paths}, seconds)
+    times = interleaved({path.name: open_run(path, image, threads) for path in paths}, seconds)
     spent = time.perf_counter() - start
     files = []
     for path in paths:
@@ -64,11 +64,11 @@ def measure(
         threads,
         len(times[REFERENCE]),
         round(spent, 1),
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        _processor(),
+        machine_name(),
+        processor_name(),
         round(load, 2),
         tuple(files),
-        tuple(_notes(load)),
+        tuple(busy_notes(load)),
     )
 
 
@@ -90,9 +90,7 @@ def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple
     return np.ascontiguousarray(proof.image.numpy()), proof.name
 
 
-def _interleaved(
-    runs: Mapping[str, Callable[[], object]], seconds: float
-) -> dict[str, list[float]]:
+def interleaved(runs: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
     """Return each file's times in seconds, one per round; every round runs all in random order."""
     order, shuffle = list(runs), random.Random(0)
     for run in runs.values():
@@ -148,7 +146,13 @@ def _peak(path: Path, image: Floats, threads: int) -> int:
     return int(done.stdout.split()[-1])
 
 
-def _processor() -> str:
+def machine_name() -> str:
+    """Return this machine's system and how many processors it has."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+
+
+def processor_name() -> str:
+    """Return what the system calls the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -157,7 +161,8 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
-def _notes(load: float) -> list[str]:
+def busy_notes(load: float) -> list[str]:
+    """Return what is to be said of times that were taken under such a load."""
     if load <= BUSY * (os.cpu_count() or 1):
         return []
     return [

@@ -4,6 +4,7 @@ from toolchain.cli import (
     benching,
     bundling,
     checking,
+    comparing,
     evaluating,
     family,
     gating,
@@ -11,6 +12,7 @@ from toolchain.cli import (
     shrinking,
     training,
     verifying,
+    widths,
 )
 from toolchain.cli.app import main, run
 
@@ -18,6 +20,7 @@ __all__ = [
     "benching",
     "bundling",
     "checking",
+    "comparing",
     "evaluating",
     "family",
     "gating",
@@ -27,4 +30,5 @@ __all__ = [
     "shrinking",
     "training",
     "verifying",
+    "widths",
 ]

@@ -154,13 +154,14 @@ def _write(found: Check, over: Sequence[str], place: Path) -> None:
     content = without_infinities(
         {**dataclasses.asdict(found), "over_budget": list(over), "passed": passed}
     )
-    _write_all(
+    write_all(
         place,
         {"check.json": as_json_bytes(content), "check.html": check_html(found, over).encode()},
     )
 
 
-def _write_all(place: Path, files: Mapping[str, bytes]) -> None:
+def write_all(place: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, each as a whole; raise :class:`InputError` if that fails."""
     from toolchain.errors import InputError
 
     try:
@@ -190,7 +191,7 @@ def _finish_several(checks: Sequence[Check], place: Path) -> None:
             f"{best.estimate_ms.low:.1f} to {best.estimate_ms.high:.1f}",
         )
     name = f"{checks[0].folder}-boards.html"
-    _write_all(place, {name: boards_html(checks).encode()})
+    write_all(place, {name: boards_html(checks).encode()})
     console = table_console()
     console.print(table)
     console.print(f"All boards are in [bold]{escape(str(place / name))}[/].")
@@ -199,7 +200,7 @@ def _finish_several(checks: Sequence[Check], place: Path) -> None:
 def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
     """Write and print what a real board gave; exit with 1 if it differs."""
     content = without_infinities({**dataclasses.asdict(timed), "passed": timed.passed})
-    _write_all(place, {"board.json": as_json_bytes(content)})
+    write_all(place, {"board.json": as_json_bytes(content)})
     if as_json:
         print(json.dumps(content, indent=2))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from toolchain.inspection import Inspection
     from toolchain.recipe import Recipe
     from toolchain.records import Report
+    from toolchain.staircases import CostReport
 
 Checkpoint = Annotated[
     Path | None, typer.Option("--ckpt", help="Weights; without, the nearest that are shipped.")
@@ -47,6 +49,14 @@ def shrink(
     ] = None,
     scope: Annotated[
         Literal["group", "layer"] | None, typer.Option(help="Choose by group, or as the paper.")
+    ] = None,
+    round_to: Annotated[
+        Literal["auto"] | None,
+        typer.Option(help="auto: widths that cost no more than the rate's, by toolchain cost."),
+    ] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(help="What toolchain cost wrote; out/cost/MODEL-rpi4/cost.json by default."),
     ] = None,
     ckpt: Checkpoint = None,
     untrained: Annotated[
@@ -79,13 +89,18 @@ def shrink(
     as_json: Json = False,
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
-    from toolchain.pipeline import Job, run_shrink
-
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
         raise InputError("--json prints one result; give one --size")
     recipes = [recipe_for(model, recipe, prune, each) for each in sizes]
+    known = _costs_of(model, costs, wanted=round_to is not None)
+    if round_to is not None:
+        assert known is not None
+        recipes = [_rounded(each, known) for each in recipes]
+
+    from toolchain.pipeline import Job, run_shrink  # takes seconds
+
     folder = out or Path("out") / model.replace(":", "-")
     job = Job(
         recipe=recipes[0],
@@ -109,6 +124,7 @@ def shrink(
             print((place / "report.json").read_text(encoding="utf-8"), end="")
         else:
             _print_report(report, place)
+            _print_slower(report, known)
         complete &= report.certificate is None or report.certificate.is_complete
     if not complete:
         raise typer.Exit(1)
@@ -153,6 +169,58 @@ def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: st
             raise InputError(f"--size must be HEIGHTxWIDTH, for example 480x640 (got {size!r})")
         given |= {"input.height": int(height), "input.width": int(width)}
     return override(recipe, given)
+
+
+def _costs_of(model: str, path: Path | None, *, wanted: bool) -> CostReport | None:
+    """Return the cost report that is asked for, or else the one that is there."""
+    from toolchain.widths.files import place_of, read_report
+
+    if wanted or path:
+        return read_report(path or place_of(model, "rpi4"), model)
+    with contextlib.suppress(InputError):  # nobody asked for it
+        return read_report(place_of(model, "rpi4"), model)
+    return None
+
+
+def _rounded(recipe: Recipe, known: CostReport) -> Recipe:
+    """Return the recipe with widths in place of its rate: no slower, and wider where that is free.
+
+    Raises :class:`InputError` without a rate, and in scope ``layer``.
+    """
+    from toolchain.prune.criteria import count_of
+    from toolchain.recipe import override
+
+    prune = recipe.prune
+    if not prune.rate or prune.scope != "group":
+        raise InputError("--round-to auto rounds the widths of a rate, in scope group; give --rate")
+    widths = {
+        stairs.group: stairs.width - count_of(prune.rate, stairs.width)
+        for stairs in known.staircases
+    }
+    return override(recipe, {"prune.rate": None, "prune.widths": known.rounded(widths)})
+
+
+def _print_slower(report: Report, known: CostReport | None) -> None:
+    """Say in one line which widths cost more than wider ones, or that the whole is slower here."""
+    from toolchain.report.notes import slower_words
+
+    console = Console(highlight=False, soft_wrap=True)
+    if known is None:
+        if report.latency is not None and report.latency.ratio_low > 1:
+            console.print(
+                f"Slower than before, on this machine: [bold]toolchain cost {escape(report.model)}"
+                f"[/] measures the widths that are not on a board, --round-to auto takes them."
+            )
+        return
+    after = {layer.layer: layer.out_channels_after for layer in report.surgery.layers}
+    widths = {
+        stairs.group: after[stairs.group]
+        for stairs in known.staircases
+        if 1 <= after.get(stairs.group, 0) <= stairs.width
+    }
+    words = slower_words(known, widths)
+    if words:
+        console.print(escape(words))
 
 
 def _print_report(report: Report, out: Path) -> None:

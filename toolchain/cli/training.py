@@ -45,6 +45,7 @@ from toolchain.errors import DataError
 
 if TYPE_CHECKING:
     from toolchain.data.wider import Split
+    from toolchain.recipe import PruneSection
 
 
 @app.command(
@@ -91,7 +92,7 @@ def train(
     wanted = recipe_of(recipe_for(model, recipe, prune, None), fields, settings)
     job = TrainingJob(
         recipe=wanted,
-        out=out or Path("out") / "train" / f"{model}-{wanted.prune.rate or 0:g}",
+        out=out or Path("out") / "train" / f"{model}-{_pruned(wanted.prune)}",
         cache=cache,
         teacher=teacher,
         start=start,
@@ -119,6 +120,10 @@ def train(
         f"Weights are in [bold]{escape(str(trained.weights))}[/]. Next: "
         f"[bold]toolchain shrink {model} --ckpt {escape(str(trained.weights))}[/]"
     )
+
+
+def _pruned(prune: PruneSection) -> str:
+    return "widths" if prune.widths else f"{prune.rate or 0:g}"
 
 
 def _is_first() -> bool:

@@ -44,9 +44,24 @@ def choose(
     already are chosen before all others, so that not more than floor(rate * n) are zero in the
     end: FPGM, for one, takes a filter that is zero for one that is far from the others.
     """
-    count = math.floor(rate * len(filters) + 1e-9)
+    return choose_count(filters, count_of(rate, len(filters)), criterion, zeros_first=zeros_first)
+
+
+def count_of(rate: float, width: int) -> int:
+    """Return floor(rate * n) of n filters."""
+    return math.floor(rate * width + 1e-9)
+
+
+def choose_count(
+    filters: Tensor, count: int, criterion: Criterion, *, zeros_first: bool = False
+) -> list[int]:
+    """Return which ``count`` filters to zero; the rest is as in :func:`choose`."""
+    return sorted(ranked(filters, criterion, zeros_first=zeros_first)[:count])
+
+
+def ranked(filters: Tensor, criterion: Criterion, *, zeros_first: bool = False) -> list[int]:
+    """Return the filters, the least important first; the rest is as in :func:`choose`."""
     scores = CRITERIA[criterion](filters)
     if zeros_first:
         scores[~filters.bool().any(dim=1)] = -math.inf
-    order = torch.argsort(scores, stable=True)
-    return sorted(int(index) for index in order[:count])
+    return [int(index) for index in torch.argsort(scores, stable=True)]

@@ -32,7 +32,7 @@ class Reader:
             else:
                 continue
             path = tuple(re.sub("[\"' ]", "", place).split("."))
-            if path == keys:
+            if ".".join(path) == ".".join(keys):  # names of layers have dots of their own
                 return number
             if path == keys[: len(path)] and len(path) > depth:
                 found, depth = number, len(path)

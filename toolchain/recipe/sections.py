@@ -86,6 +86,9 @@ class DecodeSection:
     """At most so many boxes per image."""
 
 
+Width = typing.Annotated[int, Range(1, 65_536)]
+
+
 @dataclass(frozen=True)
 class PruneSection:
     """Which filters are zeroed when a rate is given."""
@@ -99,6 +102,14 @@ class PruneSection:
     layer of a dependency group, so that all of it can be removed."""
     protected: tuple[str, ...] = ("loc.*", "conf.*")
     """Layers, as shell patterns, that are never zeroed."""
+    widths: dict[str, Width] = field(default_factory=dict)
+    """Filters that stay, by a layer of a dependency group, which need not be its first; all other
+    groups go by the rate. In scope ``group`` alone. ``toolchain plan`` writes them."""
+
+    @property
+    def zeroes(self) -> bool:
+        """True if it asks for filters to be zeroed."""
+        return bool(self.rate or self.widths)
 
 
 Epochs = typing.Annotated[int, Range(0, 100_000)]

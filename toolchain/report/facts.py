@@ -189,9 +189,11 @@ def source_words(report: Report) -> str:
 
 def pruning_words(report: Report) -> str:
     """Return how the filters were chosen."""
-    if report.rate is None:
+    if report.rate is None and report.criterion is None:
         return "pruned before this run"
-    choice = [f"pruning rate {wording.percentage(report.rate)}"]
+    choice = ["to the recipe's widths"]
+    if report.rate is not None:
+        choice = [f"pruning rate {wording.percentage(report.rate)}"]
     choice += [f"criterion {report.criterion}"] if report.criterion else []
     choice += [f"scope {report.scope}"] if report.scope else []
     return ", ".join(choice)

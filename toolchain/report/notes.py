@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from toolchain.recipe import PruneSection
 from toolchain.records import Latency, MemberFacts, Surgery
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
+from toolchain.staircases import CostReport
+
+NAMED = 3
+"""Groups that a note names."""
 
 LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER")
 """How notes begin that nobody may miss."""
@@ -28,13 +32,19 @@ def shipped_notes(
     )
     if one_shot:
         yield (
-            f"ONE SHOT: {wording.percentage(rate)} of the filters are zeroed ({asked.criterion}, "
-            f"scope {asked.scope}), and {name} was trained with {held}. That costs accuracy, maybe "
-            f"all of it, and was NOT MEASURED: the AP of {name} is not that of this network. Train "
-            f"it instead: {_training(member, asked)}"
+            f"ONE SHOT: {_zeroed(asked)} zeroed ({asked.criterion}, scope {asked.scope}), and "
+            f"{name} was trained with {held}. That costs accuracy, maybe all of it, and was NOT "
+            f"MEASURED: the AP of {name} is not that of this network. Train it instead: "
+            f"{_training(member, asked)}"
         )
-    elif wording.percentage(rate) != held:
+    elif not asked.widths and wording.percentage(rate) != held:
         yield _as_it_is(name, wording.percentage(rate), held, narrower=rate < member["rate"])
+
+
+def _zeroed(prune: PruneSection) -> str:
+    if prune.widths:
+        return "all filters beyond the recipe's widths are"
+    return f"{wording.percentage(prune.rate)} of the filters are"
 
 
 def _as_it_is(name: str, asked: str, held: str, *, narrower: bool) -> str:
@@ -49,17 +59,32 @@ def _as_it_is(name: str, asked: str, held: str, *, narrower: bool) -> str:
 def _training(member: MemberFacts, asked: PruneSection) -> str:
     """Return the command that trains what was asked for."""
     words = f"toolchain train {member['model']} --data WIDER --teacher WEIGHTS"
-    words += f" --rate {asked.rate or 0:g}"
+    words += " --recipe RECIPE" if asked.widths else f" --rate {asked.rate or 0:g}"
     if asked.criterion != member["criterion"]:
         words += f" --criterion {asked.criterion}"
     return words + (f" --scope {asked.scope}" if asked.scope != member["scope"] else "")
 
 
-def one_shot_note(rate: float) -> str:
-    """Return what it means that so many filters of a user's weights were zeroed in this run."""
+def one_shot_note(prune: PruneSection) -> str:
+    """Return what it means that filters of a user's weights were zeroed in this run."""
     return (
-        f"{rate:.0%} of the filters were zeroed in one shot, without training "
-        f"afterwards: that costs accuracy, which is not measured here."
+        f"In one shot {_zeroed(prune)} zeroed, without training afterwards: that costs accuracy, "
+        f"which is not measured here."
+    )
+
+
+def slower_words(known: CostReport, widths: Mapping[str, int]) -> str:
+    """Return which widths of groups cost more than wider ones, by measured costs; or nothing."""
+    slower = known.slower(widths)
+    if not slower:
+        return ""
+    named = [f"{group} {widths[group]} (at {wider} no more)" for group, wider in slower.items()]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    whole = known.change(widths)
+    overall = "SLOWER than before" if whole > 0 else "Some widths cost as much as wider ones"
+    return (
+        f"{overall} on {known.name} at {wording.shape(known.size)}: {', '.join(named[:NAMED])}"
+        f"{more}; --round-to auto takes the wider ones."
     )
 
 

@@ -45,7 +45,7 @@ class Filters:
 
     def before(self, step: int, network: nn.Module) -> bool:
         """Choose and zero filters of ``network``, in place, if that is due; tell whether it was."""
-        if not (self.prune.rate and self.schedule.chooses(step)):
+        if not (self.prune.zeroes and self.schedule.chooses(step)):
             return False
         self.masks = choose_masks(network, self.example, self.prune)
         apply_masks(network, self.masks)
@@ -60,15 +60,16 @@ class Filters:
 def check_rate(network: nn.Module, example: Tensor, prune: PruneSection) -> None:
     """Raise :class:`InputError` where a rate leaves a single filter of a layer of many.
 
-    Zeroing takes such rates, but all that follows the layer would learn through one channel.
+    Zeroing takes such rates, but all that follows the layer would learn through one channel. Widths
+    that fit no group raise as :func:`zero_filters` does; one that is 1 was meant.
     """
-    if (prune.rate or 0.0) <= 0.5:
+    if (prune.rate or 0.0) <= 0.5 and not prune.widths:
         return  # spares the run
     masks = choose_masks(network, example, prune)
     gone = {name: len(zeros) for name, zeros in zero_filters_of(network, masks).items()}
     widths = {name: len(masks[f"{name}.weight"]) for name in gone}
     alone = [name for name in gone if gone[name] >= widths[name] - 1 >= BOTTLENECK - 1]
-    if alone:
+    if alone and prune.rate:
         narrow = min(alone, key=lambda name: widths[name])
         width = widths[narrow]
         raise InputError(

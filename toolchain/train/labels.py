@@ -67,7 +67,7 @@ class LabelCourse(Course):
             student, Filters(plan.schedule(), prune, example), anchors, variances, half
         )
         self.plan = plan
-        soft = "filters chosen anew" if prune.rate else "all filters"
+        soft = "filters chosen anew" if prune.zeroes else "all filters"
         self.phases = ((soft, plan.soft_steps), ("zeros held", plan.steps))
         self.enter(0)
 

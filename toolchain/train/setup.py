@@ -105,6 +105,7 @@ def settings_of(setup: Setup, images: int) -> dict[str, Any]:
         "teacher": setup.teacher.source.sha256 if setup.teacher else None,
         "start": sha256_of(job.start) if job.start and job.start.is_file() else str(job.start),
         "rate": prune.rate or 0.0,
+        **({"widths": dict(prune.widths)} if prune.widths else {}),
         "criterion": prune.criterion,
         "scope": prune.scope,
         "images": images,

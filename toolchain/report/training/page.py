@@ -16,7 +16,8 @@ from toolchain.report.training.zeros import zeros
 def training_page(progress: TrainingProgress) -> str:
     """Return the whole page; it refreshes itself until the training is done."""
     settings = progress.settings
-    title = f"{settings.get('model')} at rate {settings.get('rate')}: training"
+    pruned = "widths of its own" if settings.get("widths") else f"rate {settings.get('rate')}"
+    title = f"{settings.get('model')} at {pruned}: training"
     charts = f'<div class="levels">{losses(progress)}\n{precision(progress)}</div>'
     return shell.page(
         title,

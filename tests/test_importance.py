@@ -1,0 +1,117 @@
+"""What widths lose, on networks in which it is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from toolchain.prune.groups import ChannelGroup, groups_of
+from toolchain.recipe import AnchorSection
+from toolchain.shrink.flow import trace_flow
+from toolchain.widths.importance import Importance, by_level, measure_importance, spread
+
+torch.set_num_threads(1)
+ANCHORS = AnchorSection(sizes=(16, 32), strides=(4, 8))
+
+
+class Sum(nn.Module):
+    """Four filters that take the same channel by 1, 2, 4 and 8, added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Conv2d(4, 1, 1)
+        with torch.no_grad():
+            self.first.weight.zero_()
+            self.first.weight[:, :2, 0, 0] = torch.tensor([[1.0, 0], [2.0, 0], [4.0, 0], [0, 8.0]])
+            self.head.weight.fill_(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, 1, H, W)."""
+        out: torch.Tensor = self.head(self.norm(self.first(x)))
+        return out
+
+
+def whole(output: NDArray[np.floating]) -> Sequence[NDArray[np.floating]]:
+    """Compare an output in one piece."""
+    return [output]
+
+
+def looked_at(network: nn.Module, images: Sequence[torch.Tensor]) -> Importance:
+    flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
+    groups: tuple[ChannelGroup, ...] = groups_of(network, flow, ("head",))
+    widths = {group.name: range(1, group.width + 1) for group in groups}
+    return measure_importance(network, flow, groups, "l1", images, whole, widths, lambda _: None)
+
+
+def test_what_is_lost_is_the_variance_that_is_not_explained() -> None:
+    torch.manual_seed(0)
+    images = [torch.randn(1, 3, 64, 64) for _ in range(4)]
+    found = looked_at(Sum().eval(), images)
+    # The sum is 7 a + 8 b of independent a and b; filters go by their size, smallest first.
+    for width, a in ((4, 7), (3, 6), (2, 4), (1, 0)):
+        explained = (a * 7 + 64) ** 2 / ((a * a + 64) * (7 * 7 + 64))
+        assert found.kept("first", width) == pytest.approx(explained, abs=0.02), width
+    assert found.lost("first", 4) == 0
+    assert found.loss({"first": 1}) == found.lost("first", 1)
+    assert Importance({"a": {2: 1.0, 4: 0.0}}).lost("a", 3) == 1.0
+
+
+def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
+    torch.manual_seed(0)
+    network = Sum().eval()
+    with torch.no_grad():
+        network.head.weight[0, :, 0, 0] = torch.tensor([0.0, 0, -1, 1])  # the big one hurts alone
+        network.head.weight[0, 3] = 0
+    found = looked_at(network, [torch.randn(1, 3, 32, 32)])
+    losses = [found.lost("first", width) for width in (4, 3, 2, 1)]
+    assert losses == sorted(losses)
+    assert losses[-1] == pytest.approx(-math.log(1e-3))  # only what the head does not read is left
+
+
+def test_outputs_are_cut_into_levels_where_they_have_them() -> None:
+    cut = by_level(ANCHORS, 16, 24)
+    boxes = np.arange(2 * 30 * 4).reshape(2, 30, 4)
+    assert [part.shape for part in cut(boxes)] == [(2, 24, 4), (2, 6, 4)]
+    assert np.array_equal(np.concatenate(cut(boxes), axis=1), boxes)
+    assert len(cut(boxes[:, :29])) == 1
+    assert len(by_level(None, 16, 24)(boxes)) == 1
+
+
+def test_a_level_is_not_given_up_for_the_others() -> None:
+    """Of two levels one is lost: more than half of what losing both would be."""
+
+    class Levels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 2, 1, bias=False)
+            with torch.no_grad():
+                self.first.weight.zero_()
+                self.first.weight[:, :2, 0, 0] = torch.tensor([[1.0, 0], [0, 2.0]])
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = self.first(x).tanh()
+            return x[:, :1] * 2, x[:, 1:] * 3
+
+    network = Levels().eval()
+    images = [torch.randn(1, 3, 16, 16)]
+    flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
+    slots = (("first", 0),), (("first", 1),)
+    group = ChannelGroup("first", slots)
+    found = measure_importance(
+        network, flow, [group], "l1", images, whole, {"first": (1, 2)}, lambda _: None
+    )
+    assert found.lost("first", 1) == pytest.approx(-math.log(1e-3) / math.sqrt(2))
+
+
+def test_images_are_spread() -> None:
+    images = [torch.full((1, 1, 1, 1), float(index)) for index in range(15)]
+    assert [int(image) for image in spread(images)] == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert len(spread(images[:3])) == 3

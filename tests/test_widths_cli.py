@@ -1,0 +1,227 @@
+"""Budgets, cost reports as files, the pages, and what the command line refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from conftest import ARM_CACHE
+
+from toolchain.arm.sysroot import Sysroot
+from toolchain.arm.targets import find_target
+from toolchain.cli import run as run_cli
+from toolchain.cli.shrinking import _rounded
+from toolchain.errors import InputError
+from toolchain.recipe import default_recipe, load_recipe, override
+from toolchain.report.notes import slower_words
+from toolchain.report.staircases import cost_html, plan_html
+from toolchain.staircases import CostReport, Plan, PlannedGroup, Staircase, Uniform
+from toolchain.widths.budget import read_budget
+from toolchain.widths.files import NAME, read_report, report_json
+
+BOARD = find_target("rpi4")
+STAIRS = Staircase("a.0", ("a.0", "b.0"), (1, 2, 3, 4), (100, 260, 320, 250))
+OTHER = Staircase("c.0", ("c.0",), (1, 2), (50, 60))
+REPORT = CostReport(
+    "eresfd", "rpi4", "Raspberry Pi <4B>", "cortex-a72", "onnxruntime 1", (96, 128), 1000, 200, 9,
+    (STAIRS, OTHER),
+)  # fmt: skip
+PLAN = Plan(
+    "eresfd", "rpi4", "Raspberry Pi 4B", "cortex-a72", "onnxruntime 1", (96, 128), "fpgm", 1000,
+    600, 300, 590, 600, 1.5, "8 photos", Uniform(0.5, 580, 2.5), (PlannedGroup("a.0", 4, 2, 0.6),),
+)  # fmt: skip
+
+
+# Budgets ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("latency", "instructions", "expected"),
+    [
+        ("0.6", None, 60_000_000),
+        (".25", None, 25_000_000),
+        ("30ms", None, 30_405_405),  # 0.03 s * 1.5 GHz / 1.48 cycles per instruction
+        ("30 MS", None, 30_405_405),
+        (None, "40M", 40_000_000),
+        (None, "0.05g", 50_000_000),
+        (None, "40_000_000", 40_000_000),
+    ],
+)
+def test_a_budget_is_told_in_three_ways(
+    latency: str | None, instructions: str | None, expected: int
+) -> None:
+    assert read_budget(latency, instructions).of(100_000_000, BOARD) == expected
+
+
+@pytest.mark.parametrize(
+    ("latency", "instructions", "message"),
+    [
+        (None, None, "give one budget"),
+        ("0.5", "40M", "give one budget"),
+        ("1", None, "--latency must be a share > 0 and < 1"),
+        ("0", None, "--latency must be a share"),
+        ("30s", None, "--latency must be a share"),
+        ("-3ms", None, "--latency must be a share such as 0.6, or 30ms (got '-3ms')"),
+        ("nan", None, "--latency must be"),
+        ("0.6.1", None, "--latency must be"),
+        (None, "40T", "--instructions must be a number such as 40M, 1.5G or 40000000 (got '40T')"),
+        (None, "many", "--instructions must be"),
+        (None, "0", "--instructions must be"),
+        (None, "9" * 31, "--instructions must be"),
+        (None, "1e400", "--instructions must be"),
+    ],
+)
+def test_what_is_no_budget_is_refused(
+    latency: str | None, instructions: str | None, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read_budget(latency, instructions)
+    assert message in str(caught.value)
+
+
+def test_a_budget_that_the_network_meets_is_told() -> None:
+    with pytest.raises(InputError, match="takes 1,000 instructions unpruned, within the budget"):
+        read_budget(None, "1k").of(1000, BOARD)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "eresfd"], "give one budget"),
+        (["plan", "eresfd", "--latency", "fast"], "--latency must be"),
+        (["plan", "eresfd", "--latency", "0.5", "--target", "rpi9"], "there is no such board"),
+        (["cost", "eresfd", "--target", "rpi9"], "there is no such board"),
+        (["cost", "nonsense"], "no recipe for model 'nonsense'"),
+        (["shrink", "eresfd", "--rate", "0.3", "--round-to", "auto"], "there is no cost report"),
+        (["shrink", "eresfd", "--rate", "0.3", "--costs", "x.json"], "make it by toolchain cost"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(arguments) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert message in told[-1]
+    assert not list(tmp_path.iterdir())
+
+
+# Cost reports as files ----------------------------------------------------------------------------
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(report_json(REPORT))
+    assert read_report(tmp_path / NAME, "eresfd") == REPORT
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "extd"}, "is of extd, not of eresfd"),
+        ({"size": [96]}, "is not a cost report"),
+        ({"staircases": 3}, "is not a cost report"),
+        ({"staircases": [{**dataclasses.asdict(OTHER), "widths": [2, 1]}]}, "no rising widths"),
+        ({"staircases": [{**dataclasses.asdict(OTHER), "widths": []}]}, "no rising widths"),
+        ({"wings": 2}, "wings is unknown"),
+    ],
+)
+def test_what_is_no_report_is_refused(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / NAME).write_text(json.dumps({**json.loads(report_json(REPORT)), **change}))
+    with pytest.raises(InputError) as caught:
+        read_report(tmp_path / NAME, "eresfd")
+    assert message in str(caught.value)
+    (tmp_path / NAME).write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is not a cost report"):
+        read_report(tmp_path / NAME, "eresfd")
+
+
+# Rounding -----------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_rounded_to_widths_that_cost_no_more() -> None:
+    recipe = override(default_recipe("eresfd"), {"prune.rate": 0.5})
+    rounded = _rounded(recipe, REPORT).prune
+    assert rounded.rate is None
+    assert rounded.widths == {"a.0": 4, "c.0": 1}  # 2 of 4 would cost more than all 4
+    with pytest.raises(InputError, match="give --rate"):
+        _rounded(default_recipe("eresfd"), REPORT)
+    with pytest.raises(InputError, match="in scope group"):
+        _rounded(override(recipe, {"prune.scope": "layer"}), REPORT)
+
+
+def test_widths_that_cost_more_than_wider_ones_are_told() -> None:
+    words = slower_words(REPORT, {"a.0": 3, "c.0": 2})
+    assert words.startswith("SLOWER than before on Raspberry Pi <4B> at 96 ")
+    assert "a.0 3 (at 4 no more)" in words
+    assert "--round-to auto" in words
+    assert slower_words(REPORT, {"a.0": 2, "c.0": 1}).startswith("Some widths cost as much")
+    assert slower_words(REPORT, {"a.0": 4, "c.0": 1}) == ""
+
+
+# Pages --------------------------------------------------------------------------------------------
+
+
+def drawings(page: str) -> list[ElementTree.Element]:
+    root = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+    return [each for each in root.iter("svg") if each.get("role") == "img"]
+
+
+def test_the_page_of_costs_draws_every_width() -> None:
+    first, second = drawings(cost_html(REPORT))
+    bars = first.findall("rect")
+    assert [bar.get("class") for bar in bars] == [
+        "part-live", "part-removed_live", "part-removed_live", "part-live",
+    ]  # fmt: skip
+    heights = [float(bar.get("height", "nan")) for bar in bars]
+    assert heights == pytest.approx([44 * cost / 320 for cost in STAIRS.instructions], abs=0.06)
+    assert len(second.findall("rect")) == 2
+    assert "Raspberry Pi &lt;4B&gt;" in cost_html(REPORT)
+    assert "20.0% of them by operators that no width changes" in cost_html(REPORT)
+
+
+def test_the_page_of_a_plan_says_how_far_off_it_was() -> None:
+    page = plan_html(PLAN)
+    assert "the prediction was off by -1.67%" in page
+    (picture,) = drawings(page)
+    assert picture.get("aria-label") == "a.0: 2 of 4 stay"
+    assert "every group at rate 0.5" in page
+    assert "every group" not in plan_html(dataclasses.replace(PLAN, uniform=None))
+
+
+# For real -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_costs_and_a_plan_on_the_emulated_board(
+    ready: Sysroot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was predicted of a small network is what its shrunk file takes, within 2 %."""
+    monkeypatch.chdir(Path(__file__).parent)
+    common = ["tiny:Convolutions", "--size", "64x64", "--cache", str(ARM_CACHE), "--json"]
+    assert run_cli(["cost", *common, "--out", str(tmp_path / "cost")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    stairs = {each["group"]: each for each in found["staircases"]}
+    assert stairs["stem"]["widths"] == list(range(1, 17))
+    assert stairs["stem"]["instructions"][7] < 0.8 * stairs["stem"]["instructions"][15]
+    assert run_cli(["plan", *common, "--latency", "0.6", "--out", str(tmp_path / "plan")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["unpruned"] == found["instructions"]
+    assert made["measured"] <= 0.62 * made["unpruned"]
+    assert abs(made["prediction_error"]) < 0.02
+    recipe = load_recipe(tmp_path / "plan" / "plan.toml")
+    assert recipe.prune.widths
+    assert (tmp_path / "plan" / "shrunk" / "model.onnx").is_file()
+    assert run_cli(["plan", *common, "--latency", "0.001", "--out", str(tmp_path / "no")]) == 2
+    assert "is out of reach: the least that any widths need" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""The command ``compare``: files of many networks side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from toolchain.cli.app import Json, app, messages, stage_progress, table_console
+from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.checking import write_all
+from toolchain.files import as_json as as_json_bytes
+
+if TYPE_CHECKING:
+    from toolchain.timings import Contest
+
+
+@app.command(
+    epilog="Example:  [bold]toolchain compare out/wide out/narrow yunet.onnx --target rpi4[/]"
+)
+def compare(
+    places: Annotated[
+        list[Path], typer.Argument(help="Output folders of shrink, and files; the first is 1.")
+    ],
+    target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="On this machine.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, max=3600, help="Timed here, in all.")] = 20.0,
+    targets_file: OwnTargets = None,
+    out: Annotated[Path, typer.Option(help="Folder.")] = Path("out") / "compare",
+    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    as_json: Json = False,
+) -> None:
+    """Compare files: instructions on an emulated board, time on this machine, size."""
+    from toolchain.arm.sysroot import prepare
+    from toolchain.arm.targets import find_target
+    from toolchain.comparison import compare_files
+    from toolchain.report.contest import contest_html, contest_markdown
+
+    board = find_target(target, targets_file)
+    with stage_progress() as on_stage:
+        sysroot = prepare(board, cache, on_stage)
+        found = compare_files(places, board, sysroot, cache, threads, seconds, on_stage)
+    content = as_json_bytes(dataclasses.asdict(found))
+    write_all(
+        out,
+        {
+            "compare.json": content,
+            "compare.md": contest_markdown(found).encode(),
+            "compare.html": contest_html(found).encode(),
+        },
+    )
+    if as_json:
+        print(content.decode(), end="")
+    else:
+        _print(found, out)
+
+
+def _print(found: Contest, out: Path) -> None:
+    from toolchain.report.contest import conditions, notes
+
+    console = table_console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("file", "instructions", "share", "time here", "bytes"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for each in found.contenders:
+        table.add_row(
+            escape(each.label),
+            f"{each.instructions:,}",
+            f"{each.share:.3f}",
+            f"{each.ratio:.3f}",
+            f"{each.size_bytes:,}",
+        )
+    console.print(table)
+    console.print(escape(conditions(found)))
+    for note in notes(found):
+        messages.print(escape(note))
+    console.print(f"Results are in [bold]{escape(str(out))}[/]; look at compare.html.")

@@ -1,0 +1,136 @@
+"""The frozen records of costs per width and of a plan; what follows from one alone is here too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """What the operators that touch one dependency group cost, all other groups being whole."""
+
+    group: str
+    layers: tuple[str, ...]
+    """That write it."""
+    widths: tuple[int, ...]
+    """Rising; the last is the whole group."""
+    instructions: tuple[int, ...]
+    """By width."""
+
+    @property
+    def width(self) -> int:
+        """Of the whole group."""
+        return self.widths[-1]
+
+    def at(self, width: int) -> int:
+        """Return the instructions at a width, or at the next wider one that was measured."""
+        return next(
+            cost for each, cost in zip(self.widths, self.instructions, strict=True) if each >= width
+        )
+
+    def rounded(self, width: int) -> int:
+        """Return the widest width that costs no more than this one, which may be itself."""
+        limit = self.at(width)
+        wider = zip(self.widths, self.instructions, strict=True)
+        return max(each for each, cost in wider if each >= width and cost <= limit)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The widths that are worth having: every wider one costs more."""
+        return tuple(width for width in self.widths if self.rounded(width) == width)
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """Instructions per dependency group at every width, on one board."""
+
+    model: str
+    target: str
+    name: str
+    """Of the board."""
+    core: str
+    runtime: str
+    size: tuple[int, int]
+    """(height, width) of the input."""
+    instructions: int
+    """Of one inference, unpruned, one thread."""
+    fixed: int
+    """Of it, those of operators that no group touches."""
+    operators: int
+    """That the runtime runs."""
+    staircases: tuple[Staircase, ...]
+
+    def slower(self, widths: Mapping[str, int]) -> dict[str, int]:
+        """Return the groups that cost no less at these widths than at a wider one, with that."""
+        return {
+            group: wider for group, wider in self.rounded(widths).items() if wider > widths[group]
+        }
+
+    def change(self, widths: Mapping[str, int]) -> int:
+        """Return how many instructions more these widths take, group by group from the whole."""
+        return sum(
+            stairs.at(widths.get(stairs.group, stairs.width)) - stairs.instructions[-1]
+            for stairs in self.staircases
+        )
+
+    def rounded(self, widths: Mapping[str, int]) -> dict[str, int]:
+        """Return widths that are no slower than these, and wider wherever that costs nothing."""
+        whole = {stairs.group: stairs for stairs in self.staircases}
+        return {
+            group: whole[group].rounded(width) for group, width in widths.items() if group in whole
+        }
+
+
+@dataclass(frozen=True)
+class PlannedGroup:
+    """What became of one dependency group."""
+
+    group: str
+    before: int
+    after: int
+    kept: float
+    """Share of the outputs' variance that is explained with this group alone narrowed."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """One rate for all groups, for comparison."""
+
+    rate: float
+    instructions: int
+    loss: float
+    """As that of :class:`Plan`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Widths chosen by measured cost, what was predicted of them, and what was measured."""
+
+    model: str
+    target: str
+    name: str
+    core: str
+    runtime: str
+    size: tuple[int, int]
+    criterion: str
+    unpruned: int
+    """Instructions of one inference."""
+    budget: int
+    least: int
+    """That any widths need, as far as was measured."""
+    predicted: int
+    measured: int
+    """Of the network that was really shrunk by the plan, and exported."""
+    loss: float
+    """Sum over groups of -log(share kept)."""
+    looked_at: str
+    """What the outputs were compared on: ``8 photos`` or ``8 random shapes``."""
+    uniform: Uniform | None
+    """The mildest rate whose predicted cost is within the budget; None if no rate's is."""
+    groups: tuple[PlannedGroup, ...]
+
+    @property
+    def error(self) -> float:
+        """How far off the prediction was, as a share of what was measured."""
+        return self.predicted / self.measured - 1

@@ -1,0 +1,72 @@
+"""Budgets as people write them: a share, milliseconds, or instructions."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from toolchain.arm.targets import Target
+from toolchain.errors import InputError
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A budget, before the cost of the whole network is known."""
+
+    share: float | None = None
+    """Of the whole network's instructions."""
+    milliseconds: float | None = None
+    """By the middle of the board's estimate."""
+    instructions: int | None = None
+
+    def of(self, whole: int, target: Target) -> int:
+        """Return the budget in instructions; raise :class:`InputError` if ``whole`` is within."""
+        if self.share is not None:
+            budget = int(self.share * whole)
+        elif self.milliseconds is not None:
+            cycles = self.milliseconds / 1e3 * target.clock_hz
+            budget = int(cycles / target.cycles_per_instruction)
+        else:
+            budget = self.instructions or 0
+        if budget >= whole:
+            raise InputError(
+                f"the network takes {whole:,} instructions unpruned, within the budget of "
+                f"{budget:,}: there is nothing to plan"
+            )
+        return budget
+
+
+def read_budget(latency: str | None, instructions: str | None) -> Wanted:
+    """Read ``--latency`` or ``--instructions``; raise :class:`InputError` for what is none."""
+    if (latency is None) == (instructions is None):
+        raise InputError("give one budget: --latency 0.6, --latency 30ms or --instructions 40M")
+    if instructions is not None:
+        return Wanted(instructions=_instructions(instructions))
+    assert latency is not None
+    number, unit = _split(latency, "--latency", "a share such as 0.6, or 30ms")
+    if unit == "ms" and number > 0:
+        return Wanted(milliseconds=number)
+    if unit == "" and 0 < number < 1:
+        return Wanted(share=number)
+    raise InputError(
+        f"--latency must be a share > 0 and < 1 of the unpruned cost, such as 0.6, or milliseconds "
+        f"such as 30ms (got {latency!r})"
+    )
+
+
+def _instructions(text: str) -> int:
+    expected = "a number such as 40M, 1.5G or 40000000"
+    number, unit = _split(text, "--instructions", expected)
+    if unit not in UNITS or not 1 <= number * UNITS[unit] < 1e18:
+        raise InputError(f"--instructions must be {expected} (got {text!r})")
+    return int(number * UNITS[unit])
+
+
+def _split(text: str, option: str, expected: str) -> tuple[float, str]:
+    found = re.fullmatch(r"\s*(\d[\d_]{0,30}(?:\.\d{1,20})?|\.\d{1,20})\s*([a-zA-Z]{0,3})\s*", text)
+    if found is None or not math.isfinite(float(found[1])):
+        raise InputError(f"{option} must be {expected} (got {text!r})")
+    return float(found[1]), found[2].lower()

@@ -1,0 +1,172 @@
+"""Plans: the widths of all groups within a budget, by measured costs and what widths lose.
+
+Widths are chosen by what is measured so far and estimated elsewhere; what was chosen is measured,
+and it is chosen again, until all of the choice is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolchain.errors import InputError
+from toolchain.prune.criteria import count_of
+from toolchain.prune.groups import ChannelGroup
+from toolchain.staircases import PlannedGroup, Staircase, Uniform
+from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
+from toolchain.widths.costs import Costs, Operator
+from toolchain.widths.importance import Importance
+
+ROUNDS = 20
+"""Of choosing and measuring, at most."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Widths within a budget, all of whose costs are measured."""
+
+    widths: Mapping[str, int]
+    instructions: int
+    least: int
+    loss: float
+
+
+def plan_widths(
+    costs: Costs,
+    staircases: Sequence[Staircase],
+    importance: Importance,
+    budget: int,
+    least_share: float,
+    on_stage: Callable[[str], None],
+) -> Chosen:
+    """Choose and measure in turn until all of the choice is measured.
+
+    No group is left with less than ``least_share`` of its filters.
+
+    Raises :class:`InputError` where the budget is out of reach, telling the least that was found.
+    """
+    losses = {
+        stairs.group: {
+            width: importance.lost(stairs.group, width)
+            for width in stairs.widths
+            if width >= least_share * stairs.width
+        }
+        for stairs in staircases
+    }
+    tried = _tried(costs, losses, budget, on_stage)
+    least = cheapest(_problem(costs, losses))
+    costs.measure([least], on_stage)
+    within = [choice for choice in tried if costs.total(choice) <= budget]
+    if not within:
+        raise _out_of_reach(budget, costs, min([*tried, least], key=costs.total))
+    best = min(within, key=importance.loss)
+    return Chosen(best, costs.total(best), costs.total(least), importance.loss(best))
+
+
+def _tried(
+    costs: Costs,
+    losses: Mapping[str, Mapping[int, float]],
+    budget: int,
+    on_stage: Callable[[str], None],
+) -> list[Choice]:
+    """Return what was chosen and measured; the last one stands, unless rounds were too few."""
+    tried: list[Choice] = []
+    for number in range(1, ROUNDS + 1):
+        problem = _problem(costs, losses)
+        choice = choose_widths(problem, budget) or cheapest(problem)
+        tried.append(choice)
+        if costs.knows(choice):
+            break
+        on_stage(f"measure what was chosen, round {number}")
+        costs.measure([choice], on_stage)
+    return tried
+
+
+def _out_of_reach(budget: int, costs: Costs, choice: Mapping[str, int]) -> InputError:
+    least, whole = costs.total(choice), costs.total({})
+    return InputError(
+        f"the budget of {budget:,} instructions is out of reach: the least that any widths need is "
+        f"{least:,}, {least / whole:.2f} of the unpruned {whole:,}; give more, or a smaller --size"
+    )
+
+
+def _problem(costs: Costs, losses: Mapping[str, Mapping[int, float]]) -> Problem:
+    """Return the choice to be made, operators of the same groups together."""
+    together: dict[tuple[str, ...], list[Operator]] = {}
+    for operator in costs.operators:
+        together.setdefault(tuple(sorted(operator.groups)), []).append(operator)
+    fixed = sum(
+        costs.book.costs[each.key(costs.template.gone({}))] for each in together.pop((), [])
+    )
+    parts = [Part(groups, _costing(groups, some, costs)) for groups, some in together.items()]
+    return Problem(losses, parts, fixed)
+
+
+def _costing(
+    groups: tuple[str, ...], operators: Sequence[Operator], costs: Costs
+) -> Callable[[tuple[int, ...]], float]:
+    def cost(widths: tuple[int, ...]) -> float:
+        chosen = dict(zip(groups, widths, strict=True))
+        return sum(cost_of(operator, chosen, costs) for operator in operators)
+
+    return cost
+
+
+def cost_of(operator: Operator, widths: Mapping[str, int], costs: Costs) -> float:
+    """Return an operator's measured cost; where there is none, the product of what is known.
+
+    That is its cost when whole, times for every group the share that it has when that group alone
+    is narrowed.
+    """
+    known, gone = costs.book.costs, costs.template.gone
+    measured = known.get(operator.key(gone(widths)))
+    if measured is not None:
+        return float(measured)
+    whole = known[operator.key(gone({}))]
+    alone = [known[operator.key(gone({g: widths[g]}))] for g in operator.groups if g in widths]
+    return whole * math.prod(each / max(whole, 1) for each in alone)
+
+
+def uniform_within(
+    costs: Costs,
+    groups: Sequence[ChannelGroup],
+    importance: Importance,
+    budget: int,
+    on_stage: Callable[[str], None],
+) -> Uniform | None:
+    """Return the mildest rate, in steps of the widest group, that meets the budget; measured."""
+    most = max(group.width for group in groups)
+    low, high = 0, most - 1  # the answer is in low..high, if there is one
+    while low < high:
+        middle = (low + high) // 2
+        if _uniform(costs, groups, middle / most, on_stage) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    rate = low / most
+    cost = _uniform(costs, groups, rate, on_stage)
+    return Uniform(rate, cost, importance.loss(at_rate(groups, rate))) if cost <= budget else None
+
+
+def _uniform(
+    costs: Costs, groups: Sequence[ChannelGroup], rate: float, on_stage: Callable[[str], None]
+) -> int:
+    costs.measure([at_rate(groups, rate)], on_stage)
+    return costs.total(at_rate(groups, rate))
+
+
+def at_rate(groups: Sequence[ChannelGroup], rate: float) -> dict[str, int]:
+    """Return the widths that a rate leaves."""
+    return {group.name: group.width - count_of(rate, group.width) for group in groups}
+
+
+def planned_groups(
+    costs: Costs, chosen: Chosen, importance: Importance
+) -> tuple[PlannedGroup, ...]:
+    """Return what becomes of each group."""
+    whole = costs.template.whole
+    return tuple(
+        PlannedGroup(group, whole[group], width, importance.kept(group, width))
+        for group, width in chosen.widths.items()
+    )
