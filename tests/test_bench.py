@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from toolchain.bench import measuring
-from toolchain.bench.measuring import _interleaved
+from toolchain.bench.measuring import interleaved
 from toolchain.cli import run as run_cli
 from toolchain.report.bench import bench_html, bench_markdown
 from toolchain.timings import Bench, FileTiming, OperatorCost
@@ -20,7 +20,7 @@ from toolchain.timings import Bench, FileTiming, OperatorCost
 def test_every_round_runs_all_in_another_order() -> None:
     ran: list[str] = []
     runs = {name: (lambda name=name: ran.append(name)) for name in "abc"}  # type: ignore[misc]
-    times = _interleaved(runs, 0.0)
+    times = interleaved(runs, 0.0)
     assert {len(own) for own in times.values()} == {measuring.FEWEST_ROUNDS}
     rounds = ["".join(ran[start : start + 3]) for start in range(9, len(ran), 3)]
     assert all(sorted(each) == list("abc") for each in rounds)
