@@ -28,6 +28,7 @@ TEACHER ?=
 MINUTES ?=
 RATES ?=
 FORMATS ?=
+REWRITES ?=
 CALIBRATION ?=
 EXTRAS ?=
 TARGET ?= rpi4
@@ -48,6 +49,7 @@ help: ## List the targets
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
+	@echo "     REWRITES=none, or names: see toolchain shrink --help"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms or INSTRUCTIONS=40M"
@@ -95,7 +97,7 @@ shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
-	  $(call option,--formats,$(FORMATS)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
+	  $(call option,--formats,$(FORMATS)) $(call option,--rewrites,$(REWRITES)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
 
 setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights

@@ -29,8 +29,13 @@ EXAMPLE = torch.zeros(1, 3, 96, 128)
 LINKS = [
     "chain/soft.safetensors -> model.safetensors",
     "model.safetensors -> chain/exported.onnx",
-    "chain/exported.onnx -> model.onnx",
-    "model.onnx -> model_int8.onnx",
+    "chain/exported.onnx -> chain/simplified.onnx",
+    "chain/simplified.onnx -> chain/factors.onnx",
+    "chain/factors.onnx -> chain/heads.onnx",
+    "chain/heads.onnx -> chain/largest.onnx",
+    "chain/largest.onnx -> chain/rows.onnx",
+    "chain/rows.onnx -> model.onnx",
+    "chain/simplified.onnx -> model_int8.onnx",
 ]
 
 
@@ -51,8 +56,9 @@ def test_every_file_is_tied_to_the_one_before(made: Path) -> None:
     for link in certificate.links:
         assert (link.before_sha256, link.after_sha256) == (hashes[link.before], hashes[link.after])
         assert link.passed
-    surgery, export, simplified, int8 = certificate.links
-    assert max(surgery.worst or 0, export.worst or 0, simplified.worst or 0) <= 1e-5
+    *exact, int8 = certificate.links
+    assert max(link.worst or 0 for link in exact) <= 1e-5
+    assert [link.limit for link in exact] == [1e-5, 1e-4, 1e-4, *[1e-5] * 5]
     assert 1e-5 < (int8.mean or 0) <= 0.05  # int8 is not the float file under another name
     assert int8.boxes is not None
     assert int8.boxes.photos == 4  # of 20: every fifth, on which nothing was calibrated
@@ -87,7 +93,8 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "chain/soft.safetensors", "chain/exported.onnx", "model.safetensors", "model.onnx",
+        "chain/soft.safetensors", "chain/exported.onnx", "chain/heads.onnx", "model.safetensors",
+        "model.onnx",
         "model_int8.onnx", "report.html", "report.json", "report.md", "surgery.json",
     ],
 )  # fmt: skip
@@ -101,7 +108,9 @@ def test_one_flipped_bit_is_found(name: str, folder: Path) -> None:
             assert check.problem == f"not run, for {name} was changed"
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "chain/soft.safetensors", "report.md"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "chain/soft.safetensors", "chain/factors.onnx", "report.md"]
+)
 def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / name).unlink()
     assert f"{name}: is missing" in look(folder).problems

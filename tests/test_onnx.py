@@ -18,9 +18,10 @@ from toolchain.check.parity import compare, demand, random_inputs, run_network, 
 from toolchain.errors import ExportError, ProofError
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
+from toolchain.export.rewriting import Rewrites
 from toolchain.files import sha256_of
 from toolchain.models.registry import build
-from toolchain.recipe import default_recipe, override
+from toolchain.recipe import REWRITES, default_recipe, override
 from toolchain.records import Artifact, Source
 
 torch.set_num_threads(1)
@@ -40,7 +41,13 @@ def export(
 ) -> Artifact:
     example = torch.zeros(shape)
     return export_onnx(
-        network.eval(), example, path, output_names=names, metadata=metadata, dynamic=dynamic
+        network.eval(),
+        example,
+        path,
+        output_names=names,
+        metadata=metadata,
+        dynamic=dynamic,
+        rewrites=Rewrites(REWRITES),
     )
 
 

@@ -16,16 +16,19 @@ import torch
 import toolchain.pipeline as pipeline
 from deploy import detect
 from toolchain.errors import AnalysisError, InputError, ParityError
+from toolchain.export import rewriting
+from toolchain.export.rewriting.graph import Graph
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.pipeline import Job, run_shrink
-from toolchain.recipe import Recipe, default_recipe, override
+from toolchain.recipe import DEFAULT_REWRITES, Recipe, default_recipe, override
 
 FILES = {
     "model.onnx", "model.safetensors", "surgery.json",
     "report.json", "report.md", "report.html", "manifest.json", "certificate.json",
-    "chain/soft.safetensors", "chain/exported.onnx",
+    "chain/soft.safetensors", "chain/exported.onnx", "chain/simplified.onnx",
+    "chain/factors.onnx", "chain/heads.onnx", "chain/largest.onnx", "chain/rows.onnx",
 }  # fmt: skip
 
 
@@ -198,6 +201,48 @@ def test_a_file_that_is_not_the_network_is_not_handed_out(
     with pytest.raises(ParityError, match="ONNX file"):
         run_shrink(Job(default_recipe("tiny:Tiny"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_rewrite_that_changes_what_the_network_gives_is_not_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By less than the file's own proof allows: the rewrite's link must see it."""
+
+    def spoil(graph: Graph) -> int:
+        node = next(node for node in graph.nodes if node.op_type in ("Conv", "Gemm"))
+        weights = graph.input_constant(node, 1)
+        assert weights is not None
+        graph.set_constant(node.input[1], weights * np.float32(1 + 2e-5))
+        return 1
+
+    monkeypatch.setitem(rewriting.ON_GRAPHS, "factors", spoil)
+    with pytest.raises(ParityError, match=r"simplified.onnx -> chain/factors.onnx.*--rewrites"):
+        run_shrink(Job(default_recipe("tiny:Tiny"), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_rewrites_the_file_is_as_simplified(finished: Path, tmp_path: Path) -> None:
+    plain = override(recipe(rate=0.25), {"export.rewrites": []})
+    job = Job(plain, tmp_path / "out", untrained=True, formats=("onnx",))
+    report = run_shrink(job)
+    assert report.rewrites == ()
+    assert {path.name for path in (tmp_path / "out/chain").iterdir()} == {
+        "soft.safetensors",
+        "exported.onnx",
+    }
+    before = (finished / "chain/simplified.onnx").read_bytes()
+    assert (tmp_path / "out/model.onnx").read_bytes() == before
+
+
+def test_the_report_tells_what_was_rewritten_and_why_not(finished: Path) -> None:
+    told = json.loads((finished / "report.json").read_text())["rewrites"]
+    assert [each["name"] for each in told] == [*DEFAULT_REWRITES]
+    lacking = {each["name"]: each["lacking"] for each in told if not each["changed"]}
+    assert lacking == {"leaky": "there is no PReLU whose slopes are all the same"}
+    text = (finished / "report.md").read_text()
+    assert "heads (6)" in text
+    assert "leaky: there is no PReLU" in text
+    assert "heads (6)" in (finished / "report.html").read_text()
 
 
 def test_a_failed_run_leaves_an_earlier_result_alone(finished: Path, tmp_path: Path) -> None:

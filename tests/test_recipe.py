@@ -94,7 +94,7 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
 
 # Mistakes ---------------------------------------------------------------------------------------
 
-SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, proof, budget, gate"
+SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, export, proof, budget, gate"
 
 MISTAKES = {
     "unknown key": (

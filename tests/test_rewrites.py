@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from toolchain.export.onnx_file import export_onnx
-from toolchain.export.rewrites import rewrite_activations
+from toolchain.export.rewriting import Rewrites
+from toolchain.export.rewriting.activations import rewrite_activations
 from toolchain.models.registry import build
 
 
@@ -24,7 +25,8 @@ def network(*slopes: float) -> nn.Sequential:
 @pytest.mark.parametrize("slopes", [(0.25,), (0.1,), (-0.3,), (0.0,), (0.7, 0.7, 0.7, 0.7)])
 def test_one_slope_becomes_leaky(slopes: tuple[float, ...]) -> None:
     plain = network(*slopes)
-    fast = rewrite_activations(copy.deepcopy(plain))
+    fast = copy.deepcopy(plain)
+    assert rewrite_activations(fast) == 2
     assert not any(isinstance(module, nn.PReLU) for module in fast.modules())
     image = torch.randn(2, 3, 9, 9)
     assert torch.equal(plain(image), fast(image))
@@ -32,7 +34,8 @@ def test_one_slope_becomes_leaky(slopes: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("slopes", [(0.1, 0.2, 0.1, 0.1), (float("nan"),)])
 def test_others_stay(slopes: tuple[float, ...]) -> None:
-    stays = rewrite_activations(network(*slopes))
+    stays = network(*slopes)
+    assert rewrite_activations(stays) == 0
     assert any(isinstance(module, nn.PReLU) for module in stays.modules())
 
 
@@ -40,7 +43,14 @@ def test_extd_goes_out_without_prelu(tmp_path_factory: pytest.TempPathFactory) -
     small = build("extd")
     path = tmp_path_factory.mktemp("extd") / "model.onnx"
     names = ("loc", "logits")
-    export_onnx(small, torch.zeros(1, 3, 64, 64), path, output_names=names, metadata={})
+    export_onnx(
+        small,
+        torch.zeros(1, 3, 64, 64),
+        path,
+        output_names=names,
+        metadata={},
+        rewrites=Rewrites(("leaky",)),
+    )
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     assert "LeakyRelu" in kinds
     assert "PRelu" not in kinds

@@ -27,7 +27,7 @@ from deploy import detect
 from toolchain.certificate import NAME as CERTIFICATE
 from toolchain.certificate import to_json
 from toolchain.chain.calibration import Calibration, read_calibration
-from toolchain.chain.links import EXPORTED, SOFT
+from toolchain.chain.links import SOFT
 from toolchain.chain.making import Chain, MeasureAccuracy, choose_formats, make_chain
 from toolchain.check.cost import measure_cost
 from toolchain.check.latency import compare_latency
@@ -39,6 +39,7 @@ from toolchain.check.parity import (
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
+from toolchain.export.rewriting import Rewrites
 from toolchain.files import as_json, output_folder, sha256_of, write_bytes
 from toolchain.models.weights import save_native
 from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
@@ -58,6 +59,7 @@ from toolchain.records import (
     Parity,
     PhotoComparison,
     Report,
+    Rewritten,
     Stage,
 )
 from toolchain.report.html import html
@@ -260,8 +262,14 @@ def _export_and_measure(
         )
         folded = [fold_batch_norm(network, pair.look) for network in (pair.soft, pair.shrunk)]
         (folder / "chain").mkdir()
-        export(folded[1], path=after_path, plain=folder / EXPORTED)
-        before = export(folded[0], path=before_path)
+        names, rewritten = recipe.export.rewrites, list[Rewritten]()
+        export(
+            folded[1],
+            path=after_path,
+            stages=folder / "chain",
+            rewrites=Rewrites(names, rewritten.append),
+        )
+        before = export(folded[0], path=before_path, rewrites=Rewrites(names))
     with clock.stage("prove the file"), keeping_evidence(job.out, pair):
         parity_onnx = demand(prove_file(pair, recipe, after_path, dynamic=job.dynamic))
     with clock.stage("measure"):
@@ -294,6 +302,7 @@ def _export_and_measure(
         versions=versions(),
         command=job.command,
         accuracy=_accuracy(loaded),
+        rewrites=tuple(rewritten),
     )
 
 

@@ -249,6 +249,17 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Rewritten:
+    """What a rewrite of the ONNX file did."""
+
+    name: str
+    changed: int
+    """How many operators were rewritten or are gone."""
+    lacking: str | None
+    """Why nothing was, in words; None if something was."""
+
+
+@dataclass(frozen=True)
 class Report:
     """All that one run of ``shrink`` found; the report room only renders it."""
 
@@ -277,6 +288,8 @@ class Report:
     has it too, as the proof says."""
     certificate: Certificate | None = None
     """The chain of all files, with what each link costs."""
+    rewrites: tuple[Rewritten, ...] = ()
+    """In the order in which they were done."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -17,27 +18,50 @@ from toolchain.certificate import BoxAgreement, Link, LinkCase
 from toolchain.check.parity import Outputs, ProofInput, Runner, run_network, run_onnx
 from toolchain.check.tflite import run_tflite
 from toolchain.errors import ParityError
+from toolchain.export.rewriting import ON_GRAPHS
 from toolchain.files import sha256_of
 from toolchain.pictures import Photo, find_faces
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import load_network
 
-Kind = Literal["surgery", "export", "half", "int8"]
+Kind = Literal["surgery", "export", "rewrite", "half", "int8"]
 
 SOFT, SHRUNK, EXPORTED = "chain/soft.safetensors", "model.safetensors", "chain/exported.onnx"
 ONNX, ONNX_INT8 = "model.onnx", "model_int8.onnx"
 TFLITE, TFLITE_HALF, TFLITE_INT8 = "model.tflite", "model_fp16.tflite", "model_int8.tflite"
 
-PLAN: tuple[tuple[str, str, Kind], ...] = (
-    (SOFT, SHRUNK, "surgery"),
-    (SHRUNK, EXPORTED, "export"),
-    (EXPORTED, ONNX, "export"),
-    (ONNX, ONNX_INT8, "int8"),
-    (SHRUNK, TFLITE, "export"),
-    (TFLITE, TFLITE_HALF, "half"),
-    (TFLITE, TFLITE_INT8, "int8"),
-)
-"""The whole chain, in order: two files in the output folder, and what lies between them."""
+SIMPLIFIED = "chain/simplified.onnx"
+STEPS = (SIMPLIFIED, *(f"chain/{name}.onnx" for name in ON_GRAPHS))
+"""What may lie between the ONNX file as exported and the finished one: each rewrite's file is there
+if the rewrite changed something, and the first if any did."""
+
+
+def plan(steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
+    """Return the whole chain, in order: two files in the output folder, and what lies between.
+
+    ``steps`` are those of :data:`STEPS` that there are. int8 is made of the file before rewrites,
+    which would only give it more to round.
+    """
+    simplified = SIMPLIFIED if steps else ONNX
+    return (
+        (SOFT, SHRUNK, "surgery"),
+        (SHRUNK, EXPORTED, "export"),
+        (EXPORTED, simplified, "export"),
+        *(
+            (before, after, "rewrite")
+            for before, after in pairwise((*steps, ONNX) if steps else ())
+        ),
+        (simplified, ONNX_INT8, "int8"),
+        (SHRUNK, TFLITE, "export"),
+        (TFLITE, TFLITE_HALF, "half"),
+        (TFLITE, TFLITE_INT8, "int8"),
+    )
+
+
+def steps_in(folder: Path) -> list[str]:
+    """Return those of :data:`STEPS` that lie in an output folder, in order."""
+    return [name for name in STEPS if (folder / name).is_file()]
+
 
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of the same face."""
@@ -61,6 +85,8 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
         return Limits("largest", proof.surgery_limit)
     if kind == "export":
         return Limits("largest", proof.onnx_limit)
+    if kind == "rewrite":
+        return Limits("largest", proof.rewrite_limit)
     if kind == "half":
         return Limits("mean", proof.half_limit, proof.half_boxes, proof.half_loss)
     return Limits("mean", proof.int8_limit, proof.int8_boxes, proof.int8_loss)

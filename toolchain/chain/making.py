@@ -73,16 +73,19 @@ def choose_formats(asked: Sequence[str] | None) -> tuple[tuple[str, ...], str | 
     return tuple(name for name in FORMATS if name in chosen), None
 
 
-def files_of(formats: Sequence[str]) -> tuple[str, ...]:
-    """Return the files of the whole chain for these formats, in order."""
-    wanted = {*ALWAYS}
+def files_of(formats: Sequence[str], steps: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the files of the whole chain for these formats, in order.
+
+    ``steps`` are the ONNX files between the exported and the finished one.
+    """
+    wanted = {*ALWAYS, *steps}
     if "int8" in formats:
         wanted.add(links.ONNX_INT8)
     if "tflite" in formats:
         wanted.add(links.TFLITE)
         wanted |= {links.TFLITE_HALF} if "fp16" in formats else set()
         wanted |= {links.TFLITE_INT8} if "int8" in formats else set()
-    every = (links.SOFT, *(end for _, end, _ in links.PLAN))
+    every = (links.SOFT, *(end for _, end, _ in links.plan(steps)))
     return tuple(name for name in every if name in wanted)
 
 
@@ -105,7 +108,10 @@ class Chain:
     _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
 
     def extend(self, before: str, after: str, kind: Kind) -> None:
-        """Make one file, if it is not there, and its link; note what goes wrong."""
+        """Make one file, if it is not there, and its link; note what goes wrong.
+
+        Raises :class:`ParityError` when a rewrite does not keep what the network gives.
+        """
         if not (self.folder / before).exists():
             self.failures.append(Failure(after, f"not made, for {before} is not there"))
             return
@@ -116,6 +122,10 @@ class Chain:
             (self.folder / after).unlink(missing_ok=True)
             return
         self.links.append(link)
+        if kind == "rewrite" and not link.passed:
+            raise ParityError(
+                f"{link.name}: {_reason(link)}; choose the rewrites that are done with --rewrites"
+            )
         if not link.passed:
             self.failures.append(Failure(after, _reason(link)))
             (self.folder / after).unlink()
@@ -165,7 +175,7 @@ class Chain:
         if source.suffix == ".onnx":
             return OnnxQuantiser(source, [image.numpy() for image in inputs], room)
         last = [image.permute(0, 2, 3, 1).contiguous().numpy() for image in inputs]
-        return TfliteQuantiser(source.read_bytes(), last, weights_of(self.folder / links.ONNX))
+        return TfliteQuantiser(source.read_bytes(), last, weights_of(self.folder / links.EXPORTED))
 
     def _finished(self, data: bytes, name: str) -> bytes:
         if name.endswith(".onnx"):
@@ -234,8 +244,9 @@ def new_shapes(pair: Pair, seed: int, count: int) -> list[ProofInput]:
 
 def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:
     """Make every file of these formats and its link; return the certificate of them all."""
-    wanted = files_of(formats)
-    for before, after, kind in links.PLAN:
+    steps = links.steps_in(chain.folder)
+    wanted = files_of(formats, steps)
+    for before, after, kind in links.plan(steps):
         if after in wanted:
             chain.on_stage(after)
             chain.extend(before, after, kind)

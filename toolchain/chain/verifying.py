@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from toolchain.certificate import NAME, Certificate, Link, read_certificate
-from toolchain.chain.links import PLAN, SHRUNK, Kind, measure_link
+from toolchain.chain.links import SHRUNK, STEPS, Kind, measure_link, plan
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import DataError, InputError, ToolchainError
 from toolchain.files import sha256_of
@@ -83,7 +83,7 @@ def verify(folder: Path, seed: int, on_link: Callable[[str], None]) -> Verificat
     links = []
     for stated in certificate.links:
         on_link(stated.name)
-        links.append(_again(folder, stated, certificate.recipe, seed, changed))
+        links.append(_again(folder, stated, certificate, seed, changed))
     return Verification(folder.name, seed, tuple(dict.fromkeys(problems)), tuple(links))
 
 
@@ -131,14 +131,13 @@ def _compared(folder: Path, name: str, sha256: str, where: str) -> Iterator[str]
 
 
 def _again(
-    folder: Path, stated: Link, recipe: Recipe, seed: int, changed: Collection[str]
+    folder: Path, stated: Link, certificate: Certificate, seed: int, changed: Collection[str]
 ) -> LinkCheck:
     """Run a link again; whatever a file does, the answer is a problem in words.
 
     Files that were changed are not run: a runtime need not survive them.
     """
-    kinds: dict[tuple[str, str], Kind] = {(before, after): kind for before, after, kind in PLAN}
-    kind = kinds.get((stated.before, stated.after))
+    kind, recipe = _kind(certificate, stated), certificate.recipe
     if kind is None:
         return LinkCheck(stated.name, stated, None, "is no link that the toolchain makes")
     other = [end for end in (stated.before, stated.after, SHRUNK) if end in changed]
@@ -157,6 +156,15 @@ def _again(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         return LinkCheck(stated.name, stated, None, f"cannot be run ({reason})")
     return LinkCheck(stated.name, stated, found, "; ".join(found.problems) or None)
+
+
+def _kind(certificate: Certificate, stated: Link) -> Kind | None:
+    """Return what a link is; None if the toolchain makes none such."""
+    listed = {file.name for file in certificate.files}
+    for before, after, kind in plan([step for step in STEPS if step in listed]):
+        if (before, after) == (stated.before, stated.after):
+            return kind
+    return None
 
 
 def _inputs(folder: Path, recipe: Recipe, kind: Kind, seed: int) -> list[ProofInput]:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from toolchain.cli.app import Json, app, stage_progress
 from toolchain.cli.measuring import accuracy_measure
 from toolchain.errors import InputError, RecipeError
+from toolchain.recipe import DEFAULT_REWRITES, REWRITES
 
 if TYPE_CHECKING:
     from toolchain.inspection import Inspection
@@ -76,6 +78,13 @@ def shrink(
         str | None,
         typer.Option(help="Of onnx,tflite,fp16,int8; all that can be made here by default."),
     ] = None,
+    rewrites: Annotated[
+        str | None,
+        typer.Option(
+            help="Exact rewrites that make the ONNX file faster: default, none, or of "
+            f"{','.join(REWRITES)}; default is {','.join(DEFAULT_REWRITES)}."
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A folder of about 100 photos, for int8.")
     ] = None,
@@ -90,10 +99,11 @@ def shrink(
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
+    form = None if rewrites is None else _rewrites(rewrites)
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
         raise InputError("--json prints one result; give one --size")
-    recipes = [recipe_for(model, recipe, prune, each) for each in sizes]
+    recipes = [_with_form(recipe_for(model, recipe, prune, each), form) for each in sizes]
     known = _costs_of(model, costs, wanted=round_to is not None)
     if round_to is not None:
         assert known is not None
@@ -153,6 +163,27 @@ def inspect(
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         _print_inspection(found)
+
+
+def _rewrites(text: str) -> Sequence[str]:
+    """Return the rewrites that ``--rewrites`` asks for; raise :class:`InputError` for others."""
+    known: dict[str, list[str]] = {"default": [*DEFAULT_REWRITES], "none": []}
+    if text in known:
+        return known[text]
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in REWRITES]
+    if unknown:
+        raise InputError(
+            f"--rewrites must be default, none, or of {', '.join(REWRITES)} "
+            f"(got {', '.join(unknown) or 'nothing'})"
+        )
+    return names
+
+
+def _with_form(recipe: Recipe, rewrites: Sequence[str] | None) -> Recipe:
+    from toolchain.recipe import override
+
+    return recipe if rewrites is None else override(recipe, {"export.rewrites": [*rewrites]})
 
 
 def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: str | None) -> Recipe:
@@ -230,6 +261,9 @@ def _print_report(report: Report, out: Path) -> None:
     for note in report.notes:
         loud = note.startswith(LOUD)
         console.print(f"[bold yellow]{escape(note)}[/]" if loud else escape(note))
+    for each in report.rewrites:
+        if each.lacking:
+            console.print(escape(f"rewrite {each.name} does not apply: {each.lacking}"))
     console.print(_comparison(report))
     surgery, file = report.parity_surgery, report.parity_onnx
     console.print(

@@ -206,13 +206,18 @@ def _really(
     board: Board,
     on_stage: Callable[[str], None],
 ) -> int:
-    """Shrink by the plan, export and prove; return the instructions of what comes out."""
+    """Shrink by the plan, export and prove; return the instructions of what comes out.
+
+    It has the form in which widths are measured: other rewrites hold for some widths only.
+    """
     from toolchain.arm.checking import check_folder
     from toolchain.pipeline import Job, run_shrink
+    from toolchain.recipe import override
 
     folder = place / "shrunk"
     command = shlex.join(["toolchain", *sys.argv[1:]])
-    run_shrink(Job(recipe, folder, ckpt, formats=("onnx",), command=command), on_stage)
+    plain = override(recipe, {"export.rewrites": ["leaky"]})
+    run_shrink(Job(plain, folder, ckpt, formats=("onnx",), command=command), on_stage)
     found = check_folder(
         folder, ["model.onnx"], board.target, board.sysroot, (), board.cache, on_stage
     )

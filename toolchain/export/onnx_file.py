@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from toolchain.errors import ExportError
 from toolchain.export.fold import fold_batch_norm
-from toolchain.export.rewrites import rewrite_activations
+from toolchain.export.rewriting import Rewrites
 from toolchain.files import sha256_of, write_bytes
 from toolchain.records import Artifact
 
 OPSET = 18
 """Version of the operator set: the oldest that the exporter writes without converting."""
+NONE = Rewrites(())
 
 
 def export_onnx(
@@ -31,29 +32,51 @@ def export_onnx(
     output_names: Sequence[str],
     metadata: Mapping[str, str],
     dynamic: bool = False,
-    plain: Path | None = None,
+    stages: Path | None = None,
+    rewrites: Rewrites = NONE,
 ) -> Artifact:
     """Write ``network`` as an ONNX file with the input ``image`` of the shape of ``example``.
 
-    With ``dynamic`` height and width are free; ``plain`` takes the file as it was before it was
-    simplified. Raises :class:`ExportError` when an exporter or checker refuses.
+    With ``dynamic`` height and width are free. The folder ``stages`` takes the file as it was
+    exported and, if ``rewrites`` change it, simplified and after each of them. Raises
+    :class:`ExportError` when an exporter or checker refuses.
     """
-    folded = rewrite_activations(fold_batch_norm(network, example))
+    folded = fold_batch_norm(network, example)
+    rewrites.of_network(folded)
     try:
         with _quiet():
             model = _without_traces(_export(folded, example, output_names, dynamic=dynamic))
-            if plain is not None:
-                write_bytes(plain, model.SerializeToString(deterministic=True))
+            _keep(stages, "exported", model)
             model = _simplify(model)
             _check_outputs(model, output_names)
             set_metadata(model, metadata)
+            _rewrite(model, rewrites, stages)
             onnx.checker.check_model(model, full_check=True)
     except ExportError:
         raise
     except Exception as error:  # exporters raise errors of every kind
         raise ExportError(f"the network cannot be exported to ONNX ({_root(error)})") from error
-    write_bytes(path, model.SerializeToString(deterministic=True))
+    write_bytes(path, _bytes(model))
     return Artifact(path.name, path.stat().st_size, sha256_of(path))
+
+
+def _rewrite(model: onnx.ModelProto, rewrites: Rewrites, stages: Path | None) -> None:
+    """Rewrite a model in place, and keep it as it was before and after each rewrite."""
+    before = _bytes(model)
+    for name in rewrites.of_model(model):
+        if before and stages is not None:
+            write_bytes(stages / "simplified.onnx", before)
+        before = b""
+        _keep(stages, name, model)
+
+
+def _keep(stages: Path | None, name: str, model: onnx.ModelProto) -> None:
+    if stages is not None:
+        write_bytes(stages / f"{name}.onnx", _bytes(model))
+
+
+def _bytes(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _root(error: BaseException) -> str:

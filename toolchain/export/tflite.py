@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from toolchain.errors import ExportError
 from toolchain.export.extra import quiet
 from toolchain.export.fold import fold_batch_norm
-from toolchain.export.rewrites import rewrite_activations
+from toolchain.export.rewriting.activations import rewrite_activations
 from toolchain.files import sha256_of, write_bytes
 from toolchain.records import Artifact
 
@@ -43,7 +43,8 @@ def export_tflite(
     with quiet():  # it warns of parts that are not needed here
         import litert_torch
 
-    folded = rewrite_activations(fold_batch_norm(network, example))
+    folded = fold_batch_norm(network, example)
+    rewrite_activations(folded)
     last = litert_torch.to_channel_last_io(folded, args=[0])
     sample = example.permute(0, 2, 3, 1).contiguous()
     try:

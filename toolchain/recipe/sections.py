@@ -8,6 +8,11 @@ from typing import Literal
 
 Criterion = Literal["fpgm", "l1"]
 Scope = Literal["group", "layer"]
+Rewrite = Literal["leaky", "factors", "heads", "largest", "rows", "thin"]
+REWRITES: tuple[Rewrite, ...] = typing.get_args(Rewrite)
+"""Exact rewrites of the ONNX file, in the order in which they are done."""
+DEFAULT_REWRITES: tuple[Rewrite, ...] = ("leaky", "factors", "heads", "largest", "rows")
+"""Those that are faster on a Cortex-A72 and no slower elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,14 @@ class TeachSection:
 
 
 @dataclass(frozen=True)
+class ExportSection:
+    """What form the ONNX file takes."""
+
+    rewrites: tuple[Rewrite, ...] = DEFAULT_REWRITES
+    """Which rewrites are done, where they apply; README has what each brings."""
+
+
+@dataclass(frozen=True)
 class ProofSection:
     """How far two sides may differ before the export is stopped."""
 
@@ -210,6 +223,9 @@ class ProofSection:
     """Shrunk network against the ONNX file: largest absolute difference. Outputs whose range is
     over 10 may differ in proportion, by a tenth of the limit times the range. In the certificate it
     is the share of the output's range, for TFLite too."""
+    rewrite_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
+    """The ONNX file before and after a rewrite: largest difference as a share of the output's
+    range."""
     half_limit: Share = 1e-3
     """Half precision: mean difference as a share of the output's range."""
     half_boxes: Share = 0.98
@@ -289,6 +305,7 @@ class Recipe:
     train: TrainSection = TrainSection()
     teach: TeachSection = TeachSection()
     crops: CropSection = CropSection()
+    export: ExportSection = ExportSection()
     proof: ProofSection = ProofSection()
     budget: dict[str, BudgetSection] = field(default_factory=dict)
     """By board."""

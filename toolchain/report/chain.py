@@ -73,6 +73,16 @@ def _introduction(certificate: Certificate) -> str:
     return f"{words} int8 was calibrated on {facts.inputs} {on}."
 
 
+def _rewrites(report: Report) -> list[str]:
+    """Say which rewrites were done, and why others were not."""
+    if not report.rewrites:
+        return []
+    done = ", ".join(f"{each.name} ({each.changed})" for each in report.rewrites if each.changed)
+    lacking = [f"{each.name}: {each.lacking}" for each in report.rewrites if each.lacking]
+    words = f"Rewritten for speed, with the number of operators that changed: {done or 'nothing'}."
+    return [" ".join([words, *(["Not applied: " + "; ".join(lacking) + "."] if lacking else [])])]
+
+
 def _missing(certificate: Certificate) -> list[str]:
     return [f"INCOMPLETE: {each.file}: {each.reason}" for each in certificate.failures]
 
@@ -91,6 +101,7 @@ def chain_markdown(report: Report) -> str:
         [
             "## The chain of files",
             _introduction(certificate),
+            *_rewrites(report),
             *missing,
             markdown_table(HEAD, cells, numeric=NUMERIC),
             *filter(None, [mixing_markdown(certificate)]),
@@ -112,6 +123,7 @@ def chain_html(report: Report) -> str:
         "chain",
         "The chain of files",
         paragraph(_introduction(certificate)),
+        *map(paragraph, _rewrites(report)),
         items([f"<strong>{text(line)}</strong>" for line in missing]) if missing else "",
         _picture(certificate),
         table("Links, differences as shares of the output's range", HEAD, cells, NUMERIC),

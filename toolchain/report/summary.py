@@ -36,6 +36,7 @@ def summary(report: Report) -> dict[str, object]:
         },
         "complete": report.certificate is None or report.certificate.is_complete,
         "chain": _chain(report),
+        "rewrites": [asdict(each) for each in report.rewrites],
         "latency": None if report.latency is None else asdict(report.latency),
         "layers": [
             asdict(layer) | {"removed_live": filters.parts(layer)["removed_live"]}

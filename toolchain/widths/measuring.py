@@ -19,7 +19,7 @@ from toolchain.check.parity import run_network
 from toolchain.errors import InputError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.onnx_file import export_onnx
-from toolchain.export.rewrites import rewrite_activations
+from toolchain.export.rewriting.activations import rewrite_activations
 from toolchain.files import sha256_of
 from toolchain.proofs import analysis_example
 from toolchain.prune.groups import groups_of
@@ -82,7 +82,8 @@ def conditions_of(board: Board) -> tuple[str, ...]:
 def _template(network: nn.Module, recipe: Recipe) -> Template:
     example = example_input(network, recipe.input.height, recipe.input.width)
     look = analysis_example(network, example)
-    deployed = rewrite_activations(fold_batch_norm(network, look))
+    deployed = fold_batch_norm(network, look)
+    rewrite_activations(deployed)
     flow = trace_flow(deployed, look)
     groups = groups_of(deployed, flow, recipe.prune.protected)
     if not any(group.width > 1 for group in groups):
