@@ -28,6 +28,8 @@ TEACHER ?=
 MINUTES ?=
 RATES ?=
 FORMATS ?=
+INPUT ?=
+POSTPROCESS ?=
 CALIBRATION ?=
 EXTRAS ?=
 TARGET ?= rpi4
@@ -46,6 +48,7 @@ help: ## List the targets
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
+	@echo "     INPUT=float32|uint8  POSTPROCESS=none|decode|nms"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
 	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
@@ -91,7 +94,8 @@ shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
-	  $(call option,--formats,$(FORMATS)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
+	  $(call option,--formats,$(FORMATS)) $(call option,--input,$(INPUT)) $(call option,--postprocess,$(POSTPROCESS)) \
+	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
 
 setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights

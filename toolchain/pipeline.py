@@ -25,9 +25,9 @@ from torch import Tensor, nn
 import toolchain
 from deploy import detect
 from toolchain.certificate import NAME as CERTIFICATE
-from toolchain.certificate import to_json
+from toolchain.certificate import Certificate, to_json
 from toolchain.chain.calibration import Calibration, read_calibration
-from toolchain.chain.links import EXPORTED, SOFT
+from toolchain.chain.links import EXPORTED, ONNX, SOFT, bare_of
 from toolchain.chain.making import Chain, MeasureAccuracy, choose_formats, make_chain
 from toolchain.check.cost import measure_cost
 from toolchain.check.latency import compare_latency
@@ -36,7 +36,9 @@ from toolchain.check.parity import (
     run_network,
     run_onnx,
 )
+from toolchain.errors import ParityError
 from toolchain.export.fold import fold_batch_norm
+from toolchain.export.form import check_form
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
 from toolchain.files import as_json, output_folder, sha256_of, write_bytes
@@ -114,7 +116,8 @@ class Clock:
 def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Report:
     """Run the whole chain and fill ``job.out``; raise a ToolchainError and leave no half folder."""
     clock = Clock(on_stage)
-    formats, formats_note = choose_formats(job.formats)
+    check_form(job.recipe, dynamic=job.dynamic)
+    formats, formats_note = choose_formats(job.formats, job.recipe.decode.postprocess)
     photos = read_photos(job.photos)
     with clock.stage("load"):
         loaded = load_start(job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained)
@@ -135,6 +138,7 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         with clock.stage("other formats and their proof"):
             chain = _chain(job, loaded, pair, calibration, folder, on_stage)
             certificate = make_chain(chain, formats, loaded.source)
+            _demand_main(certificate)
         report = dataclasses.replace(
             report,
             artifacts=_artifacts(folder),
@@ -144,6 +148,13 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         )
         _write_reports(folder, report)
     return report
+
+
+def _demand_main(certificate: Certificate) -> None:
+    """Raise :class:`ParityError` where the main file did not hold: the others are made of it."""
+    for failure in certificate.failures:
+        if failure.file == ONNX:
+            raise ParityError(f"{ONNX}: {failure.reason}; nothing is exported")
 
 
 def _chain(
@@ -244,7 +255,7 @@ def _export_and_measure(
     job: Job, loaded: Loaded, pair: Pair, parity_surgery: Parity, folder: Path, clock: Clock
 ) -> Report:
     recipe = loaded.recipe
-    before_path, after_path = folder / "before.onnx", folder / "model.onnx"
+    before_path, after_path = folder / "before.onnx", folder / bare_of(ONNX, recipe)
     with clock.stage("export"):
         export = functools.partial(
             export_onnx,
@@ -255,6 +266,7 @@ def _export_and_measure(
         )
         folded = [fold_batch_norm(network, pair.look) for network in (pair.soft, pair.shrunk)]
         (folder / "chain").mkdir()
+        after_path.parent.mkdir(exist_ok=True)
         export(folded[1], path=after_path, plain=folder / EXPORTED)
         before = export(folded[0], path=before_path)
     with clock.stage("prove the file"), keeping_evidence(job.out, pair):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from toolchain.certificate import NAME, Certificate, Link, read_certificate
-from toolchain.chain.links import PLAN, SHRUNK, Kind, measure_link
+from toolchain.chain.links import SHRUNK, Kind, measure_link, plan_of
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import DataError, InputError, ToolchainError
 from toolchain.files import sha256_of
@@ -137,7 +137,9 @@ def _again(
 
     Files that were changed are not run: a runtime need not survive them.
     """
-    kinds: dict[tuple[str, str], Kind] = {(before, after): kind for before, after, kind in PLAN}
+    kinds: dict[tuple[str, str], Kind] = {
+        (before, after): kind for before, after, kind in plan_of(recipe)
+    }
     kind = kinds.get((stated.before, stated.after))
     if kind is None:
         return LinkCheck(stated.name, stated, None, "is no link that the toolchain makes")

@@ -66,6 +66,14 @@ def shrink(
         str | None,
         typer.Option(help="Of onnx,tflite,fp16,int8; all that can be made here by default."),
     ] = None,
+    pixels: Annotated[
+        Literal["float32", "uint8"] | None,
+        typer.Option("--input", help="What files take; uint8: a camera's pixels, blue first."),
+    ] = None,
+    postprocess: Annotated[
+        Literal["none", "decode", "nms"] | None,
+        typer.Option(help="What files do themselves: decode boxes; nms: suppress overlaps too."),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A folder of about 100 photos, for int8.")
     ] = None,
@@ -80,12 +88,15 @@ def shrink(
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
     from toolchain.pipeline import Job, run_shrink
+    from toolchain.recipe import override
 
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
+    form = {"input.dtype": pixels, "decode.postprocess": postprocess}
+    form = {path: value for path, value in form.items() if value is not None}
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
         raise InputError("--json prints one result; give one --size")
-    recipes = [recipe_for(model, recipe, prune, each) for each in sizes]
+    recipes = [override(recipe_for(model, recipe, prune, each), form) for each in sizes]
     folder = out or Path("out") / model.replace(":", "-")
     job = Job(
         recipe=recipes[0],
@@ -187,7 +198,7 @@ def _print_chain(report: Report, console: Console) -> None:
     for heading in ("file", "bytes", "differs by (of range)", "boxes kept", "AP lost, points"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for link in certificate.links:
-        if link.after in size and not link.after.startswith("chain/"):
+        if link.after in size and link.after != "chain/exported.onnx":
             boxes, precision = link.boxes, link.precision
             table.add_row(
                 link.after,
