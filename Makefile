@@ -29,6 +29,8 @@ MINUTES ?=
 RATES ?=
 FORMATS ?=
 REWRITES ?=
+INPUT ?=
+POSTPROCESS ?=
 CALIBRATION ?=
 EXTRAS ?=
 TARGET ?= rpi4
@@ -50,6 +52,7 @@ help: ## List the targets
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "     REWRITES=none, or names: see toolchain shrink --help"
+	@echo "     INPUT=float32|uint8  POSTPROCESS=none|decode|nms"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms or INSTRUCTIONS=40M"
@@ -97,7 +100,9 @@ shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
-	  $(call option,--formats,$(FORMATS)) $(call option,--rewrites,$(REWRITES)) $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
+	  $(call option,--formats,$(FORMATS)) $(call option,--rewrites,$(REWRITES)) \
+	  $(call option,--input,$(INPUT)) $(call option,--postprocess,$(POSTPROCESS)) \
+	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
 
 setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights

@@ -54,8 +54,9 @@ Floats = NDArray[np.float32]
 
 KEY = "detector"
 """Where the metadata lie in a file."""
-SCHEMA = 1
-"""The newest layout of the metadata that is understood here."""
+SCHEMA = 2
+"""The newest layout of the metadata that is understood here; 1 is that of files which take floats
+and give raw outputs."""
 DEFAULT_SIZE = (480, 640)
 """Height and width in pixels of a file that takes any size."""
 MAX_FILE_BYTES = 1_000_000_000
@@ -106,7 +107,7 @@ class Specification:
     mean: tuple[float, ...]
     """Three values subtracted from the channels, in ``color_order``."""
     outputs: tuple[str, str]
-    """Names of ``loc`` (1, P, 4) and ``logits`` (1, P, 2: background, face)."""
+    """Names of what ``postprocess`` says."""
     anchor_sizes: tuple[float, ...]
     """Anchor width in pixels, per level."""
     anchor_strides: tuple[int, ...]
@@ -118,6 +119,18 @@ class Specification:
     score_threshold: float
     nms_iou: float
     max_detections: int
+    dtype: str = "float32"
+    """``uint8``: the file takes pixels (1, H, W, 3), blue first, and subtracts the mean itself."""
+    postprocess: str = "none"
+    """What the file gives. ``none``: ``loc`` (1, P, 4) and ``logits`` (1, P, 2: background, face).
+    ``decode``: ``boxes`` (1, P, 4) and ``probabilities`` (1, P, 2: background, face). ``nms``: the
+    faces, best first, as ``boxes`` (1, K, 4) and ``scores`` (1, K). Boxes are left, top, right,
+    bottom in pixels of the input."""
+
+    @property
+    def lowest_score(self) -> float:
+        """The lowest threshold that can be asked for: ``nms`` files have applied their own."""
+        return self.score_threshold if self.postprocess == "nms" else 0.0
 
     @classmethod
     def from_json(cls, text: str) -> Specification:
@@ -126,12 +139,26 @@ class Specification:
             table = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
-        specification = cls(**{name: _checked(table, *FIELDS[name]) for name in FIELDS})
+        absent = ADDED if _checked(table, *FIELDS["schema"]) == 1 else ()
+        names = [name for name in FIELDS if name not in absent]
+        specification = cls(**{name: _checked(table, *FIELDS[name]) for name in names})
         if len(specification.anchor_sizes) != len(specification.anchor_strides):
             raise _wrong_field("anchors.sizes", "one per stride", specification.anchor_sizes)
         if (specification.height is None) != (specification.width is None):
             raise _wrong_field("input.width", "null if the height is", specification.width)
+        if specification.dtype == "uint8":
+            _check_pixels(specification)
         return specification
+
+
+def _check_pixels(specification: Specification) -> None:
+    """Raise :class:`DetectError` unless pixels go in as OpenCV has them."""
+    if specification.layout != "NHWC":
+        raise _wrong_field("input.layout", "'NHWC' for uint8", specification.layout)
+    if specification.color_order != "BGR":
+        raise _wrong_field("input.color_order", "'BGR' for uint8", specification.color_order)
+    if not all(value in range(256) for value in specification.mean):
+        raise _wrong_field("input.mean", "whole, 0 to 255, for uint8", specification.mean)
 
 
 Check = Callable[[Any], bool]
@@ -165,7 +192,7 @@ def _is_pixels(value: Any) -> bool:
 
 
 FIELDS: dict[str, tuple[str, str, Check]] = {
-    "schema": ("schema", str(SCHEMA), _one_of(SCHEMA)),
+    "schema": ("schema", "1 or 2", _one_of(1, SCHEMA)),
     "model": ("model", "a name", _is_name),
     "trained": ("trained", "true or false", _one_of(True, False)),
     "input_name": ("input.name", "a name", _is_name),
@@ -182,8 +209,16 @@ FIELDS: dict[str, tuple[str, str, Check]] = {
     "score_threshold": ("decode.score_threshold", "from 0 to 1", _number(0, 1)),
     "nms_iou": ("decode.nms_iou", "from 0 to 1", _number(0, 1)),
     "max_detections": ("decode.max_detections", "a count", _number(1, 1e9, whole=True)),
+    "dtype": ("input.dtype", "'float32' or 'uint8'", _one_of("float32", "uint8")),
+    "postprocess": (
+        "postprocess",
+        "'none', 'decode' or 'nms'",
+        _one_of("none", "decode", "nms"),
+    ),
 }
 """Per field of a specification: its path in the metadata, what it must be, and the check."""
+ADDED = ("dtype", "postprocess")
+"""Fields that schema 1 has not."""
 
 
 def _checked(table: Any, path: str, expected: str, is_right: Check) -> Any:
@@ -243,10 +278,11 @@ class Placement:
 
 def letterbox(
     image_bgr: Image, specification: Specification, height: int, width: int
-) -> tuple[Floats, Placement]:
+) -> tuple[Floats | Image, Placement]:
     """Fit a picture uint8 (H, W, 3) into the network's input, keeping its proportions.
 
-    The input is float32 (1, 3, height, width), or (1, height, width, 3) if its layout is NHWC.
+    The input is float32 (1, 3, height, width), or (1, height, width, 3) if its layout is NHWC; of
+    uint8 it may be a view of the picture.
 
     It lies at the top left; what is left over holds the mean colour, zero after the subtraction,
     as if the network's own zero padding began there.
@@ -260,7 +296,32 @@ def letterbox(
     scale = min(width / shown_width, height / shown_height)
     columns = min(width, max(1, round(shown_width * scale)))
     rows = min(height, max(1, round(shown_height * scale)))
+    placement = Placement(
+        columns / shown_width, rows / shown_height, 0, 0, image_width, image_height
+    )
+    if specification.dtype == "uint8":
+        return _as_pixels(reduced, specification, (rows, columns), (height, width)), placement
     resized = cv2.resize(reduced, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return _as_floats(np.asarray(resized, np.uint8), specification, height, width), placement
+
+
+def _as_pixels(
+    image: Image, specification: Specification, shown: tuple[int, int], size: tuple[int, int]
+) -> Image:
+    """Resize a picture to ``shown`` right into an input of ``size``, both rows and columns."""
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)[None]
+    (rows, columns), (height, width) = shown, size
+    tensor = np.empty((1, height, width, 3), np.uint8)
+    tensor[0, rows:] = tensor[0, :rows, columns:] = specification.mean
+    place = tensor[0, :rows, :columns]
+    cv2.resize(image, (columns, rows), dst=place, interpolation=cv2.INTER_LINEAR)
+    return tensor
+
+
+def _as_floats(resized: Image, specification: Specification, height: int, width: int) -> Floats:
+    """Subtract the mean and put the picture at the top left of an input that is zero."""
+    rows, columns = resized.shape[:2]
     if specification.layout == "NHWC":
         tensor = np.zeros((1, height, width, 3), np.float32)
         colors = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB) if is_rgb(specification) else resized
@@ -273,10 +334,7 @@ def letterbox(
         ordered = planes[::-1] if is_rgb(specification) else planes
         for channel, (plane, mean) in enumerate(zip(ordered, specification.mean, strict=True)):
             np.subtract(plane, np.float32(mean), out=tensor[0, channel, :rows, :columns])
-    placement = Placement(
-        columns / shown_width, rows / shown_height, 0, 0, image_width, image_height
-    )
-    return tensor, placement
+    return tensor
 
 
 def _reduced(image: Image, height: int, width: int) -> tuple[Image, int, int]:
@@ -309,8 +367,8 @@ def _kind(array: NDArray[Any]) -> str:
 
 
 def decode(
-    loc: Floats,
-    logits: Floats,
+    first: Floats,
+    second: Floats,
     specification: Specification,
     height: int,
     width: int,
@@ -319,28 +377,43 @@ def decode(
 ) -> tuple[Floats, Floats]:
     """Turn raw outputs into faces: boxes float32 (K, 4) and scores float32 (K,), best first.
 
-    ``loc`` (P, 4) and ``logits`` (P, 2: background, face) belong to the anchors of an input of
-    ``height`` x ``width``. Boxes are left, top, right, bottom in pixels of the original picture,
-    clipped to it; a box that lies outside, or a value that is not finite, is no face.
+    ``first`` and ``second`` are what :attr:`Specification.postprocess` says, without the axis of
+    pictures, for an input of ``height`` x ``width``. Boxes are left, top, right, bottom in pixels
+    of the original picture, clipped to it; a box that lies outside, or a value that is not finite,
+    is no face.
     """
-    every_anchor = anchors(specification, height, width)
-    check_outputs(loc, logits, len(every_anchor))
-    threshold = specification.score_threshold if score_threshold is None else score_threshold
-    with np.errstate(invalid="ignore"):
-        evidence = (logits[:, 1] - logits[:, 0]).astype(np.float64)
-    passing = np.flatnonzero((evidence >= _logit(threshold)) & np.isfinite(evidence))
-    passing = passing[np.isfinite(loc[passing]).all(axis=1)]
-    boxes = _corners(loc[passing], every_anchor[passing], specification.variances)
-    scores = np.exp(-np.logaddexp(0, -evidence[passing]))  # a sigmoid that cannot overflow
-    kept = _suppress(boxes, scores, specification)
-    faces = _in_picture(boxes[kept], placement)
-    inside = (faces[:, 2] > faces[:, 0]) & (faces[:, 3] > faces[:, 1])
-    return faces[inside], scores[kept][inside].astype(np.float32)
+    check_outputs(first, second, specification, height, width)
+    threshold = checked_threshold(specification, score_threshold)
+    if specification.postprocess == "nms":
+        boxes, chances = _chosen(first, second, specification, threshold)
+    else:
+        if specification.postprocess == "decode":
+            every, evidence = _passing(first, second, threshold)
+        else:
+            every_anchor = anchors(specification, height, width)
+            every, evidence = _decoded(first, second, every_anchor, specification, threshold)
+        kept = _suppress(every, evidence, specification)
+        boxes = every[kept]
+        chances = np.exp(-np.logaddexp(0, -evidence[kept]))  # a sigmoid that cannot overflow
+    faces = _in_picture(boxes, placement)
+    scores = np.asarray(chances, np.float32)
+    inside = (faces[:, 2] > faces[:, 0]) & (faces[:, 3] > faces[:, 1]) & (scores > 0)
+    return faces[inside], scores[inside]
 
 
-def check_outputs(loc: Floats, logits: Floats, count: int) -> None:
-    """Raise :class:`DetectError` unless there is one row per anchor, (P, 4) and (P, 2)."""
-    for name, array, columns in (("loc", loc, 4), ("logits", logits, 2)):
+def check_outputs(
+    first: Floats, second: Floats, specification: Specification, height: int, width: int
+) -> None:
+    """Raise :class:`DetectError` unless the outputs have the shapes that they must have."""
+    if specification.postprocess == "nms":
+        if first.ndim != 2 or first.shape[1] != 4 or second.shape != first.shape[:1]:
+            raise DetectError(
+                f"outputs {specification.outputs} must be (K, 4) and (K,) (got {first.shape} and "
+                f"{second.shape}); export the file again with the toolchain"
+            )
+        return
+    count = len(anchors(specification, height, width))
+    for name, array, columns in zip(specification.outputs, (first, second), (4, 2), strict=True):
         if array.shape != (count, columns):
             raise DetectError(
                 f"output {name!r} must be ({count}, {columns}), a row per anchor (got "
@@ -348,14 +421,68 @@ def check_outputs(loc: Floats, logits: Floats, count: int) -> None:
             )
 
 
-def _logit(probability: float) -> float:
+def checked_threshold(specification: Specification, asked: float | None) -> float:
+    """Return the threshold, the file's own if None; raise if the file has applied a higher one."""
+    if asked is not None and asked < specification.lowest_score:
+        raise DetectError(
+            f"--threshold {asked:g}: the file itself leaves out what is below "
+            f"{specification.lowest_score:g}; ask for no less, or export it with "
+            f"--postprocess decode"
+        )
+    return specification.score_threshold if asked is None else asked
+
+
+def evidence_of(second: Floats, specification: Specification) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)) of each row (K, 2) of ``logits`` or ``probabilities``."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = second if specification.postprocess == "none" else np.log(np.float64(second))
+        return np.asarray(pairs[:, 1] - pairs[:, 0], np.float64)
+
+
+def _decoded(
+    loc: Floats,
+    logits: Floats,
+    every_anchor: Floats,
+    specification: Specification,
+    threshold: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return boxes (K, 4) and evidence (K,) of what passes, decoding nothing else."""
+    evidence = evidence_of(logits, specification)
+    passing = np.flatnonzero((evidence >= logit(threshold)) & np.isfinite(evidence))
+    passing = passing[np.isfinite(loc[passing]).all(axis=1)]
+    boxes = corners(loc[passing], every_anchor[passing], specification.variances)
+    return boxes, evidence[passing]
+
+
+def _passing(
+    boxes: Floats, probabilities: Floats, threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return boxes (K, 4) and evidence (K,) of what passes."""
+    passing = np.flatnonzero(probabilities[:, 1] >= np.float32(threshold))
+    passing = passing[np.isfinite(boxes[passing]).all(axis=1)]
+    smallest = np.finfo(np.float32).tiny  # of a probability that was rounded to zero
+    background, face = np.log(np.maximum(probabilities[passing], smallest, dtype=np.float64)).T
+    return boxes[passing].astype(np.float64), face - background
+
+
+def _chosen(
+    boxes: Floats, scores: Floats, specification: Specification, threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the boxes (K, 4) and scores (K,) that pass a threshold above the file's own."""
+    kept = np.isfinite(boxes).all(axis=1)
+    if threshold > specification.score_threshold:
+        kept &= scores >= threshold
+    return boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
+
+
+def logit(probability: float) -> float:
     """Return log(p / (1 - p)): what the logit difference is compared with, without any exp."""
     if not 0 < probability < 1:
         return math.copysign(math.inf, probability - 0.5)
     return math.log(probability) - math.log1p(-probability)
 
 
-def _corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArray[np.float64]:
+def corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArray[np.float64]:
     """Decode SSD's encoding: (K, 4) -> left, top, right, bottom in pixels of the input."""
     offset, log_size = loc.astype(np.float64)[:, :2], loc.astype(np.float64)[:, 2:]
     centre = anchor[:, :2] + offset * variances[0] * anchor[:, 2:]
@@ -364,14 +491,19 @@ def _corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArr
 
 
 def _suppress(
-    boxes: NDArray[np.float64], scores: NDArray[np.float64], specification: Specification
+    boxes: NDArray[np.float64], evidence: NDArray[np.float64], specification: Specification
 ) -> NDArray[np.intp]:
-    """Return the rows to keep, best first: of two that overlap too much, the lower score goes."""
+    """Return the rows to keep, best first: of two that overlap too much, the weaker goes.
+
+    Of equal ones the first is the better. Scores would not do: near 1 they are rounded to ties.
+    """
     if not len(boxes):
         return np.empty(0, np.intp)
-    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, specification.nms_iou)
-    return np.asarray(kept, np.intp).reshape(-1)[: specification.max_detections]
+    order = np.argsort(-evidence, kind="stable")
+    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)[order]
+    ranks = np.arange(len(order), 0, -1.0).tolist()
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), ranks, 0.0, specification.nms_iou)
+    return order[np.asarray(kept, np.intp).reshape(-1)[: specification.max_detections]]
 
 
 def _in_picture(boxes: NDArray[np.float64], placement: Placement) -> Floats:
@@ -395,6 +527,10 @@ class Detection:
     postprocessing_ms: float
 
 
+ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+"""What onnxruntime calls the types that inputs may have."""
+
+
 class OnnxNetwork:
     """An ONNX file, run by onnxruntime; ``threads`` 0 means one per core."""
 
@@ -414,14 +550,14 @@ class OnnxNetwork:
         self.metadata: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
 
-    def run(self, specification: Specification, tensor: Floats) -> tuple[Floats, Floats]:
-        """Return ``loc`` (1, P, 4) and ``logits`` (1, P, 2)."""
+    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
+        """Return both outputs, as :attr:`Specification.postprocess` says."""
         feed = {specification.input_name: tensor}
         try:
-            loc, logits = self._session.run(list(specification.outputs), feed)
+            first, second = self._session.run(list(specification.outputs), feed)
         except Exception as error:  # as above
             raise DetectError(f"onnxruntime cannot run it ({one_line(error)})") from error
-        return loc, logits
+        return first, second
 
 
 class TfliteNetwork:
@@ -445,21 +581,21 @@ class TfliteNetwork:
         self._input = {item["name"]: item["index"] for item in details}
         self._output = {i["name"]: i["index"] for i in self._interpreter.get_output_details()}
         self.inputs: dict[str, str] = {
-            item["name"]: "tensor(float)" if item["dtype"] is np.float32 else str(item["dtype"])
+            item["name"]: ONNX_TYPES.get(np.dtype(item["dtype"]).name, str(item["dtype"]))
             for item in details
         }
 
-    def run(self, specification: Specification, tensor: Floats) -> tuple[Floats, Floats]:
-        """Return ``loc`` (1, P, 4) and ``logits`` (1, P, 2)."""
+    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
+        """Return both outputs, as :attr:`Specification.postprocess` says."""
         try:
             self._interpreter.set_tensor(self._input[specification.input_name], tensor)
             self._interpreter.invoke()
-            loc, logits = (
+            first, second = (
                 self._interpreter.get_tensor(self._output[name]) for name in specification.outputs
             )
         except (KeyError, RuntimeError, ValueError) as error:
             raise DetectError(f"{self.runtime} cannot run it ({one_line(error)})") from error
-        return loc, logits
+        return first, second
 
 
 Network = OnnxNetwork | TfliteNetwork
@@ -547,9 +683,10 @@ def specification_of(network: Network) -> Specification:
     if network.metadata is None:
         raise DetectError("has no 'detector' metadata; use a file exported by the toolchain")
     specification = Specification.from_json(network.metadata)
-    if network.inputs != {specification.input_name: "tensor(float)"}:
+    if network.inputs != {specification.input_name: ONNX_TYPES[specification.dtype]}:
+        kind = "float" if specification.dtype == "float32" else specification.dtype
         raise DetectError(
-            f"must have one float input {specification.input_name!r} (got {network.inputs}); "
+            f"must have one {kind} input {specification.input_name!r} (got {network.inputs}); "
             "export the file again with the toolchain"
         )
     return specification
@@ -570,7 +707,7 @@ class Detector:
             self.specification = specification_of(self._network)
             self.height, self.width = _input_size(self.specification, size)
             blank, _ = letterbox(np.zeros((1, 1, 3), np.uint8), self.specification, *self.size)
-            check_outputs(*self.run(blank), len(anchors(self.specification, *self.size)))
+            check_outputs(*self.run(blank), self.specification, *self.size)
         except DetectError as error:
             raise DetectError(f"{path}: {error}") from error
 
@@ -579,21 +716,23 @@ class Detector:
         """Height and width of the input."""
         return self.height, self.width
 
-    def run(self, tensor: Floats) -> tuple[Floats, Floats]:
-        """Run an input of one picture -> ``loc`` (P, 4) and ``logits`` (P, 2)."""
-        loc, logits = self._network.run(self.specification, tensor)
-        if loc.shape[:1] != (1,) or logits.shape[:1] != (1,):
-            raise DetectError(f"outputs must be for one picture (got {loc.shape}, {logits.shape})")
-        return loc[0], logits[0]
+    def run(self, tensor: Floats | Image) -> tuple[Floats, Floats]:
+        """Run an input of one picture -> both outputs, without the axis of pictures."""
+        first, second = self._network.run(self.specification, tensor)
+        if first.shape[:1] != (1,) or second.shape[:1] != (1,):
+            raise DetectError(
+                f"outputs must be for one picture (got {first.shape}, {second.shape})"
+            )
+        return first[0], second[0]
 
     def measure(self, image_bgr: Image, score_threshold: float | None = None) -> Detection:
         """Find the faces in a picture uint8 (H, W, 3), with the time of each stage."""
         start = time.perf_counter()
         tensor, placement = letterbox(image_bgr, self.specification, *self.size)
         fed = time.perf_counter()
-        loc, logits = self.run(tensor)
+        outputs = self.run(tensor)
         ran = time.perf_counter()
-        found = decode(loc, logits, self.specification, *self.size, placement, score_threshold)
+        found = decode(*outputs, self.specification, *self.size, placement, score_threshold)
         done = time.perf_counter()
         return Detection(*found, 1e3 * (fed - start), 1e3 * (ran - fed), 1e3 * (done - ran))
 
@@ -1010,6 +1149,7 @@ def run(options: argparse.Namespace) -> int:
     live = live_part() if options.serve else None
     detector = Detector(options.model, threads=options.threads, size=options.size)
     warn_of_random_weights(detector)
+    checked_threshold(detector.specification, options.threshold)
     if live:
         return int(live.serve(detector, options))
     sources, failed = all_sources(options)

@@ -99,7 +99,7 @@ SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, export, p
 MISTAKES = {
     "unknown key": (
         HEAD + "[input]\nheigth = 480\n",
-        "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean",
+        "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean, dtype",
     ),
     "unknown table": (
         HEAD + "\n[inputs]\nheight = 480\n",
@@ -194,7 +194,7 @@ MISTAKES = {
     "same key in two tables": (
         HEAD + "[input]\nwidth = 64\nheight = 64\n[decode]\nheight = 1\n",
         "r.toml:7: decode.height is unknown; known here: variances, score_threshold, nms_iou, "
-        "max_detections",
+        "max_detections, postprocess",
     ),
 }
 

@@ -40,6 +40,30 @@ class Convolutions(nn.Module):
         return out
 
 
+class Faces(nn.Module):
+    """A face detector of two levels, strides 4 and 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 5, 4, 2)
+        self.down = nn.Conv2d(8, 8, 3, 2, 1)
+        self.loc = nn.ModuleList([nn.Conv2d(8, 4, 3, padding=1) for _ in range(2)])
+        self.conf = nn.ModuleList([nn.Conv2d(8, 2, 3, padding=1) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) -> loc (N, P, 4), logits (N, P, 2)."""
+        fine = F.relu(self.stem(x))
+        levels = (fine, F.relu(self.down(fine)))
+        outputs = [
+            [
+                head(level).flatten(2).transpose(1, 2)
+                for head, level in zip(heads, levels, strict=True)
+            ]
+            for heads in (self.loc, self.conf)
+        ]
+        return torch.cat(outputs[0], 1), torch.cat(outputs[1], 1)
+
+
 class Unlucky(nn.Module):
     """Looks shrinkable, but its code counts on the width that it was built with."""
 

@@ -14,7 +14,7 @@ from toolchain.arm.comparing import subject_of
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.bench.measuring import busy_notes, interleaved, machine_name, processor_name
-from toolchain.bench.runs import Floats, open_run
+from toolchain.bench.runs import Picture, open_run
 from toolchain.errors import InputError
 from toolchain.timings import Contender, Contest, FileCheck
 
@@ -25,7 +25,7 @@ class Entry:
 
     label: str
     path: Path
-    image: Floats
+    image: Picture
     """(1, C, H, W)."""
     check: FileCheck
 

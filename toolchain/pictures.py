@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from deploy import detect
 from toolchain.check.parity import ProofInput, Runner
 from toolchain.errors import PhotoError
+from toolchain.export.form import OUTPUTS, bgr_mean
 from toolchain.recipe import AnchorSection, Recipe
 from toolchain.records import Detections, PhotoComparison
 
@@ -72,6 +74,37 @@ def board_view(recipe: Recipe) -> detect.Specification:
         nms_iou=decode.nms_iou,
         max_detections=decode.max_detections,
     )
+
+
+def file_view(recipe: Recipe) -> detect.Specification:
+    """Return how the board feeds and reads the recipe's finished ONNX file, in its form."""
+    kind = recipe.decode.postprocess
+    view = dataclasses.replace(board_view(recipe), postprocess=kind, outputs=OUTPUTS[kind])
+    if recipe.input.dtype == "float32":
+        return view
+    mean = tuple(bgr_mean(recipe))
+    return dataclasses.replace(view, dtype="uint8", layout="NHWC", color_order="BGR", mean=mean)
+
+
+def as_pixels(image: NDArray[np.float32], recipe: Recipe) -> NDArray[np.uint8]:
+    """Return the pixels uint8 (1, 3, H, W), blue first, that are nearest to an input's floats."""
+    mean = np.array(recipe.input.mean, np.float32).reshape(1, 3, 1, 1)
+    pixels = np.clip(np.rint(image + mean), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[:, ::-1] if recipe.input.color_order == "RGB" else pixels)
+
+
+def as_fed(image: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """Return an input (1, 3, H, W) as finished files take it: as it is, or as pixels."""
+    return (
+        as_pixels(image, recipe) if recipe.input.dtype == "uint8" else np.ascontiguousarray(image)
+    )
+
+
+def as_floats(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float32]:
+    """Return pixels (1, 3, H, W), blue first, as the network's input."""
+    mean = np.array(recipe.input.mean, np.float32).reshape(1, 3, 1, 1)
+    ordered = pixels[:, ::-1] if recipe.input.color_order == "RGB" else pixels
+    return np.ascontiguousarray(ordered - mean)
 
 
 def find_faces(photo: Photo, run: Runner, recipe: Recipe) -> tuple[detect.Floats, detect.Floats]:

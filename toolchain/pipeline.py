@@ -25,9 +25,9 @@ from torch import Tensor, nn
 import toolchain
 from deploy import detect
 from toolchain.certificate import NAME as CERTIFICATE
-from toolchain.certificate import to_json
+from toolchain.certificate import Certificate, to_json
 from toolchain.chain.calibration import Calibration, read_calibration
-from toolchain.chain.links import SOFT
+from toolchain.chain.links import ONNX, SOFT, bare_of
 from toolchain.chain.making import Chain, MeasureAccuracy, choose_formats, make_chain
 from toolchain.check.cost import measure_cost
 from toolchain.check.latency import compare_latency
@@ -36,7 +36,9 @@ from toolchain.check.parity import (
     run_network,
     run_onnx,
 )
+from toolchain.errors import ParityError
 from toolchain.export.fold import fold_batch_norm
+from toolchain.export.form import check_form
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
 from toolchain.export.rewriting import Rewrites
@@ -116,7 +118,8 @@ class Clock:
 def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Report:
     """Run the whole chain and fill ``job.out``; raise a ToolchainError and leave no half folder."""
     clock = Clock(on_stage)
-    formats, formats_note = choose_formats(job.formats)
+    check_form(job.recipe, dynamic=job.dynamic)
+    formats, formats_note = choose_formats(job.formats, job.recipe.decode.postprocess)
     photos = read_photos(job.photos)
     with clock.stage("load"):
         loaded = load_start(job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained)
@@ -137,6 +140,7 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         with clock.stage("other formats and their proof"):
             chain = _chain(job, loaded, pair, calibration, folder, on_stage)
             certificate = make_chain(chain, formats, loaded.source)
+            _demand_main(certificate)
         report = dataclasses.replace(
             report,
             artifacts=_artifacts(folder),
@@ -146,6 +150,13 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         )
         _write_reports(folder, report)
     return report
+
+
+def _demand_main(certificate: Certificate) -> None:
+    """Raise :class:`ParityError` where the main file did not hold: the others are made of it."""
+    for failure in certificate.failures:
+        if failure.file == ONNX:
+            raise ParityError(f"{ONNX}: {failure.reason}; nothing is exported")
 
 
 def _chain(
@@ -251,7 +262,7 @@ def _export_and_measure(
     job: Job, loaded: Loaded, pair: Pair, parity_surgery: Parity, folder: Path, clock: Clock
 ) -> Report:
     recipe = loaded.recipe
-    before_path, after_path = folder / "before.onnx", folder / "model.onnx"
+    before_path, after_path = folder / "before.onnx", folder / bare_of(ONNX, recipe)
     with clock.stage("export"):
         export = functools.partial(
             export_onnx,
@@ -262,6 +273,7 @@ def _export_and_measure(
         )
         folded = [fold_batch_norm(network, pair.look) for network in (pair.soft, pair.shrunk)]
         (folder / "chain").mkdir()
+        after_path.parent.mkdir(exist_ok=True)
         names, rewritten = recipe.export.rewrites, list[Rewritten]()
         export(
             folded[1],

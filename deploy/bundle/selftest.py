@@ -29,15 +29,15 @@ def look(model: Path, photo: Path, threads: int) -> dict[str, Any]:
     specification = detect.specification_of(network)
     size = input_size(specification)
     tensor, placement = detect.letterbox(detect.read_image(photo), specification, *size)
-    loc, logits = network.run(specification, tensor)
-    boxes, scores = detect.decode(loc[0], logits[0], specification, *size, placement)
+    first, second = network.run(specification, tensor)
+    boxes, scores = detect.decode(first[0], second[0], specification, *size, placement)
     if not specification.trained:
         boxes, scores = boxes[:0], scores[:0]
     return {
         "boxes": [[round(side, 2) for side in box] for box in boxes.tolist()],
         "scores": [round(score, 4) for score in scores.tolist()],
-        "outputs": [_sample(loc), _sample(logits)],
-        "ranges": [float(f"{np.ptp(output):.6g}") for output in (loc, logits)],
+        "outputs": [_sample(first), _sample(second)],
+        "ranges": [_range(output) for output in (first, second)],
     }
 
 
@@ -46,6 +46,10 @@ def input_size(specification: detect.Specification) -> tuple[int, int]:
     if specification.height is None or specification.width is None:
         return detect.DEFAULT_SIZE
     return specification.height, specification.width
+
+
+def _range(output: detect.Floats) -> float:
+    return float(f"{np.ptp(output):.6g}") if output.size else 0.0
 
 
 def _sample(output: detect.Floats) -> list[float]:

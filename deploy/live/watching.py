@@ -62,7 +62,7 @@ class Watcher:
         specification = detector.specification
         self.model, self.is_trained = specification.model, specification.trained
         self.threshold = specification.score_threshold if threshold is None else threshold
-        self.lowest = min(self.threshold, LOWEST_SCORE)
+        self.lowest = max(min(self.threshold, LOWEST_SCORE), specification.lowest_score)
         self.totals = Totals()
         self._number = 0
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy import detect
-from toolchain.bench.runs import open_run, shape_of
+from toolchain.bench.runs import Picture, input_of, open_run
 from toolchain.certificate import NAME, BoxAgreement, read_certificate
 from toolchain.chain.links import pair_boxes
 from toolchain.check.parity import random_inputs
 from toolchain.errors import DataError, InputError
-from toolchain.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import example_input, load_network
 from toolchain.timings import OutputSample
@@ -23,7 +23,7 @@ from toolchain.timings import OutputSample
 Arrays = tuple[NDArray[np.floating], ...]
 SAMPLED = 64
 """Values of an input's outputs that are kept."""
-Inputs = Mapping[str, NDArray[np.float32]]
+Inputs = Mapping[str, Picture]
 """By name, (1, C, H, W)."""
 
 
@@ -88,17 +88,18 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
     Raises :class:`InputError` where there is nothing to run.
     """
     if place.is_file():
-        channels, height, width = shape_of(place)
-        noise = random_inputs([(1, channels, height, width)], seed=0)
-        inputs = {proof.name: np.ascontiguousarray(proof.image.numpy()) for proof in noise}
+        shape, takes_pixels = input_of(place)
+        (noise,) = random_inputs([(1, *shape)], seed=0)
+        image: Picture = np.ascontiguousarray(noise.image.numpy())
+        if takes_pixels:
+            image = np.clip(image + 128, 0, 255).astype(np.uint8)
+        inputs = {noise.name: image}
         return Subject(place.stem, (place,), inputs, None)
     paths, recipe = paths_of(place, names), recipe_of(place)
     return Subject(place.resolve().name, tuple(paths), inputs_of(place, recipe, photos), recipe)
 
 
-def inputs_of(
-    folder: Path, recipe: Recipe, photos: Sequence[Photo]
-) -> dict[str, NDArray[np.float32]]:
+def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str, Picture]:
     """Return the inputs (1, C, H, W) by name; photos come first, for the first one is counted."""
     network = load_network(recipe, folder / "model.safetensors").network
     example = example_input(network, recipe.input.height, recipe.input.width)
@@ -107,7 +108,7 @@ def inputs_of(
     proofs.append(smooth_input(example, recipe.model.seed))
     channels, height, width = (int(side) for side in example.shape[1:])
     proofs += random_inputs([(1, channels, height, width)], recipe.model.seed)
-    return {proof.name: np.ascontiguousarray(proof.image.numpy()) for proof in proofs}
+    return {proof.name: as_fed(proof.image.numpy(), recipe) for proof in proofs}
 
 
 def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays]) -> Sameness:
@@ -127,7 +128,7 @@ def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays])
     return Sameness(largest, max(mean for _, mean in shares), limit, boxes, within and alike)
 
 
-def _run_here(path: Path, image: NDArray[np.float32]) -> Arrays:
+def _run_here(path: Path, image: Picture) -> Arrays:
     outputs = open_run(path, image, 1)()
     assert isinstance(outputs, list)
     return tuple(outputs)
@@ -139,8 +140,8 @@ def differences_of(here: Arrays, there: Arrays) -> tuple[float, float, float]:
         return np.inf, np.inf, 1.0
     gaps = [np.abs(a.astype(np.float64) - b) for a, b in zip(here, there, strict=True)]
     largest = max(float(gap.max(initial=0.0)) for gap in gaps)
-    mean = max(float(gap.mean()) for gap in gaps)
-    span = max(float(np.ptp(a)) for a in here) or 1.0
+    mean = max((float(gap.mean()) for gap in gaps if gap.size), default=0.0)
+    span = max((float(np.ptp(a)) for a in here if a.size), default=0.0) or 1.0
     return (largest, mean, span) if np.isfinite(largest) else (np.inf, np.inf, span)
 
 
@@ -161,10 +162,10 @@ def boxes_of(name: str, outputs: Arrays, subject: Subject) -> detect.Floats | No
     recipe = subject.recipe
     if recipe is None or not subject.finds_boxes or not name.startswith("photo "):
         return None
-    view, size = board_view(recipe), (recipe.input.height, recipe.input.width)
+    view, size = file_view(recipe), (recipe.input.height, recipe.input.width)
     place = detect.Placement(1.0, 1.0, 0, 0, size[1], size[0])
-    loc, logits = outputs
-    return detect.decode(loc[0], logits[0], view, *size, place)[0]
+    first, second = outputs
+    return detect.decode(first[0], second[0], view, *size, place)[0]
 
 
 def sample_of(name: str, outputs: Arrays, subject: Subject) -> OutputSample:
@@ -175,8 +176,8 @@ def sample_of(name: str, outputs: Arrays, subject: Subject) -> OutputSample:
     return OutputSample(
         name,
         tuple(float(f"{value:.6g}") for value in chosen),
-        float(f"{flat.min():.6g}"),
-        float(f"{flat.max():.6g}"),
+        float(f"{flat.min():.6g}") if flat.size else 0.0,
+        float(f"{flat.max():.6g}") if flat.size else 0.0,
         None
         if boxes is None
         else tuple(tuple(round(float(side), 2) for side in box) for box in boxes),

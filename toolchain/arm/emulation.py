@@ -20,6 +20,7 @@ from toolchain.arm import guest
 from toolchain.arm.counting import Counts, Ran, read_counts, read_operators, read_stages
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
+from toolchain.bench.runs import Picture
 from toolchain.errors import InputError
 from toolchain.timings import StageCounts
 
@@ -39,7 +40,7 @@ class Emulated:
 
 
 def emulate(
-    path: Path, inputs: Mapping[str, NDArray[np.float32]], target: Target, sysroot: Sysroot
+    path: Path, inputs: Mapping[str, Picture], target: Target, sysroot: Sysroot
 ) -> Emulated:
     """Run a file on inputs (1, C, H, W); raise :class:`InputError` if the board's runtime cannot.
 

@@ -72,8 +72,13 @@ def opened(path: str, threads: int = 1) -> tuple[Callable[[Any], list[Any]], str
 
 
 def laid_out(image: Any, model: str) -> Any:
-    """Return an input (1, C, H, W) as the file takes it, before anything is counted."""
-    return image if model.endswith(".onnx") else np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+    """Return an input (1, C, H, W) as the file takes it, before anything is counted.
+
+    Pixels are channels last whatever the file.
+    """
+    if model.endswith(".onnx") and image.dtype != np.uint8:
+        return image
+    return np.ascontiguousarray(image.transpose(0, 2, 3, 1))
 
 
 def resident_bytes() -> int:

@@ -29,15 +29,19 @@ def main() -> None:
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        entry = session.get_inputs()[0]
         image = np.zeros((1, channels, height, width), np.float32)
-        session.run(None, {session.get_inputs()[0].name: image})
+        if entry.type == "tensor(uint8)":
+            image = np.zeros((1, height, width, channels), np.uint8)
+        session.run(None, {entry.name: image})
     else:
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(path, num_threads=threads)
         interpreter.allocate_tensors()
-        image = np.zeros((1, height, width, channels), np.float32)
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        details = interpreter.get_input_details()[0]
+        image = np.zeros((1, height, width, channels), details["dtype"])
+        interpreter.set_tensor(details["index"], image)
         interpreter.invoke()
     print(peak_bytes())
 

@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from deploy import detect
 from toolchain.bench import fresh
-from toolchain.bench.runs import Floats, open_run, operators, runtime_of
+from toolchain.bench.runs import Picture, open_run, operators, runtime_of
 from toolchain.certificate import NAME, Certificate, read_certificate
+from toolchain.chain.links import bare_of
 from toolchain.errors import DataError, InputError
-from toolchain.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.pictures import Photo, as_fed, board_view, photo_input, smooth_input
 from toolchain.sources import example_input, load_network
 from toolchain.timings import Bench, FileTiming
 
@@ -79,7 +78,7 @@ def _certificate(folder: Path) -> Certificate:
         raise InputError(f"{error}; run toolchain verify {folder}") from error
 
 
-def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple[Floats, str]:
+def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple[Picture, str]:
     recipe = certificate.recipe
     if photo is not None:
         proof = photo_input(photo, recipe, board_view(recipe))
@@ -87,7 +86,7 @@ def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple
         network = load_network(recipe, folder / "model.safetensors").network
         example = example_input(network, recipe.input.height, recipe.input.width)
         proof = smooth_input(example, recipe.model.seed)
-    return np.ascontiguousarray(proof.image.numpy()), proof.name
+    return as_fed(proof.image.numpy(), recipe), proof.name
 
 
 def interleaved(runs: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
@@ -111,7 +110,7 @@ def interleaved(runs: Mapping[str, Callable[[], object]], seconds: float) -> dic
 def _timing(
     path: Path,
     times: Mapping[str, Sequence[float]],
-    image: Floats,
+    image: Picture,
     threads: int,
     certificate: Certificate,
 ) -> FileTiming:
@@ -119,7 +118,8 @@ def _timing(
     ratios = [mine / other for mine, other in zip(own, times[REFERENCE], strict=True)]
     low, median, high = (1e3 * quartile for quartile in statistics.quantiles(own, n=4))
     ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
-    link = next((link for link in certificate.links if link.after == path.name), None)
+    bare = bare_of(path.name, certificate.recipe)
+    link = next((link for link in certificate.links if link.after == bare), None)
     return FileTiming(
         path.name,
         runtime_of(path),
@@ -136,7 +136,7 @@ def _timing(
     )
 
 
-def _peak(path: Path, image: Floats, threads: int) -> int:
+def _peak(path: Path, image: Picture, threads: int) -> int:
     _, channels, height, width = map(str, image.shape)
     command = [sys.executable, fresh.__file__, str(path), height, width, channels, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

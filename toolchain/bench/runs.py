@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -18,13 +18,21 @@ from toolchain.errors import InputError
 from toolchain.export.extra import quiet
 from toolchain.timings import OperatorCost
 
-Floats = NDArray[np.float32]
+Picture = NDArray[np.float32] | NDArray[np.uint8]
+"""Floats, or pixels where the file takes them."""
 PROFILED_RUNS = 10
 
 
-def open_run(path: Path, image: Floats, threads: int) -> Callable[[], object]:
+def open_run(path: Path, image: Picture, threads: int) -> Callable[[], object]:
     """Return a function that runs the file on ``image`` (1, C, H, W) and reads all outputs."""
-    return (_onnx if path.suffix == ".onnx" else _tflite)(path, image, threads)
+    return (_onnx if path.suffix == ".onnx" else _tflite)(path, _laid_out(image, path), threads)
+
+
+def _laid_out(image: Picture, path: Path) -> Picture:
+    """Return an input (1, C, H, W) as the file takes it; pixels are channels last."""
+    if path.suffix == ".onnx" and image.dtype != np.uint8:
+        return image
+    return cast(Picture, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
 
 
 def runtime_of(path: Path) -> str:
@@ -48,7 +56,7 @@ def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
         raise InputError(f"{path.name}: onnxruntime cannot open it ({reason})") from error
 
 
-def _onnx(path: Path, image: Floats, threads: int) -> Callable[[], object]:
+def _onnx(path: Path, image: Picture, threads: int) -> Callable[[], object]:
     session = _session(path, threads)
     feed = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, feed)
@@ -69,39 +77,45 @@ def _interpreter(path: Path, threads: int) -> Any:
     return interpreter
 
 
-def _tflite(path: Path, image: Floats, threads: int) -> Callable[[], object]:
+def _tflite(path: Path, image: Picture, threads: int) -> Callable[[], object]:
     interpreter = _interpreter(path, threads)
     entry = interpreter.get_input_details()[0]["index"]
     exits = [item["index"] for item in interpreter.get_output_details()]
-    last = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
 
     def run() -> object:
-        interpreter.set_tensor(entry, last)
+        interpreter.set_tensor(entry, image)
         interpreter.invoke()
         return [interpreter.get_tensor(index) for index in exits]
 
     return run
 
 
-def shape_of(path: Path) -> tuple[int, int, int]:
-    """Return channels, height and width that a file takes, ONNX (1, C, H, W) or TFLite.
+def input_of(path: Path) -> tuple[tuple[int, int, int], bool]:
+    """Return channels, height and width that a file takes, and whether these are pixels.
+
+    Channels come last in TFLite files and in pixels (uint8).
 
     Raises :class:`InputError` if the file takes several inputs, or any size.
     """
     if path.suffix == ".onnx":
-        entries = [entry.shape for entry in _session(path, 1).get_inputs()]
+        inputs = _session(path, 1).get_inputs()
+        entries, kinds = [entry.shape for entry in inputs], [entry.type for entry in inputs]
     elif path.suffix == ".tflite":
-        shapes = [entry["shape"].tolist() for entry in _interpreter(path, 1).get_input_details()]
-        entries = [[*shape[:1], *shape[-1:], *shape[1:-1]] for shape in shapes]
+        details = _interpreter(path, 1).get_input_details()
+        entries = [entry["shape"].tolist() for entry in details]
+        kinds = ["tensor(uint8)" if entry["dtype"] is np.uint8 else "" for entry in details]
     else:
         raise InputError(f"{path}: is no model file; expected .onnx or .tflite")
     shape = entries[0] if len(entries) == 1 else []
     if len(shape) != 4 or shape[0] != 1 or not all(isinstance(side, int) for side in shape):
         raise InputError(f"{path}: must take one picture of a fixed size (it takes {entries})")
-    return shape[1], shape[2], shape[3]
+    takes_pixels = kinds[0] == "tensor(uint8)"
+    if takes_pixels or path.suffix == ".tflite":
+        return (shape[3], shape[1], shape[2]), takes_pixels
+    return (shape[1], shape[2], shape[3]), takes_pixels
 
 
-def operators(path: Path, image: Floats, threads: int) -> tuple[OperatorCost, ...]:
+def operators(path: Path, image: Picture, threads: int) -> tuple[OperatorCost, ...]:
     """Return what the file's operators cost by type: onnxruntime's profiler, or counts alone.
 
     LiteRT's Python package has no profiler that tells times.
@@ -119,10 +133,10 @@ def operators(path: Path, image: Floats, threads: int) -> tuple[OperatorCost, ..
     return tuple(OperatorCost(str(kind), count, None) for kind, count in counted.most_common())
 
 
-def _profile(path: Path, image: Floats, threads: int) -> tuple[OperatorCost, ...]:
+def _profile(path: Path, image: Picture, threads: int) -> tuple[OperatorCost, ...]:
     with tempfile.TemporaryDirectory() as folder:
         session = _session(path, threads, Path(folder) / "profile")
-        feed = {session.get_inputs()[0].name: image}
+        feed = {session.get_inputs()[0].name: _laid_out(image, path)}
         for _ in range(PROFILED_RUNS):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -15,16 +15,18 @@ import numpy as np
 
 from deploy import detect
 from toolchain.certificate import BoxAgreement, Link, LinkCase
+from toolchain.chain.forms import bare_end, crowd_of, expected_faces, formed_end, found_faces
 from toolchain.check.parity import Outputs, ProofInput, Runner, run_network, run_onnx
 from toolchain.check.tflite import run_tflite
 from toolchain.errors import ParityError
+from toolchain.export.form import has_form
 from toolchain.export.rewriting import ON_GRAPHS
 from toolchain.files import sha256_of
 from toolchain.pictures import Photo, find_faces
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import load_network
 
-Kind = Literal["surgery", "export", "rewrite", "half", "int8"]
+Kind = Literal["surgery", "export", "rewrite", "half", "int8", "form"]
 
 SOFT, SHRUNK, EXPORTED = "chain/soft.safetensors", "model.safetensors", "chain/exported.onnx"
 ONNX, ONNX_INT8 = "model.onnx", "model_int8.onnx"
@@ -63,8 +65,27 @@ def steps_in(folder: Path) -> list[str]:
     return [name for name in STEPS if (folder / name).is_file()]
 
 
+FINISHED = (ONNX, ONNX_INT8, TFLITE, TFLITE_HALF, TFLITE_INT8)
+"""Files for a board."""
+
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of the same face."""
+
+
+def bare_of(name: str, recipe: Recipe) -> str:
+    """Return the file that takes floats and gives raw outputs: where files get a form, another."""
+    return f"chain/bare/{name}" if name in FINISHED and has_form(recipe) else name
+
+
+def plan_of(recipe: Recipe, steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
+    """Return the recipe's whole chain: :func:`plan`, and what gives files their form."""
+    whole: list[tuple[str, str, Kind]] = []
+    for before, after, kind in plan(steps):
+        bare = bare_of(after, recipe)
+        whole.append((bare_of(before, recipe), bare, kind))
+        if bare != after:
+            whole.append((bare, after, "form"))
+    return tuple(whole)
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,7 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
     """Return the recipe's limits for a link."""
     if kind == "surgery":
         return Limits("largest", proof.surgery_limit)
-    if kind == "export":
+    if kind in ("export", "form"):
         return Limits("largest", proof.onnx_limit)
     if kind == "rewrite":
         return Limits("largest", proof.rewrite_limit)
@@ -118,7 +139,14 @@ def measure_link(
     """Run both ends on all inputs, and on photos if they find faces; judge nothing."""
     limits = limits_of(kind, recipe.proof)
     ends = [open_end(folder / name, recipe) for name in (before, after)]
+    if kind == "form":
+        ends = [bare_end(ends[0], recipe), formed_end(folder / after, recipe)]
     cases = tuple(_case(proof, ends[0](proof.image), ends[1](proof.image)) for proof in inputs)
+    if kind == "form" and recipe.decode.postprocess == "nms":
+        crowd = crowd_of(inputs[0], recipe)
+        cases += (
+            _case(crowd, expected_faces(crowd, recipe), found_faces(folder / after, crowd, recipe)),
+        )
     approximate = kind in ("half", "int8")
     boxes = None
     if approximate and photos and recipe.anchors is not None:
@@ -150,8 +178,10 @@ def _case(proof: ProofInput, before: Outputs, after: Outputs) -> LinkCase:
     ]
     figures = (
         max(float(difference.max(initial=0.0)) for difference in differences),
-        max(float(difference.mean()) for difference in differences if difference.size),
-        max(float(np.ptp(a)) for a in before if a.size),
+        max(
+            (float(difference.mean()) for difference in differences if difference.size), default=0.0
+        ),
+        max((float(np.ptp(a)) for a in before if a.size), default=0.0),
     )
     finite = all(np.isfinite(array).all() for array in (*before, *after))
     image = proof.image.numpy()

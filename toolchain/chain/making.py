@@ -27,6 +27,8 @@ from toolchain.chain import links
 from toolchain.chain.calibration import Calibration
 from toolchain.chain.links import Kind
 from toolchain.chain.mixing import layer_noises, mixed_link
+from toolchain.chain.onnx_form import formed_onnx
+from toolchain.chain.tflite_form import NO_SUPPRESSION, formed_tflite
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.export.extra import lacking
@@ -53,13 +55,18 @@ NOISE_INPUTS = 2
 MeasureAccuracy = Callable[[Path], MemberAccuracy]
 
 
-def choose_formats(asked: Sequence[str] | None) -> tuple[tuple[str, ...], str | None]:
+def choose_formats(
+    asked: Sequence[str] | None, postprocess: str = "none"
+) -> tuple[tuple[str, ...], str | None]:
     """Return the formats to make, and a note if others could be had.
 
-    None asks for all where the extra is installed, and for ONNX alone elsewhere. Raises
+    None asks for all where the extra is installed, and for ONNX alone elsewhere or where files
+    suppress by themselves. Raises
     :class:`InputError` for a format that is unknown or cannot be made here.
     """
     missing = lacking()
+    if asked is None and postprocess == "nms":
+        return ("onnx",), f"ONNX alone: {NO_SUPPRESSION}."
     if asked is None:
         return (FORMATS, None) if missing is None else (("onnx",), f"ONNX alone: {missing}.")
     unknown = [name for name in asked if name not in FORMATS]
@@ -73,8 +80,8 @@ def choose_formats(asked: Sequence[str] | None) -> tuple[tuple[str, ...], str | 
     return tuple(name for name in FORMATS if name in chosen), None
 
 
-def files_of(formats: Sequence[str], steps: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the files of the whole chain for these formats, in order.
+def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the files of the recipe's whole chain for these formats, in order.
 
     ``steps`` are the ONNX files between the exported and the finished one.
     """
@@ -85,7 +92,8 @@ def files_of(formats: Sequence[str], steps: Sequence[str] = ()) -> tuple[str, ..
         wanted.add(links.TFLITE)
         wanted |= {links.TFLITE_HALF} if "fp16" in formats else set()
         wanted |= {links.TFLITE_INT8} if "int8" in formats else set()
-    every = (links.SOFT, *(end for _, end, _ in links.plan(steps)))
+    wanted |= {links.bare_of(name, recipe) for name in wanted}
+    every = (links.SOFT, *(end for _, end, _ in links.plan_of(recipe, steps)))
     return tuple(name for name in every if name in wanted)
 
 
@@ -134,7 +142,9 @@ class Chain:
         target = self.folder / after
         if kind == "int8":
             return self._make_int8(before, after)
-        if after == links.TFLITE:
+        if kind == "form":
+            write_bytes(target, self._formed((self.folder / before).read_bytes(), after))
+        elif kind == "export" and after.endswith(".tflite"):
             export_tflite(
                 self.pair.shrunk,
                 self.pair.example,
@@ -181,6 +191,10 @@ class Chain:
         if name.endswith(".onnx"):
             return with_metadata(data, self.metadata)
         return labelled(data, self.output_names, self.tflite_metadata)
+
+    def _formed(self, data: bytes, name: str) -> bytes:
+        give = formed_onnx if name.endswith(".onnx") else formed_tflite
+        return give(data, self.recipe)
 
     def _link(self, before: str, after: str, kind: Kind) -> Link:
         approximate = kind in ("half", "int8")
@@ -245,8 +259,8 @@ def new_shapes(pair: Pair, seed: int, count: int) -> list[ProofInput]:
 def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:
     """Make every file of these formats and its link; return the certificate of them all."""
     steps = links.steps_in(chain.folder)
-    wanted = files_of(formats, steps)
-    for before, after, kind in links.plan(steps):
+    wanted = files_of(formats, chain.recipe, steps)
+    for before, after, kind in links.plan_of(chain.recipe, steps):
         if after in wanted:
             chain.on_stage(after)
             chain.extend(before, after, kind)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from toolchain.certificate import NAME, Certificate, Link, read_certificate
-from toolchain.chain.links import SHRUNK, STEPS, Kind, measure_link, plan
+from toolchain.chain.links import SHRUNK, STEPS, Kind, measure_link, plan_of
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import DataError, InputError, ToolchainError
 from toolchain.files import sha256_of
@@ -161,7 +161,8 @@ def _again(
 def _kind(certificate: Certificate, stated: Link) -> Kind | None:
     """Return what a link is; None if the toolchain makes none such."""
     listed = {file.name for file in certificate.files}
-    for before, after, kind in plan([step for step in STEPS if step in listed]):
+    steps = [step for step in STEPS if step in listed]
+    for before, after, kind in plan_of(certificate.recipe, steps):
         if (before, after) == (stated.before, stated.after):
             return kind
     return None

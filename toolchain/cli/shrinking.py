@@ -85,6 +85,14 @@ def shrink(
             f"{','.join(REWRITES)}; default is {','.join(DEFAULT_REWRITES)}."
         ),
     ] = None,
+    pixels: Annotated[
+        Literal["float32", "uint8"] | None,
+        typer.Option("--input", help="What files take; uint8: a camera's pixels, blue first."),
+    ] = None,
+    postprocess: Annotated[
+        Literal["none", "decode", "nms"] | None,
+        typer.Option(help="What files do themselves: decode boxes; nms: suppress overlaps too."),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A folder of about 100 photos, for int8.")
     ] = None,
@@ -98,12 +106,19 @@ def shrink(
     as_json: Json = False,
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
+    from toolchain.recipe import override
+
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
-    form = None if rewrites is None else _rewrites(rewrites)
+    asked = {
+        "export.rewrites": None if rewrites is None else _rewrites(rewrites),
+        "input.dtype": pixels,
+        "decode.postprocess": postprocess,
+    }
+    form = {path: value for path, value in asked.items() if value is not None}
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
         raise InputError("--json prints one result; give one --size")
-    recipes = [_with_form(recipe_for(model, recipe, prune, each), form) for each in sizes]
+    recipes = [override(recipe_for(model, recipe, prune, each), form) for each in sizes]
     known = _costs_of(model, costs, wanted=round_to is not None)
     if round_to is not None:
         assert known is not None
@@ -178,12 +193,6 @@ def _rewrites(text: str) -> Sequence[str]:
             f"(got {', '.join(unknown) or 'nothing'})"
         )
     return names
-
-
-def _with_form(recipe: Recipe, rewrites: Sequence[str] | None) -> Recipe:
-    from toolchain.recipe import override
-
-    return recipe if rewrites is None else override(recipe, {"export.rewrites": [*rewrites]})
 
 
 def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: str | None) -> Recipe:
@@ -289,7 +298,7 @@ def _print_chain(report: Report, console: Console) -> None:
     for heading in ("file", "bytes", "differs by (of range)", "boxes kept", "AP lost, points"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for link in certificate.links:
-        if link.after in size and not link.after.startswith("chain/"):
+        if link.after in size and link.after != "chain/exported.onnx":
             boxes, precision = link.boxes, link.precision
             table.add_row(
                 link.after,

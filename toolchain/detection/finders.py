@@ -25,8 +25,10 @@ Found: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 Finder: TypeAlias = Callable[[detect.Image, float], Found]
 
-RawNetwork: TypeAlias = Callable[[detect.Floats], tuple[detect.Floats, detect.Floats]]
-"""From float32 (1, 3, H, W) to ``loc`` (P, 4) and ``logits`` (P, 2)."""
+RawNetwork: TypeAlias = Callable[
+    [detect.Floats | detect.Image], tuple[detect.Floats, detect.Floats]
+]
+"""From an input to both outputs, as the specification says, without the axis of pictures."""
 
 SMALLEST_SIDE = 32
 """Pixels; photos that are shrunk to less are padded, for the coarsest levels need a cell."""
@@ -51,17 +53,16 @@ def network_finder(
         if height is None or width is None:
             height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
         tensor, placement = detect.letterbox(image, asked, height, width)
-        loc, logits = run(tensor)
-        threshold = _threshold(logits, protocol)
-        boxes, scores = detect.decode(loc, logits, asked, height, width, placement, threshold)
+        first, second = run(tensor)
+        threshold = _threshold(detect.evidence_of(second, asked), protocol)
+        boxes, scores = detect.decode(first, second, asked, height, width, placement, threshold)
         return boxes.astype(np.float64), scores.astype(np.float64)
 
     return find
 
 
-def _threshold(logits: detect.Floats, protocol: Protocol) -> float:
+def _threshold(evidence: NDArray[np.float64], protocol: Protocol) -> float:
     """Return the score that only ``max_candidates`` boxes pass: suppression is slow for more."""
-    evidence = logits[:, 1] - logits[:, 0]
     surplus = len(evidence) - protocol.max_candidates
     if surplus <= 0:
         return protocol.score_threshold
@@ -81,9 +82,16 @@ def file_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specifica
         hint = "; a detector of another kind is given by --peer" if "metadata" in str(error) else ""
         raise ModelError(f"{path.name}: {error}{hint}") from error
 
-    def run(tensor: detect.Floats) -> tuple[detect.Floats, detect.Floats]:
-        loc, logits = network.run(specification, tensor)
-        return loc[0], logits[0]
+    if specification.postprocess == "nms":
+        raise ModelError(
+            f"{path.name} leaves out what scores below {specification.score_threshold:g}, and "
+            f"average precision needs lower scores too; evaluate its folder's "
+            f"chain/bare/{path.name}"
+        )
+
+    def run(tensor: detect.Floats | detect.Image) -> tuple[detect.Floats, detect.Floats]:
+        first, second = network.run(specification, tensor)
+        return first[0], second[0]
 
     return run, specification, network.runtime.partition(" ")[0]
 

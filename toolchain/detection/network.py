@@ -25,7 +25,7 @@ def torch_network(loaded: Loaded, threads: int) -> tuple[RawNetwork, detect.Spec
     provenance = Provenance(loaded.source, None, None, None)
     text = metadata_of(loaded.recipe, provenance, dynamic=True)[KEY]
 
-    def run(tensor: detect.Floats) -> tuple[detect.Floats, detect.Floats]:
+    def run(tensor: detect.Floats | detect.Image) -> tuple[detect.Floats, detect.Floats]:
         with torch.inference_mode():
             outputs = network(torch.from_numpy(tensor))
         if not (isinstance(outputs, tuple) and len(outputs) == 2):

@@ -63,6 +63,9 @@ class InputSection:
     """Order of the three input channels."""
     mean: tuple[Finite, Finite, Finite] = (123.0, 117.0, 104.0)
     """Subtracted from each channel, in ``color_order``; there is no scaling."""
+    dtype: Literal["float32", "uint8"] = "float32"
+    """What the exported files take. ``uint8``: a camera's pixels (1, height, width, 3), blue first;
+    the files put them in order and subtract the mean themselves."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ class DecodeSection:
     """Of two boxes that overlap more than this, the lower score goes."""
     max_detections: typing.Annotated[int, Range(1, 100_000)] = 750
     """At most so many boxes per image."""
+    postprocess: Literal["none", "decode", "nms"] = "none"
+    """What the exported files do themselves. ``decode``: boxes in pixels of the input, and
+    probabilities. ``nms``: thresholds and suppression too, by this section's numbers."""
 
 
 Width = typing.Annotated[int, Range(1, 65_536)]

@@ -1,0 +1,144 @@
+"""The form of a TFLite file: small networks before and behind it, joined to it in one file.
+
+They are converted by themselves and joined to a finished file, so that all around an int8 network
+stays in float. The converter has no non-maximum suppression.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deploy import detect
+from toolchain.errors import ExportError
+from toolchain.export.extra import quiet
+from toolchain.export.form import OUTPUTS, bgr_mean, formed_metadata
+from toolchain.export.metadata import KEY
+from toolchain.export.tflite import labelled
+from toolchain.pictures import board_view
+from toolchain.recipe import Recipe
+
+NO_SUPPRESSION = (
+    "the converter to TFLite has no non-maximum suppression; ask for --postprocess decode"
+)
+LARGEST_LOG = 30.0
+"""Of a box's side over its anchor's, as ``detect.py`` has it."""
+
+
+def formed_tflite(data: bytes, recipe: Recipe) -> bytes:
+    """Return a bare TFLite file in the recipe's form.
+
+    Raises :class:`ExportError` if it cannot be had.
+    """
+    kind = recipe.decode.postprocess
+    if kind == "nms":
+        raise ExportError(NO_SUPPRESSION)
+    text = detect.tflite_metadata(data, KEY)
+    assert text is not None
+    parts = [data]
+    height, width = recipe.input.height, recipe.input.width
+    if recipe.input.dtype == "uint8":
+        pixels = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+        parts.insert(0, _converted(_Subtraction(recipe), (pixels,)))
+    if kind == "decode":
+        every = detect.anchors(board_view(recipe), height, width)
+        loc, logits = torch.zeros(1, len(every), 4), torch.zeros(1, len(every), 2)
+        parts.append(_converted(_Decoding(board_view(recipe), every), (loc, logits)))
+    return labelled(joined(parts), OUTPUTS[kind], formed_metadata({KEY: text}, recipe))
+
+
+class _Subtraction(nn.Module):
+    """Pixels uint8 (1, H, W, 3), blue first -> floats in the network's order, mean subtracted."""
+
+    mean: Tensor
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.turns = recipe.input.color_order == "RGB"
+        self.register_buffer("mean", torch.tensor(bgr_mean(recipe)))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return (1, H, W, 3)."""
+        floats = pixels.to(torch.float32) - self.mean
+        return floats.flip(3) if self.turns else floats
+
+
+class _Decoding(nn.Module):
+    """``loc`` (1, P, 4) and ``logits`` (1, P, 2) -> boxes (1, P, 4), probabilities (1, P, 2)."""
+
+    scale: Tensor
+    centres: Tensor
+    half_sides: Tensor
+
+    def __init__(self, view: detect.Specification, every: detect.Floats) -> None:
+        super().__init__()
+        anchors = torch.from_numpy(every.astype(np.float64))[None]
+        self.register_buffer("scale", (anchors[..., 2:] * view.variances[0]).float())
+        self.register_buffer("centres", anchors[..., :2].float())
+        self.register_buffer("half_sides", (anchors[..., 2:] / 2).float())
+        self.log_scale = view.variances[1]
+
+    def forward(self, loc: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes in pixels of the input, and probabilities of background and face."""
+        centre = loc[..., :2] * self.scale + self.centres
+        growth = torch.exp((loc[..., 2:] * self.log_scale).clamp(-LARGEST_LOG, LARGEST_LOG))
+        half = growth * self.half_sides
+        boxes = torch.cat([centre - half, centre + half], dim=2)
+        return boxes, torch.softmax(logits, dim=2)
+
+
+def _converted(network: nn.Module, samples: tuple[Tensor, ...]) -> bytes:
+    with quiet():
+        import litert_torch
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bytes(litert_torch.convert(network.eval(), samples).model_content())
+    except Exception as error:  # the converter raises errors of every kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"the TFLite file cannot be given its form ({reason[:200]})") from error
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """Return one TFLite file in which each part's inputs are the outputs of the part before."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    models = [flatbuffer_utils.read_model_from_bytearray(bytearray(part)) for part in parts]
+    for first, second in itertools.pairwise(models):
+        if len(first.subgraphs[0].outputs) != len(second.subgraphs[0].inputs):
+            raise ExportError("the parts of the TFLite file do not fit each other")
+    whole = models[0]
+    for model in models[1:]:
+        _append(whole, model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
+
+
+def _append(whole: Any, model: Any) -> None:
+    """Put a model behind another, in place."""
+    first, second = whole.subgraphs[0], model.subgraphs[0]
+    buffers, codes = len(whole.buffers), len(whole.operatorCodes)
+    place = dict(zip(second.inputs, first.outputs, strict=True))
+    for index, tensor in enumerate(second.tensors):
+        if index in place:
+            continue
+        place[index] = len(first.tensors)
+        tensor.buffer += buffers
+        first.tensors.append(tensor)
+    for operator in second.operators:
+        operator.opcodeIndex += codes
+        operator.inputs = [place.get(index, index) for index in operator.inputs]  # -1: left out
+        operator.outputs = [place[index] for index in operator.outputs]
+        first.operators.append(operator)
+    whole.buffers += model.buffers
+    whole.operatorCodes += model.operatorCodes
+    first.outputs = [place[index] for index in second.outputs]
+    (signature,), (ending,) = whole.signatureDefs, model.signatureDefs
+    for entry in ending.outputs:
+        entry.tensorIndex = place[entry.tensorIndex]
+    signature.outputs = ending.outputs
