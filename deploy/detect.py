@@ -57,6 +57,8 @@ KEY = "detector"
 SCHEMA = 2
 """The newest layout of the metadata that is understood here; 1 is that of files which take floats
 and give raw outputs."""
+LARGEST_LOG = 30.0
+"""Of a box's side over its anchor's, either way, so that it stays a number."""
 DEFAULT_SIZE = (480, 640)
 """Height and width in pixels of a file that takes any size."""
 MAX_FILE_BYTES = 1_000_000_000
@@ -313,10 +315,20 @@ def _as_pixels(
         return np.ascontiguousarray(image)[None]
     (rows, columns), (height, width) = shown, size
     tensor = np.empty((1, height, width, 3), np.uint8)
-    tensor[0, rows:] = tensor[0, :rows, columns:] = specification.mean
+    mean = _mean_row(specification.mean, width)  # pixel by pixel it would take longer than the rest
+    tensor[0, rows:], tensor[0, :rows, columns:] = mean, mean[columns:]
     place = tensor[0, :rows, :columns]
     cv2.resize(image, (columns, rows), dst=place, interpolation=cv2.INTER_LINEAR)
     return tensor
+
+
+@functools.lru_cache(maxsize=8)
+def _mean_row(mean: tuple[float, ...], width: int) -> Image:
+    """Return a row of the mean colour: uint8 (width, 3), read-only."""
+    row = np.empty((width, 3), np.uint8)
+    row[:] = mean
+    row.setflags(write=False)
+    return row
 
 
 def _as_floats(resized: Image, specification: Specification, height: int, width: int) -> Floats:
@@ -486,7 +498,7 @@ def corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArra
     """Decode SSD's encoding: (K, 4) -> left, top, right, bottom in pixels of the input."""
     offset, log_size = loc.astype(np.float64)[:, :2], loc.astype(np.float64)[:, 2:]
     centre = anchor[:, :2] + offset * variances[0] * anchor[:, 2:]
-    half = 0.5 * anchor[:, 2:] * np.exp(np.clip(log_size * variances[1], -30, 30))
+    half = 0.5 * anchor[:, 2:] * np.exp(np.clip(log_size * variances[1], -LARGEST_LOG, LARGEST_LOG))
     return np.concatenate([centre - half, centre + half], axis=1)
 
 

@@ -26,6 +26,7 @@ from toolchain.chain.onnx_form import formed_onnx, largest_below
 from toolchain.chain.tflite_form import formed_tflite
 from toolchain.chain.verifying import verify
 from toolchain.check.parity import random_inputs
+from toolchain.cli import run as run_cli
 from toolchain.detection.finders import file_network
 from toolchain.errors import ExportError, InputError, ModelError, ParityError
 from toolchain.export import extra
@@ -304,6 +305,36 @@ def test_a_threshold_below_the_files_own_is_refused(out: Path) -> None:
     assert detect.main([str(out / "model.onnx"), "x.png", "--threshold", "0.1"]) == 2
 
 
+def test_a_live_page_asks_for_no_score_below_the_files_own(out: Path) -> None:
+    from deploy.live.watching import Watcher
+
+    detector: Any = detect.Detector(out / "model.onnx")
+    nothing: Any = None
+    assert Watcher(detector, nothing, nothing, "a").lowest == 0.3
+    bare: Any = detect.Detector(out / "chain" / "bare" / "model.onnx")
+    assert Watcher(bare, nothing, nothing, "a").lowest < 0.3
+
+
+def test_int8_faces_at_the_threshold_may_come_and_go_on_a_board(out: Path) -> None:
+    from toolchain.arm.comparing import compare_with_here, subject_of
+    from toolchain.pictures import read_photos
+
+    photos = read_photos([out.parent / "photo.png"])
+    for name, holds in (("model_int8.onnx", True), ("model.onnx", False)):
+        subject = subject_of(out, [name], photos)
+        there = {each: tuple(run_here(out / name, image)) for each, image in subject.inputs.items()}
+        assert compare_with_here(out / name, subject, there).holds
+        noise = next(each for each in subject.inputs if each.startswith("random"))
+        there[noise] = tuple(output[:, :-1] for output in there[noise])
+        assert compare_with_here(out / name, subject, there).holds is holds
+
+
+def run_here(path: Path, image: Any) -> Any:
+    from toolchain.bench.runs import open_run
+
+    return open_run(path, image, 1)()
+
+
 def test_average_precision_of_files_that_suppress_is_refused(out: Path) -> None:
     with pytest.raises(ModelError, match=r"evaluate its folder's chain/bare/model.onnx"):
         file_network(out / "model.onnx", 1)
@@ -335,12 +366,17 @@ def test_a_board_is_fed_pixels(out: Path, ready: Any, tmp_path: Path) -> None:
     assert found.files[0].outputs
 
 
-def test_forms_that_cannot_be_had_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_forms_that_cannot_be_had_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refused(message: str, which: Recipe, **options: Any) -> None:
         with pytest.raises(InputError, match=message):
             run_shrink(Job(which, tmp_path / "out", **options))
 
-    refused("leave out --dynamic", recipe(decode__postprocess="nms"), dynamic=True)
+    assert run_cli(["shrink", "eresfd", "--input", "uint8", "--dynamic"]) == 2
+    assert "--input uint8 needs files of one size; leave out --dynamic" in capsys.readouterr().err
+    assert run_cli(["shrink", "tiny:Tiny", "--postprocess", "nms"]) == 2
+    assert "--postprocess is for face detectors" in capsys.readouterr().err
     refused("whole numbers", recipe(input__dtype="uint8", input__mean=[1.5, 0.0, 0.0]))
     without = dataclasses.replace(recipe(input__dtype="uint8"), anchors=None)
     refused(r"--input uint8 is for face detectors; .* has no \[anchors\]", without)

@@ -30,8 +30,6 @@ PREFIX = "form/"
 """Of all names that are added."""
 IMAGE = "image"
 FIRST_AXIS, ROWS, COLUMNS = 1, 2, 3
-LARGEST_LOG = 30.0
-"""Of a box's side over its anchor's, as ``detect.py`` has it."""
 
 
 class _Graph:
@@ -233,7 +231,10 @@ def _every_box(graph: _Graph, view: detect.Specification, every: detect.Floats) 
 def _growth(graph: _Graph, log_size: str, view: detect.Specification) -> str:
     """Return a box's sides over those of its anchor."""
     scaled = graph.node("Mul", [log_size, graph.scalar("log_scale", view.variances[1])], "scaled")
-    ends = [graph.scalar("least_log", -LARGEST_LOG), graph.scalar("largest_log", LARGEST_LOG)]
+    ends = [
+        graph.scalar("least_log", -detect.LARGEST_LOG),
+        graph.scalar("largest_log", detect.LARGEST_LOG),
+    ]
     return graph.node("Exp", [graph.node("Clip", [scaled, *ends], "clipped")], "growth")
 
 
