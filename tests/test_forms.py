@@ -219,7 +219,8 @@ def test_ties_and_what_is_not_finite_are_as_on_the_board(kind: str, most: int) -
         loc[random.integers(0, 240, 6), random.integers(0, 4, 6)] = np.nan
         if kind == "nms":
             logits[random.integers(0, 240, 3)] = [0, np.inf]
-        logits[random.integers(0, 240, 3)] = [40, 60]  # one score, were it rounded
+        logits[[50, 100, 200]] = [[40, 60], [40, 61], [40, 62]]
+        loc[[50, 100, 200]] = 0
         boxes, scores = detect.decode(loc, logits, view, *SIZE, PLACE)
         found, their = faces_of(formed, loc, logits, which)
         assert len(boxes) >= 3

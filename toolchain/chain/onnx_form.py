@@ -245,13 +245,20 @@ def _corners(graph: _Graph, centre: str, half: str, axis: int) -> str:
 
 
 def _probabilities(graph: _Graph) -> str:
-    """Return (1, P, 2), background and face: the sigmoids of both differences of the logits."""
+    """Return (1, P, 2), background and face: the sigmoids of both differences of the logits.
+
+    By exponentials: near 0 onnxruntime's own sigmoid is rounded to steps of 6e-8, and by what is
+    left to the background sure faces are told apart.
+    """
     planes = graph.node("Transpose", ["logits"], "logit_planes", perm=[0, 2, 1])
     background, face = graph.halves(planes, FIRST_AXIS, ("background", "face"))
     against = graph.node("Sub", [background, face], "against")
     evidence = graph.node("Sub", [face, background], "evidence")
-    both = graph.node("Concat", [against, evidence], "both", axis=FIRST_AXIS)
-    sigmoids = graph.node("Sigmoid", [both], "sigmoids")
+    both = graph.node("Concat", [evidence, against], "both", axis=FIRST_AXIS)
+    grown = graph.node(
+        "Add", [graph.node("Exp", [both], "odds"), graph.scalar("one_more", 1)], "sum"
+    )
+    sigmoids = graph.node("Reciprocal", [grown], "sigmoids")
     return graph.node("Transpose", [sigmoids], "probabilities", perm=[0, 2, 1])
 
 
