@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from toolchain.cli import shrinking
+from toolchain.errors import InputError
 from toolchain.export.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
 from toolchain.recipe import DEFAULT_REWRITES, REWRITES
 from toolchain.records import Rewritten
@@ -137,6 +139,15 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
 def test_every_name_is_known_and_says_what_it_lacks() -> None:
     assert (LEAKY, *ON_GRAPHS) == REWRITES == tuple(LACKING)
     assert set(DEFAULT_REWRITES) < set(REWRITES)
+
+
+def test_the_command_line_knows_the_names() -> None:
+    assert shrinking._rewrites("none") == []
+    assert shrinking._rewrites("default") == [*DEFAULT_REWRITES]
+    assert shrinking._rewrites("thin, heads") == ["thin", "heads"]
+    for text, got in (("heads,foo", "foo"), ("", "")):
+        with pytest.raises(InputError, match=rf"of leaky, factors, .*thin \(got {got}"):
+            shrinking._rewrites(text)
 
 
 @pytest.mark.parametrize("name", ON_GRAPHS)
