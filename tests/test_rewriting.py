@@ -173,6 +173,15 @@ class TestFactors:
         assert changed == {"factors": 3}
         assert kinds(model) == {"Conv": 4, "Relu": 1, "Resize": 1, "Add": 1}
 
+    def test_a_value_with_other_readers_gives_its_factor_to_the_sum(self) -> None:
+        make = Maker()
+        seen = make.conv("image", 4)
+        lateral = make.same("Relu", make.conv("image", 4))
+        total = make.conv(make.same("Add", lateral, make.times(seen, 0.25)), 4)
+        model, changed = rewritten(make.model(total, seen), "factors")
+        assert changed == {"factors": 1}
+        assert kinds(model) == {"Conv": 3, "Relu": 1, "Add": 1}
+
     def test_nought_takes_its_whole_branch_away(self) -> None:
         make = Maker()
         model, _ = rewritten(make.model(self.pyramid(make, 0.5, 0.0)), "factors")
@@ -393,4 +402,4 @@ def test_rewrites_keep_what_random_graphs_give(
 ) -> None:
     once, _ = rewritten(model, *names)
     if "factors" in names:
-        assert all(gone == 0 for name, gone in rewritten(once, "factors")[1].items())
+        assert all(gone == 0 for _, gone in rewritten(once, "factors")[1].items())
