@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from toolchain.cli import shrinking
+from toolchain.errors import InputError
 from toolchain.export.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
 from toolchain.recipe import DEFAULT_REWRITES, REWRITES
 from toolchain.records import Rewritten
@@ -139,6 +141,15 @@ def test_every_name_is_known_and_says_what_it_lacks() -> None:
     assert set(DEFAULT_REWRITES) < set(REWRITES)
 
 
+def test_the_command_line_knows_the_names() -> None:
+    assert shrinking._rewrites("none") == []
+    assert shrinking._rewrites("default") == [*DEFAULT_REWRITES]
+    assert shrinking._rewrites("thin, heads") == ["thin", "heads"]
+    for text, got in (("heads,foo", "foo"), ("", "")):
+        with pytest.raises(InputError, match=rf"of leaky, factors, .*thin \(got {got}"):
+            shrinking._rewrites(text)
+
+
 @pytest.mark.parametrize("name", ON_GRAPHS)
 def test_what_does_not_apply_leaves_the_graph_as_it_is(name: str) -> None:
     make = Maker()
@@ -161,6 +172,15 @@ class TestFactors:
         model, changed = rewritten(make.model(self.pyramid(make, 0.3, 0.6)), "factors")
         assert changed == {"factors": 3}
         assert kinds(model) == {"Conv": 4, "Relu": 1, "Resize": 1, "Add": 1}
+
+    def test_a_value_with_other_readers_gives_its_factor_to_the_sum(self) -> None:
+        make = Maker()
+        seen = make.conv("image", 4)
+        lateral = make.same("Relu", make.conv("image", 4))
+        total = make.conv(make.same("Add", lateral, make.times(seen, 0.25)), 4)
+        model, changed = rewritten(make.model(total, seen), "factors")
+        assert changed == {"factors": 1}
+        assert kinds(model) == {"Conv": 3, "Relu": 1, "Add": 1}
 
     def test_nought_takes_its_whole_branch_away(self) -> None:
         make = Maker()
@@ -382,4 +402,4 @@ def test_rewrites_keep_what_random_graphs_give(
 ) -> None:
     once, _ = rewritten(model, *names)
     if "factors" in names:
-        assert all(gone == 0 for name, gone in rewritten(once, "factors")[1].items())
+        assert all(gone == 0 for _, gone in rewritten(once, "factors")[1].items())
