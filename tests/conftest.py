@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from toolchain.arm.sysroot import Sysroot
 
 keep_gradients_right()  # before PyTorch is loaded, as the command line does it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup leaves it, and programs inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 ARM_CACHE = ROOT / ".cache" / "arm"
