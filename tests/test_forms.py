@@ -352,7 +352,7 @@ def test_a_bench_feeds_pixels(out: Path) -> None:
     assert found.files[1].mean_share  # of int8, not of the form
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_board_is_fed_pixels(out: Path, ready: Any, tmp_path: Path) -> None:
     from toolchain.arm.checking import check_folder
     from toolchain.arm.targets import find_target

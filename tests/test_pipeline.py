@@ -222,6 +222,7 @@ def test_a_rewrite_that_changes_what_the_network_gives_is_not_handed_out(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_without_rewrites_the_file_is_as_simplified(finished: Path, tmp_path: Path) -> None:
     plain = override(recipe(rate=0.25), {"export.rewrites": []})
     job = Job(plain, tmp_path / "out", untrained=True, formats=("onnx",))

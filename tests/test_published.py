@@ -46,10 +46,7 @@ SHAPES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.long] if "extd" in name and "50" not in name else [])
-        for name in AT_MOST
-    ],
+    [pytest.param(name, marks=[pytest.mark.long] if "extd" in name else []) for name in AT_MOST],
 )
 def test_nothing_is_lost_and_the_known_size_is_reached(
     name: str, shared: Path, photos: list[Path]
