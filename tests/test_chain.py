@@ -21,6 +21,7 @@ from toolchain.chain.calibration import read_calibration
 from toolchain.chain.links import _pairs
 from toolchain.chain.making import choose_formats
 from toolchain.cli import run as run_cli
+from toolchain.cli.shrinking import _added_up
 from toolchain.errors import ExportError, InputError
 from toolchain.export import extra
 from toolchain.pipeline import Job, run_shrink
@@ -190,6 +191,18 @@ def test_the_command_says_which_link_breaks(
     broken = [link["link"] for link in content["links"] if not link["passed"]]
     assert broken == [LINKS[-1]]
     assert run_cli(["verify", str(folder / "chain")]) == 2
+
+
+def test_what_is_printed_of_a_file_goes_back_to_the_weights(folder: Path) -> None:
+    certificate = read_certificate(folder / NAME)
+    made = {link.after: link for link in certificate.links}
+    way = [link for link in certificate.links if link.name in LINKS[1:8]]
+    assert len(way) == 7
+    worst, mean = _added_up(made["model.onnx"], certificate)
+    assert 0 < worst == pytest.approx(sum(link.worst or 0 for link in way))
+    assert mean == pytest.approx(sum(link.mean or 0 for link in way))
+    weights = made["model.safetensors"]
+    assert _added_up(weights, certificate) == (weights.worst, weights.mean)
 
 
 # A chain that breaks ------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.recipe import DEFAULT_REWRITES, REWRITES
 
 if TYPE_CHECKING:
+    from toolchain.certificate import Certificate, Link
     from toolchain.inspection import Inspection
     from toolchain.recipe import Recipe
     from toolchain.records import Report
@@ -300,16 +301,27 @@ def _print_chain(report: Report, console: Console) -> None:
     for link in certificate.links:
         if link.after in size and not link.after.startswith("chain/"):
             boxes, precision = link.boxes, link.precision
+            worst, mean = _added_up(link, certificate)
             table.add_row(
                 link.after,
                 f"{size[link.after]:,}",
-                f"{link.worst or 0:.1e} at most, {link.mean or 0:.1e} on average",
+                f"{worst:.1e} at most, {mean:.1e} on average",
                 "" if boxes is None else f"{boxes.both} of {boxes.both + boxes.missed}",
                 "" if precision is None else f"{100 * precision.lost:.2f}",
             )
     console.print(table)
     for failure in certificate.failures:
         console.print(f"[bold red]INCOMPLETE: {escape(failure.file)}: {escape(failure.reason)}[/]")
+
+
+def _added_up(link: Link, certificate: Certificate) -> tuple[float, float]:
+    """Return a link's largest and mean difference, those of files in ``chain/`` before it added."""
+    made = {each.after: each for each in certificate.links}
+    worst, mean = link.worst or 0.0, link.mean or 0.0
+    if not link.before.startswith("chain/") or link.before not in made:
+        return worst, mean
+    before = _added_up(made[link.before], certificate)
+    return worst + before[0], mean + before[1]
 
 
 def _comparison(report: Report) -> Table:
