@@ -38,11 +38,10 @@ STEPS = (SIMPLIFIED, *(f"chain/{name}.onnx" for name in ON_GRAPHS))
 if the rewrite changed something, and the first if any did."""
 
 
-def plan(steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
-    """Return the whole chain, in order: two files in the output folder, and what lies between.
+def _bare_plan(steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
+    """Return the chain of files without a form.
 
-    ``steps`` are those of :data:`STEPS` that there are. int8 is made of the file before rewrites,
-    which would only give it more to round.
+    int8 is made of the file before rewrites, which would only give it more to round.
     """
     simplified = SIMPLIFIED if steps else ONNX
     return (
@@ -78,9 +77,12 @@ def bare_of(name: str, recipe: Recipe) -> str:
 
 
 def plan_of(recipe: Recipe, steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
-    """Return the recipe's whole chain: :func:`plan`, and what gives files their form."""
+    """Return the recipe's whole chain, in order: two files in the output folder, what lies between.
+
+    ``steps`` are those of :data:`STEPS` that there are.
+    """
     whole: list[tuple[str, str, Kind]] = []
-    for before, after, kind in plan(steps):
+    for before, after, kind in _bare_plan(steps):
         bare = bare_of(after, recipe)
         whole.append((bare_of(before, recipe), bare, kind))
         if bare != after:

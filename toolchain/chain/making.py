@@ -61,8 +61,8 @@ def choose_formats(
     """Return the formats to make, and a note if others could be had.
 
     None asks for all where the extra is installed, and for ONNX alone elsewhere or where files
-    suppress by themselves. Raises
-    :class:`InputError` for a format that is unknown or cannot be made here.
+    suppress by themselves. Raises :class:`InputError` for a format that is unknown or cannot be
+    made here.
     """
     missing = lacking()
     if asked is None and postprocess == "nms":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from toolchain.export.rewriting.graph import Graph, attributes
+from toolchain.export.rewriting.graph import LAST, Graph, attributes
 
 
 def thin_out(graph: Graph) -> int:
@@ -28,9 +28,6 @@ def thin_out(graph: Graph) -> int:
         )
         graph.replace(node, (full, thin))
     return len(found)
-
-
-LAST = np.iinfo(np.int64).max
 
 
 def _is_strided(graph: Graph, node: onnx.NodeProto) -> bool:
