@@ -67,13 +67,17 @@ def test_what_is_lost_is_the_variance_that_is_not_explained() -> None:
 def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
     torch.manual_seed(0)
     network = Sum().eval()
-    with torch.no_grad():
-        network.head.weight[0, :, 0, 0] = torch.tensor([0.0, 0, -1, 1])  # the big one hurts alone
-        network.head.weight[0, 3] = 0
-    found = looked_at(network, [torch.randn(1, 3, 32, 32)])
+    with torch.no_grad():  # 10 a - 10 a + 8 b: without the first it hurts, without both it does not
+        network.head.weight[0, :, 0, 0] = torch.tensor([10.0, -5, 0, 1])
+    images = [torch.randn(1, 3, 64, 64) for _ in range(4)]
+    found = looked_at(network, images)
     losses = [found.lost("first", width) for width in (4, 3, 2, 1)]
-    assert losses == sorted(losses)
-    assert losses[-1] == pytest.approx(-math.log(1e-3))  # only what the head does not read is left
+    assert losses[1] == pytest.approx(-math.log(64 / 164), abs=0.1)
+    assert losses[1] == losses[2] == losses[3]
+    with torch.no_grad():
+        network.head.weight[0, 3] = 0
+        network.head.weight[0, 1] = 1
+    assert looked_at(network, images).lost("first", 1) == pytest.approx(-math.log(1e-3))
 
 
 def test_outputs_are_cut_into_levels_where_they_have_them() -> None:
