@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from gate_records import record
+from gate_records import LIMITS, record
 
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError
-from toolchain.gate.baselines import locked, parse, read_baseline, to_json, write_baseline
+from toolchain.gate.baselines import (
+    locked,
+    parse,
+    read_baseline,
+    to_json,
+    with_accepted,
+    write_baseline,
+)
+from toolchain.gate.comparing import accepted_of, compare, let_through
 from toolchain.gate.history import read_history
 from toolchain.report.gate.history import history_html
 
@@ -29,6 +37,19 @@ def test_a_baseline_reads_back(tmp_path: Path) -> None:
     lines = set(path.read_text().splitlines()) ^ set(text.splitlines())
     assert len(lines) == 4  # the figure and the hash, before and after
     assert [entry.name for entry in path.parent.iterdir()] == ["small.json"]
+
+
+def test_an_accepted_count_reads_back_to_the_same_bytes(tmp_path: Path) -> None:
+    """A count is an integer where it is measured, and a float where it is read."""
+    name = "model.onnx/instructions"
+    old = dataclasses.replace(record(), metrics={**record().metrics, name: 1_000_000})
+    new = dataclasses.replace(record(), metrics={**record().metrics, name: 2_000_000})
+    verdict = let_through(compare(old, new, LIMITS), [name], "wider on purpose")
+    written = with_accepted(old, new, accepted_of(verdict))
+    write_baseline(tmp_path / "a.json", written, None)
+    read = read_baseline(tmp_path / "a.json")
+    assert (read.accepted[0].before, read.accepted[0].after) == (1e6, 2e6)
+    assert to_json(read) == (tmp_path / "a.json").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,14 @@ def unjudged(metric: str, before: float, after: float, limits: GateSection) -> R
     """Return a figure's row, as if it had not moved."""
     kind, most = kind_of(metric), allowed(metric, before, limits)
     return Row(
-        metric, before, after, most, kind.unit, kind.noise_free, kind.higher_is_better, "same"
+        metric,
+        float(before),
+        float(after),
+        most,
+        kind.unit,
+        kind.noise_free,
+        kind.higher_is_better,
+        "same",
     )
 
 
