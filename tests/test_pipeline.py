@@ -22,7 +22,7 @@ from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.pipeline import Job, run_shrink
-from toolchain.recipe import DEFAULT_REWRITES, Recipe, default_recipe, override
+from toolchain.recipe import REWRITES, Recipe, default_recipe, override
 
 FILES = {
     "model.onnx", "model.safetensors", "surgery.json",
@@ -238,7 +238,7 @@ def test_without_rewrites_the_file_is_as_simplified(finished: Path, tmp_path: Pa
 
 def test_the_report_tells_what_was_rewritten_and_why_not(finished: Path) -> None:
     told = json.loads((finished / "report.json").read_text())["rewrites"]
-    assert [each["name"] for each in told] == [*DEFAULT_REWRITES]
+    assert [each["name"] for each in told] == [*REWRITES]
     lacking = {each["name"]: each["lacking"] for each in told if not each["changed"]}
     assert lacking == {"leaky": "there is no PReLU whose slopes are all the same"}
     text = (finished / "report.md").read_text()

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from toolchain.cli import shrinking
 from toolchain.errors import InputError
 from toolchain.export.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
-from toolchain.recipe import DEFAULT_REWRITES, REWRITES
+from toolchain.recipe import REWRITES
 from toolchain.records import Rewritten
 
 SIDE = 12
@@ -138,15 +138,14 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
 
 def test_every_name_is_known_and_says_what_it_lacks() -> None:
     assert (LEAKY, *ON_GRAPHS) == REWRITES == tuple(LACKING)
-    assert set(DEFAULT_REWRITES) < set(REWRITES)
 
 
 def test_the_command_line_knows_the_names() -> None:
     assert shrinking._rewrites("none") == []
-    assert shrinking._rewrites("default") == [*DEFAULT_REWRITES]
-    assert shrinking._rewrites("thin, heads") == ["thin", "heads"]
+    assert shrinking._rewrites("default") == [*REWRITES]
+    assert shrinking._rewrites("rows, heads") == ["rows", "heads"]
     for text, got in (("heads,foo", "foo"), ("", "")):
-        with pytest.raises(InputError, match=rf"of leaky, factors, .*thin \(got {got}"):
+        with pytest.raises(InputError, match=rf"of leaky, factors, .*rows \(got {got}"):
             shrinking._rewrites(text)
 
 
@@ -303,19 +302,6 @@ def test_rows_leaves_small_features() -> None:
     assert changed == {"rows": 0}
 
 
-@pytest.mark.parametrize("side", [12, 11])
-def test_depthwise_strides_are_thinned_out(side: int) -> None:
-    make = Maker()
-    value = make.conv("image", 4)
-    if side == 11:
-        ends = make.constant(np.array([11, 11], np.int64))
-        starts, axes = make.constant(np.zeros(2, np.int64)), make.constant(np.array([2, 3]))
-        value = make.node("Slice", value, starts, ends, axes, size=(4, 11))
-    model, changed = rewritten(make.model(make.conv(value, 4, stride=2, depthwise=True)), "thin")
-    assert changed == {"thin": 1}
-    assert all([2, 2] not in [list(a.ints) for a in node.attribute] for node in model.graph.node)
-
-
 def test_graphs_with_branches_are_left_alone() -> None:
     make = Maker()
     value = make.conv(make.times("image", 2.0), 2)
@@ -333,7 +319,7 @@ def test_graphs_with_branches_are_left_alone() -> None:
 
 
 NUMBERS = st.sampled_from([0.0, 1e-6, 0.01, 0.3, 1.0, 2.5, -0.7, 40.0])
-STEPS = ("conv", "head", "rectify", "times", "over", "add", "double", "largest", "thin")
+STEPS = ("conv", "head", "rectify", "times", "over", "add", "double", "largest", "strided")
 
 
 @st.composite
@@ -371,7 +357,7 @@ def grow(
         make.doubled(value, draw(st.sampled_from(["nearest", "linear"])))
     elif kind == "largest":
         make.largest(value)
-    elif kind == "thin":
+    elif kind == "strided":
         make.conv(value, channels, stride=2, depthwise=True)
     else:
         make.same(draw(st.sampled_from(["Relu", "LeakyRelu"])), value)

@@ -19,7 +19,7 @@ from rich.table import Table
 from toolchain.cli.app import Json, app, stage_progress
 from toolchain.cli.measuring import accuracy_measure
 from toolchain.errors import InputError, RecipeError
-from toolchain.recipe import DEFAULT_REWRITES, REWRITES
+from toolchain.recipe import REWRITES
 
 if TYPE_CHECKING:
     from toolchain.certificate import Certificate, Link
@@ -82,8 +82,8 @@ def shrink(
     rewrites: Annotated[
         str | None,
         typer.Option(
-            help="Exact rewrites that make the ONNX file faster: default, none, or of "
-            f"{','.join(REWRITES)}; default is {','.join(DEFAULT_REWRITES)}."
+            help="Exact rewrites that make the ONNX file faster: default (all), none, or of "
+            f"{','.join(REWRITES)}."
         ),
     ] = None,
     pixels: Annotated[
@@ -183,7 +183,7 @@ def inspect(
 
 def _rewrites(text: str) -> Sequence[str]:
     """Return the rewrites that ``--rewrites`` asks for; raise :class:`InputError` for others."""
-    known: dict[str, list[str]] = {"default": [*DEFAULT_REWRITES], "none": []}
+    known: dict[str, list[str]] = {"default": [*REWRITES], "none": []}
     if text in known:
         return known[text]
     names = [name.strip() for name in text.split(",")]

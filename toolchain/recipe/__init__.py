@@ -13,7 +13,6 @@ from toolchain.recipe.loading import (
     shipped_models,
 )
 from toolchain.recipe.sections import (
-    DEFAULT_REWRITES,
     REWRITES,
     AnchorSection,
     BudgetSection,
@@ -36,7 +35,6 @@ from toolchain.recipe.sections import (
 )
 
 __all__ = [
-    "DEFAULT_REWRITES",
     "REWRITES",
     "AnchorSection",
     "BudgetSection",

@@ -8,11 +8,10 @@ from typing import Literal
 
 Criterion = Literal["fpgm", "l1"]
 Scope = Literal["group", "layer"]
-Rewrite = Literal["leaky", "factors", "heads", "largest", "rows", "thin"]
+Rewrite = Literal["leaky", "factors", "heads", "largest", "rows"]
 REWRITES: tuple[Rewrite, ...] = typing.get_args(Rewrite)
-"""Exact rewrites of the ONNX file, in the order in which they are done."""
-DEFAULT_REWRITES: tuple[Rewrite, ...] = ("leaky", "factors", "heads", "largest", "rows")
-"""Those that are faster on a Cortex-A72 and no slower elsewhere."""
+"""Exact rewrites of the ONNX file, in the order in which they are done: what is faster on a
+Cortex-A72 and no slower elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class TeachSection:
 class ExportSection:
     """What form the ONNX file takes."""
 
-    rewrites: tuple[Rewrite, ...] = DEFAULT_REWRITES
+    rewrites: tuple[Rewrite, ...] = REWRITES
     """Which rewrites are done, where they apply; README has what each brings."""
 
 

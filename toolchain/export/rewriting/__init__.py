@@ -18,7 +18,6 @@ from toolchain.export.rewriting.graph import Graph
 from toolchain.export.rewriting.heads import merge_heads
 from toolchain.export.rewriting.largest import compare_channels
 from toolchain.export.rewriting.rows import sum_rows
-from toolchain.export.rewriting.thin import thin_out
 from toolchain.records import Rewritten
 
 LEAKY = "leaky"
@@ -28,7 +27,6 @@ LACKING = {
     "heads": "no two convolutions without an activation read the same",
     "largest": "nothing takes the largest of 2 to 8 channels",
     "rows": "no convolution reads half as many channels again as it has filters, on 400 pixels",
-    "thin": "there is no depthwise 3x3 convolution with a stride of 2",
 }
 """Why a rewrite does not apply."""
 ON_GRAPHS: dict[str, Callable[[Graph], int]] = {
@@ -36,7 +34,6 @@ ON_GRAPHS: dict[str, Callable[[Graph], int]] = {
     "heads": merge_heads,
     "largest": compare_channels,
     "rows": sum_rows,
-    "thin": thin_out,
 }
 """In the order in which they are done."""
 BRANCHES = "the graph has branches or loops, which are not looked into"

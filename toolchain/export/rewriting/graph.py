@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
-LAST = np.iinfo(np.int64).max
-"""Where a slice ends that goes to the end."""
 
 
 class Graph:
