@@ -27,8 +27,9 @@ STRETCH, FIGURES = 50, 10
 RUNAWAY, SMALL = 1000.0, 0.1
 """A mean loss so many times the lowest of its phase stops the run; the lowest counts as ``SMALL``
 at least, because a loss may well be zero where there is no face."""
-SAMPLES = 12
-"""How often average precision is looked at."""
+SAMPLES, LOOKING = 12, 0.1
+"""How often average precision is looked at; but not while looking has taken a larger share of the
+time than that, except at the end: a wide network may look for minutes."""
 
 OnStep = Callable[[str, int, int, float], None]
 """Called with the phase, steps taken, of how many, and the last mean loss."""
@@ -97,9 +98,10 @@ class Keeper:
 
     def _look(self, step: int) -> None:
         """Look at average precision on the sample."""
-        if self.sample is None or rank() > 0:
-            return
         start = time.perf_counter()
+        busy = self.aside > LOOKING * (start - self.started) and step < self.course.steps
+        if self.sample is None or rank() > 0 or busy:
+            return
         found = self.sample.score(self.course.student, self.course.filters.masks)
         self.samples.append({"step": step, **found})
         self.events.add({f"ap/{level}": ap for level, ap in found.items()}, step)
