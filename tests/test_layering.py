@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "errors",
     "files",
+    "memory",
     "fetching",
     "recipe",
     "certificate",

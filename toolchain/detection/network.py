@@ -9,6 +9,7 @@ from toolchain.detection.finders import RawNetwork
 from toolchain.errors import ModelError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.memory import keep_freed_memory
 from toolchain.sources import Loaded, example_input
 
 FOLDING_SIZE = (128, 128)
@@ -21,6 +22,7 @@ def torch_network(loaded: Loaded, threads: int) -> tuple[RawNetwork, detect.Spec
     Folding rounds: outputs differ by about 1e-6 of their range.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     network = fold_batch_norm(loaded.network, example_input(loaded.network, *FOLDING_SIZE)).eval()
     provenance = Provenance(loaded.source, None, None, None)
     text = metadata_of(loaded.recipe, provenance, dynamic=True)[KEY]

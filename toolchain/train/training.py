@@ -19,6 +19,7 @@ import torch
 from toolchain.data.wider import Split
 from toolchain.errors import InputError
 from toolchain.files import write_bytes
+from toolchain.memory import keep_freed_memory
 from toolchain.models.weights import save_native
 from toolchain.train.batches import Batch, batches
 from toolchain.train.course import Course
@@ -43,6 +44,7 @@ def train(
     ``others`` are photos that nobody learns from: average precision on them is shown on the way.
     """
     torch.set_num_threads(job.threads)
+    keep_freed_memory()
     with joined(job.device):
         setup = prepare(job, split, on_photo)
         state = state_of(setup)
