@@ -32,7 +32,41 @@ def faults(how: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
+HOLES = """
+import ctypes
+from pathlib import Path
+from toolchain.memory import give_back_surplus, keep_freed_memory
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+keep_freed_memory()
+pieces = []
+for _ in range(4):
+    piece = libc.malloc(ctypes.c_size_t(64 << 20))
+    libc.memset(ctypes.c_void_p(piece), 1, ctypes.c_size_t(64 << 20))
+    pieces.append(piece)
+    libc.malloc(ctypes.c_size_t(100))  # stays, above the hole
+for piece in pieces:
+    libc.free(ctypes.c_void_p(piece))
+full = held()
+assert not give_back_surplus(0.99)
+assert held() > full - (32 << 20)
+assert give_back_surplus(0.0)
+print((full - held()) >> 20)
+"""
+
+
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
+
+
+@GLIBC
+def test_what_is_free_is_given_back_where_much_is_held() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, check=True)
+    assert int(done.stdout) > 200
+
+
+@GLIBC
 def test_pages_are_cleared_once() -> None:
     """Eight pieces of 64 MB, one after the other, take the pages of one."""
     assert faults("keep") < faults("not") / 4
@@ -41,3 +75,4 @@ def test_pages_are_cleared_once() -> None:
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory()
+    assert not memory.give_back_surplus(0.0)

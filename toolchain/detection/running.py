@@ -7,8 +7,6 @@ whole; a photo that has its file is not run again.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
 import functools
 import json
@@ -36,10 +34,7 @@ from toolchain.detection.opening import Plan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
 from toolchain.files import held_alone, write_bytes
-
-ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"}
-"""Workers keep the memory of large activations while they work on a photo. Given back to the system
-after every layer, it must be zeroed anew each time, which takes half of EXTD's time."""
+from toolchain.memory import SHARE, give_back_surplus
 
 OnPhoto = Callable[[int, int], None]
 """Called with how many photos are done, and of how many."""
@@ -197,18 +192,16 @@ def _results(
         finder = open_finder(plan, parallelism.threads)
         for image in images:
             yield _find(finder, plan, image)
+            give_back_surplus()
         return
     pool = ProcessPoolExecutor(
         min(parallelism.workers, len(images)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_open_worker,
-        initargs=(plan, parallelism.threads),
+        initargs=(plan, parallelism),
     )
     try:
-        with _environment(ALLOCATOR):
-            futures: list[Future[Result]] = [
-                pool.submit(_find_in_worker, image) for image in images
-            ]
+        futures: list[Future[Result]] = [pool.submit(_find_in_worker, image) for image in images]
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
@@ -220,27 +213,16 @@ def _results(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that start within the block have these variables, where they are not set."""
-    missing = {name: value for name, value in added.items() if name not in os.environ}
-    os.environ.update(missing)
-    try:
-        yield
-    finally:
-        for name in missing:
-            del os.environ[name]
-
-
 @functools.cache
 def _worker() -> dict[str, Any]:
     """What a worker process holds."""
     return {}
 
 
-def _open_worker(plan: Plan, threads: int) -> None:
+def _open_worker(plan: Plan, parallelism: Parallelism) -> None:
     _end_with_parent()
-    _worker().update(plan=plan, finder=open_finder(plan, threads))
+    finder = open_finder(plan, parallelism.threads)
+    _worker().update(plan=plan, finder=finder, share=SHARE / parallelism.workers)
 
 
 def _end_with_parent() -> None:
@@ -257,14 +239,8 @@ def _end_with_parent() -> None:
 
 def _find_in_worker(image: WiderImage) -> Result:
     result = _find(_worker()["finder"], _worker()["plan"], image)
-    _give_memory_back()
+    give_back_surplus(_worker()["share"])
     return result
-
-
-def _give_memory_back() -> None:
-    """Undo :data:`ALLOCATOR` between photos: of many sizes, they would fill the memory."""
-    with contextlib.suppress(AttributeError, OSError):  # other systems have no glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _find(finder: Finder, plan: Plan, image: WiderImage) -> Result:

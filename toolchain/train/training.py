@@ -19,7 +19,7 @@ import torch
 from toolchain.data.wider import Split
 from toolchain.errors import InputError
 from toolchain.files import write_bytes
-from toolchain.memory import keep_freed_memory
+from toolchain.memory import SHARE, give_back_surplus, keep_freed_memory
 from toolchain.models.weights import save_native
 from toolchain.train.batches import Batch, batches
 from toolchain.train.course import Course
@@ -78,6 +78,7 @@ def _run(setup: Setup, course: Course, keeper: Keeper) -> None:
         for step, batch in _numbered(setup, max(first, keeper.step), last):
             course.before(step)
             keeper.note(name, step + 1, course.take(step, batch))
+            give_back_surplus(SHARE / ranks())
 
 
 def _numbered(setup: Setup, first: int, last: int) -> Iterator[tuple[int, Batch]]:
