@@ -11,6 +11,8 @@ import pytest
 
 from toolchain import memory
 
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
+
 LOOK = """
 import ctypes, resource, sys
 from toolchain.memory import keep_freed_memory
@@ -25,12 +27,6 @@ for _ in range(8):
     libc.free(ctypes.c_void_p(piece))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
-
-
-def faults(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", LOOK, how], capture_output=True, check=True)
-    return int(done.stdout)
-
 
 HOLES = """
 import ctypes
@@ -57,7 +53,9 @@ print((full - held()) >> 20)
 """
 
 
-GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
+def faults(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", LOOK, how], capture_output=True, check=True)
+    return int(done.stdout)
 
 
 @GLIBC

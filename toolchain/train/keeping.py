@@ -28,8 +28,8 @@ RUNAWAY, SMALL = 1000.0, 0.1
 """A mean loss so many times the lowest of its phase stops the run; the lowest counts as ``SMALL``
 at least, because a loss may well be zero where there is no face."""
 SAMPLES, LOOKING = 12, 0.1
-"""How often average precision is looked at; but not while looking has taken a larger share of the
-time than that, except at the end: a wide network may look for minutes."""
+"""How often average precision is looked at; left out, but at the end, while looking has taken more
+than that share of the time: of a wide network it takes minutes."""
 
 OnStep = Callable[[str, int, int, float], None]
 """Called with the phase, steps taken, of how many, and the last mean loss."""

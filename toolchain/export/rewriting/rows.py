@@ -15,10 +15,10 @@ from toolchain.export.rewriting.graph import Array, Graph, attributes
 
 NARROWING = 1.5
 """So many times as many channels as filters make it pay, on a Cortex-A72."""
-LAST = np.iinfo(np.int64).max
-"""Where a slice ends that goes to the end."""
 PIXELS = 400
 """Of smaller features the additional operators cost more than they bring."""
+LAST = np.iinfo(np.int64).max
+"""Where a slice ends that goes to the end."""
 
 
 def sum_rows(graph: Graph) -> int:
