@@ -6,6 +6,8 @@ import ctypes
 import platform
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +33,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 HOLES = """
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 from toolchain.memory import give_back_surplus, keep_freed_memory
 def held():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -68,6 +71,15 @@ def test_what_is_free_is_given_back_where_much_is_held() -> None:
 def test_pages_are_cleared_once() -> None:
     """Eight pieces of 64 MB, one after the other, take the pages of one."""
     assert faults("keep") < faults("not") / 4
+
+
+def test_much_is_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine that has four times what this process holds, which is a quarter."""
+    pages = 4 * int(Path("/proc/self/statm").read_text().split()[1])
+    monkeypatch.setattr(memory.os, "sysconf", lambda name: pages)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=lambda pad: 1))
+    assert not memory.give_back_surplus(0.5)
+    assert memory.give_back_surplus(0.125)
 
 
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

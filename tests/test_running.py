@@ -23,6 +23,7 @@ from toolchain.detection.opening import Plan
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.detection.running import Parallelism, best_parallelism, run_detector
 from toolchain.errors import InputError
+from toolchain.memory import SHARE
 
 IDENTITY = {"weights": "abc", "protocol": {"name": "single"}}
 PLAN = Plan(Path("weights.pth"), "network", PROTOCOLS["single"], "eresfd")
@@ -70,6 +71,24 @@ def test_every_photo_gets_its_file(
     for image, (height, width) in zip(split.images, looked_at, strict=True):
         found = read_detections(outcome.folder / f"{image.name}.txt")
         np.testing.assert_array_equal(found, [[0, 0, width, height, 0.5]])
+
+
+def test_memory_is_given_back_after_every_photo(
+    split: Split,
+    looked_at: list[tuple[int, int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By one process, and by each of four workers from a quarter on."""
+    shares: list[float] = []
+    monkeypatch.setattr(running, "give_back_surplus", lambda share=SHARE: shares.append(share))
+    run(split, tmp_path / "run")
+    assert shares == [SHARE] * len(split.images)
+    monkeypatch.setattr(running, "_end_with_parent", lambda: None)
+    running._open_worker(PLAN, Parallelism(4, 1))
+    running._find_in_worker(split.images[0])
+    running._worker().clear()
+    assert shares[len(split.images) :] == [SHARE / 4]
 
 
 def test_a_second_run_repeats_no_finished_photo(
