@@ -39,7 +39,7 @@ def test_a_model_against_itself_is_the_same() -> None:
         ("multiply_adds", 404_000, 401_000, 300_000),
         ("operators_Conv", 4, 3, 2),
         ("size_bytes", 10_200, 10_050, 9_000),
-        ("peak_memory_bytes", 64_000_000, 62_000_000, 50_000_000),
+        ("peak_memory_bytes", 67_000_000, 64_000_000, 50_000_000),
         ("parity_board", 0.2, 0.1, None),
         ("parameters", 1_001, 1_000, 999),
         ("average_precision_easy", 0.798, 0.7995, 0.81),

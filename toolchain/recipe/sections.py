@@ -284,7 +284,8 @@ class GateSection:
     parameters: Limit = Limit()
     """Deployed ones."""
     size_bytes: Limit = Limit(relative=0.01)
-    peak_memory_bytes: Limit = Limit(relative=0.05)
+    peak_memory_bytes: Limit = Limit(relative=0.1)
+    """One file takes up to 7 % more in one run than in another."""
     parity: Limit = Limit(absolute=0.1)
     """Of a link: its difference as a share of its own limit."""
     outputs: Limit = Limit(absolute=1e-4)
