@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from toolchain.export.fold import fold_batch_norm
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection
@@ -23,9 +24,11 @@ from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
     face_map,
+    layers_by_name,
     lesson,
     level_shapes,
     names_of,
+    tensors,
     watching,
 )
 from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
@@ -109,6 +112,44 @@ def test_every_layer_learns_in_some_block(model: str, blocks: int) -> None:
 
 
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_every_parameter_learns_in_its_layer(model: str) -> None:
+    """A batch norm with its convolution, so each parameter in one layer: but for EResFD's pyramid,
+    which holds the fusion weights and is a layer as a whole.
+    """
+    network = trained(model, 1)
+    layers = layers_by_name(network, IMAGES[:1])
+    held = [parameter for layer in layers.values() for parameter in layer.parameters()]
+    assert set(held) == set(network.parameters())
+    pyramid = layers.get("base.m0.fpn", nn.Sequential())
+    assert len(held) == len(set(held)) + len(list(pyramid.parameters())) - (model == "eresfd")
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    assert sum(isinstance(layer, nn.Sequential) for layer in layers.values()) == norms
+
+
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_layers_equal_to_the_folded_teachers_have_no_loss(model: str) -> None:
+    network = trained(model, 1)
+    layers = layers_by_name(network, IMAGES[:1])
+    teacher = fold_batch_norm(network, IMAGES[:1])
+    channels = channels_of(teacher, network, IMAGES, list(layers))
+    taught = lesson(teacher, IMAGES, list(layers))
+    faces = face_map(taught.face, level_shapes(96, 96, STRIDES))
+    assert local_loss(layers, taught, faces, channels, 4.0).item() < 1e-8
+    others = layers_by_name(trained(model, 2), IMAGES[:1])
+    assert local_loss(others, taught, faces, channels, 4.0).item() > 0.5
+
+
+def test_each_call_of_a_shared_block_has_its_own_variance() -> None:
+    teacher = trained("extd", 1)
+    channels = channels_of(teacher, teacher, IMAGES, ["base.2"])
+    assert list(channels) == [("base.2", number) for number in range(6)]
+    seen = lesson(teacher, IMAGES, ["base.2"]).seen
+    for number in (0, 3):
+        found = channels["base.2", number].variance[0]
+        torch.testing.assert_close(found, tensors(seen[number].gave)[0].var(dim=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     teacher = trained(model, 1)
     names = names_of(teacher, BLOCKS[model])
@@ -116,7 +157,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     channels = channels_of(teacher, teacher, IMAGES, names)
     taught = lesson(teacher, IMAGES, names)
     faces = face_map(taught.face, level_shapes(96, 96, STRIDES))
-    assert local_loss(teacher, taught, faces, channels, 4.0).item() < 1e-8
+    assert local_loss(dict(teacher.named_modules()), taught, faces, channels, 4.0).item() < 1e-8
     with watching(teacher, features) as seen:
         outputs = teacher(IMAGES)
     loss = end_to_end_loss(
@@ -124,7 +165,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     )
     assert loss.item() < 1e-6
     other = trained(model, 2)
-    assert local_loss(other, taught, faces, channels, 4.0).item() > 0.5
+    assert local_loss(dict(other.named_modules()), taught, faces, channels, 4.0).item() > 0.5
 
 
 def test_missing_channels_are_neither_fed_nor_asked_for() -> None:
@@ -134,11 +175,11 @@ def test_missing_channels_are_neither_fed_nor_asked_for() -> None:
     pruned = zero_filters(teacher, example, GROUP).eval()
     names = names_of(teacher, BLOCKS["eresfd"])
     channels = channels_of(teacher, pruned, IMAGES, names)
-    stream = channels["base.m0.b2_1.0"]
+    stream = channels["base.m0.b2_1.0", 0]
     assert stream.given_alive[0].sum() == 12
     assert stream.gave_alive[0].sum() == 12
-    assert channels["base.conv1"].given_alive[0].sum() == 3
-    assert all(mask.all() for mask in channels["loc.0"].gave_alive)
+    assert channels["base.conv1", 0].given_alive[0].sum() == 3
+    assert all(mask.all() for mask in channels["loc.0", 0].gave_alive)
 
 
 @pytest.mark.parametrize("scope", ["group", "layer"])
@@ -192,7 +233,7 @@ def test_a_channel_that_a_damaged_teacher_closes_is_still_taught() -> None:
         norm.bias[norm.weight != 0] = -1000.0
     names = names_of(teacher, BLOCKS["eresfd"])
     channels = channels_of(teacher, pruned, IMAGES, names)
-    assert channels["base.m0.fpn.laterals.2"].gave_alive[0].sum() == 12
-    for name, known_channels in channels.items():
+    assert channels["base.m0.fpn.laterals.2", 0].gave_alive[0].sum() == 12
+    for (name, _), known_channels in channels.items():
         expected = {2, 4, 6, 12} if name != "base.m0.fpn" else {12}
         assert {int(mask.sum()) for mask in known_channels.gave_alive} <= expected, name

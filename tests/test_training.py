@@ -91,22 +91,41 @@ def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("layer_share", [0.0, 0.5])
 def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
-    split: Split, teacher: Path, tmp_path: Path
+    split: Split, teacher: Path, tmp_path: Path, layer_share: float
 ) -> None:
-    """Stopped while batch norm settles, block by block, and twice end to end."""
-    whole = run(job(teacher, tmp_path / "whole"), split)
+    """Stopped while batch norm settles or layers learn, block by block, and twice end to end."""
+    recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": layer_share})
+    whole = run(job(teacher, tmp_path / "whole", recipe=recipe), split)
+    stopped = job(teacher, tmp_path / "stopped", recipe=recipe)
     for stop_after in (5, 15, 25, 60):
         with pytest.raises(KeyboardInterrupt):
-            run(job(teacher, tmp_path / "stopped"), split, stop_after)
+            run(stopped, split, stop_after)
         assert not (tmp_path / "stopped" / "model.safetensors").exists()
-    resumed = run(job(teacher, tmp_path / "stopped"), split)
+    resumed = run(stopped, split)
     one, other = tensors(whole.weights), tensors(resumed.weights)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
     assert whole.losses == resumed.losses
     assert len(whole.losses) == 16
+
+
+def test_layers_learn_before_blocks(split: Split, teacher: Path, tmp_path: Path) -> None:
+    """Six steps of layers, six of blocks, then the rest; the loss has come down at the end."""
+    recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": 0.5})
+    phases: list[str] = []
+    trained = train(
+        job(teacher, tmp_path / "run", recipe=recipe, images=80),
+        split,
+        None,
+        lambda done, total: None,
+        lambda phase, step, steps, loss: phases.append(phase),
+    )
+    assert phases[0] == "layer by layer"
+    assert phases[-1] == "end to end"
+    assert trained.losses[-1] < trained.losses[0] / 2
 
 
 @pytest.mark.long

@@ -28,15 +28,24 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
     ``example`` is an input (N, C, H, W). The arithmetic is done in float64.
     """
     network = copy.deepcopy(network).eval()
-    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        return network  # spares the run
-    with _PairWatcher(network) as watcher, torch.no_grad():
-        outputs = network(example)
-    watcher.close(outputs)
-    for layer, norm in watcher.pairs():
+    for layer, norm in paired_norms(network, example):
         _fold(layer, norm)
         _replace(network, norm, nn.Identity())
     return network
+
+
+def paired_norms(network: nn.Module, example: Tensor) -> list[tuple[Layer, _BatchNorm]]:
+    """Return every convolution and batch norm of ``network``, in eval mode, that belong together.
+
+    ``example`` is an input (N, C, H, W).
+    """
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return []  # spares the run
+    watcher = _PairWatcher(network)
+    with watcher, torch.no_grad():
+        outputs = network(example)
+    watcher.close(outputs)
+    return watcher.pairs()
 
 
 class _PairWatcher(TorchDispatchMode):

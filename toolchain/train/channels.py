@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.train.lessons import Value, lesson, tensors, watching
+from toolchain.train.lessons import Call, Seen, Value, hearing, tensors
 
 VARIANCE_FLOOR, SQUARE_FLOOR = 0.01, 1e-3
 """Of a tensor's mean variance and mean square: what hardly varies must not weigh beyond measure."""
@@ -17,7 +17,7 @@ VARIANCE_FLOOR, SQUARE_FLOOR = 0.01, 1e-3
 
 @dataclass(frozen=True)
 class Channels:
-    """What is known beforehand of the channels of a block's inputs and outputs."""
+    """What is known beforehand of the channels of what a block is given and gives in one call."""
 
     given_alive: tuple[Tensor, ...]
     """For each tensor that it is given (1, C, 1, 1): 0 for channels that the student lacks."""
@@ -29,27 +29,33 @@ class Channels:
 
 def channels_of(
     teacher: nn.Module, pruned: nn.Module, images: Tensor, names: Sequence[str]
-) -> dict[str, Channels]:
+) -> dict[Call, Channels]:
     """Look at the blocks' channels on many crops (N, 3, H, W).
 
     ``pruned`` has zeros where the student has them: a channel that nothing writes in it is one that
     the student lacks. A block that is called more than once has a channel if any call has it.
     """
+    given: dict[str, list[Tensor]] = {}
+    gave: dict[str, list[Tensor]] = {}
+    variances: dict[Call, list[Tensor]] = {}
+
+    def find_alive(seen: Seen) -> None:
+        name, _ = seen.call
+        for found, value in ((given, seen.given), (gave, seen.gave)):
+            alive = _alive(value)
+            found[name] = _either(found.get(name, alive), alive)
+
+    def find_variance(seen: Seen) -> None:
+        variances[seen.call] = [_variance(tensor) for tensor in tensors(seen.gave)]
+
     opened = _opened(pruned)
-    with torch.no_grad(), watching(opened, names) as seen:
+    with torch.no_grad(), hearing(opened, names, find_alive):
         opened(torch.ones_like(images[:1]))
-    alive: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-    for call in seen:
-        masks = _alive(call.given), _alive(call.gave)
-        earlier = alive.get(call.name, masks)
-        alive[call.name] = _either(earlier[0], masks[0]), _either(earlier[1], masks[1])
-    variance = {
-        call.name: tuple(_variance(tensor) for tensor in tensors(call.gave))
-        for call in lesson(teacher, images, names).seen
-    }
+    with torch.no_grad(), hearing(teacher, names, find_variance):
+        teacher(images)
     return {
-        name: Channels(tuple(given), tuple(gave), variance[name])
-        for name, (given, gave) in alive.items()
+        call: Channels(tuple(given[call[0]]), tuple(gave[call[0]]), tuple(variance))
+        for call, variance in variances.items()
     }
 
 
@@ -105,6 +111,33 @@ def start_like(student: nn.Module, teacher: nn.Module, names: Sequence[str]) -> 
         if isinstance(ours[name], nn.Conv2d) and ours[name].bias is not None:
             with torch.no_grad():
                 ours[name].bias.copy_(theirs[name].bias)
+
+
+def spread_like(
+    layers: Mapping[str, nn.Module], teacher: nn.Module, batches: Sequence[Tensor]
+) -> None:
+    """Give batch norms the mean and spread of what the teacher's layers give, in place.
+
+    ``layers`` are the student's, by name: those that are pairs of a convolution and its batch norm
+    count. The teacher's batch norms are folded; ``batches`` are crops (N, 3, H, W).
+    """
+    pairs = {name: layer[1] for name, layer in layers.items() if isinstance(layer, nn.Sequential)}
+    means: dict[str, list[Tensor]] = {name: [] for name in pairs}
+    variances: dict[str, list[Tensor]] = {name: [] for name in pairs}
+
+    def note(seen: Seen) -> None:
+        (gave,) = tensors(seen.gave)
+        means[seen.call[0]].append(gave.mean(dim=(0, 2, 3)))
+        variances[seen.call[0]].append(gave.var(dim=(0, 2, 3)))
+
+    for images in batches:
+        with torch.no_grad(), hearing(teacher, list(pairs), note):
+            teacher(images)
+    for name, norm in pairs.items():
+        assert isinstance(norm, nn.BatchNorm2d)
+        with torch.no_grad():
+            norm.weight.copy_(torch.stack(variances[name]).mean(dim=0).sqrt())
+            norm.bias.copy_(torch.stack(means[name]).mean(dim=0))
 
 
 def _last_norms(block: nn.Module) -> list[tuple[str, nn.BatchNorm2d]]:

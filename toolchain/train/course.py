@@ -20,6 +20,7 @@ from toolchain.train.batches import Batch
 from toolchain.train.filters import Filters
 from toolchain.train.loss import detection_loss
 from toolchain.train.ranks import share_batch_norm, sum_gradients, total
+from toolchain.train.slopes import quick_slopes
 from toolchain.train.targets import anchor_boxes, targets
 
 
@@ -57,7 +58,7 @@ class Course(abc.ABC):
         self.student.train(self.is_settling(step))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
-        with self._precision():
+        with self._precision(), quick_slopes(self.student):
             loss = self.loss(step, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

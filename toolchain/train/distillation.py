@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolchain.train.channels import Channels
-from toolchain.train.lessons import Lesson, Seen, Value, tensors
+from toolchain.train.lessons import Call, Lesson, Seen, Value, tensors
 from toolchain.train.ranks import total
 
 
@@ -37,26 +37,30 @@ class LossWeights:
 
 
 def local_loss(
-    student: nn.Module,
+    blocks: Mapping[str, nn.Module],
     taught: Lesson,
     faces: Tensor,
-    channels: Mapping[str, Channels],
+    channels: Mapping[Call, Channels],
     weight: float,
 ) -> Tensor:
-    """Return the mean over blocks of the student's error on the teacher's own inputs.
+    """Return the mean over the student's blocks, by name, of their error on the teacher's inputs.
 
     ``faces`` (N, 1, H, W) weighs pixels by 1 + ``weight`` times it. Channels that the student lacks
     are not fed and not asked for.
     """
-    modules = dict(student.named_modules())
     losses = []
-    for call in taught.seen:
-        known = channels[call.name]
-        fed = [a * b for a, b in zip(tensors(call.given), known.given_alive, strict=True)]
-        answer = modules[call.name](fed[0] if isinstance(call.given, Tensor) else fed)
-        errors = relative_errors(answer, call.gave, known, faces, weight)
+    for seen in taught.seen:
+        known = channels[seen.call]
+        errors = relative_errors(answer(blocks, seen, known), seen.gave, known, faces, weight)
         losses.append(torch.stack([_mean(error) for error in errors]).mean())
     return torch.stack(losses).mean()
+
+
+def answer(blocks: Mapping[str, nn.Module], seen: Seen, known: Channels) -> Value:
+    """Return what the student's block gives for what the teacher's was given in a call."""
+    fed = [a * b for a, b in zip(tensors(seen.given), known.given_alive, strict=True)]
+    given: Value = blocks[seen.call[0]](fed[0] if isinstance(seen.given, Tensor) else fed)
+    return given
 
 
 def relative_errors(
@@ -97,7 +101,7 @@ def end_to_end_loss(
     features: Sequence[Seen],
     taught: Lesson,
     faces: Tensor,
-    channels: Mapping[str, Channels],
+    channels: Mapping[Call, Channels],
     weights: LossWeights,
 ) -> Tensor:
     """Return the weighted sum of the distances of features, scores, logits and boxes.
@@ -105,10 +109,10 @@ def end_to_end_loss(
     ``outputs`` and ``features`` are the student's; the lesson must hold the same feature blocks.
     """
     loc, logits = outputs[0].float(), outputs[1].float()
-    wanted = {call.name: call for call in taught.seen}
+    wanted = {seen.call: seen.gave for seen in taught.seen}
     errors = [
-        feature_error(call.gave, wanted[call.name].gave, channels[call.name], faces, weights.face)
-        for call in features
+        feature_error(seen.gave, wanted[seen.call], channels[seen.call], faces, weights.face)
+        for seen in features
     ]
     face = taught.face
     share = 0.05 + face  # background is nearly all there is, and says little

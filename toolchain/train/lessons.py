@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from toolchain.export.fold import paired_norms
 
 BLOCKS = {
     "eresfd": (
@@ -29,7 +32,7 @@ BLOCKS = {
 }
 """Blocks that learn locally, as shell patterns over whole names up to a further dot."""
 
-FEATURES = {"eresfd": ("base.m0.FEM_*",), "extd": ("upfeat.*",)}
+FEATURES = {"eresfd": ("base.m0.FEM_*",), "extd": ("base.5", "upfeat.*")}
 """Blocks whose outputs are features in the end-to-end loss."""
 
 FACE_SCORE_FLOOR, FACE_SCORE_SPAN = 0.15, 0.5
@@ -48,14 +51,35 @@ def names_of(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     ]
 
 
+def layers_by_name(network: nn.Module, example: Tensor) -> dict[str, nn.Module]:
+    """Return all that holds parameters, a convolution together with its batch norm.
+
+    Each stands under the name of its first module, which in a network whose batch norms are folded
+    gives what the pair gives. ``example`` is an input (1, C, H, W).
+    """
+    norms = {id(layer.module): norm for layer, norm in paired_norms(network.eval(), example)}
+    paired = {id(norm) for norm in norms.values()}
+    found: dict[str, nn.Module] = {}
+    for name, module in network.named_modules():
+        if not any(True for _ in module.parameters(recurse=False)) or id(module) in paired:
+            continue
+        norm = norms.get(id(module))
+        found[name] = module if norm is None else nn.Sequential(module, norm)
+    return found
+
+
 Value = Tensor | list[Tensor]
+
+
+Call = tuple[str, int]
+"""A block's name, and which of its calls: 0 is the first."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One call of one block of the teacher."""
+    """One call of one block."""
 
-    name: str
+    call: Call
     given: Value
     gave: Value
 
@@ -64,18 +88,29 @@ class Seen:
 def watching(network: nn.Module, names: Sequence[str]) -> Iterator[list[Seen]]:
     """Note what the blocks ``names`` are given and give, in order, while the block runs."""
     seen: list[Seen] = []
+    with hearing(network, names, seen.append):
+        yield seen
 
-    def note(name: str) -> object:
+
+@contextmanager
+def hearing(
+    network: nn.Module, names: Sequence[str], hear: Callable[[Seen], object]
+) -> Iterator[None]:
+    """Tell ``hear`` of each call of the blocks ``names`` in one run of the network."""
+    calls: Counter[str] = Counter()
+
+    def note(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, given: tuple[Value, ...], gave: Value) -> None:
             # Lists are copied: a network may put other tensors into its own.
-            seen.append(Seen(name, _copied(given[0]), _copied(gave)))
+            hear(Seen((name, calls[name]), _copied(given[0]), _copied(gave)))
+            calls[name] += 1
 
         return hook
 
     modules = dict(network.named_modules())
     handles = [modules[name].register_forward_hook(note(name)) for name in names]
     try:
-        yield seen
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -1,9 +1,10 @@
-"""Training with a teacher: block by block first, then end to end."""
+"""Training with a teacher: layer by layer or block by block first, then end to end."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,14 +13,18 @@ from torch import Tensor, nn
 from toolchain.export.fold import fold_batch_norm
 from toolchain.recipe import AnchorSection, PruneSection, TeachSection
 from toolchain.train.batches import Batch
-from toolchain.train.channels import Channels, channels_of, start_like
+from toolchain.train.channels import Channels, channels_of, spread_like, start_like
 from toolchain.train.course import Course, cosine
-from toolchain.train.distillation import LossWeights, end_to_end_loss, local_loss
+from toolchain.train.distillation import LossWeights, answer, end_to_end_loss, local_loss
 from toolchain.train.filters import Filters, Schedule
 from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
+    Call,
+    Seen,
     face_map,
+    hearing,
+    layers_by_name,
     lesson,
     level_shapes,
     names_of,
@@ -27,6 +32,8 @@ from toolchain.train.lessons import (
 )
 from toolchain.train.masks import apply_masks
 
+LAYER_BATCHES = 4
+"""Of the batches over which batch norm is averaged, those that do before layers learn."""
 LATE_SHARE = 0.1
 """Of the features' weight, in the last quarter of the joint steps."""
 
@@ -41,17 +48,21 @@ class TeachingPlan:
     """The steps of a training with a teacher."""
 
     local_steps: int
-    """Block by block."""
+    """Layer by layer and block by block."""
     settle_steps: int
     """Of the local steps, those in which batch norm goes by the batch; then it is averaged and
     frozen."""
     joint_steps: int
     """End to end, after the local steps."""
+    layer_steps: int = 0
+    """Of the local steps, the first, layer by layer; batch norm is averaged and frozen before."""
     filters: Schedule = field(default_factory=lambda: Schedule(hold=0))
     """When filters are chosen in the student; at step 0 they are chosen in the teacher."""
     local_rate: float = 1e-2
     """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
     joint_rate: float = 8e-4
+    block_rate: float = 3e-3
+    """The same for the blocks, where layers have learnt before them."""
     loose_factor: float = 5.0
     """The local rate of parameters outside layers (EResFD's fusion weights) is so much higher."""
     late_features: float = 1.0
@@ -67,7 +78,8 @@ class TeachingPlan:
     def phases(self) -> tuple[tuple[str, int], ...]:
         """Name of each phase, and the number of steps after which it ends."""
         return (
-            ("block by block, settling", self.settle_steps),
+            ("layer by layer", self.layer_steps),
+            ("block by block, settling", max(self.layer_steps, self.settle_steps)),
             ("block by block", self.local_steps),
             ("end to end", self.steps),
         )
@@ -80,16 +92,19 @@ class TeachingPlan:
         steps = images // section.batch
         local = int(steps * local_share(section, begun=begun))
         settle = section.settle_share_begun if begun else section.settle_share
+        layers = 0 if begun else int(local * section.layer_share)
         soft = int((steps - local) * section.soft_share)
         schedule = Schedule(hold=0)
         if soft:
             schedule = Schedule(local + soft, local, max(1, soft // section.choices))
         return cls(
             local,
-            min(local, int(steps * settle)),
+            0 if layers else min(local, int(steps * settle)),
             steps - local,
+            layer_steps=layers,
             filters=schedule,
             local_rate=section.local_rate_begun if begun else section.local_rate,
+            block_rate=section.local_rate_begun,
             joint_rate=section.joint_rate,
             late_features=section.features * LATE_SHARE,
             weights=LossWeights(features=section.features, labels=section.labels),
@@ -111,20 +126,23 @@ class Teaching(Course):
         variances: tuple[float, float],
         half: bool = False,
     ) -> None:
+        # Before batch norm is shared by processes, which changes its class.
+        self.layers = layers_by_name(student, example) if plan.layer_steps else {}
         super().__init__(student, Filters(plan.filters, prune, example), anchors, variances, half)
         self.teacher = fold_batch_norm(copy.deepcopy(teacher), example).eval()
         self.original, self.plan, self.phases = teacher.eval(), plan, plan.phases
-        self.blocks = names_of(student, BLOCKS[model])
+        modules = dict(student.named_modules())
+        self.blocks = {name: modules[name] for name in names_of(student, BLOCKS[model])}
         self.features = names_of(student, FEATURES[model])
         self.settling: list[Tensor] = []
         """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
         self._looked: Tensor | None = None
-        self._channels: dict[str, Channels] = {}
+        self._channels: dict[Call, Channels] = {}
         self.enter(0)
 
     def begin(self) -> None:
         """Prepare a student that has taken no step yet and starts from random weights."""
-        start_like(self.student, self.original, self.blocks)
+        start_like(self.student, self.original, list(self.blocks))
 
     def choose_in_teacher(self) -> None:
         """Choose filters in the teacher and zero them in the student, if the plan chooses once."""
@@ -143,7 +161,9 @@ class Teaching(Course):
         pruned = copy.deepcopy(self.original)
         if self.filters.masks is not None:
             apply_masks(pruned, self.filters.masks)
-        self._channels = channels_of(self.teacher, pruned, self._looked, self.blocks)
+        self._channels = channels_of(
+            self.teacher, pruned, self._looked, [*(self.blocks | self.layers)]
+        )
 
     def is_local(self, step: int) -> bool:
         """Tell whether a step is taken block by block."""
@@ -153,11 +173,22 @@ class Teaching(Course):
         """Tell whether batch norm goes by the batch."""
         return step < self.plan.settle_steps
 
+    def taught_at(self, step: int) -> Mapping[str, nn.Module]:
+        """Return what learns locally at a step: layers, blocks, or nothing."""
+        if step < self.plan.layer_steps:
+            return self.layers
+        return self.blocks if self.is_local(step) else {}
+
     def before(self, step: int) -> None:
         """Freeze batch norm, or go on end to end, where that is due; choose filters."""
-        if step == self.plan.settle_steps > 0:
-            self.average_batch_norm(self.settling)
-        if step == self.plan.local_steps > 0:
+        plan = self.plan
+        if step == 0 < plan.layer_steps:
+            few = self.settling[:: len(self.settling) // LAYER_BATCHES or 1]  # all may still move
+            self.average_batch_norm(few, self.layers)
+            spread_like(self.layers, self.teacher, few)
+        if step == plan.settle_steps > 0:
+            self.average_batch_norm(self.settling, self.blocks)
+        if step and step in (plan.layer_steps, plan.local_steps):
             self.enter(step)
         if step > 0 or not self.plan.filters.holds(0):  # at 0 they come from the teacher
             super().before(step)
@@ -175,18 +206,22 @@ class Teaching(Course):
     def rate(self, step: int) -> float:
         """Return the learning rate, which falls to zero in each phase."""
         plan = self.plan
+        if step < plan.layer_steps:
+            return plan.local_rate * cosine(step / plan.layer_steps)
         if self.is_local(step):
-            return plan.local_rate * cosine(step / plan.local_steps)
+            rate = plan.block_rate if plan.layer_steps else plan.local_rate
+            done = (step - plan.layer_steps) / (plan.local_steps - plan.layer_steps)
+            return rate * cosine(done)
         return plan.joint_rate * cosine((step - plan.local_steps) / plan.joint_steps)
 
     def loss(self, step: int, batch: Batch) -> Tensor:
         """Return how far the student is from its teacher, and from the labels if they count."""
-        plan, local = self.plan, self.is_local(step)
-        taught = lesson(self.teacher, batch.images, self.blocks if local else self.features)
+        plan, local = self.plan, self.taught_at(step)
+        taught = lesson(self.teacher, batch.images, list(local) or self.features)
         size = batch.images.shape[2], batch.images.shape[3]
         faces = face_map(taught.face, level_shapes(*size, self.anchors.strides))
         if local:
-            return local_loss(self.student, taught, faces, self._channels, plan.weights.face)
+            return local_loss(local, taught, faces, self._channels, plan.weights.face)
         with watching(self.student, self.features) as seen:
             outputs = self.student(batch.images)
         weights = plan.weights
@@ -197,19 +232,21 @@ class Teaching(Course):
             loss = loss + weights.labels * self.label_loss(outputs, batch)
         return loss
 
-    def average_batch_norm(self, images: list[Tensor]) -> None:
+    def average_batch_norm(self, images: list[Tensor], blocks: Mapping[str, nn.Module]) -> None:
         """Let batch norm take the plain average over some batches, on the teacher's inputs."""
         norms = [m for m in self.student.modules() if isinstance(m, nn.BatchNorm2d)]
+
+        def ask(seen: Seen) -> None:
+            answer(blocks, seen, self._channels[seen.call])
+
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None
         self.student.train()
-        with torch.no_grad():
-            for batch in images:
-                taught = lesson(self.teacher, batch, self.blocks)
-                nothing = batch.new_zeros(len(batch), 1, 4, 4)
-                local_loss(self.student, taught, nothing, self._channels, 0.0)
+        for batch in images:
+            with torch.no_grad(), hearing(self.teacher, list(blocks), ask):
+                self.teacher(batch)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.student.eval()
