@@ -112,6 +112,21 @@ def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
     assert len(whole.losses) == 16
 
 
+@pytest.mark.long
+def test_all_of_it_may_be_block_by_block(split: Split, teacher: Path, tmp_path: Path) -> None:
+    """Then it ends where a longer training goes on end to end, bit for bit."""
+    recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": 0.5})
+    with pytest.raises(KeyboardInterrupt):
+        run(job(teacher, tmp_path / "longer", recipe=recipe), split, 30)
+    alone = override(recipe, {"teach.local_share": 1.0})
+    with pytest.raises(KeyboardInterrupt):
+        run(job(teacher, tmp_path / "alone", recipe=alone, images=64), split, 30)
+    one, other = (read_pickle(tmp_path / name / "state.pt") for name in ("longer", "alone"))
+    assert one["step"] == other["step"] == 30
+    for name, tensor in one["network"].items():
+        assert torch.equal(tensor, other["network"][name]), name
+
+
 def test_layers_learn_before_blocks(split: Split, teacher: Path, tmp_path: Path) -> None:
     """Six steps of layers, six of blocks, then the rest; the loss has come down at the end."""
     recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": 0.5})

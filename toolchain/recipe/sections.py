@@ -185,13 +185,13 @@ class TeachSection:
 
     batch: typing.Annotated[int, Range(1, 4096)] = 1
     """Crops in a step."""
-    local_share: typing.Annotated[float, Range(0, 0.95)] = 0.4
+    local_share: typing.Annotated[float, Range(0, 1)] = 0.4
     """Of the crops, learnt from block by block."""
-    local_share_begun: typing.Annotated[float, Range(0, 0.95)] = 0.2
+    local_share_begun: typing.Annotated[float, Range(0, 1)] = 0.2
     """The same, of a training that starts from weights: blocks learn to do without what goes."""
     layer_share: typing.Annotated[float, Range(0, 1)] = 0.0
-    """Of what is learnt block by block, what is learnt layer by layer before it; a training that
-    starts from weights has none. With it, batch norm is frozen from the start."""
+    """Of what is learnt block by block, what is learnt layer by layer before it; batch norm is
+    frozen from the start then."""
     settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
     """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
     settle_share_begun: typing.Annotated[float, Range(0, 0.5)] = 0.05

@@ -63,6 +63,8 @@ class TeachingPlan:
     joint_rate: float = 8e-4
     block_rate: float = 3e-3
     """The same for the blocks, where layers have learnt before them."""
+    begun: bool = False
+    """Whether the student's weights have learnt already: layers start from them."""
     loose_factor: float = 5.0
     """The local rate of parameters outside layers (EResFD's fusion weights) is so much higher."""
     late_features: float = 1.0
@@ -92,7 +94,7 @@ class TeachingPlan:
         steps = images // section.batch
         local = int(steps * local_share(section, begun=begun))
         settle = section.settle_share_begun if begun else section.settle_share
-        layers = 0 if begun else int(local * section.layer_share)
+        layers = int(local * section.layer_share)
         soft = int((steps - local) * section.soft_share)
         schedule = Schedule(hold=0)
         if soft:
@@ -105,6 +107,7 @@ class TeachingPlan:
             filters=schedule,
             local_rate=section.local_rate_begun if begun else section.local_rate,
             block_rate=section.local_rate_begun,
+            begun=begun,
             joint_rate=section.joint_rate,
             late_features=section.features * LATE_SHARE,
             weights=LossWeights(features=section.features, labels=section.labels),
@@ -182,7 +185,7 @@ class Teaching(Course):
     def before(self, step: int) -> None:
         """Freeze batch norm, or go on end to end, where that is due; choose filters."""
         plan = self.plan
-        if step == 0 < plan.layer_steps:
+        if step == 0 < plan.layer_steps and not plan.begun:
             few = self.settling[:: len(self.settling) // LAYER_BATCHES or 1]  # all may still move
             self.average_batch_norm(few, self.layers)
             spread_like(self.layers, self.teacher, few)
