@@ -12,7 +12,7 @@ from toolchain.export.fold import fold_batch_norm
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection
-from toolchain.train.channels import Channels, channels_of, start_like
+from toolchain.train.channels import Channels, channels_of, spread_like, start_like
 from toolchain.train.distillation import (
     LossWeights,
     end_to_end_loss,
@@ -237,3 +237,21 @@ def test_a_channel_that_a_damaged_teacher_closes_is_still_taught() -> None:
     for (name, _), known_channels in channels.items():
         expected = {2, 4, 6, 12} if name != "base.m0.fpn" else {12}
         assert {int(mask.sum()) for mask in known_channels.gave_alive} <= expected, name
+
+
+def test_layers_start_with_the_mean_and_spread_of_what_the_teachers_give() -> None:
+    """A filter that is dead in the teacher starts with a small scale, so that it may learn."""
+    teacher, student = trained("eresfd", 1), build("eresfd", 2)
+    with torch.no_grad():
+        teacher.base.conv2[0].weight[3] = 0
+    folded = fold_batch_norm(teacher, IMAGES[:1])
+    layers = layers_by_name(student, IMAGES[:1])
+    spread_like(layers, folded, [IMAGES])
+    (seen,) = lesson(folded, IMAGES, ["base.conv2.0"]).seen
+    (gave,) = tensors(seen.gave)
+    norm = student.base.conv2[1]
+    torch.testing.assert_close(norm.bias, gave.mean(dim=(0, 2, 3)))
+    spread = gave.std(dim=(0, 2, 3))
+    alive = torch.arange(len(spread)) != 3
+    torch.testing.assert_close(norm.weight[alive], spread[alive])
+    assert spread[3] < 1e-6 < 0.01 * spread.mean() < norm.weight[3] < 0.2 * spread.mean()

@@ -119,7 +119,8 @@ def spread_like(
     """Give batch norms the mean and spread of what the teacher's layers give, in place.
 
     ``layers`` are the student's, by name: those that are pairs of a convolution and its batch norm
-    count. The teacher's batch norms are folded; ``batches`` are crops (N, 3, H, W).
+    count. The teacher's batch norms are folded; ``batches`` are crops (N, 3, H, W). What never
+    varies in the teacher gets a small spread all the same: a scale of nought would never learn.
     """
     pairs = {name: layer[1] for name, layer in layers.items() if isinstance(layer, nn.Sequential)}
     means: dict[str, list[Tensor]] = {name: [] for name in pairs}
@@ -128,7 +129,7 @@ def spread_like(
     def note(seen: Seen) -> None:
         (gave,) = tensors(seen.gave)
         means[seen.call[0]].append(gave.mean(dim=(0, 2, 3)))
-        variances[seen.call[0]].append(gave.var(dim=(0, 2, 3)))
+        variances[seen.call[0]].append(_variance(gave))
 
     for images in batches:
         with torch.no_grad(), hearing(teacher, list(pairs), note):
