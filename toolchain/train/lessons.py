@@ -55,7 +55,7 @@ def layers_by_name(network: nn.Module, example: Tensor) -> dict[str, nn.Module]:
     """Return all that holds parameters, a convolution together with its batch norm.
 
     Each stands under the name of its first module, which in a network whose batch norms are folded
-    gives what the pair gives. ``example`` is an input (1, C, H, W).
+    gives what the pair gives. ``example`` is an input (1, C, H, W). Sets ``network`` to eval mode.
     """
     norms = {id(layer.module): norm for layer, norm in paired_norms(network.eval(), example)}
     paired = {id(norm) for norm in norms.values()}

@@ -60,9 +60,10 @@ class TeachingPlan:
     """When filters are chosen in the student; at step 0 they are chosen in the teacher."""
     local_rate: float = 1e-2
     """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
-    joint_rate: float = 8e-4
     block_rate: float = 3e-3
     """The same for the blocks, where layers have learnt before them."""
+    joint_rate: float = 8e-4
+    """The same end to end."""
     begun: bool = False
     """Whether the student's weights have learnt already: layers start from them."""
     loose_factor: float = 5.0
@@ -169,7 +170,7 @@ class Teaching(Course):
         )
 
     def is_local(self, step: int) -> bool:
-        """Tell whether a step is taken block by block."""
+        """Tell whether a step is taken layer by layer or block by block."""
         return step < self.plan.local_steps
 
     def is_settling(self, step: int) -> bool:
