@@ -34,7 +34,7 @@ HOLES = """
 import ctypes
 from pathlib import Path
 from types import SimpleNamespace
-from toolchain.memory import give_back_surplus, keep_freed_memory
+from toolchain.memory import Surplus, keep_freed_memory
 def held():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 libc = ctypes.CDLL(None)
@@ -49,9 +49,9 @@ for _ in range(4):
 for piece in pieces:
     libc.free(ctypes.c_void_p(piece))
 full = held()
-assert not give_back_surplus(0.99)
+assert not Surplus(0.99).give_back()
 assert held() > full - (32 << 20)
-assert give_back_surplus(0.0)
+assert Surplus(0.0).give_back()
 print((full - held()) >> 20)
 """
 
@@ -78,11 +78,33 @@ def test_much_is_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
     pages = 4 * int(Path("/proc/self/statm").read_text().split()[1])
     monkeypatch.setattr(memory.os, "sysconf", lambda name: pages)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=lambda pad: 1))
-    assert not memory.give_back_surplus(0.5)
-    assert memory.give_back_surplus(0.125)
+    assert not memory.Surplus(0.5).give_back()
+    assert memory.Surplus(0.125).give_back()
+
+
+def test_what_is_held_again_at_once_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.2 of the machine, twice in a row, is needed; more than three times the share never is."""
+    pages, trims = [0], []
+    statm = SimpleNamespace(read_bytes=lambda: b"0 %d" % pages[0])
+    monkeypatch.setattr(memory, "Path", lambda path: statm)
+    monkeypatch.setattr(memory.os, "sysconf", lambda name: 1000)
+    libc = SimpleNamespace(malloc_trim=lambda pad: trims.append(pages[0]) or 1)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
+    surplus = memory.Surplus(0.125)
+
+    def given_back(*held: int) -> list[int]:
+        trims.clear()
+        for pages[0] in held:
+            surplus.give_back()
+        return list(trims)
+
+    assert given_back(200, 100, 200, 100) == [200, 200]  # not at once: holes
+    assert given_back(200, 200, 240, 249) == [200]
+    assert given_back(251, 251, 350, 370) == [251, 350]
+    assert given_back(380, 380, 380) == [380, 380, 380]
 
 
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory()
-    assert not memory.give_back_surplus(0.0)
+    assert not memory.Surplus(0.0).give_back()

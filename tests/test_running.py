@@ -23,7 +23,7 @@ from toolchain.detection.opening import Plan
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.detection.running import Parallelism, best_parallelism, run_detector
 from toolchain.errors import InputError
-from toolchain.memory import SHARE
+from toolchain.memory import SHARE, Surplus
 
 IDENTITY = {"weights": "abc", "protocol": {"name": "single"}}
 PLAN = Plan(Path("weights.pth"), "network", PROTOCOLS["single"], "eresfd")
@@ -81,7 +81,7 @@ def test_memory_is_given_back_after_every_photo(
 ) -> None:
     """By one process, and by each of four workers from a quarter on."""
     shares: list[float] = []
-    monkeypatch.setattr(running, "give_back_surplus", lambda share=SHARE: shares.append(share))
+    monkeypatch.setattr(Surplus, "give_back", lambda surplus: shares.append(surplus.share))
     run(split, tmp_path / "run")
     assert shares == [SHARE] * len(split.images)
     monkeypatch.setattr(running, "_end_with_parent", lambda: None)

@@ -12,7 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from toolchain.train.loss import detection_loss
-from toolchain.train.targets import Targets, anchor_boxes, encode, match, overlaps, targets
+from toolchain.train.targets import (
+    Targets,
+    anchor_boxes,
+    encode,
+    match,
+    overlaps,
+    stacked,
+    targets,
+)
 
 VARIANCES = (0.1, 0.2)
 
@@ -90,13 +98,13 @@ def test_the_loss_by_hand() -> None:
     positive = torch.tensor([True, False, False, False, False])
     entropy = [math.log(1 + math.exp(x)) for x in (-2.0, -1.0, 3.0, 0.0)]  # anchors 0, 1, 2, 4
     smooth = 0.5 * 0.5**2 + (3.0 - 0.5)
-    found = detection_loss(loc, logits, [Targets(positive, torch.zeros(5, 4))])
+    found = detection_loss(loc, logits, stacked([Targets(positive, torch.zeros(5, 4))]))
     assert found.item() == pytest.approx(sum(entropy) + smooth)
 
 
 def test_without_a_positive_no_negative_counts() -> None:
     nothing = Targets(torch.zeros(5, dtype=torch.bool), torch.zeros(5, 4))
-    loss = detection_loss(torch.randn(1, 5, 4), torch.randn(1, 5, 2), [nothing])
+    loss = detection_loss(torch.randn(1, 5, 4), torch.randn(1, 5, 2), stacked([nothing]))
     assert loss.item() == 0.0
 
 
@@ -109,17 +117,17 @@ def test_the_loss_of_a_batch_is_divided_by_all_positives() -> None:
     masks = [torch.arange(9) < count for count in (1, 2)]
     wanted = [Targets(mask, torch.zeros(9, 4)) for mask in masks]
     parts = [
-        detection_loss(loc[i : i + 1], logits[i : i + 1], wanted[i : i + 1]) * (i + 1)
+        detection_loss(loc[i : i + 1], logits[i : i + 1], stacked(wanted[i : i + 1])) * (i + 1)
         for i in range(2)
     ]
-    torch.testing.assert_close(detection_loss(loc, logits, wanted), sum(parts) / 3)
+    torch.testing.assert_close(detection_loss(loc, logits, stacked(wanted)), sum(parts) / 3)
 
 
 def test_gradients_reach_only_what_counts() -> None:
     logits = torch.zeros(1, 6, 2, requires_grad=True)
     loc = torch.ones(1, 6, 4, requires_grad=True)
     positive = torch.tensor([True] + [False] * 5)
-    detection_loss(loc, logits, [Targets(positive, torch.zeros(6, 4))]).backward()
+    detection_loss(loc, logits, stacked([Targets(positive, torch.zeros(6, 4))])).backward()
     assert logits.grad is not None
     assert loc.grad is not None
     assert (logits.grad.abs().sum(dim=2) > 0).sum() == 4

@@ -33,7 +33,7 @@ from toolchain.train.job import TrainingJob
 from toolchain.train.loss import detection_loss
 from toolchain.train.photos import prepare_photos
 from toolchain.train.processor import keep_gradients_right
-from toolchain.train.targets import anchor_boxes, targets
+from toolchain.train.targets import anchor_boxes, stacked, targets
 from toolchain.train.teaching import Teaching, TeachingPlan
 from toolchain.train.training import train
 
@@ -177,7 +177,7 @@ def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) ->
     teaching.look(batch.images)
     anchors = anchor_boxes(recipe.anchors, 96, 96)
     wanted = [targets(faces, anchors, (0.1, 0.2)) for faces in batch.faces]
-    expected = 2.0 * detection_loss(*network.eval()(batch.images), wanted)
+    expected = 2.0 * detection_loss(*network.eval()(batch.images), stacked(wanted))
     torch.testing.assert_close(teaching.loss(0, batch), expected)
 
 

@@ -34,7 +34,7 @@ from toolchain.detection.opening import Plan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
 from toolchain.files import held_alone, write_bytes
-from toolchain.memory import SHARE, give_back_surplus
+from toolchain.memory import SHARE, Surplus
 
 OnPhoto = Callable[[int, int], None]
 """Called with how many photos are done, and of how many."""
@@ -189,10 +189,10 @@ def _results(
     if not images:
         return
     if parallelism.workers == 1:
-        finder = open_finder(plan, parallelism.threads)
+        finder, surplus = open_finder(plan, parallelism.threads), Surplus()
         for image in images:
             yield _find(finder, plan, image)
-            give_back_surplus()
+            surplus.give_back()
         return
     pool = ProcessPoolExecutor(
         min(parallelism.workers, len(images)),
@@ -222,7 +222,7 @@ def _worker() -> dict[str, Any]:
 def _open_worker(plan: Plan, parallelism: Parallelism) -> None:
     _end_with_parent()
     finder = open_finder(plan, parallelism.threads)
-    _worker().update(plan=plan, finder=finder, share=SHARE / parallelism.workers)
+    _worker().update(plan=plan, finder=finder, surplus=Surplus(SHARE / parallelism.workers))
 
 
 def _end_with_parent() -> None:
@@ -239,7 +239,7 @@ def _end_with_parent() -> None:
 
 def _find_in_worker(image: WiderImage) -> Result:
     result = _find(_worker()["finder"], _worker()["plan"], image)
-    give_back_surplus(_worker()["share"])
+    _worker()["surplus"].give_back()
     return result
 
 

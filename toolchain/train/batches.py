@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from toolchain.train.crops import Crop, CropSettings, draw_crop
+from toolchain.train.devices import memory_format
 from toolchain.train.photos import Photos
+from toolchain.train.targets import Matching, Targets
 
 ORDER, CROP = 0, 1
 """What a generator is for, so that no two share their numbers."""
@@ -28,11 +30,9 @@ class Batch:
     images: Tensor
     """float32 (N, 3, side, side), RGB minus its mean."""
     faces: tuple[Tensor, ...]
-    """Per crop (F, 4): left, top, right, bottom in pixels."""
-
-    def to(self, device: str) -> Batch:
-        """Return the batch with its images on ``device``; faces stay where targets are made."""
-        return self if device == "cpu" else Batch(self.images.to(device), self.faces)
+    """Per crop (F, 4): left, top, right, bottom in pixels; on the CPU."""
+    wanted: Targets | None = None
+    """What anchors must say, if it was asked for."""
 
 
 class Crops(Dataset[Crop]):
@@ -57,12 +57,22 @@ class Crops(Dataset[Crop]):
 
 
 def batches(
-    crops: Crops, size: int, first: int, last: int, workers: int, rank: int = 0, ranks: int = 1
+    crops: Crops,
+    size: int,
+    first: int,
+    last: int,
+    workers: int,
+    rank: int = 0,
+    ranks: int = 1,
+    *,
+    device: str = "cpu",
+    matching: Matching | None = None,
 ) -> Iterator[Batch]:
     """Give batches ``first`` to ``last`` (without it) of ``size`` crops, of which each of the
     ``ranks`` processes gets its share.
 
-    ``workers`` processes draw ahead; 0 draws in this one.
+    ``workers`` processes draw ahead, and match anchors with faces by ``matching`` if there is one;
+    0 draws in this one. Images and targets come to lie on ``device``.
     """
     wanted = [
         [step * size + place for place in range(rank, size, ranks)] for step in range(first, last)
@@ -71,18 +81,22 @@ def batches(
         crops,
         batch_sampler=wanted,
         num_workers=workers,
-        collate_fn=_Collate(crops.settings.mean),
+        collate_fn=_Collate(matching),
         persistent_workers=False,
     )
-    yield from loader
+    mean = torch.tensor(crops.settings.mean, device=device).view(3, 1, 1)
+    for pixels, faces, wanted in loader:
+        images = pixels.to(device).flip(3).permute(0, 3, 1, 2).float()  # BGR to RGB, channels first
+        images = (images - mean).contiguous(memory_format=memory_format(device))
+        yield Batch(images, faces, None if wanted is None else wanted.to(device))
 
 
 @dataclass(frozen=True)
 class _Collate:
-    mean: tuple[float, float, float]
+    matching: Matching | None
 
-    def __call__(self, drawn: list[Crop]) -> Batch:
-        pixels = torch.from_numpy(np.stack([crop.image for crop in drawn]))
-        images = pixels.flip(3).permute(0, 3, 1, 2).float()  # BGR to RGB, channels first
-        images = images - torch.tensor(self.mean).view(3, 1, 1)
-        return Batch(images.contiguous(), tuple(torch.from_numpy(crop.faces) for crop in drawn))
+    def __call__(self, drawn: list[Crop]) -> tuple[Tensor, tuple[Tensor, ...], Targets | None]:
+        pixels = torch.from_numpy(np.stack([crop.image for crop in drawn]))  # a quarter of floats
+        faces = tuple(torch.from_numpy(crop.faces) for crop in drawn)
+        wanted = self.matching.of(faces, *pixels.shape[1:3]) if self.matching else None
+        return pixels, faces, wanted

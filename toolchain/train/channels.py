@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,11 @@ class Channels:
     """The same for each tensor that it gives."""
     variance: tuple[Tensor, ...]
     """For each tensor that the teacher's block gives (C,): its variance over many crops."""
+
+    @cached_property
+    def asked(self) -> tuple[Tensor, ...]:
+        """Return for each tensor that it gives the numbers of the channels that the student has."""
+        return tuple(torch.nonzero(alive.flatten()).flatten() for alive in self.gave_alive)
 
 
 def channels_of(

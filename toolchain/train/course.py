@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -19,9 +19,10 @@ from toolchain.recipe import AnchorSection
 from toolchain.train.batches import Batch
 from toolchain.train.filters import Filters
 from toolchain.train.loss import detection_loss
-from toolchain.train.ranks import share_batch_norm, sum_gradients, total
+from toolchain.train.ranks import ranks, share_batch_norm, sum_gradients, total
+from toolchain.train.recording import Recorder
 from toolchain.train.slopes import quick_slopes
-from toolchain.train.targets import anchor_boxes, targets
+from toolchain.train.targets import Matching
 
 
 class Course(abc.ABC):
@@ -40,7 +41,9 @@ class Course(abc.ABC):
         half: bool = False,
     ) -> None:
         self.student, self.filters = student, filters
-        self.anchors, self.variances, self.half = anchors, variances, half
+        self.anchors, self.half = anchors, half
+        self.matching = Matching(anchors, variances)
+        self._recorder = Recorder()
         share_batch_norm(student)
 
     @property
@@ -58,14 +61,24 @@ class Course(abc.ABC):
         self.student.train(self.is_settling(step))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
-        with self._precision(), quick_slopes(self.student):
-            loss = self.loss(step, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if batch.images.is_cuda and ranks() == 1:
+            loss = self._recorder.take(
+                self.kind(step), batch, lambda given: self._gradients(step, given)
+            )
+        else:
+            loss = self._gradients(step, batch)
         sum_gradients(self.student.parameters())
         self.optimizer.step()
         self.filters.after(step, self.student)
         return float(total(loss))
+
+    def _gradients(self, step: int, batch: Batch) -> Tensor:
+        """Give the student the gradients of a batch; return the loss."""
+        self.student.zero_grad(set_to_none=True)
+        with self._precision(), quick_slopes(self.student):
+            loss = self.loss(step, batch)
+        loss.backward()
+        return loss.detach()
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
@@ -75,8 +88,10 @@ class Course(abc.ABC):
 
     def label_loss(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """Return the detection loss against the data set's own faces."""
-        anchors = anchor_boxes(self.anchors, batch.images.shape[2], batch.images.shape[3])
-        wanted = [targets(faces, anchors, self.variances) for faces in batch.faces]
+        wanted = batch.wanted
+        if wanted is None:
+            device = batch.images.device.type
+            wanted = self.matching.of(batch.faces, *batch.images.shape[2:]).to(device)
         return detection_loss(outputs[0].float(), outputs[1].float(), wanted)
 
     @abc.abstractmethod
@@ -90,6 +105,14 @@ class Course(abc.ABC):
     @abc.abstractmethod
     def rate(self, step: int) -> float:
         """Return the learning rate."""
+
+    @abc.abstractmethod
+    def asks_labels(self, step: int) -> bool:
+        """Tell whether the data set's own faces count."""
+
+    @abc.abstractmethod
+    def kind(self, step: int) -> Hashable:
+        """Return what is equal for steps that do the same with another batch."""
 
     @abc.abstractmethod
     def is_settling(self, step: int) -> bool:

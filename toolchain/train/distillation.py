@@ -68,13 +68,13 @@ def relative_errors(
 ) -> list[Tensor]:
     """Return the squared error over the teacher's variance, per tensor and alive channel (C,)."""
     errors = []
-    for ours, theirs, alive, variance in zip(
-        tensors(found), tensors(wanted), known.gave_alive, known.variance, strict=True
+    for ours, theirs, asked, variance in zip(
+        tensors(found), tensors(wanted), known.asked, known.variance, strict=True
     ):
         pixels = 1 + weight * F.adaptive_max_pool2d(faces, theirs.shape[2:])
         squares = (ours.float() - theirs.float()) ** 2
         error = (squares * pixels).sum(dim=(0, 2, 3)) / total(pixels.sum())
-        errors.append((error / variance)[alive.flatten() > 0])
+        errors.append((error / variance)[asked])
     return errors
 
 

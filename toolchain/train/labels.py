@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,14 @@ class LabelCourse(Course):
     def rate(self, step: int) -> float:
         """Return the recipe's learning rate."""
         return self.plan.rate(step)
+
+    def asks_labels(self, step: int) -> bool:  # noqa: ARG002
+        """Nothing else counts."""
+        return True
+
+    def kind(self, step: int) -> Hashable:  # noqa: ARG002
+        """All steps do the same."""
+        return None
 
     def is_settling(self, step: int) -> bool:  # noqa: ARG002
         """Batch norm always goes by the batch."""

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from toolchain.train.ranks import total
+from toolchain.train.ranks import ranks, total
 from toolchain.train.targets import Targets
 
 NEGATIVES_PER_POSITIVE = 3
 
 
-def detection_loss(loc: Tensor, logits: Tensor, targets: Sequence[Targets]) -> Tensor:
+def detection_loss(loc: Tensor, logits: Tensor, targets: Targets) -> Tensor:
     """Return cross entropy over positives and hard negatives plus smooth L1 over positives.
 
     ``loc`` (N, P, 4) and ``logits`` (N, P, 2: background, face). Of each image's negatives the
     hardest count, three for each positive; everything is divided by the number of positives (by
-    the number of images when there is none), of all processes.
+    the number of images when there is none), of all processes. Nothing here waits for a GPU.
     """
-    positive = torch.stack([target.positive for target in targets]).to(loc.device)
-    wanted = torch.stack([target.loc for target in targets]).to(loc.device)
+    positive = targets.positive
     entropy = F.cross_entropy(logits.flatten(0, 1), positive.flatten().long(), reduction="none")
     entropy = entropy.view_as(positive)
     counted = positive | _hard_negatives(entropy.detach(), positive)
-    box = F.smooth_l1_loss(loc[positive], wanted[positive], reduction="sum")
-    count, images = total(torch.stack([positive.sum(), positive.sum().new_tensor(len(targets))]))
-    loss: Tensor = (entropy[counted].sum() + box) / (count if count else images)
+    box = F.smooth_l1_loss(loc, targets.loc, reduction="none").sum(dim=2)
+    count = total(positive.sum())
+    divisor = count + (count == 0) * len(positive) * ranks()
+    loss: Tensor = ((entropy * counted).sum() + (box * positive).sum()) / divisor
     return loss
 
 

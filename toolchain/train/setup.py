@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.recipe import Recipe
 from toolchain.sources import Loaded, example_input, load_network
-from toolchain.train.batches import Crops, batches
+from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.course import Course
+from toolchain.train.devices import placed
 from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
 from toolchain.train.labels import LabelCourse, LabelPlan
@@ -31,6 +32,8 @@ from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.state import State, read_state
 from toolchain.train.teaching import Teaching, TeachingPlan, local_share
 
+EXAMPLE = 256
+"""Pixels of the input on which a structure is looked at: two cells at the coarsest stride."""
 LOOK_CROPS = 48
 """Crops on which the teacher's channels are looked at."""
 SETTLING_BATCHES, SETTLING_CROPS = 16, 16
@@ -168,16 +171,29 @@ def _images_in_time(setup: Setup) -> int:
     for first in (0, PACE_STEPS) if course.plan.local_steps else (PACE_STEPS,):
         course.enter(first)
         last = PACE + PACE_STEPS
-        drawn = batches(setup.crops, job.batch, PACE, last, 0, rank(), ranks())
-        course.take(first, next(drawn).to(job.device))
+        drawn = crops_from(setup, course, first, PACE, last)
+        course.take(first, next(drawn))
         start = time.perf_counter()
         for batch in drawn:
-            course.take(first + 1, batch.to(job.device))
+            course.take(first + 1, batch)
         paces.append((PACE_STEPS - 1) * job.batch / (time.perf_counter() - start))
     local = local_share(section, begun=job.start is not None)
     images = 60 * job.minutes / (local / paces[0] + (1 - local) / paces[-1])
     images = float(total(torch.tensor(images, dtype=torch.float64))) / ranks()  # all agree
     return max(20 * job.batch, int(images))
+
+
+def crops_from(
+    setup: Setup, course: Course, step: int, first: int, last: int, workers: int = 0
+) -> Iterator[Batch]:
+    """Give this process's share of batches ``first`` to ``last`` (without it), as ``step`` wants
+    them.
+    """
+    job, size, mine = setup.job, setup.job.batch, (rank(), ranks())
+    matching = course.matching if course.asks_labels(step) else None
+    return batches(
+        setup.crops, size, first, last, workers, *mine, device=job.device, matching=matching
+    )
 
 
 def new_course(setup: Setup, images: int, share: float | None = None) -> Course:
@@ -218,10 +234,10 @@ def _label_course(setup: Setup, student: nn.Module) -> LabelCourse:
     job = setup.job
     assert setup.recipe.anchors is not None
     return LabelCourse(
-        student.to(job.device),
+        placed(student, job.device),
         LabelPlan(job.recipe.train, epoch_of(setup)),
         job.recipe.prune,
-        example_input(student, job.crop.side, job.crop.side),
+        example_input(student, EXAMPLE, EXAMPLE),
         setup.recipe.anchors,
         setup.recipe.decode.variances,
         job.half,
@@ -238,21 +254,24 @@ def _teaching(setup: Setup, student: nn.Module, images: int, share: float | None
         plan = TeachingPlan(half, half, plan.steps - half, weights=plan.weights)
     return Teaching(
         job.recipe.model.name,
-        student.to(job.device),
-        copy.deepcopy(setup.teacher.network).to(job.device),
+        student,
+        copy.deepcopy(setup.teacher.network),
         plan,
         job.recipe.prune,
-        example_input(student, job.crop.side, job.crop.side),
+        example_input(student, EXAMPLE, EXAMPLE),
         setup.recipe.anchors,
         setup.recipe.decode.variances,
         job.half,
+        job.device,
     )
 
 
 def _look(setup: Setup, course: Teaching) -> None:
     """Give the course the crops that it looks at, and those over which it averages."""
-    (looked,) = batches(setup.crops, LOOK_CROPS, LOOK // LOOK_CROPS, LOOK // LOOK_CROPS + 1, 0)
-    course.look(looked.images.to(setup.job.device))
+    first, device = LOOK // LOOK_CROPS, setup.job.device
+    (looked,) = batches(setup.crops, LOOK_CROPS, first, first + 1, 0, device=device)
+    course.look(looked.images)
     first = AVERAGE // SETTLING_CROPS
-    drawn = batches(setup.crops, SETTLING_CROPS, first, first + SETTLING_BATCHES, 0)
-    course.settling = [batch.images.to(setup.job.device) for batch in drawn]
+    last = first + SETTLING_BATCHES
+    drawn = batches(setup.crops, SETTLING_CROPS, first, last, 0, device=device)
+    course.settling = [batch.images for batch in drawn]

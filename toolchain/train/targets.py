@@ -10,6 +10,7 @@ instead of face by face.)
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +24,36 @@ MATCHED, COMPENSATED = 0.35, 0.1
 
 @dataclass(frozen=True)
 class Targets:
-    """What the anchors of one image must say."""
+    """What the anchors of an image, or of N, must say."""
 
     positive: Tensor
-    """bool (P,): the anchor answers for a face."""
+    """bool (P,) or (N, P): the anchor answers for a face."""
     loc: Tensor
-    """float32 (P, 4): SSD's encoding of that face; zero where there is none."""
+    """float32 (P, 4) or (N, P, 4): SSD's encoding of that face; zero where there is none."""
+
+    def to(self, device: str) -> Targets:
+        """Return them on ``device``."""
+        return Targets(self.positive.to(device), self.loc.to(device))
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What it takes to tell what anchors must say."""
+
+    anchors: AnchorSection
+    variances: tuple[float, float]
+
+    def of(self, faces: Sequence[Tensor], height: int, width: int) -> Targets:
+        """Return the targets of N images of one size, with the faces (F, 4) of each."""
+        boxes = anchor_boxes(self.anchors, height, width)
+        return stacked([targets(some, boxes, self.variances) for some in faces])
+
+
+def stacked(wanted: Sequence[Targets]) -> Targets:
+    """Return the targets of N images as one."""
+    return Targets(
+        torch.stack([one.positive for one in wanted]), torch.stack([one.loc for one in wanted])
+    )
 
 
 @functools.lru_cache(maxsize=4)

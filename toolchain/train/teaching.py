@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,7 @@ from toolchain.recipe import AnchorSection, PruneSection, TeachSection
 from toolchain.train.batches import Batch
 from toolchain.train.channels import Channels, channels_of, spread_like, start_like
 from toolchain.train.course import Course, cosine
+from toolchain.train.devices import placed
 from toolchain.train.distillation import LossWeights, answer, end_to_end_loss, local_loss
 from toolchain.train.filters import Filters, Schedule
 from toolchain.train.lessons import (
@@ -129,12 +130,15 @@ class Teaching(Course):
         anchors: AnchorSection,
         variances: tuple[float, float],
         half: bool = False,
+        device: str = "cpu",
     ) -> None:
-        # Before batch norm is shared by processes, which changes its class.
+        # Before batch norm is shared by processes, which changes its class, and on the CPU, where
+        # its operator has the name that is looked for.
         self.layers = layers_by_name(student, example) if plan.layer_steps else {}
+        self.teacher = placed(fold_batch_norm(copy.deepcopy(teacher), example).eval(), device)
+        self.original, self.plan, self.phases = teacher.eval().to(device), plan, plan.phases
+        placed(student, device)
         super().__init__(student, Filters(plan.filters, prune, example), anchors, variances, half)
-        self.teacher = fold_batch_norm(copy.deepcopy(teacher), example).eval()
-        self.original, self.plan, self.phases = teacher.eval(), plan, plan.phases
         modules = dict(student.named_modules())
         self.blocks = {name: modules[name] for name in names_of(student, BLOCKS[model])}
         self.features = names_of(student, FEATURES[model])
@@ -142,6 +146,7 @@ class Teaching(Course):
         """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
         self._looked: Tensor | None = None
         self._channels: dict[Call, Channels] = {}
+        self._choices = 0
         self.enter(0)
 
     def begin(self) -> None:
@@ -162,6 +167,7 @@ class Teaching(Course):
     def filters_chosen(self) -> None:
         """Ask only for channels that the student has: the teacher's, but for what is masked."""
         assert self._looked is not None
+        self._choices += 1
         pruned = copy.deepcopy(self.original)
         if self.filters.masks is not None:
             apply_masks(pruned, self.filters.masks)
@@ -172,6 +178,19 @@ class Teaching(Course):
     def is_local(self, step: int) -> bool:
         """Tell whether a step is taken layer by layer or block by block."""
         return step < self.plan.local_steps
+
+    def asks_labels(self, step: int) -> bool:
+        """Tell whether the data set's own faces count: end to end, if they have a weight."""
+        return self.plan.weights.labels > 0 and not self.is_local(step)
+
+    def kind(self, step: int) -> Hashable:
+        """Steps of a phase do the same, but for when features count less or filters change."""
+        taught = tuple(self.taught_at(step))
+        return taught, self.is_settling(step), self.is_late(step), self._choices
+
+    def is_late(self, step: int) -> bool:
+        """Tell whether a step is in the last quarter of the joint ones."""
+        return step >= self.plan.steps - self.plan.joint_steps // 4
 
     def is_settling(self, step: int) -> bool:
         """Tell whether batch norm goes by the batch."""
@@ -229,7 +248,7 @@ class Teaching(Course):
         with watching(self.student, self.features) as seen:
             outputs = self.student(batch.images)
         weights = plan.weights
-        if step >= plan.steps - plan.joint_steps // 4:
+        if self.is_late(step):
             weights = dataclasses.replace(weights, features=plan.late_features)
         loss = end_to_end_loss(outputs, seen, taught, faces, self._channels, weights)
         if weights.labels:

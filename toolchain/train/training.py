@@ -14,21 +14,23 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import torch
 
 from toolchain.data.wider import Split
 from toolchain.errors import InputError
 from toolchain.files import write_bytes
-from toolchain.memory import SHARE, give_back_surplus, keep_freed_memory
+from toolchain.memory import SHARE, Surplus, keep_freed_memory
 from toolchain.models.weights import save_native
-from toolchain.train.batches import Batch, batches
+from toolchain.train.batches import Batch
 from toolchain.train.course import Course
+from toolchain.train.devices import own_stream, placed
 from toolchain.train.job import Trained, TrainingJob
 from toolchain.train.keeping import Keeper, OnStep
 from toolchain.train.masks import apply_masks
 from toolchain.train.ranks import joined, rank, ranks, total
 from toolchain.train.sample import Sample
-from toolchain.train.setup import Setup, prepare, resumed_course, state_of
+from toolchain.train.setup import Setup, crops_from, prepare, resumed_course, state_of
 from toolchain.train.state import State
 
 
@@ -44,8 +46,9 @@ def train(
     ``others`` are photos that nobody learns from: average precision on them is shown on the way.
     """
     torch.set_num_threads(job.threads)
+    cv2.setNumThreads(0)  # crops are small, and a pool of threads would not survive a fork
     keep_freed_memory()
-    with joined(job.device):
+    with joined(job.device), own_stream(job.device):
         setup = prepare(job, split, on_photo)
         state = state_of(setup)
         total(torch.zeros(1))  # nobody goes on before all have read it
@@ -73,21 +76,19 @@ def train(
 
 def _run(setup: Setup, course: Course, keeper: Keeper) -> None:
     """Take all steps that are left, phase by phase."""
+    surplus = Surplus(SHARE / ranks())
     ends = [last for _, last in course.phases]
     for (name, _), (first, last) in zip(course.phases, pairwise([0, *ends]), strict=True):
-        for step, batch in _numbered(setup, max(first, keeper.step), last):
+        for step, batch in _numbered(setup, course, max(first, keeper.step), last):
             course.before(step)
             keeper.note(name, step + 1, course.take(step, batch))
-            give_back_surplus(SHARE / ranks())
+            surplus.give_back()
 
 
-def _numbered(setup: Setup, first: int, last: int) -> Iterator[tuple[int, Batch]]:
-    if first >= last:
-        return
-    job = setup.job
-    drawn = batches(setup.crops, job.batch, first, last, job.workers, rank(), ranks())
-    for step, batch in zip(range(first, last), drawn, strict=True):
-        yield step, batch.to(job.device)
+def _numbered(setup: Setup, course: Course, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+    if first < last:
+        drawn = crops_from(setup, course, first, first, last, setup.job.workers)
+        yield from zip(range(first, last), drawn, strict=True)
 
 
 def _write_result(
@@ -95,7 +96,7 @@ def _write_result(
 ) -> None:
     anchors, job = setup.recipe.anchors, setup.job
     assert anchors is not None
-    student = course.student.cpu().eval()
+    student = placed(course.student, "cpu").eval()
     if state.masks is not None:
         apply_masks(student, {name: mask.cpu() for name, mask in state.masks.items()})
     facts = {
