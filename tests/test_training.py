@@ -25,7 +25,7 @@ from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import load_network
-from toolchain.train import keeping, training
+from toolchain.train import keeping, setup, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import LossWeights
@@ -327,3 +327,51 @@ def test_fusion_weights_are_the_only_parameters_outside_layers() -> None:
 
     assert [name for name, _ in _loose(build("eresfd"))] == ["base.m0.fpn.w1"]
     assert _loose(build("extd")) == []
+
+
+def test_minutes_are_shared_by_the_pace_of_each_phase(
+    split: Split, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.2 of the crops at 10 a second, 0.2 at 5 and 0.6 at 2: 0.36 s a crop, so 166 a minute."""
+    fields = {"teach.local_share": 0.4, "teach.layer_share": 0.5}
+    recipe = override(job(teacher, tmp_path).recipe, fields)
+    wanted = job(teacher, tmp_path / "run", recipe=recipe, images=None, minutes=1.0)
+    paces = {0: 10.0, setup.PACE_STEPS: 5.0, 2 * setup.PACE_STEPS: 2.0}
+    asked: list[str] = []
+
+    def pace(_setup: object, course: Teaching, first: int) -> float:
+        asked.append(next(name for name, last in course.phases if first < last))
+        return paces[first]
+
+    monkeypatch.setattr(setup, "_pace", pace)
+    prepared = setup.prepare(wanted, split, lambda done, total: None)
+    assert setup._images_in_time(prepared) == 166
+    assert asked == ["layer by layer", "block by block", "end to end"]
+
+
+def test_a_pace_is_measured_in_every_phase(split: Split, teacher: Path, tmp_path: Path) -> None:
+    recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": 0.5})
+    wanted = job(teacher, tmp_path / "run", recipe=recipe, images=None, minutes=0.0)
+    prepared = setup.prepare(wanted, split, lambda done, total: None)
+    assert setup._images_in_time(prepared) == 20 * wanted.batch  # at least
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({}, True),
+        ({"teach.layer_share": 0.5}, False),
+        ({"teach.local_share": 0.0}, False),
+        ({"teach.local_share_begun": 0.0}, True),
+    ],
+)
+def test_one_crop_of_one_cell_is_refused_only_where_batch_norm_goes_by_it(
+    teacher: Path, tmp_path: Path, fields: dict[str, object], refused: bool
+) -> None:
+    recipe = override(job(teacher, tmp_path).recipe, {"teach.batch": 1, **fields})
+    wanted = job(teacher, tmp_path, recipe=recipe)
+    if refused:
+        with pytest.raises(InputError, match="batch norm cannot learn from one crop"):
+            setup._check_batch(wanted, 128)
+    else:
+        setup._check_batch(wanted, 128)

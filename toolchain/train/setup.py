@@ -29,8 +29,9 @@ from toolchain.train.labels import LabelCourse, LabelPlan
 from toolchain.train.lessons import BLOCKS
 from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
+from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
-from toolchain.train.teaching import Teaching, TeachingPlan, local_share
+from toolchain.train.teaching import Teaching, TeachingPlan, settling_share, shares_of
 
 EXAMPLE = 256
 """Pixels of the input on which a structure is looked at: two cells at the coarsest stride."""
@@ -88,8 +89,7 @@ def _check_batch(job: TrainingJob, coarsest: int) -> None:
             f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes; choose "
             f"a multiple of {ranks()} by --batch"
         )
-    begun = job.teacher is not None and job.start is not None
-    settles = not begun or job.recipe.teach.local_share_begun > 0
+    settles = job.teacher is None or settling_share(job.recipe.teach, begun=job.start is not None)
     if settles and job.batch == 1 and job.crop.side <= coarsest:
         raise InputError(
             f"batch norm cannot learn from one crop of {job.crop.side} pixels, a single cell at "
@@ -163,24 +163,31 @@ def _images_of(path: Any) -> int:
 
 
 def _images_in_time(setup: Setup) -> int:
-    """Measure the pace of a few steps of both kinds; return how many images fit into the time."""
+    """Measure the pace of a few steps of each kind; return how many images fit into the time."""
     job, section = setup.job, setup.job.recipe.teach
-    course = new_course(setup, 2 * PACE_STEPS * job.batch, share=0.5)
-    assert isinstance(course, Teaching)
-    paces = []
-    for first in (0, PACE_STEPS) if course.plan.local_steps else (PACE_STEPS,):
-        course.enter(first)
-        last = PACE + PACE_STEPS
-        drawn = crops_from(setup, course, first, PACE, last)
-        course.take(first, next(drawn))
-        start = time.perf_counter()
-        for batch in drawn:
-            course.take(first + 1, batch)
-        paces.append((PACE_STEPS - 1) * job.batch / (time.perf_counter() - start))
-    local = local_share(section, begun=job.start is not None)
-    images = 60 * job.minutes / (local / paces[0] + (1 - local) / paces[-1])
+    shares = shares_of(section, begun=job.start is not None)
+    plan = TeachingPlan.of_each(PACE_STEPS, section)
+    course = new_course(setup, 0, plan)
+    seconds = sum(
+        share / _pace(setup, course, number * PACE_STEPS)
+        for number, share in enumerate(shares)
+        if share
+    )
+    images = 60 * job.minutes / seconds
     images = float(total(torch.tensor(images, dtype=torch.float64))) / ranks()  # all agree
     return max(20 * job.batch, int(images))
+
+
+def _pace(setup: Setup, course: Course, first: int) -> float:
+    """Return crops a second in the phase that begins at step ``first``."""
+    warm = WARM_STEPS + 2 if setup.job.device == "cuda" else 1  # recording takes a while
+    course.enter(first)
+    drawn = crops_from(setup, course, first, PACE, PACE + warm + PACE_STEPS - 1)
+    for step, batch in enumerate(drawn):
+        if step == warm:
+            start = time.perf_counter()
+        course.take(first + min(1, step), batch)
+    return (PACE_STEPS - 1) * setup.job.batch / (time.perf_counter() - start)
 
 
 def crops_from(
@@ -196,15 +203,15 @@ def crops_from(
     )
 
 
-def new_course(setup: Setup, images: int, share: float | None = None) -> Course:
-    """Return the course of a student that has taken no step; ``share`` overrides the local one."""
+def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
+    """Return the course of a student that has taken no step; ``plan`` replaces the recipe's."""
     job = setup.job
     student = build(job.recipe.model.name, job.seed)
     if job.start is not None:
         student = load_network(job.recipe, job.start).network
     if setup.teacher is None:
         return _label_course(setup, student)
-    course = _teaching(setup, student, images, share)
+    course = _teaching(setup, student, plan or _plan(setup, images))
     if job.start is None:
         course.begin()
     course.choose_in_teacher()
@@ -220,7 +227,7 @@ def resumed_course(setup: Setup, state: State) -> Course:
     if setup.teacher is None:
         course: Course = _label_course(setup, student)
     else:
-        course = _teaching(setup, student, int(state.settings["images"]), None)
+        course = _teaching(setup, student, _plan(setup, int(state.settings["images"])))
     if state.masks is not None:
         course.filters.masks = {n: m.to(job.device) for n, m in state.masks.items()}
     course.enter(state.step)
@@ -244,14 +251,15 @@ def _label_course(setup: Setup, student: nn.Module) -> LabelCourse:
     )
 
 
-def _teaching(setup: Setup, student: nn.Module, images: int, share: float | None) -> Teaching:
+def _plan(setup: Setup, images: int) -> TeachingPlan:
+    job = setup.job
+    return TeachingPlan.of(job.recipe.teach, images, begun=job.start is not None)
+
+
+def _teaching(setup: Setup, student: nn.Module, plan: TeachingPlan) -> Teaching:
     job = setup.job
     assert setup.teacher is not None
     assert setup.recipe.anchors is not None
-    plan = TeachingPlan.of(job.recipe.teach, images, begun=job.start is not None)
-    if share is not None and plan.local_steps:
-        half = int(plan.steps * share)
-        plan = TeachingPlan(half, half, plan.steps - half, weights=plan.weights)
     return Teaching(
         job.recipe.model.name,
         student,

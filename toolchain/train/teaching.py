@@ -39,9 +39,24 @@ LATE_SHARE = 0.1
 """Of the features' weight, in the last quarter of the joint steps."""
 
 
-def local_share(section: TeachSection, *, begun: bool) -> float:
-    """Return the share of the crops that are learnt from block by block."""
-    return section.local_share_begun if begun else section.local_share
+def shares_of(section: TeachSection, *, begun: bool) -> tuple[float, float, float]:
+    """Return the shares of the crops that are learnt from layer by layer, block by block, and end
+    to end.
+    """
+    local = section.local_share_begun if begun else section.local_share
+    return local * section.layer_share, local * (1 - section.layer_share), 1 - local
+
+
+def settling_share(section: TeachSection, *, begun: bool) -> float:
+    """Return the share of the crops in which batch norm goes by the batch: where no layer learns,
+    some of those that blocks learn from.
+    """
+    layers, blocks, _ = shares_of(section, begun=begun)
+    return (
+        0.0
+        if layers
+        else min(blocks, section.settle_share_begun if begun else section.settle_share)
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class TeachingPlan:
         have learnt already.
         """
         steps = images // section.batch
-        local = int(steps * local_share(section, begun=begun))
+        local = int(steps * (section.local_share_begun if begun else section.local_share))
         settle = section.settle_share_begun if begun else section.settle_share
         layers = int(local * section.layer_share)
         soft = int((steps - local) * section.soft_share)
@@ -114,6 +129,13 @@ class TeachingPlan:
             late_features=section.features * LATE_SHARE,
             weights=LossWeights(features=section.features, labels=section.labels),
         )
+
+    @classmethod
+    def of_each(cls, steps: int, section: TeachSection) -> TeachingPlan:
+        """Return a plan of ``steps`` in each phase, to see how long they take."""
+        weights = LossWeights(features=section.features, labels=section.labels)
+        settle = 0 if section.layer_share else 2 * steps
+        return cls(2 * steps, settle, steps, layer_steps=steps, weights=weights)
 
 
 class Teaching(Course):
