@@ -23,6 +23,8 @@ from toolchain.train.distillation import (
 from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
+    Lesson,
+    Seen,
     face_map,
     layers_by_name,
     lesson,
@@ -166,6 +168,19 @@ def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     assert loss.item() < 1e-6
     other = trained(model, 2)
     assert local_loss(dict(other.named_modules()), taught, faces, channels, 4.0).item() > 0.5
+
+
+def test_what_the_student_alone_takes_for_a_face_weighs_as_one() -> None:
+    """Of four anchors that are background, the student sees a face at the first: weight 1.05."""
+    theirs = torch.tensor([5.0, 0.0]).expand(1, 4, 2)
+    ours = theirs.clone()
+    ours[0, 0] = torch.tensor([0.0, 5.0])
+    boxes, nothing = torch.zeros(1, 4, 4), torch.zeros(1, 1, 2, 2)
+    feature = Seen(("f", 0), nothing, nothing)
+    taught = Lesson(boxes, theirs, torch.zeros(1, 4), (feature,))
+    only = LossWeights(features=0.0, scores=0.0, logits=1.0, boxes=0.0)
+    found = end_to_end_loss((boxes, ours), [feature], taught, nothing, {("f", 0): known(1)}, only)
+    assert found.item() == pytest.approx(1.05 * (10 - 0.5) / (1.05 + 3 * 0.05))
 
 
 def test_missing_channels_are_neither_fed_nor_asked_for() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolchain.train.channels import Channels
-from toolchain.train.lessons import Call, Lesson, Seen, Value, tensors
+from toolchain.train.lessons import Call, Lesson, Seen, Value, face_weight, tensors
 from toolchain.train.ranks import total
 
 
@@ -115,7 +115,8 @@ def end_to_end_loss(
         for seen in features
     ]
     face = taught.face
-    share = 0.05 + face  # background is nearly all there is, and says little
+    # Background is nearly all there is, and says little, but for what the student takes for a face.
+    share = 0.05 + torch.maximum(face, face_weight(logits.detach()))
     weight = total(share.sum())
     kl = F.kl_div(
         logits.log_softmax(dim=2),

@@ -142,9 +142,13 @@ def lesson(teacher: nn.Module, images: Tensor, names: Sequence[str]) -> Lesson:
     """Run the teacher on (N, 3, H, W) and note what its blocks do."""
     with torch.no_grad(), watching(teacher, names) as seen:
         loc, logits = teacher(images)
+    return Lesson(loc, logits, face_weight(logits), tuple(seen))
+
+
+def face_weight(logits: Tensor) -> Tensor:
+    """Return how much of a face logits (N, P, 2) see at each anchor (N, P), from 0 to 1."""
     score = logits.softmax(dim=2)[:, :, 1]
-    face = ((score - FACE_SCORE_FLOOR) / FACE_SCORE_SPAN).clamp(0, 1)
-    return Lesson(loc, logits, face, tuple(seen))
+    return ((score - FACE_SCORE_FLOOR) / FACE_SCORE_SPAN).clamp(0, 1)
 
 
 def face_map(face: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
