@@ -129,7 +129,7 @@ def accuracy_of(path: Path, weights: Checkpoint, weights_path: Path) -> MemberAc
                 f"{path}: its anchors are {ratio} times as high as wide, those of the weights "
                 f"{weights.aspect_ratio:g}; evaluate without --anchor-ratio"
             )
-        easy, medium, hard = (round(float(levels[name]), 4) for name in ("easy", "medium", "hard"))
+        easy, medium, hard = (round(float(levels[name]), 6) for name in ("easy", "medium", "hard"))
         photos = int(sample["images"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

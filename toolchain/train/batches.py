@@ -74,12 +74,12 @@ def batches(
     ``workers`` processes draw ahead, and match anchors with faces by ``matching`` if there is one;
     0 draws in this one. Images and targets come to lie on ``device``.
     """
-    wanted = [
+    numbers = [
         [step * size + place for place in range(rank, size, ranks)] for step in range(first, last)
     ]
     loader = DataLoader(
         crops,
-        batch_sampler=wanted,
+        batch_sampler=numbers,
         num_workers=workers,
         collate_fn=_Collate(matching),
         persistent_workers=False,

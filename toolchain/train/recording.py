@@ -35,8 +35,8 @@ class Recorder:
         record holds on to the gradients' tensors: they must be left where they are.
         """
         if kind != self._kind:
-            self.__init__()  # type: ignore[misc]
-            self._kind = kind
+            self._kind, self._taken = kind, 0
+            self._graph = self._held = self._loss = None
         if self._taken < WARM_STEPS:
             self._taken += 1
             return compute(batch)

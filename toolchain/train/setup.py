@@ -31,7 +31,7 @@ from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
-from toolchain.train.teaching import Teaching, TeachingPlan, settling_share, shares_of
+from toolchain.train.teaching import Teaching, TeachingPlan, shares_of
 
 EXAMPLE = 256
 """Pixels of the input on which a structure is looked at: two cells at the coarsest stride."""
@@ -42,6 +42,8 @@ SETTLING_BATCHES, SETTLING_CROPS = 16, 16
 LOOK, AVERAGE, PACE = 10**9, 2 * 10**9, 3 * 10**9
 """First numbers of the crops that are for other things than training."""
 PACE_STEPS = 12
+MANY = 10**6
+"""Crops of which every phase of a plan gets some."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _check_batch(job: TrainingJob, coarsest: int) -> None:
             f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes; choose "
             f"a multiple of {ranks()} by --batch"
         )
-    settles = job.teacher is None or settling_share(job.recipe.teach, begun=job.start is not None)
+    settles = job.teacher is None or _plan(job, job.images or MANY).settle_steps > 0
     if settles and job.batch == 1 and job.crop.side <= coarsest:
         raise InputError(
             f"batch norm cannot learn from one crop of {job.crop.side} pixels, a single cell at "
@@ -211,7 +213,7 @@ def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> C
         student = load_network(job.recipe, job.start).network
     if setup.teacher is None:
         return _label_course(setup, student)
-    course = _teaching(setup, student, plan or _plan(setup, images))
+    course = _teaching(setup, student, plan or _plan(job, images))
     if job.start is None:
         course.begin()
     course.choose_in_teacher()
@@ -227,7 +229,7 @@ def resumed_course(setup: Setup, state: State) -> Course:
     if setup.teacher is None:
         course: Course = _label_course(setup, student)
     else:
-        course = _teaching(setup, student, _plan(setup, int(state.settings["images"])))
+        course = _teaching(setup, student, _plan(job, int(state.settings["images"])))
     if state.masks is not None:
         course.filters.masks = {n: m.to(job.device) for n, m in state.masks.items()}
     course.enter(state.step)
@@ -251,8 +253,7 @@ def _label_course(setup: Setup, student: nn.Module) -> LabelCourse:
     )
 
 
-def _plan(setup: Setup, images: int) -> TeachingPlan:
-    job = setup.job
+def _plan(job: TrainingJob, images: int) -> TeachingPlan:
     return TeachingPlan.of(job.recipe.teach, images, begun=job.start is not None)
 
 

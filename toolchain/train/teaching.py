@@ -43,20 +43,12 @@ def shares_of(section: TeachSection, *, begun: bool) -> tuple[float, float, floa
     """Return the shares of the crops that are learnt from layer by layer, block by block, and end
     to end.
     """
-    local = section.local_share_begun if begun else section.local_share
+    local = _local_share(section, begun=begun)
     return local * section.layer_share, local * (1 - section.layer_share), 1 - local
 
 
-def settling_share(section: TeachSection, *, begun: bool) -> float:
-    """Return the share of the crops in which batch norm goes by the batch: where no layer learns,
-    some of those that blocks learn from.
-    """
-    layers, blocks, _ = shares_of(section, begun=begun)
-    return (
-        0.0
-        if layers
-        else min(blocks, section.settle_share_begun if begun else section.settle_share)
-    )
+def _local_share(section: TeachSection, *, begun: bool) -> float:
+    return section.local_share_begun if begun else section.local_share
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ class TeachingPlan:
         have learnt already.
         """
         steps = images // section.batch
-        local = int(steps * (section.local_share_begun if begun else section.local_share))
+        local = int(steps * _local_share(section, begun=begun))
         settle = section.settle_share_begun if begun else section.settle_share
         layers = int(local * section.layer_share)
         soft = int((steps - local) * section.soft_share)
