@@ -11,10 +11,12 @@ from widerface import make_wider
 
 from toolchain.data.wider import Split, read_split
 from toolchain.errors import DataError
+from toolchain.recipe import default_recipe
 from toolchain.train import photos as photos_module
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings, draw_crop
 from toolchain.train.photos import Photos, prepare_photos, usable_faces
+from toolchain.train.targets import Matching
 
 PLAIN = CropSettings(side=320, brightness=0, contrast=0, saturation=0, mean=(0, 0, 0))
 
@@ -144,6 +146,24 @@ def test_a_number_gives_the_same_crop_in_any_process_and_order(
         torch.testing.assert_close(whole.images[1::2], second.images, rtol=0, atol=0)
     other_seed = Crops(crops.photos, crops.settings, seed=4)
     assert not torch.equal(next(batches(other_seed, 4, 0, 1, 0)).images, here[0].images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labels_are_matched_where_crops_are_drawn(
+    split: Split, tmp_path: Path, workers: int
+) -> None:
+    recipe = default_recipe("eresfd")
+    assert recipe.anchors is not None
+    matching = Matching(recipe.anchors, recipe.decode.variances)
+    crops = Crops(prepared(split, tmp_path / "cache"), CropSettings(side=128), seed=3)
+    drawn = list(batches(crops, 4, 0, 3, workers, matching=matching))
+    assert any(bool(batch.wanted.positive.any()) for batch in drawn if batch.wanted)
+    for batch in drawn:
+        expected = matching.of(batch.faces, 128, 128)
+        assert batch.wanted is not None
+        assert torch.equal(batch.wanted.positive, expected.positive)
+        assert torch.equal(batch.wanted.loc, expected.loc)
+    assert next(batches(crops, 4, 0, 1, workers)).wanted is None
 
 
 def test_an_epoch_shows_every_photo_once(split: Split, tmp_path: Path) -> None:
