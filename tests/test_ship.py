@@ -111,7 +111,7 @@ def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> Non
     facts = read.facts
     assert read.path.name == "eresfd-25.safetensors"
     assert facts["accuracy"] == {
-        "protocol": "single", "photos": 403, "easy": 0.8765, "medium": 0.75, "hard": 0.5,
+        "protocol": "single", "photos": 403, "easy": 0.876543, "medium": 0.75, "hard": 0.5,
     }  # fmt: skip
     assert (facts["images"], facts["seed"], facts["hours"]) == (6_000, 7, 1.5)
     assert (facts["teacher_name"], facts["teacher_sha256"]) == (KNOWN.name, KNOWN.sha256)
