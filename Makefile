@@ -36,6 +36,7 @@ EXTRAS ?=
 TARGET ?= rpi4
 LATENCY ?=
 INSTRUCTIONS ?=
+PARAMETERS ?=
 RUNTIME ?=
 OFFLINE ?=
 CANDIDATE ?=
@@ -48,6 +49,7 @@ option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
+	@echo "     PARAMETERS=52k in place of RATE: the best that is shipped of at most that size"
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
@@ -55,7 +57,8 @@ help: ## List the targets
 	@echo "     INPUT=float32|uint8  POSTPROCESS=none|decode|nms"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
-	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms or INSTRUCTIONS=40M"
+	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms,"
+	@echo "     or in its place INSTRUCTIONS=40M, or PARAMETERS=52k; CALIBRATION=folder of photos"
 	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
 	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
 	@echo "make gate                           the project's own models against recipes/baselines/TARGET"
@@ -98,6 +101,7 @@ setup: ## Make .venv and install what is pinned; EXTRAS=tflite adds the converte
 
 shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
+	  $(call option,--parameters,$(PARAMETERS)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
 	  $(call option,--formats,$(FORMATS)) $(call option,--rewrites,$(REWRITES)) \
@@ -120,6 +124,7 @@ cost: setup
 plan: setup
 	@$(BIN)/toolchain plan '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
 	  $(call option,--latency,$(LATENCY)) $(call option,--instructions,$(INSTRUCTIONS)) \
+	  $(call option,--parameters,$(PARAMETERS)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
 	  $(call option,--calibration,$(CALIBRATION)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 

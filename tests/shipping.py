@@ -9,7 +9,7 @@ import torch
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe
-from toolchain.records import MemberFacts
+from toolchain.records import MemberFacts, trained_widths
 from toolchain.shipped.reading import member_name
 from toolchain.shipped.writing import write_member
 
@@ -45,9 +45,11 @@ def facts_of(rate: float = 0.2, **changes: object) -> MemberFacts:
 
 
 def make_member(folder: Path, rate: float, **changes: object) -> Path:
-    """Write an EResFD with random weights, a share of each group's filters zeroed."""
-    prune = PruneSection(rate or None, "fpgm", "group", default_recipe("eresfd").prune.protected)
+    """Write an EResFD with random weights, filters zeroed by a share or by a plan's widths."""
+    facts = facts_of(rate, **changes)
+    protected, widths = default_recipe("eresfd").prune.protected, trained_widths(facts)
+    prune = PruneSection(rate or None, "fpgm", "group", protected, widths=widths)
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
-    path = folder / f"{member_name('eresfd', rate)}.safetensors"
-    write_member(network, path, facts_of(rate, **changes))
+    path = folder / f"{member_name(facts)}.safetensors"
+    write_member(network, path, facts)
     return path

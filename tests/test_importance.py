@@ -14,7 +14,15 @@ from torch import nn
 from toolchain.prune.groups import ChannelGroup, groups_of
 from toolchain.recipe import AnchorSection
 from toolchain.shrink.flow import trace_flow
-from toolchain.widths.importance import Importance, by_level, measure_importance, spread
+from toolchain.widths.importance import (
+    Importance,
+    Levels,
+    _lost,
+    levels_of,
+    measure_importance,
+    spread,
+    weighed,
+)
 
 torch.set_num_threads(1)
 ANCHORS = AnchorSection(sizes=(16, 32), strides=(4, 8))
@@ -39,16 +47,15 @@ class Sum(nn.Module):
         return out
 
 
-def whole(output: NDArray[np.floating]) -> Sequence[NDArray[np.floating]]:
-    """Compare an output in one piece."""
-    return [output]
+WHOLE = Levels()
+"""Outputs in one piece."""
 
 
 def looked_at(network: nn.Module, images: Sequence[torch.Tensor]) -> Importance:
     flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
     groups: tuple[ChannelGroup, ...] = groups_of(network, flow, ("head",))
     widths = {group.name: range(1, group.width + 1) for group in groups}
-    return measure_importance(network, flow, groups, "l1", images, whole, widths, lambda _: None)
+    return measure_importance(network, flow, groups, "l1", images, WHOLE, widths, lambda _: None)
 
 
 def test_what_is_lost_is_the_variance_that_is_not_explained() -> None:
@@ -81,18 +88,53 @@ def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
 
 
 def test_outputs_are_cut_into_levels_where_they_have_them() -> None:
-    cut = by_level(ANCHORS, 16, 24)
-    boxes = np.arange(2 * 30 * 4).reshape(2, 30, 4)
-    assert [part.shape for part in cut(boxes)] == [(2, 24, 4), (2, 6, 4)]
-    assert np.array_equal(np.concatenate(cut(boxes), axis=1), boxes)
-    assert len(cut(boxes[:, :29])) == 1
-    assert len(by_level(None, 16, 24)(boxes)) == 1
+    levels = levels_of(ANCHORS, 16, 24)
+    boxes = np.arange(2.0 * 30 * 4).reshape(2, 30, 4)
+    weights, parts = zip(*levels.of(boxes), strict=True)
+    assert weights == (0.5, 0.5)
+    assert [part.shape for part in parts] == [(2, 24, 4), (2, 6, 4)]
+    assert np.array_equal(np.concatenate(parts, axis=1), boxes)
+    assert len(levels.of(boxes[:, :29])) == 1
+    assert len(levels_of(None, 16, 24).of(boxes)) == 1
 
 
-def test_a_level_is_not_given_up_for_the_others() -> None:
-    """Of two levels one is lost: more than half of what losing both would be."""
+def test_levels_weigh_by_the_faces_that_are_found_and_none_is_given_up() -> None:
+    """The first image has a face at one fine anchor, the second at six fine and two coarse ones."""
 
-    class Levels(nn.Module):
+    class Found(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = torch.zeros(1, 30, 2)
+            logits[..., 0] = 1
+            anchors = {1: [5], 2: [0, 1, 2, 3, 4, 5, 24, 25], 3: []}[int(x.max())]
+            logits[:, anchors, 1] = 2
+            return torch.zeros(1, 30, 4), logits
+
+    images = [torch.full((1, 3, 16, 24), float(number)) for number in (1, 2, 3)]
+    levels = levels_of(ANCHORS, 16, 24)
+    found = weighed(levels, Found(), images)
+    coarse = (0 + 0.25) / 2  # its share, by image
+    assert found.weights == pytest.approx(((1 - coarse + 0.5) / 2, (coarse + 0.5) / 2))
+    assert weighed(levels, Found(), images[2:]) == levels
+
+
+def test_losses_of_parts_are_weighed() -> None:
+    """Of a level that weighs a quarter all is lost, of the other nothing."""
+    generator = np.random.default_rng(0)
+    before = generator.normal(size=(1, 30, 2))
+    after = before.copy()
+    after[:, 24:] = 0
+    levels = Levels((24, 6), (0.75, 0.25))
+
+    def parts(output: NDArray[np.float64]) -> list[tuple[float, NDArray[np.float64]]]:
+        return [(weight, part[0]) for weight, part in levels.of(output)]
+
+    assert _lost(parts(after), parts(before)) == pytest.approx(-math.log(1e-3) / 4)
+
+
+def test_outputs_weigh_alike() -> None:
+    """Of two outputs one is lost: half of what losing both would be."""
+
+    class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.first = nn.Conv2d(3, 2, 1, bias=False)
@@ -104,15 +146,15 @@ def test_a_level_is_not_given_up_for_the_others() -> None:
             x = self.first(x).tanh()
             return x[:, :1] * 2, x[:, 1:] * 3
 
-    network = Levels().eval()
+    network = Two().eval()
     images = [torch.randn(1, 3, 16, 16)]
     flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
     slots = (("first", 0),), (("first", 1),)
     group = ChannelGroup("first", slots)
     found = measure_importance(
-        network, flow, [group], "l1", images, whole, {"first": (1, 2)}, lambda _: None
+        network, flow, [group], "l1", images, WHOLE, {"first": (1, 2)}, lambda _: None
     )
-    assert found.lost("first", 1) == pytest.approx(-math.log(1e-3) / math.sqrt(2))
+    assert found.lost("first", 1) == pytest.approx(-math.log(1e-3) / 2)
 
 
 def test_images_are_spread() -> None:

@@ -23,7 +23,8 @@ from toolchain.files import sha256_of
 from toolchain.models.registry import build
 from toolchain.models.weights import save_native
 from toolchain.prune.zeroing import zero_filters
-from toolchain.recipe import PruneSection, default_recipe
+from toolchain.recipe import PruneSection, default_recipe, override
+from toolchain.recipe.loading import parse_assignment
 from toolchain.report.cards import card
 from toolchain.shipped import making
 from toolchain.shipped.history import TEACHERS
@@ -66,7 +67,8 @@ def finished(
     settings = train_settings(**changes)
     protected = default_recipe("eresfd").prune.protected
     rate = float(str(settings["rate"])) or None
-    prune = PruneSection(rate, "fpgm", scope, protected)  # type: ignore[arg-type]
+    widths: Any = settings.get("widths", {})
+    prune = PruneSection(rate, "fpgm", scope, protected, widths=widths)  # type: ignore[arg-type]
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     folder.mkdir(parents=True)
     facts = {"model": "eresfd", "trained": True, "aspect_ratio": 1.25, "training": settings}
@@ -139,6 +141,26 @@ def test_the_command_holds_all_that_the_command_line_knows(tmp_path: Path) -> No
         "--threads", "2", "--seed", "7", "--device", "cpu", "--set", "crops.side=640",
         "--set", "teach.batch=4", "--set", "teach.labels=0.0",
     ]  # fmt: skip
+
+
+def test_a_plan_has_a_name_by_its_parameters_and_its_widths_in_the_command(tmp_path: Path) -> None:
+    widths = {"base.m0.b2_5.0.res_layer.0": 4, "base.m0.b2_5.1.res_layer.0": 6}
+    member = make(finished(tmp_path / "run", rate=0.0, widths=widths), tmp_path)
+    facts = member.facts
+    narrowed = (12 + 10) * (16 * 9 * 2 + 1)  # what a filter reads, what reads it, its bias
+    assert facts["deployed_parameters"] == 91_360 - narrowed
+    assert member.path.name == f"eresfd-{round((91_360 - narrowed) / 1000)}k.safetensors"
+    assert members("eresfd", tmp_path) == (member,)
+    assert member.widths == widths
+    words = shlex.split(facts["command"])
+    given = words[words.index("--set") + 1]
+    assert (
+        override(default_recipe("eresfd"), dict([parse_assignment(given)])).prune.widths == widths
+    )
+    text = card(facts)
+    assert "# eresfd, 85,002 parameters" in text
+    assert "`toolchain shrink eresfd --parameters 85002` takes it" in text
+    assert "takes more computation" in text
 
 
 def test_several_processes_and_half_precision_are_in_the_command(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import torch
 from shipping import facts_of, make_member
 
 from toolchain.check.cost import count_parameters
-from toolchain.errors import CheckpointError, ParityError
+from toolchain.errors import CheckpointError, InputError, ParityError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
 from toolchain.report.cards import card
-from toolchain.shipped.reading import FOLDER, Member, choose, members
+from toolchain.shipped.reading import FOLDER, Member, choose, choose_within, members
 from toolchain.shipped.writing import fold_statistics, write_member
 from toolchain.shrink.surgery import shrink
 from toolchain.sources import load_network
@@ -30,7 +30,7 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
     example = torch.zeros(1, 3, 256, 320)
     shrunk, surgery = shrink(loaded.network, example)
     assert surgery.count("kept") == 0
-    assert bool(surgery.filters) == (member.rate > 0)
+    assert bool(surgery.filters) == bool(member.rate or member.widths)
     deployed = sum(count_parameters(fold_batch_norm(shrunk, example)))
     assert deployed == member.facts["deployed_parameters"]
 
@@ -58,9 +58,41 @@ def test_the_nearest_is_chosen_and_the_lower_of_two(tmp_path: Path) -> None:
     assert choose("somebody:net", 0.1) is None
 
 
+def test_the_one_that_finds_most_within_so_many_parameters_is_chosen(tmp_path: Path) -> None:
+    known = {"eresfd-0": (90_000, 0.9), "eresfd-20": (60_000, 0.7), "eresfd-52k": (52_000, 0.8)}
+    for name, (parameters, precision) in known.items():
+        widths = {"base.m0.b2_5.0.res_layer.0": 4} if name.endswith("k") else {}
+        make_member(
+            tmp_path, 0.2 if name == "eresfd-20" else 0.0, deployed_parameters=parameters,
+            training={"widths": widths} if widths else {},
+            accuracy={"protocol": "single", "photos": 403,
+                      **dict.fromkeys(("easy", "medium", "hard"), precision)},
+        )  # fmt: skip
+    assert [member.path.stem for member in members("eresfd", tmp_path)] == list(known)
+    for parameters, expected in {
+        95_000: "eresfd-0",
+        89_999: "eresfd-52k",
+        52_000: "eresfd-52k",
+    }.items():
+        assert choose_within("eresfd", parameters, tmp_path).path.stem == expected
+    assert choose("eresfd", 0.5, tmp_path).path.stem == "eresfd-20"  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"smallest eresfd .* has 52,000 parameters, .* 51,999;"):
+        choose_within("eresfd", 51_999, tmp_path)
+    with pytest.raises(InputError, match="no network of somebody:net is shipped"):
+        choose_within("somebody:net", 10**9, tmp_path)
+
+
+@pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
+def test_the_command_on_a_card_of_a_plan_takes_that_network(member: Member) -> None:
+    if member.widths:
+        assert choose_within(member.model, member.parameters) == member
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"training": {"widths": {"a": "4"}}}, "training.widths must be whole numbers by group"),
+        ({"training": {"widths": [4]}}, "training.widths must be whole numbers by group"),
         ({"rate": 1.5}, "rate must be >= 0 and <= 1"),
         ({"trained": False}, "only trained networks are shipped"),
         ({"hours": "long"}, "hours must be of type float"),

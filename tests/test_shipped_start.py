@@ -168,6 +168,57 @@ def test_another_way_to_choose_takes_nothing_if_all_that_is_shipped_has_zeros(
     assert load_shipped(recipe(0.25, criterion="l1"), folder=tmp_path) is None
 
 
+WIDTHS = {"base.m0.b2_5.0.res_layer.0": 4}
+
+
+def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Path) -> None:
+    make_member(tmp_path, 0.0)
+    planned = make_member(tmp_path, 0.0, training={"widths": WIDTHS}, deployed_parameters=52_100)
+    assert planned.name == "eresfd-52k.safetensors"
+    loaded = load_shipped(recipe(None, widths=WIDTHS), folder=tmp_path)
+    assert loaded is not None
+    assert loaded.source.path == planned.name
+    assert (loaded.recipe.prune.rate, loaded.recipe.prune.widths) == (None, {})
+    assert loaded.member is not None
+    (note,) = shipped_notes("eresfd-52k", loaded.member, recipe(None).prune, one_shot=False)
+    assert "a width for each group, which leaves 52,100 parameters; as shipped AP 0.912" in note
+    for other in ({"widths": {**WIDTHS, "base.conv2.0": 7}}, {"widths": WIDTHS, "criterion": "l1"}):
+        found = load_shipped(recipe(None, **other), folder=tmp_path)
+        assert found is not None
+        assert found.source.path == "eresfd-0.safetensors"
+        assert found.recipe.prune.widths == other["widths"]
+
+
+def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("toolchain.shipped.reading.FOLDER", tmp_path)
+    better = {**ACCURACY, "easy": 0.95}
+    make_member(tmp_path, 0.0, deployed_parameters=90_000, accuracy=better)
+    make_member(tmp_path, 0.0, training={"widths": WIDTHS}, deployed_parameters=52_100)
+    asked: list[Job] = []
+
+    def stop(job: Job, _on_stage: object) -> Report:
+        asked.append(job)
+        raise CheckpointError("far enough")
+
+    monkeypatch.setattr("toolchain.pipeline.run_shrink", stop)
+    for parameters, widths in (("90k", {}), ("60k", WIDTHS)):
+        assert cli.run(["shrink", "eresfd", "--parameters", parameters]) == 2
+        assert asked[-1].recipe.prune.widths == widths
+    capsys.readouterr()
+    for arguments, words in (
+        (["60k", "--rate", "0.3"], "leave out --rate"),
+        (["60k", "--ckpt", "mine.pth"], "leave out --ckpt"),
+        (["60k", "--untrained"], "leave out --untrained"),
+        (["50k"], "smallest eresfd that is shipped has 52,100 parameters, more than 50,000"),
+        (["few"], "--parameters must be a number such as 52k"),
+    ):
+        assert cli.run(["shrink", "eresfd", "--parameters", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert len(asked) == 2
+
+
 def test_anchors_that_it_was_not_measured_with_have_no_measured_precision(tmp_path: Path) -> None:
     report = told(Job(recipe(0.25), tmp_path / "out", anchor_ratio=1.0))
     assert report.path == "eresfd-25.safetensors"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,23 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from toolchain.arm.counting import Ran
+from toolchain.check.cost import count_parameters
 from toolchain.errors import AnalysisError, InputError
+from toolchain.export.fold import fold_batch_norm
+from toolchain.models.registry import build
 from toolchain.prune.groups import groups_of
+from toolchain.prune.zeroing import zero_filters
+from toolchain.recipe import default_recipe, override
 from toolchain.shrink.flow import trace_flow
+from toolchain.shrink.surgery import shrink
 from toolchain.staircases import Staircase
 from toolchain.timings import OperatorCount
 from toolchain.widths import planning
+from toolchain.widths.choosing import Problem
 from toolchain.widths.costs import Book, Costs
 from toolchain.widths.importance import Importance
+from toolchain.widths.measuring import deploy
+from toolchain.widths.parameters import parameter_problem
 from toolchain.widths.staircase import apart_groups, measure_staircases, widths_of
 from toolchain.widths.template import Template
 
@@ -275,7 +286,7 @@ def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
     for share in (0.3, 0.5, 0.7, 0.9):
         chosen = planning.plan_widths(costs, stairs, kept, int(share * whole), 0.0, silent)
         stream, inner = chosen.widths["stem"], chosen.widths["inner"]
-        assert chosen.instructions == expected(stream, inner) <= share * whole
+        assert chosen.cost == expected(stream, inner) <= share * whole
         best = min(
             kept.loss({"stem": a, "inner": b})
             for a in range(1, 9)
@@ -291,7 +302,7 @@ def test_a_budget_out_of_reach_tells_the_least(costs: Costs) -> None:
     least = min(expected(a, b) for a in range(1, 9) for b in range(1, 7))
     with pytest.raises(InputError, match=f"the least that any widths need is {least:,}"):
         planning.plan_widths(costs, stairs, kept, least - 1, 0.0, silent)
-    assert planning.plan_widths(costs, stairs, kept, least, 0.0, silent).instructions == least
+    assert planning.plan_widths(costs, stairs, kept, least, 0.0, silent).cost == least
 
 
 def test_every_group_keeps_its_least_share(costs: Costs) -> None:
@@ -306,7 +317,73 @@ def test_the_uniform_rate_is_the_mildest_within_the_budget(costs: Costs) -> None
     measure_staircases(costs, 1, silent)
     groups = tuple(costs.template.groups.values())
     kept = falling()
-    found = planning.uniform_within(costs, groups, kept, expected(4, 3), silent)
+    cost = costs.measured_total(silent)
+    found = planning.uniform_within(groups, kept, expected(4, 3), cost)
     assert found is not None
-    assert (found.rate, found.instructions) == (0.5, expected(4, 3))
-    assert planning.uniform_within(costs, groups, kept, 10, silent) is None
+    assert (found.rate, found.cost) == (0.5, expected(4, 3))
+    assert planning.uniform_within(groups, kept, 10, cost) is None
+
+
+# Parameters ---------------------------------------------------------------------------------------
+
+
+def parameters_of(stream: int, inner: int) -> int:
+    """What the chain has, weights and biases, by hand."""
+    return (
+        28 * stream
+        + (9 * stream + 1) * inner
+        + 10 * inner
+        + (9 * inner + 1) * stream
+        + (2 * stream + 2)
+    )
+
+
+def chain_problem(losses: Mapping[str, Mapping[int, float]]) -> Problem:
+    network = Chain().eval()
+    flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
+    return parameter_problem(network, flow, groups_of(network, flow, ("head",)), losses)
+
+
+def test_parameters_are_those_of_a_network_of_these_widths() -> None:
+    problem = chain_problem(falling().lost_by)
+    for stream in range(1, 9):
+        for inner in range(1, 7):
+            assert problem.cost({"stem": stream, "inner": inner}) == parameters_of(stream, inner)
+
+
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_parameters_are_those_of_what_is_really_shrunk(model: str) -> None:
+    network, recipe = build(model, 3).eval(), default_recipe(model)
+    example = torch.zeros(1, 3, 128, 96)
+    recipe = override(recipe, {"input.height": 128, "input.width": 96})
+    deployed = deploy(network, recipe)
+    whole = {group.name: group.width for group in deployed.groups}
+    losses = {name: {width: 0.0} for name, width in whole.items()}
+    problem = parameter_problem(deployed.network, deployed.flow, deployed.groups, losses)
+    assert problem.cost(whole) == sum(count_parameters(fold_batch_norm(network, example)))
+    generator = random.Random(1)
+    widths = {name: generator.randint(max(1, width // 2), width) for name, width in whole.items()}
+    prune = dataclasses.replace(recipe.prune, widths=widths)
+    shrunk, surgery = shrink(zero_filters(network, example, prune), example)
+    assert surgery.count("kept") == 0
+    assert problem.cost(widths) == sum(count_parameters(fold_batch_norm(shrunk, example)))
+
+
+def test_a_plan_by_parameters_loses_as_little_as_any_within_the_budget() -> None:
+    kept = falling()
+    problem = chain_problem(kept.lost_by)
+    for share in (0.3, 0.6, 0.9):
+        budget = int(share * parameters_of(8, 6))
+        chosen = planning.plan_parameters(problem, budget)
+        assert chosen.cost == parameters_of(chosen.widths["stem"], chosen.widths["inner"])
+        assert chosen.cost <= budget
+        best = min(
+            kept.loss({"stem": a, "inner": b})
+            for a in range(1, 9)
+            for b in range(1, 7)
+            if parameters_of(a, b) <= budget
+        )
+        assert chosen.loss == pytest.approx(best)
+    least = parameters_of(1, 1)
+    with pytest.raises(InputError, match=f"any widths need is {least}, .* a smaller --least"):
+        planning.plan_parameters(problem, least - 1)

@@ -18,7 +18,14 @@ from toolchain.errors import InputError
 from toolchain.recipe import default_recipe, load_recipe, override
 from toolchain.report.notes import slower_words
 from toolchain.report.staircases import cost_html, plan_html
-from toolchain.staircases import CostReport, Plan, PlannedGroup, Staircase, Uniform
+from toolchain.staircases import (
+    CostReport,
+    Plan,
+    PlannedBoard,
+    PlannedGroup,
+    Staircase,
+    Uniform,
+)
 from toolchain.widths.budget import read_budget
 from toolchain.widths.files import NAME, read_report, report_json
 
@@ -30,8 +37,10 @@ REPORT = CostReport(
     (STAIRS, OTHER),
 )  # fmt: skip
 PLAN = Plan(
-    "eresfd", "rpi4", "Raspberry Pi 4B", "cortex-a72", "onnxruntime 1", (96, 128), "fpgm", 1000,
-    600, 300, 590, 600, 1.5, "8 photos", Uniform(0.5, 580, 2.5), (PlannedGroup("a.0", 4, 2, 0.6),),
+    "eresfd", "instructions",
+    PlannedBoard("rpi4", "Raspberry Pi 4B", "cortex-a72", "onnxruntime 1", (96, 128)), "fpgm", 1000,
+    600, 300, 590, 600, 1.5, "8 photos", (0.75, 0.25), Uniform(0.5, 580, 2.5),
+    (PlannedGroup("a.0", 4, 2, 0.6),),
 )  # fmt: skip
 
 
@@ -80,6 +89,17 @@ def test_what_is_no_budget_is_refused(
     with pytest.raises(InputError) as caught:
         read_budget(latency, instructions)
     assert message in str(caught.value)
+
+
+def test_a_budget_of_parameters_needs_no_board() -> None:
+    assert read_budget(None, None, "52k").parameters_of(91_360) == 52_000
+    assert read_budget(None, None, "1.5M").parameters == 1_500_000
+    with pytest.raises(InputError, match="give one budget"):
+        read_budget("0.5", None, "52k")
+    with pytest.raises(InputError, match=r"--parameters must be a number such as 52k.*got '52 %'"):
+        read_budget(None, None, "52 %")
+    with pytest.raises(InputError, match="takes 52,000 parameters unpruned, within the budget"):
+        read_budget(None, None, "52k").parameters_of(52_000)
 
 
 def test_a_budget_that_the_network_meets_is_told() -> None:
@@ -195,9 +215,31 @@ def test_the_page_of_a_plan_says_how_far_off_it_was() -> None:
     assert picture.get("aria-label") == "a.0: 2 of 4 stay"
     assert "every group at rate 0.5" in page
     assert "every group" not in plan_html(dataclasses.replace(PLAN, uniform=None))
+    assert "cortex-a72 under QEMU" in page
+    assert "Levels weigh 0.75, 0.25, the finest first" in page
+    counted = plan_html(dataclasses.replace(PLAN, unit="parameters", board=None))
+    assert "Budget 600 parameters, predicted 590" in counted
+    assert "QEMU" not in counted
 
 
 # For real -----------------------------------------------------------------------------------------
+
+
+def test_a_plan_by_parameters_is_shrunk_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+    common = ["plan", "tiny:Convolutions", "--size", "64x64", "--json", "--out", str(tmp_path)]
+    assert run_cli([*common, "--parameters", "2k"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["unit"], made["board"], made["budget"]) == ("parameters", None, 2000)
+    assert made["measured"] == made["predicted"] <= 2000
+    assert made["unpruned"] == 16 * 28 + 12 * 145 + 16 * 109 + 2 * 17
+    recipe = load_recipe(tmp_path / "plan.toml")
+    assert recipe.prune.widths
+    assert (tmp_path / "plan.html").is_file()
+    assert run_cli([*common, "--parameters", "4k"]) == 2
+    assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 
 
 @pytest.mark.long

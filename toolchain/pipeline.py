@@ -63,6 +63,7 @@ from toolchain.records import (
     Report,
     Rewritten,
     Stage,
+    trained_widths,
 )
 from toolchain.report.html import html
 from toolchain.report.markdown import markdown
@@ -253,6 +254,8 @@ def _provenance(loaded: Loaded) -> Provenance:
         return Provenance(loaded.source, None, prune.criterion, prune.scope)
     if prune.rate:
         return Provenance(loaded.source, prune.rate, prune.criterion, prune.scope)
+    if member is not None and trained_widths(member):
+        return Provenance(loaded.source, None, member["criterion"], member["scope"])
     if member is None or not member["rate"]:
         return Provenance(loaded.source, None if member is None else 0.0, None, None)
     return Provenance(loaded.source, member["rate"], member["criterion"], member["scope"])

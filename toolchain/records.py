@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 from toolchain.certificate import Certificate
 
@@ -232,6 +232,12 @@ class MemberFacts(TypedDict):
     """Under which terms it may be used, in words."""
     training: Mapping[str, object]
     """The settings of its training, by name."""
+
+
+def trained_widths(member: MemberFacts) -> dict[str, int]:
+    """Return the width of each group that a plan narrowed; nothing where training had a rate."""
+    widths = member["training"].get("widths", {})
+    return {str(group): int(width) for group, width in cast(Mapping[str, int], widths).items()}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.recipe import Recipe, override
 from toolchain.records import MemberFacts, Source
-from toolchain.shipped.reading import Member, choose
+from toolchain.shipped.reading import Member, choose, members
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def load_shipped(
 ) -> Loaded | None:
     """Return the shipped network whose rate is nearest to the recipe's; None if there is none.
 
-    If it has at least as many zero filters as the recipe asks for, it is taken as it is, and the
-    recipe loses its rate. ``anchor_ratio`` is that of :func:`load_network`, ``folder`` that of
-    :func:`choose`.
+    If it has at least as many zero filters as the recipe asks for, or its very widths, it is taken
+    as it is, and the recipe loses its rate or its widths. ``anchor_ratio`` is that of
+    :func:`load_network`, ``folder`` that of :func:`choose`.
     """
     member = _nearest(recipe, folder)
     if member is None:
@@ -100,7 +100,9 @@ def load_shipped(
     checkpoint = read_checkpoint(member.path)
     load_into(network, checkpoint, recipe.model.name)
     recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
-    if (recipe.prune.rate or 0.0) <= member.rate:
+    if member.widths:
+        recipe = override(recipe, {"prune.rate": None, "prune.widths": {}})
+    elif (recipe.prune.rate or 0.0) <= member.rate:
         recipe = override(recipe, {"prune.rate": None})
     source = Source(
         checkpoint.name,
@@ -117,9 +119,14 @@ def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
     """Return the shipped network to start from.
 
     Filters that another criterion chose, or in another scope, cannot be added to, nor can widths
-    of groups: then only a network without zero filters will do.
+    of groups: then only a network without zero filters will do, or one of these very widths.
     """
     prune = recipe.prune
+    asked = (dict(prune.widths), prune.criterion, prune.scope)
+    for planned in members(recipe.model.name, folder) if prune.widths else ():
+        facts = planned.facts
+        if (planned.widths, facts["criterion"], facts["scope"]) == asked:
+            return planned
     member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
     if member is None or not prune.zeroes or not member.rate:
         return member

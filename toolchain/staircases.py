@@ -98,27 +98,37 @@ class Uniform:
     """One rate for all groups, for comparison."""
 
     rate: float
-    instructions: int
+    cost: int
     loss: float
     """As that of :class:`Plan`."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Widths chosen by measured cost, what was predicted of them, and what was measured."""
+class PlannedBoard:
+    """What instructions were counted on."""
 
-    model: str
     target: str
     name: str
     core: str
     runtime: str
     size: tuple[int, int]
+    """(height, width) of the input."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Widths chosen by what they cost, what was predicted of them, and what was measured."""
+
+    model: str
+    unit: str
+    """Of all costs: ``instructions`` of one inference, or ``parameters``."""
+    board: PlannedBoard | None
+    """None for parameters."""
     criterion: str
     unpruned: int
-    """Instructions of one inference."""
     budget: int
     least: int
-    """That any widths need, as far as was measured."""
+    """That any widths need, as far as was found."""
     predicted: int
     measured: int
     """Of the network that was really shrunk by the plan, and exported."""
@@ -126,6 +136,8 @@ class Plan:
     """Sum over groups of -log(share kept)."""
     looked_at: str
     """What the outputs were compared on: ``8 photos`` or ``8 random shapes``."""
+    levels: tuple[float, ...]
+    """What each level weighed in that; none where outputs have no levels."""
     uniform: Uniform | None
     """The mildest rate whose predicted cost is within the budget; None if no rate's is."""
     groups: tuple[PlannedGroup, ...]

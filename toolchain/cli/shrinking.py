@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,6 +45,13 @@ def shrink(
         typer.Option(
             help="Of n filters floor(rate * n) go: those of the nearest network that is shipped, "
             "or with --ckpt in one shot; without a rate, only what is zero."
+        ),
+    ] = None,
+    parameters: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of a rate: of the networks that are shipped, the one that finds most "
+            "with at most so many deployed parameters, such as 52k."
         ),
     ] = None,
     criterion: Annotated[
@@ -110,6 +117,9 @@ def shrink(
     from toolchain.recipe import override
 
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
+    if parameters is not None:
+        others = {**prune, "ckpt": ckpt, "round-to": round_to, "untrained": untrained or None}
+        prune = _within(model, parameters, others)
     asked = {
         "export.rewrites": None if rewrites is None else _rewrites(rewrites),
         "input.dtype": pixels,
@@ -179,6 +189,19 @@ def inspect(
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         _print_inspection(found)
+
+
+def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[str, object]:
+    """Return how the shipped network was pruned that ``--parameters`` takes."""
+    from toolchain.shipped.reading import choose_within
+    from toolchain.widths.budget import read_parameters
+
+    given = [f"--{name}" for name, value in others.items() if value is not None]
+    if given:
+        raise InputError(f"--parameters takes a network that is shipped; leave out {given[0]}")
+    member = choose_within(model, read_parameters(parameters))
+    chosen = {name: member.facts[name] for name in ("criterion", "scope")}
+    return {**chosen, "rate": member.rate, "widths": member.widths}
 
 
 def _rewrites(text: str) -> Sequence[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from toolchain.sources import Loaded
     from toolchain.staircases import CostReport, Plan
     from toolchain.widths.costs import Costs
+    from toolchain.widths.making import Wish
     from toolchain.widths.measuring import Board
 
 Model = Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")]
@@ -69,7 +70,8 @@ def cost(
 
 @app.command(
     epilog="Examples:  [bold]toolchain plan eresfd --target rpi4 --latency 0.6[/]   |   "
-    "[bold]toolchain plan eresfd --ckpt mine.pth --instructions 40M[/]   and then   "
+    "[bold]toolchain plan eresfd --ckpt mine.pth --instructions 40M[/]   |   "
+    "[bold]toolchain plan eresfd --parameters 52k --calibration photos[/]   and then   "
     "[bold]toolchain train eresfd --recipe out/plan/eresfd-rpi4/plan.toml ...[/]"
 )
 def plan(
@@ -81,6 +83,9 @@ def plan(
     ] = None,
     instructions: Annotated[
         str | None, typer.Option(help="Of one inference, as 40M, in place of --latency.")
+    ] = None,
+    parameters: Annotated[
+        str | None, typer.Option(help="Deployed, as 52k, in place of both; needs no board.")
     ] = None,
     criterion: Annotated[
         Literal["fpgm", "l1"] | None, typer.Option(help="Which filters matter least.")
@@ -97,30 +102,34 @@ def plan(
     ] = None,
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; out/plan/MODEL-TARGET.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; out/plan/MODEL-TARGET, or MODEL-parameters.")
+    ] = None,
     cache: Cache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
-    from toolchain.recipe import override
-    from toolchain.recipe.writing import as_toml
     from toolchain.report.staircases import plan_html
     from toolchain.widths.budget import read_budget
+    from toolchain.widths.making import Wish, plan_by_parameters, plan_on_board
 
-    wanted = read_budget(latency, instructions)
+    wanted = read_budget(latency, instructions, parameters)
     whole = _unpruned(recipe_for(model, recipe, {"criterion": criterion}, size))
-    place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{target}"
+    kind = target if wanted.parameters is None else "parameters"
+    place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
+    command = shlex.join(["toolchain", *sys.argv[1:]])
+
+    def wish(loaded: Loaded) -> Wish:
+        return Wish(loaded, ckpt, wanted, least, every, calibration, place, command)
+
     with stage_progress() as on_stage:
-        board, loaded, report, costs = _measured(
-            whole, ckpt, target, targets_file, cache, every, on_stage
-        )
-        budget = wanted.of(report.instructions, board.target)
-        made = _planned(loaded, costs, report, budget, least, calibration, on_stage)
-        narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
-        planned = override(whole, {"prune.widths": narrowed})
-        text = _heading(made) + as_toml(planned)
-        write_all(place, {"plan.toml": text.encode()})
-        made = dataclasses.replace(made, measured=_really(planned, ckpt, place, board, on_stage))
+        if wanted.parameters is None:
+            board, loaded, report, costs = _measured(
+                whole, ckpt, target, targets_file, cache, every, on_stage
+            )
+            made = plan_on_board(wish(loaded), costs, report, board, on_stage)
+        else:
+            made = plan_by_parameters(wish(_load(whole, ckpt)), on_stage)
     content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
     write_all(place, {"plan.json": content, "plan.html": plan_html(made).encode()})
     if as_json:
@@ -150,86 +159,21 @@ def _measured(
 
     found = find_target(target, targets_file)  # before what takes seconds to load
 
-    from toolchain.sources import load_start
     from toolchain.widths.measuring import Board, measure_report, open_costs
 
-    loaded = load_start(recipe, ckpt)
-    for note in loaded.notes:
-        messages.print(note, markup=False)
+    loaded = _load(recipe, ckpt)
     board = Board(found, prepare(found, cache, on_stage), cache)
     costs = open_costs(loaded, board, on_stage)
     return board, loaded, measure_report(loaded, costs, board, every, on_stage), costs
 
 
-def _planned(
-    loaded: Loaded,
-    costs: Costs,
-    report: CostReport,
-    budget: int,
-    least: float,
-    calibration: Path | None,
-    on_stage: Callable[[str], None],
-) -> Plan:
-    """Return the plan; what is measured of it is the prediction, until it is really shrunk."""
-    from toolchain.staircases import Plan
-    from toolchain.widths import planning
-    from toolchain.widths.measuring import look_at_widths, read_images
+def _load(recipe: Recipe, ckpt: Path | None) -> Loaded:
+    from toolchain.sources import load_start
 
-    groups = tuple(costs.template.groups.values())
-    images, looked_at = read_images(calibration, loaded)
-    importance = look_at_widths(loaded, costs, report.staircases, images, on_stage)
-    chosen = planning.plan_widths(costs, report.staircases, importance, budget, least, on_stage)
-    return Plan(
-        report.model,
-        report.target,
-        report.name,
-        report.core,
-        report.runtime,
-        report.size,
-        loaded.recipe.prune.criterion,
-        report.instructions,
-        budget,
-        chosen.least,
-        chosen.instructions,
-        chosen.instructions,
-        chosen.loss,
-        looked_at,
-        planning.uniform_within(costs, groups, importance, budget, on_stage),
-        planning.planned_groups(costs, chosen, importance),
-    )
-
-
-def _really(
-    recipe: Recipe,
-    ckpt: Path | None,
-    place: Path,
-    board: Board,
-    on_stage: Callable[[str], None],
-) -> int:
-    """Shrink by the plan, export and prove; return the instructions of what comes out.
-
-    It has the form in which widths are measured: other rewrites hold for some widths only.
-    """
-    from toolchain.arm.checking import check_folder
-    from toolchain.pipeline import Job, run_shrink
-    from toolchain.recipe import override
-
-    folder = place / "shrunk"
-    command = shlex.join(["toolchain", *sys.argv[1:]])
-    plain = override(recipe, {"export.rewrites": ["leaky"]})
-    run_shrink(Job(plain, folder, ckpt, formats=("onnx",), command=command), on_stage)
-    found = check_folder(
-        folder, ["model.onnx"], board.target, board.sysroot, (), board.cache, on_stage
-    )
-    return found.main.instructions_per_inference
-
-
-def _heading(made: Plan) -> str:
-    height, width = made.size
-    return (
-        f"# Planned for {made.name}: {made.predicted:,} of {made.unpruned:,} instructions of one\n"
-        f"# inference at {height}x{width}, {made.runtime}. For shrink and train, by --recipe.\n\n"
-    )
+    loaded = load_start(recipe, ckpt)
+    for note in loaded.notes:
+        messages.print(note, markup=False)
+    return loaded
 
 
 def _print_cost(found: CostReport, place: Path) -> None:
@@ -261,13 +205,13 @@ def _print_plan(made: Plan, place: Path) -> None:
     for group in narrowed:
         console.print(f"{escape(group.group)}: {group.after} of {group.before}")
     console.print(
-        f"predicted {made.predicted:,} instructions ({made.predicted / made.unpruned:.3f} of the "
+        f"predicted {made.predicted:,} {made.unit} ({made.predicted / made.unpruned:.3f} of the "
         f"unpruned), measured {made.measured:,}: off by {made.error:+.2%}"
     )
     if made.uniform is not None:
         console.print(
             f"lost on {made.looked_at}: {made.loss:.2f}; at rate {made.uniform.rate:.4g} for all, "
-            f"with {made.uniform.instructions:,} instructions, {made.uniform.loss:.2f}"
+            f"with {made.uniform.cost:,} {made.unit}, {made.uniform.loss:.2f}"
         )
     recipe = escape(str(place / "plan.toml"))
     console.print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from toolchain.records import MemberFacts
+from toolchain.records import MemberFacts, trained_widths
 from toolchain.report import wording
 from toolchain.report.marks import code, plain, table
 from toolchain.report.members import LEVELS, conditions, figures
@@ -35,7 +35,16 @@ def card(facts: MemberFacts) -> str:
 def _head(facts: MemberFacts) -> str:
     rate, parameters = facts["rate"], facts["deployed_parameters"]
     which, zeros = "all filters", "No filter was held at zero in training."
-    if rate:
+    if trained_widths(facts):
+        which = f"{wording.count(parameters)} parameters"
+        zeros = (
+            f"Each group of layers has a width of its own: a plan chose those that lose least "
+            f"within so many parameters. In training the other filters were held at zero "
+            f"(criterion {plain(facts['criterion'])}); they are in the file, and the command "
+            f"removes them. It takes more computation than a network of as many parameters that "
+            f"lost the same share everywhere: the plan keeps what works at full resolution."
+        )
+    elif rate:
         which = f"{wording.percentage(rate)} of its filters removed"
         zeros = (
             f"In training {wording.percentage(rate)} of its filters were held at zero (criterion "
@@ -52,7 +61,10 @@ def _head(facts: MemberFacts) -> str:
 
 
 def _shrink(facts: MemberFacts) -> str:
-    return code(f"toolchain shrink {facts['model']} --rate {facts['rate']:g}")
+    asked = f"--rate {facts['rate']:g}"
+    if trained_widths(facts):
+        asked = f"--parameters {facts['deployed_parameters']}"
+    return code(f"toolchain shrink {facts['model']} {asked}")
 
 
 def _accuracy(facts: MemberFacts) -> str:

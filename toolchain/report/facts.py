@@ -191,7 +191,7 @@ def pruning_words(report: Report) -> str:
     """Return how the filters were chosen."""
     if report.rate is None and report.criterion is None:
         return "pruned before this run"
-    choice = ["to the recipe's widths"]
+    choice = ["a width for each group"]
     if report.rate is not None:
         choice = [f"pruning rate {wording.percentage(report.rate)}"]
     choice += [f"criterion {report.criterion}"] if report.criterion else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from toolchain.recipe import PruneSection
-from toolchain.records import Latency, MemberFacts, Surgery
+from toolchain.records import Latency, MemberFacts, Surgery, trained_widths
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
 from toolchain.staircases import CostReport
@@ -26,8 +26,7 @@ def shipped_notes(
     """
     rate, held = asked.rate or 0.0, wording.percentage(member["rate"])
     yield (
-        f"Shipped weights: {name}, trained with "
-        f"{f'{held} of its filters held at zero' if member['rate'] else 'all of its filters'}; "
+        f"Shipped weights: {name}, trained with {_held(member)}; "
         f"as shipped {accuracy_words(member['accuracy'])}."
     )
     if one_shot:
@@ -39,6 +38,16 @@ def shipped_notes(
         )
     elif not asked.widths and wording.percentage(rate) != held:
         yield _as_it_is(name, wording.percentage(rate), held, narrower=rate < member["rate"])
+
+
+def _held(member: MemberFacts) -> str:
+    """Return how many filters training held at zero."""
+    if trained_widths(member):
+        count = wording.count(member["deployed_parameters"])
+        return f"a width for each group, which leaves {count} parameters"
+    if member["rate"]:
+        return f"{wording.percentage(member['rate'])} of its filters held at zero"
+    return "all of its filters"
 
 
 def _zeroed(prune: PruneSection) -> str:

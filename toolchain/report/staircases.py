@@ -36,7 +36,8 @@ def cost_html(report: CostReport) -> str:
 
 def plan_html(plan: Plan) -> str:
     """Return a page with every group's width before and after."""
-    title = f"A plan for {text(plan.model)} on {text(plan.name)}"
+    on = "" if plan.board is None else f" on {text(plan.board.name)}"
+    title = f"A plan for {text(plan.model)}{on}"
     rows = "".join(
         figures.row(name(each.group), _kept(each), f"{each.before} → {each.after}")
         for each in plan.groups
@@ -60,12 +61,19 @@ def plan_html(plan: Plan) -> str:
 def plan_words(plan: Plan) -> str:
     """Return how far off the prediction was, and the conditions, in a few sentences."""
     return (
-        f"Budget {plan.budget:,} instructions, predicted {plan.predicted:,}, measured after "
+        f"Budget {plan.budget:,} {plan.unit}, predicted {plan.predicted:,}, measured after "
         f"shrinking and exporting {plan.measured:,}: the prediction was off by {plan.error:+.2%}. "
-        f"{plan.name}, {plan.core} under QEMU, {plan.runtime}, input {wording.shape(plan.size)}, "
-        f"one thread. Which filters go is by {plan.criterion}; what that loses was seen on "
+        f"{_conditions(plan)} Which filters go is by {plan.criterion}; what that loses was seen on "
         f"{plan.looked_at}, before any training: average precision is not measured here."
     )
+
+
+def _conditions(plan: Plan) -> str:
+    board = plan.board
+    if board is None:
+        return "Batch norm is folded in, and scalars outside layers are counted."
+    size = wording.shape(board.size)
+    return f"{board.name}, {board.core} under QEMU, {board.runtime}, input {size}, one thread."
 
 
 def _results(plan: Plan) -> str:
@@ -77,19 +85,22 @@ def _results(plan: Plan) -> str:
     if plan.uniform is not None:
         uniform = plan.uniform
         rows.append(
-            [f"every group at rate {uniform.rate:.4g}", wording.count(uniform.instructions),
-             f"{uniform.instructions / plan.unpruned:.3f}", f"{uniform.loss:.3f}"]
+            [f"every group at rate {uniform.rate:.4g}", wording.count(uniform.cost),
+             f"{uniform.cost / plan.unpruned:.3f}", f"{uniform.loss:.3f}"]
         )  # fmt: skip
     rows.append(
         ["the least that widths need", wording.count(plan.least),
          f"{plan.least / plan.unpruned:.3f}", ""]
     )  # fmt: skip
-    head = ["", "instructions", "share", "lost"]
+    head = ["", plan.unit, "share", "lost"]
     note = (
         "Kept is the share of the outputs' variance that is still explained when a group alone is "
         "narrowed, as the geometric mean over the outputs and their levels; lost is the sum over "
         "groups of its negative logarithm."
     )
+    if plan.levels:
+        weights = ", ".join(f"{weight:.2f}" for weight in plan.levels)
+        note += f" Levels weigh {weights}, the finest first."
     return table("Cost and loss", head, rows, (1, 2, 3)) + paragraph(note)
 
 

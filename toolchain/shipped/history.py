@@ -192,6 +192,8 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
         words += ["--teacher", str(record.get("teacher_file") or "TEACHER")]
         words += ["--images", str(entry(record, "images", int, path))]
     words += ["--rate", f"{entry(record, 'rate', float, path):.10g}"]
+    if record.get("widths"):
+        words += ["--set", f"prune.widths={_inline(record['widths'])}"]
     for name in ("criterion", "scope", "threads", "seed", "device"):
         if name in record:
             words += [f"--{name}", str(record[name])]
@@ -204,6 +206,13 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
         return shlex.join(words)
     place = f"out/train/{model}-step-{before.command.count(' && ') + 1}"
     return f"{before.command} --out {place} && {shlex.join(words)} --from {place}/model.safetensors"
+
+
+def _inline(widths: object) -> str:
+    """Return widths by group as the command line and a recipe have them."""
+    if not isinstance(widths, dict):
+        raise InputError(f"widths must be a table (got {widths!r})")
+    return f"{{{', '.join(f'{json.dumps(group)}={width}' for group, width in widths.items())}}}"
 
 
 def _is_in_recipe(recipe: Recipe, name: str, value: object) -> bool:

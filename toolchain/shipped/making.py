@@ -17,7 +17,7 @@ from toolchain.files import sha256_of, write_bytes
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import BUILDERS, build
 from toolchain.models.weights import load_into
-from toolchain.records import MemberAccuracy, MemberFacts
+from toolchain.records import MemberAccuracy, MemberFacts, trained_widths
 from toolchain.report.cards import card
 from toolchain.shipped.history import (
     History,
@@ -84,8 +84,9 @@ def make_member(wanted: Wanted, folder: Path | None = None) -> Member:
     network = build(str(checkpoint.model))
     load_into(network, checkpoint, str(checkpoint.model))
     facts = _facts(wanted, settings, checkpoint, history, accuracy)
-    facts["deployed_parameters"] = deployed_parameters(network, facts["rate"], weights)
-    path = folder / f"{member_name(facts['model'], facts['rate'])}.safetensors"
+    is_pruned = bool(facts["rate"] or trained_widths(facts))
+    facts["deployed_parameters"] = deployed_parameters(network, weights, is_pruned=is_pruned)
+    path = folder / f"{member_name(facts)}.safetensors"
     write_member(network, path, checked_facts(facts, path))
     member = Member(facts["model"], facts["rate"], path, facts)
     write_card(member)
@@ -141,20 +142,19 @@ def accuracy_of(path: Path, weights: Checkpoint, weights_path: Path) -> MemberAc
     }  # fmt: skip
 
 
-def deployed_parameters(network: nn.Module, rate: float, path: Path) -> int:
+def deployed_parameters(network: nn.Module, path: Path, *, is_pruned: bool) -> int:
     """Return how many parameters are left when all zero filters are removed, by removing them.
 
     Raises :class:`CheckpointError` naming ``path`` where some stay, or there are none although
-    ``rate`` says so.
+    its training says so.
     """
     example = torch.zeros(1, 3, *LOOK_SIZE)
     shrunk, surgery = shrink(network, example)
     kept, zeroed = surgery.count("kept"), len(surgery.filters)
-    if kept or bool(zeroed) != bool(rate):
+    if kept or bool(zeroed) != is_pruned:
         raise CheckpointError(
-            f"{path}: of {zeroed} zero filters at rate {rate:g} {kept} cannot be removed; what is "
-            f"shipped must lose all of them, and have some where its rate says so (train in scope "
-            f"group)"
+            f"{path}: of {zeroed} zero filters {kept} cannot be removed; what is shipped must lose "
+            f"all of them, and have some where its rate or widths say so (train in scope group)"
         )
     return sum(count_parameters(fold_batch_norm(shrunk, example)))
 

@@ -1,7 +1,8 @@
 """Which trained networks are shipped, and which of them is nearest to what is asked.
 
-A member is ``MODEL-PERCENT.safetensors`` beside this file; ``MODEL-PERCENT.md`` is its card. Only
-the files' metadata are read here; the weights are read as those of any other file.
+A member is ``MODEL-PERCENT.safetensors`` beside this file, or ``MODEL-THOUSANDSk.safetensors``, by
+its parameters, where every group has a width of its own; a ``.md`` of the same name is its card.
+Only the files' metadata are read here; the weights are read as those of any other file.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_type_hints
 
-from toolchain.errors import CheckpointError
+from toolchain.errors import CheckpointError, InputError
 from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import BUILDERS
-from toolchain.records import MemberAccuracy, MemberFacts
+from toolchain.records import MemberAccuracy, MemberFacts, trained_widths
 
 FOLDER = Path(__file__).parent
 """Where the members lie."""
@@ -31,38 +32,77 @@ class Member:
     facts: MemberFacts
     """The metadata of the file."""
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """By group, where its training had a plan in place of a rate; else nothing."""
+        return trained_widths(self.facts)
+
+    @property
+    def parameters(self) -> int:
+        """Deployed."""
+        return self.facts["deployed_parameters"]
+
 
 def members(model: str, folder: Path | None = None) -> tuple[Member, ...]:
-    """Return the members of ``model`` in ``folder`` (the shipped ones), by rising rate.
+    """Return the members of ``model`` in ``folder`` (the shipped ones), by rising rate, plans last.
 
     Raises :class:`CheckpointError` where a file is damaged, or its name is not what it holds.
     """
     if model not in BUILDERS:
         return ()
     paths = (folder or FOLDER).glob(f"{model}-*.safetensors")
-    return tuple(sorted((_member(path) for path in paths), key=lambda member: member.rate))
+    return tuple(sorted((_member(path) for path in paths), key=_order))
 
 
 def choose(model: str, rate: float, folder: Path | None = None) -> Member | None:
     """Return the member of ``model`` whose rate is nearest to ``rate``; None if there is none.
 
-    Of two that are as near, the one with the lower rate.
+    Of two that are as near, the one with the lower rate. Those with a plan have no rate.
     """
     return min(
-        members(model, folder),
+        (member for member in members(model, folder) if not member.widths),
         key=lambda member: (round(abs(member.rate - rate), 9), member.rate),
         default=None,
     )
 
 
-def member_name(model: str, rate: float) -> str:
-    """Return the name of a member without its suffix: ``eresfd-10``."""
-    return f"{model}-{100 * rate:g}"
+def choose_within(model: str, parameters: int, folder: Path | None = None) -> Member:
+    """Return the member of ``model`` that finds most with at most so many deployed parameters.
+
+    By the mean of its average precision; raises :class:`InputError` where none is that small.
+    """
+    known = members(model, folder)
+    within = [member for member in known if member.parameters <= parameters]
+    if within:
+        return max(within, key=lambda member: (_mean_precision(member), -member.parameters))
+    if not known:
+        raise InputError(f"no network of {model} is shipped, so --parameters cannot choose one")
+    least = min(member.parameters for member in known)
+    raise InputError(
+        f"the smallest {model} that is shipped has {least:,} parameters, more than {parameters:,}; "
+        f"choose widths by toolchain plan {model} --parameters {parameters}, and train them"
+    )
+
+
+def _mean_precision(member: Member) -> float:
+    accuracy = member.facts["accuracy"]
+    return (accuracy["easy"] + accuracy["medium"] + accuracy["hard"]) / 3
+
+
+def member_name(facts: MemberFacts) -> str:
+    """Return the name of a member without its suffix: ``eresfd-10``, or ``eresfd-52k``."""
+    if trained_widths(facts):
+        return f"{facts['model']}-{round(facts['deployed_parameters'] / 1000)}k"
+    return f"{facts['model']}-{100 * facts['rate']:g}"
+
+
+def _order(member: Member) -> tuple[bool, float]:
+    return bool(member.widths), -member.parameters if member.widths else member.rate
 
 
 def _member(path: Path) -> Member:
     facts = checked_facts(read_metadata(path), path)
-    name = member_name(facts["model"], facts["rate"])
+    name = member_name(facts)
     if path.stem != name:
         raise CheckpointError(f"{path}: holds {name}; a member must be called what it holds")
     return Member(facts["model"], float(facts["rate"]), path, facts)
@@ -92,6 +132,9 @@ def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
             raise CheckpointError(f"{path}: {name} must be >= 0 and <= 1 (got {share})")
     if not facts["trained"]:
         raise CheckpointError(f"{path}: trained must be true, only trained networks are shipped")
+    widths = cast(Mapping[str, object], facts["training"]).get("widths", {})
+    if not isinstance(widths, dict) or any(type(width) is not int for width in widths.values()):
+        raise CheckpointError(f"{path}: training.widths must be whole numbers by group")
     if not all(isinstance(line, str) for line in cast(list[object], facts["bad_at"])):
         raise CheckpointError(f"{path}: bad_at must be a list of texts")
     return cast(MemberFacts, {**facts, "accuracy": accuracy})

@@ -21,6 +21,8 @@ class Wanted:
     milliseconds: float | None = None
     """By the middle of the board's estimate."""
     instructions: int | None = None
+    parameters: int | None = None
+    """Deployed; in place of all instructions."""
 
     def of(self, whole: int, target: Target) -> int:
         """Return the budget in instructions; raise :class:`InputError` if ``whole`` is within."""
@@ -31,20 +33,36 @@ class Wanted:
             budget = int(cycles / target.cycles_per_instruction)
         else:
             budget = self.instructions or 0
-        if budget >= whole:
-            raise InputError(
-                f"the network takes {whole:,} instructions unpruned, within the budget of "
-                f"{budget:,}: there is nothing to plan"
-            )
+        _demand_less(budget, whole, "instructions")
+        return budget
+
+    def parameters_of(self, whole: int) -> int:
+        """Return the budget in parameters; raise :class:`InputError` if ``whole`` is within."""
+        budget = self.parameters or 0
+        _demand_less(budget, whole, "parameters")
         return budget
 
 
-def read_budget(latency: str | None, instructions: str | None) -> Wanted:
-    """Read ``--latency`` or ``--instructions``; raise :class:`InputError` for what is none."""
-    if (latency is None) == (instructions is None):
-        raise InputError("give one budget: --latency 0.6, --latency 30ms or --instructions 40M")
+def _demand_less(budget: int, whole: int, unit: str) -> None:
+    if budget >= whole:
+        raise InputError(
+            f"the network takes {whole:,} {unit} unpruned, within the budget of {budget:,}: there "
+            f"is nothing to plan"
+        )
+
+
+def read_budget(
+    latency: str | None, instructions: str | None, parameters: str | None = None
+) -> Wanted:
+    """Read the one that is given of three; raise :class:`InputError` for what is no budget."""
+    if [latency, instructions, parameters].count(None) != 2:
+        raise InputError(
+            "give one budget: --latency 0.6, --latency 30ms, --instructions 40M or --parameters 52k"
+        )
     if instructions is not None:
-        return Wanted(instructions=_instructions(instructions))
+        return Wanted(instructions=_count(instructions, "--instructions", "40M, 1.5G or 40000000"))
+    if parameters is not None:
+        return Wanted(parameters=read_parameters(parameters))
     assert latency is not None
     number, unit = _split(latency, "--latency", "a share such as 0.6, or 30ms")
     if unit == "ms" and number > 0:
@@ -57,11 +75,16 @@ def read_budget(latency: str | None, instructions: str | None) -> Wanted:
     )
 
 
-def _instructions(text: str) -> int:
-    expected = "a number such as 40M, 1.5G or 40000000"
-    number, unit = _split(text, "--instructions", expected)
+def read_parameters(text: str) -> int:
+    """Read ``--parameters``; raise :class:`InputError` for what is no number of them."""
+    return _count(text, "--parameters", "52k, 1.5M or 52000")
+
+
+def _count(text: str, option: str, examples: str) -> int:
+    expected = f"a number such as {examples}"
+    number, unit = _split(text, option, expected)
     if unit not in UNITS or not 1 <= number * UNITS[unit] < 1e18:
-        raise InputError(f"--instructions must be {expected} (got {text!r})")
+        raise InputError(f"{option} must be {expected} (got {text!r})")
     return int(number * UNITS[unit])
 
 

@@ -53,11 +53,11 @@ class Problem:
         """Every group at its widest."""
         return {group: max(losses) for group, losses in self.losses.items()}
 
-    def loss(self, choice: Choice) -> float:
+    def loss(self, choice: Mapping[str, int]) -> float:
         """Return the sum over groups."""
         return sum(self.losses[group][width] for group, width in choice.items())
 
-    def cost(self, choice: Choice) -> float:
+    def cost(self, choice: Mapping[str, int]) -> float:
         """Return what all of it costs."""
         return self.fixed + sum(self.part_cost(number, choice) for number in range(len(self.parts)))
 
@@ -65,7 +65,7 @@ class Problem:
         """Return the cost of the parts that a group is in."""
         return sum(self.part_cost(number, choice) for number in self.touching[group])
 
-    def part_cost(self, number: int, choice: Choice) -> float:
+    def part_cost(self, number: int, choice: Mapping[str, int]) -> float:
         """Return what one part costs."""
         part = self.parts[number]
         key = number, tuple(choice[group] for group in part.groups)

@@ -108,6 +108,15 @@ class Costs:
         """Return the measured instructions at these widths; they must be known."""
         return sum(self.book.costs[key] for key in self.keys(widths))
 
+    def measured_total(self, on_stage: Callable[[str], None]) -> Callable[[Widths], int]:
+        """Return what gives the instructions at any widths, measured where they are not known."""
+
+        def total(widths: Widths) -> int:
+            self.measure([widths], on_stage)
+            return self.total(widths)
+
+        return total
+
     def measure(self, wanted: Sequence[Widths], on_stage: Callable[[str], None]) -> None:
         """Measure what is missing at these widths, a few files at a time; each is kept at once."""
         missing = [widths for widths in wanted if not self.knows(widths)]

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,30 @@ from toolchain.shrink.layers import layers_of
 
 IMAGES = 8
 """That are enough to see what widths lose."""
+FACE = 1
+"""Of the two scores of an anchor, that of a face."""
 LEAST_EXPLAINED = 1e-3
 """Stands for less: what is destroyed is destroyed."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How outputs are cut into the levels of their anchors, and what each of these weighs."""
+
+    cells: tuple[int, ...] = ()
+    """Anchors of each level; none: outputs stay in one piece."""
+    weights: tuple[float, ...] = ()
+    """Of each level, adding up to 1."""
+
+    def of(self, output: NDArray[np.float64]) -> list[tuple[float, NDArray[np.float64]]]:
+        """Return the levels of (N, anchors, ...) with their weights; any other is one piece."""
+        if output.ndim < 3 or output.shape[1] != sum(self.cells):
+            return [(1.0, output)]
+        return list(zip(self.weights, self.cut(output, axis=1), strict=True))
+
+    def cut(self, values: NDArray[Any], axis: int) -> list[NDArray[Any]]:
+        """Return the levels along an axis of anchors."""
+        return np.split(values, np.cumsum(self.cells)[:-1], axis=axis)
 
 
 @dataclass(frozen=True)
@@ -53,22 +76,22 @@ def measure_importance(
     groups: Sequence[ChannelGroup],
     criterion: Criterion,
     images: Sequence[Tensor],
-    parts: Callable[[NDArray[np.floating]], Sequence[NDArray[np.floating]]],
+    levels: Levels,
     widths: Mapping[str, Sequence[int]],
     on_stage: Callable[[str], None],
 ) -> Importance:
     """Zero each group's filters down to each width, as pruning would, and compare the outputs.
 
-    ``network`` has its raw weights; ``images`` are (1, C, H, W); ``parts`` cuts an output (N, ...)
-    into what is compared on its own, see :func:`by_level`. A narrower width never loses less.
+    ``network`` has its raw weights; ``images`` are (1, C, H, W); each of ``levels`` is compared on
+    its own. A narrower width never loses less.
     """
-    whole = _outputs(network, images, parts)
+    whole = _outputs(network, images, levels)
     found: dict[str, dict[int, float]] = {}
     for number, group in enumerate(groups):
         on_stage(f"look at what widths lose, {number} of {len(groups)} groups")
         losses: dict[int, float] = {}
         for width, narrowed in _narrowed(network, flow, group, criterion, widths[group.name]):
-            lost = _lost(_outputs(narrowed, images, parts), whole)
+            lost = _lost(_outputs(narrowed, images, levels), whole)
             losses[width] = max([lost, *losses.values()])
         found[group.name] = {group.width: 0.0, **losses}
     return Importance(found)
@@ -90,27 +113,40 @@ def _narrowed(
         yield width, narrowed
 
 
-def by_level(
-    anchors: AnchorSection | None, height: int, width: int
-) -> Callable[[NDArray[np.floating]], Sequence[NDArray[np.floating]]]:
-    """Return what cuts an output (N, anchors, ...) into levels; any other stays in one piece."""
+def levels_of(anchors: AnchorSection | None, height: int, width: int) -> Levels:
+    """Return the levels that anchors have at an input's size, of equal weight."""
     strides = anchors.strides if anchors else ()
     cells = [math.ceil(height / stride) * math.ceil(width / stride) for stride in strides]
-
-    def cut(output: NDArray[np.floating]) -> Sequence[NDArray[np.floating]]:
-        if output.ndim < 3 or output.shape[1] != sum(cells):
-            return [output]
-        return np.split(output, np.cumsum(cells)[:-1], axis=1)
-
-    return cut
+    return Levels(tuple(cells), tuple(1 / len(cells) for _ in cells))
 
 
-def _outputs(
-    network: nn.Module,
-    images: Sequence[Tensor],
-    parts: Callable[[NDArray[np.floating]], Sequence[NDArray[np.floating]]],
-) -> list[NDArray[np.float64]]:
-    """Return the parts of all outputs over all images, as (positions, channels), means taken off.
+def weighed(levels: Levels, network: nn.Module, images: Sequence[Tensor]) -> Levels:
+    """Weigh each level half by its share of the anchors that ``network`` takes for a face.
+
+    Every image (1, C, H, W) counts alike, however many faces it shows; the other half is shared
+    evenly, so no level is given up. Where nothing is found, all of it is.
+    """
+    shares = []
+    with torch.no_grad():
+        for image in images:
+            for output in run_network(network)(image):
+                if output.shape[1:] == (sum(levels.cells), FACE + 1):
+                    face = output[0, :, FACE] > output[0, :, 1 - FACE]
+                    found = [int(part.sum()) for part in levels.cut(face, axis=0)]
+                    shares += [np.array(found) / sum(found)] if sum(found) else []
+    if not shares:
+        return levels
+    mean = np.mean(shares, axis=0)
+    mixed = [(share + even) / 2 for share, even in zip(mean, levels.weights, strict=True)]
+    return Levels(levels.cells, tuple(float(weight) for weight in mixed))
+
+
+Part = tuple[float, NDArray[np.float64]]
+"""What a part weighs, and its (positions, channels), the means taken off."""
+
+
+def _outputs(network: nn.Module, images: Sequence[Tensor], levels: Levels) -> list[Part]:
+    """Return the parts of all outputs over all images.
 
     Channels are along the last axis of what anchors predict, else along the second.
     """
@@ -118,27 +154,27 @@ def _outputs(
         ran = [run_network(network)(image) for image in images]
     found = []
     for outputs in zip(*ran, strict=True):
-        for part in parts(np.concatenate(outputs).astype(np.float64)):
+        for weight, part in levels.of(np.concatenate(outputs).astype(np.float64)):
             rows = part if part.ndim <= 3 else np.moveaxis(part, 1, -1)
             flat = rows.reshape(-1, rows.shape[-1])
-            found.append(flat - flat.mean(axis=0))
+            found.append((weight, flat - flat.mean(axis=0)))
     return found
 
 
-def _lost(found: Sequence[NDArray[np.float64]], whole: Sequence[NDArray[np.float64]]) -> float:
+def _lost(found: Sequence[Part], whole: Sequence[Part]) -> float:
     """Return what parts lose, each -log(squared correlation); what goes against it explains none.
 
-    Their quadratic mean: no level is given up for the others. A part that does not vary has nothing
-    to lose.
+    Their mean by weight. A part that does not vary has nothing to lose.
     """
-    losses = []
-    for part, before in zip(found, whole, strict=True):
+    losses, weights = [], []
+    for (weight, before), (_, part) in zip(whole, found, strict=True):
         spread = float((before**2).sum())
         if spread > 0:
             together, own = max(0.0, float((part * before).sum())), float((part**2).sum())
             explained = together**2 / (own * spread) if own > 0 else 0.0
             losses.append(-math.log(min(1.0, max(explained, LEAST_EXPLAINED))))
-    return math.sqrt(sum(lost**2 for lost in losses) / len(losses)) if losses else 0.0
+            weights.append(weight)
+    return float(np.average(losses, weights=weights)) if losses else 0.0
 
 
 def spread(images: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,13 +22,21 @@ from toolchain.export.onnx_file import export_onnx
 from toolchain.export.rewriting.activations import rewrite_activations
 from toolchain.files import sha256_of
 from toolchain.proofs import analysis_example
-from toolchain.prune.groups import groups_of
+from toolchain.prune.groups import ChannelGroup, groups_of
 from toolchain.recipe import Recipe
+from toolchain.shrink.channels import Flow
 from toolchain.shrink.flow import trace_flow
 from toolchain.sources import Loaded, example_input
-from toolchain.staircases import CostReport, Staircase
+from toolchain.staircases import CostReport
 from toolchain.widths.costs import Book, Costs
-from toolchain.widths.importance import Importance, by_level, measure_importance, spread
+from toolchain.widths.importance import (
+    Importance,
+    Levels,
+    levels_of,
+    measure_importance,
+    spread,
+    weighed,
+)
 from toolchain.widths.staircase import measure_staircases
 from toolchain.widths.template import Template
 
@@ -79,54 +87,91 @@ def conditions_of(board: Board) -> tuple[str, ...]:
     )
 
 
-def _template(network: nn.Module, recipe: Recipe) -> Template:
-    example = example_input(network, recipe.input.height, recipe.input.width)
-    look = analysis_example(network, example)
-    deployed = fold_batch_norm(network, look)
-    rewrite_activations(deployed)
-    flow = trace_flow(deployed, look)
-    groups = groups_of(deployed, flow, recipe.prune.protected)
+@dataclass(frozen=True)
+class Deployed:
+    """A network as it is deployed, batch norm folded, and its groups."""
+
+    network: nn.Module
+    flow: Flow
+    groups: tuple[ChannelGroup, ...]
+
+
+def deploy(network: nn.Module, recipe: Recipe, *, leaky: bool = False) -> Deployed:
+    """Fold batch norm and find the groups; raise :class:`InputError` if none can be narrowed.
+
+    ``leaky``: activations that learnt one slope have it as a constant, as in the file.
+    """
+    look = analysis_example(network, example_input(network, *_size(recipe)))
+    folded = fold_batch_norm(network, look)
+    if leaky:
+        rewrite_activations(folded)
+    flow = trace_flow(folded, look)
+    groups = groups_of(folded, flow, recipe.prune.protected)
     if not any(group.width > 1 for group in groups):
         raise InputError(f"{recipe.model.name}: no filter of it can be removed, so no width chosen")
+    return Deployed(folded, flow, groups)
+
+
+def _size(recipe: Recipe) -> tuple[int, int]:
+    return recipe.input.height, recipe.input.width
+
+
+def _template(network: nn.Module, recipe: Recipe) -> Template:
+    example = example_input(network, *_size(recipe))
+    found = deploy(network, recipe, leaky=True)
+    deployed = found.network
     outputs = [f"output{index}" for index in range(len(run_network(deployed)(example)))]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(deployed, example, path, output_names=outputs, metadata={})
-        return Template(onnx.load(path), deployed, flow, groups)
+        return Template(onnx.load(path), deployed, found.flow, found.groups)
 
 
-def read_images(folder: Path | None, loaded: Loaded) -> tuple[tuple[Tensor, ...], str]:
-    """Return what widths are looked at on, and what that is in words.
+@dataclass(frozen=True)
+class Look:
+    """What widths are looked at on."""
+
+    images: tuple[Tensor, ...]
+    """float32 (1, C, H, W) each."""
+    words: str
+    """What they are."""
+    levels: Levels
+
+
+def read_look(folder: Path | None, loaded: Loaded) -> Look:
+    """Read photos of a folder, or make random shapes; levels weigh by what is found on all.
 
     Raises :class:`InputError` for a folder without photos.
     """
-    size = loaded.recipe.input
-    example = example_input(loaded.network, size.height, size.width)
+    size = _size(loaded.recipe)
+    example = example_input(loaded.network, *size)
     found = read_calibration(folder, loaded.recipe, example)
     images = spread(found.inputs)
     kind = "photos" if found.facts.kind == "photos" else "random shapes"
-    return images, f"{len(images)} {kind}"
+    levels = levels_of(loaded.recipe.anchors, *size)
+    if found.facts.kind == "photos":
+        levels = weighed(levels, loaded.network, found.inputs)
+    return Look(images, f"{len(images)} {kind}", levels)
 
 
 def look_at_widths(
     loaded: Loaded,
-    costs: Costs,
-    staircases: Sequence[Staircase],
-    images: Sequence[Tensor],
+    groups: Sequence[ChannelGroup],
+    widths: Mapping[str, Sequence[int]],
+    look: Look,
     on_stage: Callable[[str], None],
 ) -> Importance:
-    """Return what the widths of the staircases lose on images (1, C, H, W)."""
+    """Return what widths, by group, lose."""
     recipe, network = loaded.recipe, loaded.network
-    height, width = recipe.input.height, recipe.input.width
-    look = analysis_example(network, example_input(network, height, width))
+    example = example_input(network, *_size(recipe))
     return measure_importance(
         network,
-        trace_flow(network, look),
-        tuple(costs.template.groups.values()),
+        trace_flow(network, analysis_example(network, example)),
+        groups,
         recipe.prune.criterion,
-        images,
-        by_level(recipe.anchors, height, width),
-        {stairs.group: stairs.widths for stairs in staircases},
+        look.images,
+        look.levels,
+        widths,
         on_stage,
     )
 

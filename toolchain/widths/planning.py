@@ -24,10 +24,10 @@ ROUNDS = 20
 
 @dataclass(frozen=True)
 class Chosen:
-    """Widths within a budget, all of whose costs are measured."""
+    """Widths within a budget, whose costs are known and not estimated."""
 
     widths: Mapping[str, int]
-    instructions: int
+    cost: int
     least: int
     loss: float
 
@@ -46,22 +46,43 @@ def plan_widths(
 
     Raises :class:`InputError` where the budget is out of reach, telling the least that was found.
     """
-    losses = {
-        stairs.group: {
-            width: importance.lost(stairs.group, width)
-            for width in stairs.widths
-            if width >= least_share * stairs.width
-        }
-        for stairs in staircases
-    }
+    widths = {stairs.group: stairs.widths for stairs in staircases}
+    losses = losses_of(importance, widths, least_share)
     tried = _tried(costs, losses, budget, on_stage)
     least = cheapest(_problem(costs, losses))
     costs.measure([least], on_stage)
     within = [choice for choice in tried if costs.total(choice) <= budget]
     if not within:
-        raise _out_of_reach(budget, costs, min([*tried, least], key=costs.total))
+        cheapest_known = min(map(costs.total, [*tried, least]))
+        raise _out_of_reach(budget, cheapest_known, costs.total({}), "instructions")
     best = min(within, key=importance.loss)
     return Chosen(best, costs.total(best), costs.total(least), importance.loss(best))
+
+
+def plan_parameters(problem: Problem, budget: int) -> Chosen:
+    """Choose where costs are counted; raise as :func:`plan_widths`."""
+    best, least = choose_widths(problem, budget), cheapest(problem)
+    if best is None:
+        whole = round(problem.cost(problem.widest))
+        raise _out_of_reach(budget, round(problem.cost(least)), whole, "parameters")
+    return Chosen(best, round(problem.cost(best)), round(problem.cost(least)), problem.loss(best))
+
+
+def losses_of(
+    importance: Importance, widths: Mapping[str, Sequence[int]], least_share: float
+) -> dict[str, dict[int, float]]:
+    """Return what each width loses, by group, of those that keep at least such a share.
+
+    The last of a group's ``widths`` is the whole of it.
+    """
+    return {
+        group: {
+            width: importance.lost(group, width)
+            for width in some
+            if width >= least_share * some[-1]
+        }
+        for group, some in widths.items()
+    }
 
 
 def _tried(
@@ -83,11 +104,11 @@ def _tried(
     return tried
 
 
-def _out_of_reach(budget: int, costs: Costs, choice: Mapping[str, int]) -> InputError:
-    least, whole = costs.total(choice), costs.total({})
+def _out_of_reach(budget: int, least: int, whole: int, unit: str) -> InputError:
+    remedy = ", or a smaller --size" if unit == "instructions" else ", or a smaller --least"
     return InputError(
-        f"the budget of {budget:,} instructions is out of reach: the least that any widths need is "
-        f"{least:,}, {least / whole:.2f} of the unpruned {whole:,}; give more, or a smaller --size"
+        f"the budget of {budget:,} {unit} is out of reach: the least that any widths need is "
+        f"{least:,}, {least / whole:.2f} of the unpruned {whole:,}; give more{remedy}"
     )
 
 
@@ -129,31 +150,23 @@ def cost_of(operator: Operator, widths: Mapping[str, int], costs: Costs) -> floa
 
 
 def uniform_within(
-    costs: Costs,
     groups: Sequence[ChannelGroup],
     importance: Importance,
     budget: int,
-    on_stage: Callable[[str], None],
+    cost: Callable[[Mapping[str, int]], float],
 ) -> Uniform | None:
-    """Return the mildest rate, in steps of the widest group, that meets the budget; measured."""
+    """Return the mildest rate, in steps of the widest group, whose cost is within the budget."""
     most = max(group.width for group in groups)
     low, high = 0, most - 1  # the answer is in low..high, if there is one
     while low < high:
         middle = (low + high) // 2
-        if _uniform(costs, groups, middle / most, on_stage) <= budget:
+        if cost(at_rate(groups, middle / most)) <= budget:
             high = middle
         else:
             low = middle + 1
-    rate = low / most
-    cost = _uniform(costs, groups, rate, on_stage)
-    return Uniform(rate, cost, importance.loss(at_rate(groups, rate))) if cost <= budget else None
-
-
-def _uniform(
-    costs: Costs, groups: Sequence[ChannelGroup], rate: float, on_stage: Callable[[str], None]
-) -> int:
-    costs.measure([at_rate(groups, rate)], on_stage)
-    return costs.total(at_rate(groups, rate))
+    widths = at_rate(groups, low / most)
+    found = round(cost(widths))
+    return Uniform(low / most, found, importance.loss(widths)) if found <= budget else None
 
 
 def at_rate(groups: Sequence[ChannelGroup], rate: float) -> dict[str, int]:
@@ -162,10 +175,10 @@ def at_rate(groups: Sequence[ChannelGroup], rate: float) -> dict[str, int]:
 
 
 def planned_groups(
-    costs: Costs, chosen: Chosen, importance: Importance
+    groups: Sequence[ChannelGroup], chosen: Chosen, importance: Importance
 ) -> tuple[PlannedGroup, ...]:
     """Return what becomes of each group."""
-    whole = costs.template.whole
+    whole = {group.name: group.width for group in groups}
     return tuple(
         PlannedGroup(group, whole[group], width, importance.kept(group, width))
         for group, width in chosen.widths.items()

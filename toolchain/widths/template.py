@@ -19,12 +19,10 @@ from torch import nn
 
 from toolchain.errors import AnalysisError
 from toolchain.prune.groups import ChannelGroup
-from toolchain.shrink.channels import Flow, Nodes
-from toolchain.shrink.layers import Layer, layers_of
+from toolchain.shrink.channels import Flow
+from toolchain.shrink.layers import layers_of
+from toolchain.widths.ties import Places, ties_of
 
-Place = tuple[str, int] | None
-"""A channel's group and its place there; None for one that always stays."""
-Places = tuple[Place, ...]
 Widths = Mapping[str, int]
 """By group."""
 
@@ -83,7 +81,8 @@ class Template:
         """
         self.groups = {group.name: group for group in groups}
         self.model = _named(_without_fixed_resizing(model))
-        self.ties = _ties(network, flow, groups)
+        ties = ties_of(network, flow, groups)
+        self.ties = {name: axes for name, axes in ties.items() if _is_alone(network, name)}
         layers = layers_of(network).values()
         self.depthwise = {f"{layer.name}.weight" for layer in layers if layer.is_depthwise}
         self.check_ties()
@@ -231,39 +230,6 @@ def _cut(
         if len(kept) < len(channels):
             tensor = tensor.take(kept, axis=axis)
     return np.ascontiguousarray(tensor)
-
-
-def _ties(
-    network: nn.Module, flow: Flow, groups: Sequence[ChannelGroup]
-) -> dict[str, tuple[Places, ...]]:
-    """Return, by parameter, the places of the channels along each axis."""
-    where: dict[int, Place] = {
-        flow.classes.find(flow.out_nodes[layer][index]): (group.name, position)
-        for group in groups
-        for position, slots in enumerate(group.channels)
-        for layer, index in slots
-    }
-
-    def places(nodes: Nodes) -> Places:
-        return tuple(where.get(flow.classes.find(node)) for node in nodes)
-
-    found = {name: (places(nodes),) for name, nodes in flow.tensor_nodes.items()}
-    found = {name: each for name, each in found.items() if _is_alone(network, name)}
-    ties: dict[str, tuple[Places, ...]] = dict(found)
-    for name, layer in layers_of(network).items():
-        written, read = places(flow.out_nodes[name]), places(flow.in_nodes[name])
-        ties[f"{name}.weight"] = _axes(layer, written, read)
-        if layer.bias is not None:
-            ties[f"{name}.bias"] = (written,)
-    return ties
-
-
-def _axes(layer: Layer, written: Places, read: Places) -> tuple[Places, ...]:
-    if layer.is_depthwise:
-        return (read,) if layer.is_transposed else (written,)
-    if layer.is_grouped:
-        return ()
-    return (read, written) if layer.is_transposed else (written, read)
 
 
 def _is_alone(network: nn.Module, name: str) -> bool:

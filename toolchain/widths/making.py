@@ -1,0 +1,150 @@
+"""From weights and a budget to a plan: widths looked at, chosen, and the network really shrunk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.arm.checking import check_folder
+from toolchain.files import write_bytes
+from toolchain.pipeline import Job, run_shrink
+from toolchain.recipe import Recipe, override
+from toolchain.recipe.writing import as_toml
+from toolchain.report import wording
+from toolchain.sources import Loaded
+from toolchain.staircases import CostReport, Plan, PlannedBoard, PlannedGroup
+from toolchain.widths import planning
+from toolchain.widths.budget import Wanted
+from toolchain.widths.costs import Costs
+from toolchain.widths.measuring import Board, deploy, look_at_widths, read_look
+from toolchain.widths.parameters import parameter_problem
+from toolchain.widths.staircase import widths_of
+
+PARAMETERS, INSTRUCTIONS = "parameters", "instructions"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a plan is asked for."""
+
+    loaded: Loaded
+    """With the recipe of the whole network."""
+    checkpoint: Path | None
+    wanted: Wanted
+    least: float
+    """Share of its filters that every group keeps."""
+    every: int
+    """Widths are looked at in such steps."""
+    calibration: Path | None
+    place: Path
+    """Folder for the recipe of the plan, and for what is shrunk by it."""
+    command: str
+
+
+def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
+    """Choose the widths that lose least within so many parameters; shrink by them, and count."""
+    loaded = wish.loaded
+    deployed = deploy(loaded.network, loaded.recipe)
+    groups, look = deployed.groups, read_look(wish.calibration, loaded)
+    nothing_lost = {group.name: {group.width: 0.0} for group in groups}
+    whole = parameter_problem(deployed.network, deployed.flow, groups, nothing_lost)
+    unpruned = round(whole.cost(whole.widest))
+    budget = wish.wanted.parameters_of(unpruned)
+    widths = {group.name: widths_of(group.width, wish.every) for group in groups}
+    importance = look_at_widths(loaded, groups, widths, look, on_stage)
+    on_stage("choose widths")
+    losses = planning.losses_of(importance, widths, wish.least)
+    problem = dataclasses.replace(whole, losses=losses)
+    chosen = planning.plan_parameters(problem, budget)
+    made = Plan(
+        loaded.recipe.model.name,
+        PARAMETERS,
+        None,
+        loaded.recipe.prune.criterion,
+        unpruned,
+        budget,
+        chosen.least,
+        chosen.cost,
+        chosen.cost,
+        chosen.loss,
+        look.words,
+        look.levels.weights,
+        planning.uniform_within(groups, importance, budget, whole.cost),
+        planning.planned_groups(groups, chosen, importance),
+    )
+    planned = _write_recipe(made, wish)
+    job = Job(
+        planned, wish.place / "shrunk", wish.checkpoint, formats=("onnx",), command=wish.command
+    )
+    after = run_shrink(job, on_stage).cost_after
+    return dataclasses.replace(made, measured=after.deployed_parameters + after.loose_parameters)
+
+
+def plan_on_board(
+    wish: Wish, costs: Costs, report: CostReport, board: Board, on_stage: Callable[[str], None]
+) -> Plan:
+    """Choose the widths that lose least within so many instructions; shrink by them, and count."""
+    loaded, budget = wish.loaded, wish.wanted.of(report.instructions, board.target)
+    groups, look = tuple(costs.template.groups.values()), read_look(wish.calibration, wish.loaded)
+    widths = {stairs.group: stairs.widths for stairs in report.staircases}
+    importance = look_at_widths(loaded, groups, widths, look, on_stage)
+    chosen = planning.plan_widths(
+        costs, report.staircases, importance, budget, wish.least, on_stage
+    )
+    made = Plan(
+        report.model,
+        INSTRUCTIONS,
+        PlannedBoard(report.target, report.name, report.core, report.runtime, report.size),
+        loaded.recipe.prune.criterion,
+        report.instructions,
+        budget,
+        chosen.least,
+        chosen.cost,
+        chosen.cost,
+        chosen.loss,
+        look.words,
+        look.levels.weights,
+        planning.uniform_within(groups, importance, budget, costs.measured_total(on_stage)),
+        planning.planned_groups(groups, chosen, importance),
+    )
+    planned = _write_recipe(made, wish)
+    return dataclasses.replace(made, measured=_instructions(planned, wish, board, on_stage))
+
+
+def _write_recipe(made: Plan, wish: Wish) -> Recipe:
+    """Write plan.toml, and return the recipe that it is."""
+    planned = override(wish.loaded.recipe, {"prune.widths": narrowed(made.groups)})
+    wish.place.mkdir(parents=True, exist_ok=True)
+    write_bytes(wish.place / "plan.toml", (_heading(made) + as_toml(planned)).encode())
+    return planned
+
+
+def narrowed(groups: tuple[PlannedGroup, ...]) -> dict[str, int]:
+    """Return the widths of the groups that lose some."""
+    return {group.group: group.after for group in groups if group.after < group.before}
+
+
+def _heading(made: Plan) -> str:
+    what = f"{made.predicted:,} of {made.unpruned:,} {made.unit}"
+    if made.board is not None:
+        size, runtime = wording.shape(made.board.size), made.board.runtime
+        what = f"{made.board.name}: {what} of one\n# inference at {size}, {runtime}"
+    return f"# Planned for {what}. For shrink and train, by --recipe.\n\n"
+
+
+def _instructions(recipe: Recipe, wish: Wish, board: Board, on_stage: Callable[[str], None]) -> int:
+    """Shrink by the plan, export and prove; return the instructions of what comes out.
+
+    It has the form in which widths are measured: other rewrites hold for some widths only.
+    """
+    folder = wish.place / "shrunk"
+    plain = override(recipe, {"export.rewrites": ["leaky"]})
+    run_shrink(
+        Job(plain, folder, wish.checkpoint, formats=("onnx",), command=wish.command), on_stage
+    )
+    found = check_folder(
+        folder, ["model.onnx"], board.target, board.sysroot, (), board.cache, on_stage
+    )
+    return found.main.instructions_per_inference

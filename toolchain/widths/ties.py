@@ -1,0 +1,52 @@
+"""Which channel of which dependency group every entry of a parameter belongs to, axis by axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from toolchain.prune.groups import ChannelGroup
+from toolchain.shrink.channels import Flow, Nodes
+from toolchain.shrink.layers import Layer, layers_of
+
+Place = tuple[str, int] | None
+"""A channel's group and its place there; None for one that always stays."""
+Places = tuple[Place, ...]
+
+
+def ties_of(
+    network: nn.Module, flow: Flow, groups: Sequence[ChannelGroup]
+) -> dict[str, tuple[Places, ...]]:
+    """Return, by parameter, the places of the channels along each axis.
+
+    Axes that are not there have no channels; a grouped convolution has none, nor has a parameter
+    that is not named.
+    """
+    where: dict[int, Place] = {
+        flow.classes.find(flow.out_nodes[layer][index]): (group.name, position)
+        for group in groups
+        for position, slots in enumerate(group.channels)
+        for layer, index in slots
+    }
+
+    def places(nodes: Nodes) -> Places:
+        return tuple(where.get(flow.classes.find(node)) for node in nodes)
+
+    ties: dict[str, tuple[Places, ...]] = {
+        name: (places(nodes),) for name, nodes in flow.tensor_nodes.items()
+    }
+    for name, layer in layers_of(network).items():
+        written, read = places(flow.out_nodes[name]), places(flow.in_nodes[name])
+        ties[f"{name}.weight"] = _axes(layer, written, read)
+        if layer.bias is not None:
+            ties[f"{name}.bias"] = (written,)
+    return ties
+
+
+def _axes(layer: Layer, written: Places, read: Places) -> tuple[Places, ...]:
+    if layer.is_depthwise:
+        return (read,) if layer.is_transposed else (written,)
+    if layer.is_grouped:
+        return ()
+    return (read, written) if layer.is_transposed else (written, read)
