@@ -87,6 +87,21 @@ def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
     assert looked_at(network, images).lost("first", 1) == pytest.approx(-math.log(1e-3))
 
 
+def test_filters_that_are_zero_already_go_first_and_lose_nothing() -> None:
+    torch.manual_seed(0)
+    network = Sum().eval()
+    with torch.no_grad():
+        network.first.weight[2] = 0  # FPGM would take it for one that is far from the others
+    flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
+    groups = groups_of(network, flow, ("head",))
+    images = [torch.randn(1, 3, 64, 64) for _ in range(2)]
+    found = measure_importance(
+        network, flow, groups, "fpgm", images, WHOLE, {"first": range(1, 5)}, lambda _: None
+    )
+    assert found.lost("first", 3) < 1e-9
+    assert found.lost("first", 2) > 0.01
+
+
 def test_outputs_are_cut_into_levels_where_they_have_them() -> None:
     levels = levels_of(ANCHORS, 16, 24)
     boxes = np.arange(2.0 * 30 * 4).reshape(2, 30, 4)

@@ -104,9 +104,13 @@ def _narrowed(
     criterion: Criterion,
     widths: Sequence[int],
 ) -> Iterator[tuple[int, nn.Module]]:
-    """Yield the network with so many filters of a group left, the widest first."""
+    """Yield the network with so many filters of a group left, the widest first.
+
+    What is zero already goes first, and loses nothing.
+    """
     narrowed = copy.deepcopy(network).eval()
-    order, gone = ranked(group.filters(layers_of(network)), criterion), 0
+    order = ranked(group.filters(layers_of(network)), criterion, zeros_first=True)
+    gone = 0
     for width in sorted(set(widths) - {group.width}, reverse=True):
         zero_channels(narrowed, flow, group, order[gone : group.width - width])
         gone = group.width - width
