@@ -50,6 +50,7 @@ ROOMS = (
     "bundle",
     "comparison",
     "pipeline",
+    "plans",
     "family",
     "tables",
     "gate",
@@ -67,6 +68,7 @@ BOARD_ROOMS = {
     "arm",
     "bundle",
     "pipeline",
+    "plans",
     "gate",
 }
 """The rooms that may run what goes to the board."""

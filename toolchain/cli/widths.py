@@ -20,11 +20,11 @@ from toolchain.cli.shrinking import recipe_for
 from toolchain.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
+    from toolchain.plans import Wish
     from toolchain.recipe import Recipe
     from toolchain.sources import Loaded
     from toolchain.staircases import CostReport, Plan
     from toolchain.widths.costs import Costs
-    from toolchain.widths.making import Wish
     from toolchain.widths.measuring import Board
 
 Model = Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")]
@@ -109,9 +109,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
+    from toolchain.plans import Wish, plan_by_parameters, plan_on_board
     from toolchain.report.staircases import plan_html
     from toolchain.widths.budget import read_budget
-    from toolchain.widths.making import Wish, plan_by_parameters, plan_on_board
 
     wanted = read_budget(latency, instructions, parameters)
     whole = _unpruned(recipe_for(model, recipe, {"criterion": criterion}, size))
