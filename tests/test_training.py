@@ -91,12 +91,14 @@ def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("layer_share", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "fields", [{}, {"teach.layer_share": 0.5}, {"teach.layer_share": 0.5, "teach.solved": 4}]
+)
 def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
-    split: Split, teacher: Path, tmp_path: Path, layer_share: float
+    split: Split, teacher: Path, tmp_path: Path, fields: dict[str, object]
 ) -> None:
     """Stopped while batch norm settles or layers learn, block by block, and twice end to end."""
-    recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": layer_share})
+    recipe = override(job(teacher, tmp_path).recipe, fields)
     whole = run(job(teacher, tmp_path / "whole", recipe=recipe), split)
     stopped = job(teacher, tmp_path / "stopped", recipe=recipe)
     for stop_after in (5, 15, 25, 60):
@@ -347,10 +349,15 @@ def test_minutes_are_shared_by_the_pace_of_each_phase(
     prepared = setup.prepare(wanted, split, lambda done, total: None)
     assert setup._images_in_time(prepared) == 166
     assert asked == ["layer by layer", "block by block", "end to end"]
+    recipe = override(recipe, {"teach.solved": 30})
+    solving = dataclasses.replace(prepared, job=dataclasses.replace(prepared.job, recipe=recipe))
+    monkeypatch.setattr(setup, "_seconds_to_solve", lambda *_: 30.0)
+    assert setup._images_in_time(solving) == 83  # half of the minute is left
 
 
 def test_a_pace_is_measured_in_every_phase(split: Split, teacher: Path, tmp_path: Path) -> None:
-    recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": 0.5})
+    fields = {"teach.layer_share": 0.5, "teach.solved": 10}
+    recipe = override(job(teacher, tmp_path).recipe, fields)
     wanted = job(teacher, tmp_path / "run", recipe=recipe, images=None, minutes=0.0)
     prepared = setup.prepare(wanted, split, lambda done, total: None)
     assert setup._images_in_time(prepared) == 20 * wanted.batch  # at least

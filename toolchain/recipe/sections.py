@@ -192,6 +192,9 @@ class TeachSection:
     layer_share: typing.Annotated[float, Range(0, 1)] = 0.0
     """Of what is learnt block by block, what is learnt layer by layer before it; batch norm is
     frozen from the start then."""
+    solved: typing.Annotated[int, Range(0, 1_000_000)] = 0
+    """Further crops, at the start of a training from random weights, by which all layers are solved
+    in closed form; batch norm is frozen from the start then."""
     settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
     """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
     settle_share_begun: typing.Annotated[float, Range(0, 0.5)] = 0.05

@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import toolchain
 from toolchain.data.wider import Split
@@ -39,9 +40,9 @@ LOOK_CROPS = 48
 """Crops on which the teacher's channels are looked at."""
 SETTLING_BATCHES, SETTLING_CROPS = 16, 16
 """Batches, and crops in each, over which batch norm is averaged before it is frozen."""
-LOOK, AVERAGE, PACE = 10**9, 2 * 10**9, 3 * 10**9
+LOOK, AVERAGE, PACE, SOLVE = 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9
 """First numbers of the crops that are for other things than training."""
-PACE_STEPS = 12
+PACE_STEPS, SOLVED_TO_SEE = 12, 2
 MANY = 10**6
 """Crops of which every phase of a plan gets some."""
 
@@ -170,14 +171,27 @@ def _images_in_time(setup: Setup) -> int:
     shares = shares_of(section, begun=job.start is not None)
     plan = TeachingPlan.of_each(PACE_STEPS, section)
     course = new_course(setup, 0, plan)
+    assert isinstance(course, Teaching)
     seconds = sum(
         share / _pace(setup, course, number * PACE_STEPS)
         for number, share in enumerate(shares)
         if share
     )
-    images = 60 * job.minutes / seconds
+    left = 60 * job.minutes - (_seconds_to_solve(setup, course) if job.start is None else 0)
+    images = max(left, 0.0) / seconds
     images = float(total(torch.tensor(images, dtype=torch.float64))) / ranks()  # all agree
     return max(20 * job.batch, int(images))
+
+
+def _seconds_to_solve(setup: Setup, course: Teaching) -> float:
+    """Return how long it takes to solve layers by all the crops that the recipe wants."""
+    wanted = setup.job.recipe.teach.solved
+    if not wanted:
+        return 0.0
+    course.to_solve = partial(_to_solve, setup, SOLVED_TO_SEE)
+    start = time.perf_counter()
+    course.solve()
+    return (time.perf_counter() - start) * wanted / SOLVED_TO_SEE
 
 
 def _pace(setup: Setup, course: Course, first: int) -> float:
@@ -284,3 +298,10 @@ def _look(setup: Setup, course: Teaching) -> None:
     last = first + SETTLING_BATCHES
     drawn = batches(setup.crops, SETTLING_CROPS, first, last, 0, device=device)
     course.settling = [batch.images for batch in drawn]
+    course.to_solve = partial(_to_solve, setup, setup.job.recipe.teach.solved)
+
+
+def _to_solve(setup: Setup, count: int) -> Iterator[Tensor]:
+    """Give the crops by which layers are solved, one at a time: all layers are seen at once."""
+    for batch in batches(setup.crops, 1, SOLVE, SOLVE + count, 0, device=setup.job.device):
+        yield batch.images

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from toolchain.export.fold import fold_batch_norm
 from toolchain.recipe import AnchorSection, PruneSection, TeachSection
@@ -29,9 +30,11 @@ from toolchain.train.lessons import (
     lesson,
     level_shapes,
     names_of,
+    tensors,
     watching,
 )
 from toolchain.train.masks import apply_masks
+from toolchain.train.solving import equations_of
 
 LAYER_BATCHES = 4
 """Of the batches over which batch norm is averaged, those that do before layers learn."""
@@ -64,6 +67,8 @@ class TeachingPlan:
     """End to end, after the local steps."""
     layer_steps: int = 0
     """Of the local steps, the first, layer by layer; batch norm is averaged and frozen before."""
+    solves: bool = False
+    """Whether layers are solved in closed form before the first step."""
     filters: Schedule = field(default_factory=lambda: Schedule(hold=0))
     """When filters are chosen in the student; at step 0 they are chosen in the teacher."""
     local_rate: float = 1e-2
@@ -104,15 +109,17 @@ class TeachingPlan:
         local = int(steps * _local_share(section, begun=begun))
         settle = section.settle_share_begun if begun else section.settle_share
         layers = int(local * section.layer_share)
+        solves = section.solved > 0 and not begun
         soft = int((steps - local) * section.soft_share)
         schedule = Schedule(hold=0)
         if soft:
             schedule = Schedule(local + soft, local, max(1, soft // section.choices))
         return cls(
             local,
-            0 if layers else min(local, int(steps * settle)),
+            0 if layers or solves else min(local, int(steps * settle)),
             steps - local,
             layer_steps=layers,
+            solves=solves,
             filters=schedule,
             local_rate=section.local_rate_begun if begun else section.local_rate,
             block_rate=section.local_rate_begun,
@@ -148,7 +155,8 @@ class Teaching(Course):
     ) -> None:
         # Before batch norm is shared by processes, which changes its class, and on the CPU, where
         # its operator has the name that is looked for.
-        self.layers = layers_by_name(student, example) if plan.layer_steps else {}
+        needed = plan.layer_steps or plan.solves
+        self.layers = layers_by_name(student, example) if needed else {}
         self.teacher = placed(fold_batch_norm(copy.deepcopy(teacher), example).eval(), device)
         self.original, self.plan, self.phases = teacher.eval().to(device), plan, plan.phases
         placed(student, device)
@@ -158,6 +166,8 @@ class Teaching(Course):
         self.features = names_of(student, FEATURES[model])
         self.settling: list[Tensor] = []
         """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
+        self.to_solve: Callable[[], Iterable[Tensor]] = tuple
+        """Gives crops (N, 3, H, W) by which layers are solved."""
         self._looked: Tensor | None = None
         self._channels: dict[Call, Channels] = {}
         self._choices = 0
@@ -219,10 +229,12 @@ class Teaching(Course):
     def before(self, step: int) -> None:
         """Freeze batch norm, or go on end to end, where that is due; choose filters."""
         plan = self.plan
-        if step == 0 < plan.layer_steps and not plan.begun:
+        if step == 0 and self.layers and not plan.begun:
             few = self.settling[:: len(self.settling) // LAYER_BATCHES or 1]  # all may still move
             self.average_batch_norm(few, self.layers)
             spread_like(self.layers, self.teacher, few)
+            if plan.solves:
+                self.solve()
         if step == plan.settle_steps > 0:
             self.average_batch_norm(self.settling, self.blocks)
         if step and step in (plan.layer_steps, plan.local_steps):
@@ -268,6 +280,27 @@ class Teaching(Course):
         if weights.labels:
             loss = loss + weights.labels * self.label_loss(outputs, batch)
         return loss
+
+    def solve(self) -> None:
+        """Give layers the weights that give, on the teacher's inputs, what its layers give.
+
+        A call of a layer that is called more than once weighs by its variance, as in the loss.
+        """
+        equations = equations_of(self.layers)
+        for images in self.to_solve():
+            taught = lesson(self.teacher, images, list(equations))
+            faces = face_map(
+                taught.face, level_shapes(images.shape[2], images.shape[3], self.anchors.strides)
+            )
+            for seen in taught.seen:
+                known = self._channels[seen.call]
+                (given,), (gave,) = tensors(seen.given), tensors(seen.gave)
+                pixels = 1 + self.plan.weights.face * F.adaptive_max_pool2d(faces, gave.shape[2:])
+                pixels = pixels / known.variance[0].mean() / pixels.sum()
+                equations[seen.call[0]].add(given * known.given_alive[0], gave, pixels)
+        for each in equations.values():
+            each.solve()
+        self.filters.after(0, self.student)
 
     def average_batch_norm(self, images: list[Tensor], blocks: Mapping[str, nn.Module]) -> None:
         """Let batch norm take the plain average over some batches, on the teacher's inputs."""
