@@ -40,14 +40,15 @@ class Equations:
 
     def add(self, given: Tensor, gave: Tensor, pixels: Tensor) -> None:
         """Take in a call: (N, in, H, W), (N, out, h, w), and what each cell weighs (N, 1, h, w)."""
-        patches = _patches(given, self.convolution)  # (G, D + 1, cells)
-        groups, cells = len(patches), patches.shape[2]
-        wanted = gave.transpose(0, 1).reshape(groups, -1, cells)
-        some = torch.linspace(0, cells - 1, min(cells, CELLS * len(given))).long().to(given.device)
-        patches, wanted = patches[..., some].double(), wanted[..., some].double()
-        weighed = patches * pixels.reshape(-1)[some].double() * (cells / len(some))
-        self._left = self._left + weighed @ patches.transpose(1, 2)
-        self._right = self._right + weighed @ wanted.transpose(1, 2)
+        some = _some(gave)
+        patches = _patches(given, self.convolution, some, gave.shape[3]).double()
+        wanted = (
+            gave.flatten(2)[..., some].transpose(0, 1).reshape(len(patches), -1, patches.shape[2])
+        )
+        weighed = patches * pixels.flatten(2)[..., some].reshape(-1).double()
+        share = gave[0, 0].numel() / len(some)
+        self._left = self._left + share * (weighed @ patches.transpose(1, 2))
+        self._right = self._right + share * (weighed @ wanted.double().transpose(1, 2))
 
     @torch.no_grad()
     def solve(self) -> None:
@@ -108,11 +109,13 @@ class Slopes:
 
     def add(self, given: Tensor, gave: Tensor, pixels: Tensor) -> None:
         """Take in a call, as :meth:`Equations.add` does."""
-        below = given.clamp(max=0).double()
-        rest = gave.double() - given.clamp(min=0).double()
-        weighed = below * pixels.double()
-        self._left = self._left + (weighed * below).sum(dim=(0, 2, 3))
-        self._right = self._right + (weighed * rest).sum(dim=(0, 2, 3))
+        some = _some(gave)
+        seen, wanted = given.flatten(2)[..., some].double(), gave.flatten(2)[..., some].double()
+        below = seen.clamp(max=0)
+        weighed = below * pixels.flatten(2)[..., some].double()
+        share = gave[0, 0].numel() / len(some)
+        self._left = self._left + share * (weighed * below).sum(dim=(0, 2))
+        self._right = self._right + share * (weighed * (wanted - seen.clamp(min=0))).sum(dim=(0, 2))
 
     @torch.no_grad()
     def solve(self) -> None:
@@ -138,10 +141,28 @@ def equations_of(layers: Mapping[str, nn.Module]) -> dict[str, Equations | Slope
     return found
 
 
-def _patches(given: Tensor, layer: nn.Conv2d) -> Tensor:
-    """Return what each cell of the output sees, and a one: (G, D + 1, N * h * w)."""
+def _some(gave: Tensor) -> Tensor:
+    """Return the numbers of the cells of an output (N, out, h, w) that count."""
+    cells = gave[0, 0].numel()
+    return torch.linspace(0, cells - 1, min(cells, CELLS), device=gave.device).round().long()
+
+
+def _patches(given: Tensor, layer: nn.Conv2d, some: Tensor, width: int) -> Tensor:
+    """Return what some cells of the output see, and a one: (G, D + 1, N * cells).
+
+    ``some`` are numbers of cells, row by row, of an output so wide.
+    """
     assert not isinstance(layer.padding, str)
-    seen = F.unfold(given, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    groups = layer.groups
-    seen = seen.reshape(len(given), groups, -1, seen.shape[2]).permute(1, 2, 0, 3).flatten(2)
+    (below, right), (high, wide) = layer.padding, layer.kernel_size
+    padded = F.pad(given, (right, right, below, below))
+    device = given.device
+    rows = some // width * layer.stride[0] + _steps(high, layer.dilation[0], device)
+    columns = some % width * layer.stride[1] + _steps(wide, layer.dilation[1], device)
+    seen = padded[:, :, rows[:, None], columns[None]]  # (N, in, high, wide, cells)
+    seen = seen.reshape(len(given), layer.groups, -1, len(some)).permute(1, 2, 0, 3).flatten(2)
     return torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1)
+
+
+def _steps(size: int, dilation: int, device: torch.device) -> Tensor:
+    """Return how far each row, or column, of a filter is from its first (size, 1)."""
+    return (torch.arange(size, device=device) * dilation)[:, None]
