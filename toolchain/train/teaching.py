@@ -229,12 +229,12 @@ class Teaching(Course):
     def before(self, step: int) -> None:
         """Freeze batch norm, or go on end to end, where that is due; choose filters."""
         plan = self.plan
-        if step == 0 and self.layers and not plan.begun:
+        if step == 0 and plan.solves:
+            self.solve()
+        elif step == 0 < plan.layer_steps and not plan.begun:
             few = self.settling[:: len(self.settling) // LAYER_BATCHES or 1]  # all may still move
             self.average_batch_norm(few, self.layers)
             spread_like(self.layers, self.teacher, few)
-            if plan.solves:
-                self.solve()
         if step == plan.settle_steps > 0:
             self.average_batch_norm(self.settling, self.blocks)
         if step and step in (plan.layer_steps, plan.local_steps):
