@@ -35,6 +35,9 @@ BLOCKS = {
 FEATURES = {"eresfd": ("base.m0.FEM_*",), "extd": ("base.5", "upfeat.*")}
 """Blocks whose outputs are features in the end-to-end loss."""
 
+SUMS = {"eresfd": ("base.conv4", "base.m0.b2_*.[0-9]"), "extd": ("base.[1-5]",)}
+"""Blocks that end in a sum of what their last layer gives and what they were given."""
+
 FACE_SCORE_FLOOR, FACE_SCORE_SPAN = 0.15, 0.5
 """A teacher's background scores are near 0.1; from 0.65 on a pixel counts as a face in full."""
 

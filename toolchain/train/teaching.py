@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import fnmatch
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,8 +25,10 @@ from toolchain.train.filters import Filters, Schedule
 from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
+    SUMS,
     Call,
     Seen,
+    Value,
     face_map,
     hearing,
     layers_by_name,
@@ -164,6 +169,9 @@ class Teaching(Course):
         modules = dict(student.named_modules())
         self.blocks = {name: modules[name] for name in names_of(student, BLOCKS[model])}
         self.features = names_of(student, FEATURES[model])
+        sums = names_of(student, SUMS[model]) if self.layers else []
+        self._sums = {[n for n in self.layers if n.startswith(f"{s}.")][-1]: s for s in sums}
+        """By a layer, the block that ends in the sum of what it gives and something else."""
         self.settling: list[Tensor] = []
         """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
         self.to_solve: Callable[[], Iterable[Tensor]] = tuple
@@ -282,25 +290,70 @@ class Teaching(Course):
         return loss
 
     def solve(self) -> None:
-        """Give layers the weights that give, on the teacher's inputs, what its layers give.
+        """Give layers the weights that give what the teacher's layers give.
 
-        A call of a layer that is called more than once weighs by its variance, as in the loss.
+        First all at once, on the teacher's inputs; then one after the other on the student's own,
+        so that each makes up for what those before it lack. A layer that is called several times
+        stays as it was: what it gives decides what it is given, and it would drift away.
         """
-        equations = equations_of(self.layers)
-        for images in self.to_solve():
-            taught = lesson(self.teacher, images, list(equations))
-            faces = face_map(
-                taught.face, level_shapes(images.shape[2], images.shape[3], self.anchors.strides)
-            )
-            for seen in taught.seen:
-                known = self._channels[seen.call]
+        self._solve(list(self.layers), own=False)
+        heads = [name for name in self.layers if _is_named(name, self.filters.prune.protected)]
+        for name in self._called_once():
+            if name not in heads:
+                self._solve([name], own=True)
+        self._solve(heads, own=True)
+
+    def _called_once(self) -> list[str]:
+        """Return the layers that are called once in a run, in their order."""
+        (images,) = itertools.islice(self.to_solve(), 1)
+        seen = lesson(self.teacher, images, list(self.layers)).seen
+        calls = Counter(each.call[0] for each in seen)
+        return [name for name, count in calls.items() if count == 1]
+
+    def _solve(self, names: list[str], *, own: bool) -> None:
+        """Solve some layers, together; a call weighs by its variance, as in the loss."""
+        equations = equations_of({name: self.layers[name] for name in names})
+        last = {name: block for name, block in self._sums.items() if name in names and own}
+        for images in self.to_solve() if equations else ():
+            taught = lesson(self.teacher, images, [*equations, *last.values()])
+            faces = face_map(taught.face, level_shapes(*_size(images), self.anchors.strides))
+            ours = self._own(images, [*equations, *last.values()]) if own else {}
+            theirs = {seen.call: seen for seen in taught.seen}
+            for call, seen in theirs.items():
+                if call[0] not in equations:
+                    continue
+                known = self._channels[call]
                 (given,), (gave,) = tensors(seen.given), tensors(seen.gave)
+                given = given * known.given_alive[0]
+                if own:
+                    (given,) = tensors(ours[call].given)
+                if call[0] in last:  # what the sum lacks is made up for too
+                    block = last[call[0]], call[1]
+                    gave = gave + _only(theirs[block].gave) - _only(ours[block].gave)
+                    gave = gave + _only(ours[call].gave) - _only(seen.gave)
                 pixels = 1 + self.plan.weights.face * F.adaptive_max_pool2d(faces, gave.shape[2:])
                 pixels = pixels / known.variance[0].mean() / pixels.sum()
-                equations[seen.call[0]].add(given * known.given_alive[0], gave, pixels)
+                equations[call[0]].add(given, gave, pixels)
         for each in equations.values():
             each.solve()
         self.filters.after(0, self.student)
+
+    def _own(self, images: Tensor, names: list[str]) -> dict[Call, Seen]:
+        """Return what the student's layers and blocks are given and give on its own way."""
+        modules = {id(module): name for name, module in self.student.named_modules()}
+        norms = {
+            modules[id(layer[1])]: name
+            for name, layer in self.layers.items()
+            if name in names and isinstance(layer, nn.Sequential)
+        }
+        with torch.no_grad(), watching(self.student.eval(), [*names, *norms]) as heard:
+            self.student(images)
+        found = {seen.call: seen for seen in heard}
+        for norm, name in norms.items():  # a pair gives what its batch norm gives
+            for call in [call for call in found if call[0] == norm]:
+                first = found[name, call[1]]
+                found[name, call[1]] = dataclasses.replace(first, gave=found[call].gave)
+        return found
 
     def average_batch_norm(self, images: list[Tensor], blocks: Mapping[str, nn.Module]) -> None:
         """Let batch norm take the plain average over some batches, on the teacher's inputs."""
@@ -320,6 +373,19 @@ class Teaching(Course):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.student.eval()
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[2], images.shape[3]
+
+
+def _only(value: Value) -> Tensor:
+    (tensor,) = tensors(value)
+    return tensor
 
 
 def _loose(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
