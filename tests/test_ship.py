@@ -163,6 +163,13 @@ def test_a_plan_has_a_name_by_its_parameters_and_its_widths_in_the_command(tmp_p
     assert "takes more computation" in text
 
 
+def test_a_card_says_openly_that_layers_were_solved(tmp_path: Path) -> None:
+    solved = make(finished(tmp_path / "run", **{"teach.solved": 80}), tmp_path).facts
+    assert "finds the teacher's filters again" in card(solved)
+    assert "--set teach.solved=80" in solved["command"]
+    assert "finds the teacher's filters again" not in card(facts_of())
+
+
 def test_several_processes_and_half_precision_are_in_the_command(tmp_path: Path) -> None:
     changes = {"processes": 4, "device": "cuda", "bfloat16": True}
     command = make(finished(tmp_path / "run", **changes), tmp_path).facts["command"]

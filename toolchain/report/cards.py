@@ -19,6 +19,13 @@ OWN_FILTERS = (
 )
 
 
+SOLVED = (
+    "Its layers were solved in closed form, for what the teacher's layers give: at the teacher's own "
+    "widths that finds the teacher's filters again, whatever the random weights were at the start. "
+    "What was learnt after that is little."
+)
+
+
 def card(facts: MemberFacts) -> str:
     """Return the card as Markdown; all of it is from the file's facts. It ends with a line feed."""
     sections = [
@@ -84,7 +91,10 @@ def _origin(facts: MemberFacts) -> str:
         f"Teacher: {plain(facts['teacher_name'])}, SHA-256 {code(facts['teacher_sha256'])}",
         f"The teacher's licence: {plain(facts['teacher_licence'])}",
     ]
-    return f"{_list('Where it comes from', lines)}\n\n{plain(OWN_FILTERS)}"
+    words = OWN_FILTERS
+    if facts["training"].get("teach.solved"):
+        words = f"{words} {SOLVED}"
+    return f"{_list('Where it comes from', lines)}\n\n{plain(words)}"
 
 
 def _training(facts: MemberFacts) -> str:
