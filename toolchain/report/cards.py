@@ -20,9 +20,9 @@ OWN_FILTERS = (
 
 
 SOLVED = (
-    "Its layers were solved in closed form, for what the teacher's layers give: at the teacher's own "
-    "widths that finds the teacher's filters again, whatever the random weights were at the start. "
-    "What was learnt after that is little."
+    "Its layers were solved in closed form, for what the teacher's layers give: at the teacher's "
+    "own widths that finds the teacher's filters again, whatever the random weights were at the "
+    "start. What was learnt after that is little."
 )
 
 
