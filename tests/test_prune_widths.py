@@ -150,5 +150,5 @@ def test_shrink_takes_them(
     after = {layer.layer: layer.out_channels_after for layer in made.surgery.layers}
     assert after["block.0"] == after["stem.0"] == 9  # a residual stream: one group
     assert (made.rate, made.criterion) == (None, "fpgm")
-    assert "to the recipe's widths" in (tmp_path / "a" / "report.md").read_text()
+    assert "a width for each group" in (tmp_path / "a" / "report.md").read_text()
     assert Tiny().stem[0].out_channels == 16
