@@ -12,17 +12,19 @@ from toolchain.files import write_bytes
 from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import Recipe, override
 from toolchain.recipe.writing import as_toml
+from toolchain.records import Report
 from toolchain.report import wording
 from toolchain.sources import Loaded
-from toolchain.staircases import CostReport, Plan, PlannedBoard, PlannedGroup
+from toolchain.staircases import CostReport, Plan, PlannedBoard, PlannedGroup, Uniform
 from toolchain.widths import planning
 from toolchain.widths.budget import Wanted
 from toolchain.widths.costs import Costs
-from toolchain.widths.measuring import Board, deploy, look_at_widths, read_look
+from toolchain.widths.measuring import Board, Look, deploy, look_at_widths, read_look
 from toolchain.widths.parameters import parameter_problem
 from toolchain.widths.staircase import widths_of
 
-PARAMETERS, INSTRUCTIONS = "parameters", "instructions"
+SHRUNK = "shrunk"
+"""Where the network that is shrunk by a plan lies beside it."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +60,10 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     losses = planning.losses_of(importance, widths, wish.least)
     problem = dataclasses.replace(whole, losses=losses)
     chosen = planning.plan_parameters(problem, budget)
-    made = Plan(
-        loaded.recipe.model.name,
-        PARAMETERS,
-        None,
-        loaded.recipe.prune.criterion,
-        unpruned,
-        budget,
-        chosen.least,
-        chosen.cost,
-        chosen.cost,
-        chosen.loss,
-        look.words,
-        look.levels.weights,
-        planning.uniform_within(groups, importance, budget, whole.cost),
-        planning.planned_groups(groups, chosen, importance),
-    )
-    planned = _write_recipe(made, wish)
-    job = Job(
-        planned, wish.place / "shrunk", wish.checkpoint, formats=("onnx",), command=wish.command
-    )
-    after = run_shrink(job, on_stage).cost_after
+    uniform = planning.uniform_within(groups, importance, budget, whole.cost)
+    planned = planning.planned_groups(groups, chosen, importance)
+    made = _predicted(loaded, "parameters", None, unpruned, budget, chosen, look, uniform, planned)
+    after = _shrunk(_write_recipe(made, wish), wish, on_stage).cost_after
     return dataclasses.replace(made, measured=after.deployed_parameters + after.loose_parameters)
 
 
@@ -93,37 +78,41 @@ def plan_on_board(
     chosen = planning.plan_widths(
         costs, report.staircases, importance, budget, wish.least, on_stage
     )
-    made = Plan(
-        report.model,
-        INSTRUCTIONS,
-        PlannedBoard(report.target, report.name, report.core, report.runtime, report.size),
-        loaded.recipe.prune.criterion,
-        report.instructions,
-        budget,
-        chosen.least,
-        chosen.cost,
-        chosen.cost,
-        chosen.loss,
-        look.words,
-        look.levels.weights,
-        planning.uniform_within(groups, importance, budget, costs.measured_total(on_stage)),
-        planning.planned_groups(groups, chosen, importance),
-    )
-    planned = _write_recipe(made, wish)
-    return dataclasses.replace(made, measured=_instructions(planned, wish, board, on_stage))
+    uniform = planning.uniform_within(groups, importance, budget, costs.measured_total(on_stage))
+    planned = planning.planned_groups(groups, chosen, importance)
+    on = PlannedBoard(report.target, report.name, report.core, report.runtime, report.size)
+    whole = report.instructions
+    made = _predicted(loaded, "instructions", on, whole, budget, chosen, look, uniform, planned)
+    recipe = _write_recipe(made, wish)
+    return dataclasses.replace(made, measured=_instructions(recipe, wish, board, on_stage))
+
+
+def _predicted(
+    loaded: Loaded,
+    unit: str,
+    board: PlannedBoard | None,
+    unpruned: int,
+    budget: int,
+    chosen: planning.Chosen,
+    look: Look,
+    uniform: Uniform | None,
+    groups: tuple[PlannedGroup, ...],
+) -> Plan:
+    """Return the plan; what is measured of it is the prediction, until it is really shrunk."""
+    recipe = loaded.recipe
+    return Plan(
+        recipe.model.name, unit, board, recipe.prune.criterion, unpruned, budget, chosen.least,
+        chosen.cost, chosen.cost, chosen.loss, look.words, look.levels.weights, uniform, groups,
+    )  # fmt: skip
 
 
 def _write_recipe(made: Plan, wish: Wish) -> Recipe:
     """Write plan.toml, and return the recipe that it is."""
-    planned = override(wish.loaded.recipe, {"prune.widths": narrowed(made.groups)})
+    narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
+    planned = override(wish.loaded.recipe, {"prune.widths": narrowed})
     wish.place.mkdir(parents=True, exist_ok=True)
     write_bytes(wish.place / "plan.toml", (_heading(made) + as_toml(planned)).encode())
     return planned
-
-
-def narrowed(groups: tuple[PlannedGroup, ...]) -> dict[str, int]:
-    """Return the widths of the groups that lose some."""
-    return {group.group: group.after for group in groups if group.after < group.before}
 
 
 def _heading(made: Plan) -> str:
@@ -139,12 +128,13 @@ def _instructions(recipe: Recipe, wish: Wish, board: Board, on_stage: Callable[[
 
     It has the form in which widths are measured: other rewrites hold for some widths only.
     """
-    folder = wish.place / "shrunk"
-    plain = override(recipe, {"export.rewrites": ["leaky"]})
-    run_shrink(
-        Job(plain, folder, wish.checkpoint, formats=("onnx",), command=wish.command), on_stage
-    )
-    found = check_folder(
-        folder, ["model.onnx"], board.target, board.sysroot, (), board.cache, on_stage
-    )
+    _shrunk(override(recipe, {"export.rewrites": ["leaky"]}), wish, on_stage)
+    folder, cache = wish.place / SHRUNK, board.cache
+    found = check_folder(folder, ["model.onnx"], board.target, board.sysroot, (), cache, on_stage)
     return found.main.instructions_per_inference
+
+
+def _shrunk(recipe: Recipe, wish: Wish, on_stage: Callable[[str], None]) -> Report:
+    folder = wish.place / SHRUNK
+    job = Job(recipe, folder, wish.checkpoint, formats=("onnx",), command=wish.command)
+    return run_shrink(job, on_stage)
