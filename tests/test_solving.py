@@ -208,6 +208,18 @@ def test_layers_make_up_for_what_those_before_them_lack(monkeypatch: pytest.Monk
     assert found[True] < 0.7 * found[False]
 
 
+@pytest.mark.slow
+def test_the_last_layer_of_a_sum_makes_up_for_the_rest_of_it() -> None:
+    images, found = noise(6), {}
+    for sums in (True, False):
+        course, teacher = course_of("eresfd", 0.25, images)
+        if not sums:
+            course._sums = {}
+        course.before(0)
+        found[sums] = apart(course.student, teacher, "base.m0.b2_1", images)
+    assert found[True] < 0.95 * found[False]
+
+
 def test_a_layer_that_is_called_several_times_is_solved_on_its_teachers_inputs_alone() -> None:
     course, _ = course_of("extd", 0.25, noise(2))
     once = course._called_once()
