@@ -11,9 +11,11 @@ from shipping import facts_of, make_member
 from toolchain.check.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError, ParityError
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
 from toolchain.report.cards import card
+from toolchain.shipped.packing import LARGEST, PACKED, packed, unpacked
 from toolchain.shipped.reading import FOLDER, Member, choose, choose_within, members
 from toolchain.shipped.writing import fold_statistics, write_member
 from toolchain.shrink.surgery import shrink
@@ -39,6 +41,26 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
 def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> None:
     """After a change of cards, ``toolchain ship`` writes all of them again."""
     assert member.path.with_suffix(".md").read_text(encoding="utf-8") == card(member.facts)
+
+
+def test_a_long_command_is_packed_in_the_file_and_whole_when_read(tmp_path: Path) -> None:
+    long = " && ".join(["toolchain train eresfd --set teach.labels=0.5"] * 200)
+    path = make_member(tmp_path, 0.25, command=long)
+    assert str(read_metadata(path)["command"]).startswith(PACKED)
+    assert len(str(read_metadata(path)["command"])) < 500
+    (member,) = members("eresfd", tmp_path)
+    assert member.facts["command"] == long
+    short = make_member(tmp_path, 0.5, command="toolchain train eresfd")
+    assert read_metadata(short)["command"] == "toolchain train eresfd"
+
+
+@pytest.mark.parametrize(
+    "text", ["!", "eA==", packed("a" * 9_000)[len(PACKED) : -8], packed("a" * (LARGEST + 1))[5:]]
+)
+def test_a_damaged_or_swollen_command_is_refused(text: str) -> None:
+    with pytest.raises(CheckpointError, match=r"^x\.safetensors: its command is damaged, or over"):
+        unpacked(PACKED + text, Path("x.safetensors"))
+    assert unpacked(packed("a" * LARGEST), Path("x.safetensors")) == "a" * LARGEST
 
 
 def test_a_card_without_a_network_is_no_card() -> None:

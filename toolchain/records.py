@@ -224,7 +224,7 @@ class MemberFacts(TypedDict):
     hours: float
     """Of training."""
     command: str
-    """Makes it again."""
+    """Makes it again. The file may have it packed."""
     accuracy: MemberAccuracy
     bad_at: list[str]
     """What it finds badly, a sentence each."""

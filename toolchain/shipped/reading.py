@@ -16,6 +16,7 @@ from toolchain.errors import CheckpointError, InputError
 from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import BUILDERS
 from toolchain.records import MemberAccuracy, MemberFacts, trained_widths
+from toolchain.shipped.packing import unpacked
 
 FOLDER = Path(__file__).parent
 """Where the members lie."""
@@ -118,7 +119,7 @@ _TYPES: Mapping[object, tuple[type, ...]] = {
 
 
 def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
-    """Return the facts among ``content``, and nothing else of it.
+    """Return the facts among ``content``, and nothing else of it; the command is unpacked.
 
     Raises :class:`CheckpointError` naming ``path`` and the first that is missing or wrong.
     """
@@ -137,7 +138,8 @@ def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
         raise CheckpointError(f"{path}: training.widths must be whole numbers by group")
     if not all(isinstance(line, str) for line in cast(list[object], facts["bad_at"])):
         raise CheckpointError(f"{path}: bad_at must be a list of texts")
-    return cast(MemberFacts, {**facts, "accuracy": accuracy})
+    command = unpacked(cast(str, facts["command"]), path)
+    return cast(MemberFacts, {**facts, "accuracy": accuracy, "command": command})
 
 
 def _fields(

@@ -27,6 +27,7 @@ from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, read_che
 from toolchain.models.registry import build
 from toolchain.models.weights import STATISTICS, load_into, unique_state, write_native
 from toolchain.records import MemberFacts
+from toolchain.shipped.packing import packed
 from toolchain.shipped.reading import checked_facts
 
 LIMIT = 1e-5
@@ -54,7 +55,8 @@ def write_member(network: nn.Module, path: Path, facts: MemberFacts) -> None:
     }
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder) / path.name
-        write_native(state, written, {**facts, STATISTICS_KEY: FOLDED_STATISTICS})
+        short = {**facts, "command": packed(facts["command"])}
+        write_native(state, written, {**short, STATISTICS_KEY: FOLDED_STATISTICS})
         again = build(facts["model"])
         load_into(again, read_checkpoint(written), facts["model"])
         _demand_same(copy.deepcopy(network).eval(), again, path)
