@@ -9,7 +9,7 @@ import torch
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe
-from toolchain.records import MemberFacts, trained_widths
+from toolchain.records import MemberFacts, trained_gone, trained_widths
 from toolchain.shipped.reading import member_name
 from toolchain.shipped.writing import write_member
 
@@ -47,8 +47,9 @@ def facts_of(rate: float = 0.2, **changes: object) -> MemberFacts:
 def make_member(folder: Path, rate: float, **changes: object) -> Path:
     """Write an EResFD with random weights, filters zeroed by a share or by a plan's widths."""
     facts = facts_of(rate, **changes)
-    protected, widths = default_recipe("eresfd").prune.protected, trained_widths(facts)
-    prune = PruneSection(rate or None, "fpgm", "group", protected, widths=widths)
+    protected = default_recipe("eresfd").prune.protected
+    widths, gone = trained_widths(facts), trained_gone(facts)
+    prune = PruneSection(rate or None, "fpgm", "group", protected, widths=widths, gone=gone)
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     path = folder / f"{member_name(facts)}.safetensors"
     write_member(network, path, facts)

@@ -23,6 +23,7 @@ from toolchain.widths.importance import (
     spread,
     weighed,
 )
+from toolchain.widths.ranking import Part, order_by_outputs
 
 torch.set_num_threads(1)
 ANCHORS = AnchorSection(sizes=(16, 32), strides=(4, 8))
@@ -85,6 +86,52 @@ def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
         network.head.weight[0, 3] = 0
         network.head.weight[0, 1] = 1
     assert looked_at(network, images).lost("first", 1) == pytest.approx(-math.log(1e-3))
+
+
+def test_filters_go_by_what_the_outputs_lose() -> None:
+    """Outputs 3 a - 2 a + 2.1 b + 2.2 c: after -2 a, 3 a hurts least, as the two go together."""
+    torch.manual_seed(0)
+    network = Sum().eval()
+    with torch.no_grad():
+        network.first.weight[:, :, 0, 0] = torch.tensor(
+            [[3.0, 0, 0], [0, 2.1, 0], [-2.0, 0, 0], [0, 0, 2.2]]
+        )
+    flow = trace_flow(network, torch.zeros(1, 3, 32, 32))
+    groups = groups_of(network, flow, ("head",))
+    images = [torch.randn(1, 3, 64, 64) for _ in range(2)]
+    widths = {"first": range(1, 5)}
+    found = measure_importance(
+        network, flow, groups, "outputs", images, WHOLE, widths, lambda _: None
+    )
+    assert list(found.orders["first"]) == [2, 0, 1, 3]
+    assert found.gone("first", 2) == [0, 2]
+    assert found.gone("first", 4) == []
+    by_size = measure_importance(network, flow, groups, "l1", images, WHOLE, widths, lambda _: None)
+    assert found.lost("first", 2) < by_size.lost("first", 2) / 2
+    with torch.no_grad():
+        network.first.weight[3] = 0
+    found = measure_importance(
+        network, flow, groups, "outputs", images, WHOLE, widths, lambda _: None
+    )
+    assert found.orders["first"][0] == 3
+    assert found.lost("first", 3) < 1e-9
+
+
+def test_an_order_looks_at_evenly_spread_numbers_where_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    whole = [(0.5, generator.normal(size=(300, 2))), (0.5, np.zeros((5, 1)))]
+    sizes = [3.0, 1.0, 2.0]
+    noises = [[generator.normal(size=part.shape) for _, part in whole] for _ in sizes]
+
+    def without(index: int) -> list[Part]:
+        pairs = zip(whole, noises[index], strict=True)
+        return [(weight, part + sizes[index] * noise) for (weight, part), noise in pairs]
+
+    assert order_by_outputs(whole, without, 3) == [1, 2, 0]
+    monkeypatch.setattr("toolchain.widths.ranking.LARGEST", 200)
+    assert order_by_outputs(whole, without, 3) == [1, 2, 0]
 
 
 def test_filters_that_are_zero_already_go_first_and_lose_nothing() -> None:

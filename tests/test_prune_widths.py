@@ -94,6 +94,38 @@ def test_a_width_that_fits_no_group_is_refused(widths: dict[str, int], message: 
         check_rate(Chain().eval(), EXAMPLE, pruned(**widths))
 
 
+def test_filters_that_are_named_go_whatever_the_criterion_says() -> None:
+    by_criterion = gone(zero_filters(Chain().eval(), EXAMPLE, pruned(inner=2, stem=6)))
+    others = [index for index in range(6) if index not in by_criterion["inner"]][:2]
+    named = [*others, *by_criterion["inner"][:2]]
+    prune = dataclasses.replace(pruned(inner=2, stem=6), gone={"inner": tuple(named)})
+    found = gone(zero_filters(Chain().eval(), EXAMPLE, prune))
+    assert found == {**by_criterion, "inner": sorted(named)}
+    assert (prune.chosen_by, pruned(inner=2).chosen_by) == ("outputs", "fpgm")
+    masks = choose_masks(Chain().eval(), EXAMPLE, prune)
+    assert zero_filters_of(Chain(), masks)["inner"] == sorted(named)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"inner": (0, 1, 2)}, "inner has 6 filters, 0 to 5, of which 4 go by prune.widths; name"),
+        ({"inner": (0, 1, 2, 6)}, "each once (got [0, 1, 2, 6])"),
+        ({"inner": (0, 1, 1, 2)}, "each once (got [0, 1, 1, 2])"),
+        ({"stem": (0,)}, "stem has 8 filters, 0 to 7, of which 0 go"),
+        ({"head": (0,)}, "head is no layer whose filters can be removed"),
+    ],
+)
+def test_filters_that_do_not_go_with_the_widths_are_refused(
+    named: dict[str, tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        zero_filters(Chain().eval(), EXAMPLE, dataclasses.replace(pruned(inner=2), gone=named))
+    assert message in str(caught.value)
+    with pytest.raises(RecipeError):  # a training tells before it begins
+        check_rate(Chain().eval(), EXAMPLE, PruneSection(protected=("head",), gone=named))
+
+
 def test_what_is_zero_already_counts() -> None:
     once = zero_filters(Chain().eval(), EXAMPLE, pruned(inner=2, stem=5))
     again = zero_filters(once, EXAMPLE, pruned(inner=2, stem=5), zeros_first=True)
@@ -126,7 +158,10 @@ def test_a_recipe_tells_the_line_of_a_wrong_width(line: str, message: str) -> No
 
 @pytest.mark.parametrize("model", ["eresfd", "extd", "mine:net"])
 def test_what_is_written_reads_as_the_same_recipe(model: str) -> None:
-    changes = {"prune.widths": {"base.conv1.0": 5, 'odd "name" 2': 1, "plain": 3}}
+    changes = {
+        "prune.widths": {"base.conv1.0": 5, 'odd "name" 2': 1, "plain": 3},
+        "prune.gone": {"base.conv1.0": [7, 2, 1], "none": []},
+    }
     recipe = override(default_recipe(model), {**changes, "gate.time": {"relative": 0.5}})
     assert parse_recipe(as_toml(recipe), "again") == recipe
 

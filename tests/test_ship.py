@@ -68,7 +68,8 @@ def finished(
     protected = default_recipe("eresfd").prune.protected
     rate = float(str(settings["rate"])) or None
     widths: Any = settings.get("widths", {})
-    prune = PruneSection(rate, "fpgm", scope, protected, widths=widths)  # type: ignore[arg-type]
+    gone: Any = settings.get("gone", {})
+    prune = PruneSection(rate, "fpgm", scope, protected, widths=widths, gone=gone)  # type: ignore[arg-type]
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     folder.mkdir(parents=True)
     facts = {"model": "eresfd", "trained": True, "aspect_ratio": 1.25, "training": settings}
@@ -161,6 +162,22 @@ def test_a_plan_has_a_name_by_its_parameters_and_its_widths_in_the_command(tmp_p
     assert "# eresfd, 85,002 parameters" in text
     assert "`toolchain shrink eresfd --parameters 85002` takes it" in text
     assert "takes more computation" in text
+
+
+def test_filters_that_a_plan_named_are_in_the_command_in_place_of_a_criterion(
+    tmp_path: Path,
+) -> None:
+    group = "base.m0.b2_5.0.res_layer.0"
+    named = {group: [1, 2, 3, 5, 8, 13]}
+    run = finished(tmp_path / "run", rate=0.0, widths={group: 10}, gone=named, criterion="outputs")
+    member = make(run, tmp_path)
+    assert member.gone == {group: (1, 2, 3, 5, 8, 13)}
+    assert "--criterion" not in member.facts["command"]
+    given = [word for word in shlex.split(member.facts["command"]) if word.startswith("prune.")]
+    changes = dict(parse_assignment(word) for word in given)
+    prune = override(default_recipe("eresfd"), changes).prune
+    assert (prune.widths, prune.gone) == ({group: 10}, member.gone)
+    assert "by what the outputs lose without each" in card(member.facts)
 
 
 def test_a_card_says_openly_that_layers_were_solved(tmp_path: Path) -> None:

@@ -182,11 +182,30 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
     assert loaded.member is not None
     (note,) = shipped_notes("eresfd-52k", loaded.member, recipe(None).prune, one_shot=False)
     assert "a width for each group, which leaves 52,100 parameters; as shipped AP 0.912" in note
-    for other in ({"widths": {**WIDTHS, "base.conv2.0": 7}}, {"widths": WIDTHS, "criterion": "l1"}):
+    named = {"base.m0.b2_5.0.res_layer.0": list(range(12))}
+    for other in (
+        {"widths": {**WIDTHS, "base.conv2.0": 7}},
+        {"widths": WIDTHS, "criterion": "l1"},
+        {"widths": WIDTHS, "gone": named},
+    ):
         found = load_shipped(recipe(None, **other), folder=tmp_path)
         assert found is not None
         assert found.source.path == "eresfd-0.safetensors"
         assert found.recipe.prune.widths == other["widths"]
+
+
+def test_the_very_filters_of_a_plan_take_what_was_trained_without_them(tmp_path: Path) -> None:
+    make_member(tmp_path, 0.0)
+    named = {"base.m0.b2_5.0.res_layer.0": list(range(3, 15))}
+    training = {"widths": WIDTHS, "gone": named}
+    make_member(tmp_path, 0.0, training=training, criterion="outputs", deployed_parameters=52_100)
+    loaded = load_shipped(recipe(None, widths=WIDTHS, gone=named), folder=tmp_path)
+    assert loaded is not None
+    assert loaded.source.path == "eresfd-52k.safetensors"
+    assert not loaded.recipe.prune.zeroes
+    found = load_shipped(recipe(None, widths=WIDTHS), folder=tmp_path)
+    assert found is not None
+    assert found.source.path == "eresfd-0.safetensors"
 
 
 def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(

@@ -236,8 +236,17 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert made["measured"] == made["predicted"] <= 2000
     assert made["unpruned"] == 16 * 28 + 12 * 145 + 16 * 109 + 2 * 17
     recipe = load_recipe(tmp_path / "plan.toml")
-    assert recipe.prune.widths
-    assert (tmp_path / "plan.html").is_file()
+    assert made["criterion"] == recipe.prune.chosen_by == "outputs"
+    whole = {each["group"]: each["before"] for each in made["groups"]}
+    left = {group: whole[group] - len(named) for group, named in recipe.prune.gone.items()}
+    assert left == recipe.prune.widths != {}
+    assert "Which filters go is by outputs" in (tmp_path / "plan.html").read_text()
+    surgery = json.loads((tmp_path / "shrunk" / "report.json").read_text())
+    assert surgery["criterion"] == "outputs"
+    assert run_cli([*common, "--parameters", "2k", "--criterion", "l1"]) == 0
+    capsys.readouterr()
+    by_size = load_recipe(tmp_path / "plan.toml").prune
+    assert (by_size.criterion, by_size.gone) == ("l1", {})
     assert run_cli([*common, "--parameters", "4k"]) == 2
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 

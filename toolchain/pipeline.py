@@ -206,7 +206,7 @@ def _zero(loaded: Loaded, look: Tensor, clock: Clock) -> tuple[Loaded, nn.Module
             loaded.network, look, prune, zeros_first=is_shipped or bool(prune.widths)
         )
     if is_shipped and _same(loaded.network, soft):
-        recipe = override(loaded.recipe, {"prune.rate": None, "prune.widths": {}})
+        recipe = override(loaded.recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
         loaded = dataclasses.replace(loaded, recipe=recipe)
     return loaded, soft
 
@@ -251,9 +251,9 @@ def _provenance(loaded: Loaded) -> Provenance:
     """
     prune, member = loaded.recipe.prune, loaded.member
     if prune.widths:
-        return Provenance(loaded.source, None, prune.criterion, prune.scope)
+        return Provenance(loaded.source, None, prune.chosen_by, prune.scope)
     if prune.rate:
-        return Provenance(loaded.source, prune.rate, prune.criterion, prune.scope)
+        return Provenance(loaded.source, prune.rate, prune.chosen_by, prune.scope)
     if member is not None and trained_widths(member):
         return Provenance(loaded.source, None, member["criterion"], member["scope"])
     if member is None or not member["rate"]:

@@ -19,6 +19,7 @@ from toolchain.staircases import CostReport, Plan, PlannedBoard, PlannedGroup, U
 from toolchain.widths import planning
 from toolchain.widths.budget import Wanted
 from toolchain.widths.costs import Costs
+from toolchain.widths.importance import Importance, Ranking
 from toolchain.widths.measuring import Board, Look, deploy, look_at_widths, read_look
 from toolchain.widths.parameters import parameter_problem
 from toolchain.widths.staircase import widths_of
@@ -35,6 +36,8 @@ class Wish:
     """With the recipe of the whole network."""
     checkpoint: Path | None
     wanted: Wanted
+    ranking: Ranking
+    """How filters of a group are ranked."""
     least: float
     """Share of its filters that every group keeps."""
     every: int
@@ -55,15 +58,15 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     unpruned = round(whole.cost(whole.widest))
     budget = wish.wanted.parameters_of(unpruned)
     widths = {group.name: widths_of(group.width, wish.every) for group in groups}
-    importance = look_at_widths(loaded, groups, widths, look, on_stage)
+    importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     on_stage("choose widths")
     losses = planning.losses_of(importance, widths, wish.least)
     problem = dataclasses.replace(whole, losses=losses)
     chosen = planning.plan_parameters(problem, budget)
     uniform = planning.uniform_within(groups, importance, budget, whole.cost)
     planned = planning.planned_groups(groups, chosen, importance)
-    made = _predicted(loaded, "parameters", None, unpruned, budget, chosen, look, uniform, planned)
-    after = _shrunk(_write_recipe(made, wish), wish, on_stage).cost_after
+    made = _predicted(wish, "parameters", None, unpruned, budget, chosen, look, uniform, planned)
+    after = _shrunk(_write_recipe(made, importance, wish), wish, on_stage).cost_after
     return dataclasses.replace(made, measured=after.deployed_parameters + after.loose_parameters)
 
 
@@ -74,7 +77,7 @@ def plan_on_board(
     loaded, budget = wish.loaded, wish.wanted.of(report.instructions, board.target)
     groups, look = tuple(costs.template.groups.values()), read_look(wish.calibration, wish.loaded)
     widths = {stairs.group: stairs.widths for stairs in report.staircases}
-    importance = look_at_widths(loaded, groups, widths, look, on_stage)
+    importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     chosen = planning.plan_widths(
         costs, report.staircases, importance, budget, wish.least, on_stage
     )
@@ -82,13 +85,13 @@ def plan_on_board(
     planned = planning.planned_groups(groups, chosen, importance)
     on = PlannedBoard(report.target, report.name, report.core, report.runtime, report.size)
     whole = report.instructions
-    made = _predicted(loaded, "instructions", on, whole, budget, chosen, look, uniform, planned)
-    recipe = _write_recipe(made, wish)
+    made = _predicted(wish, "instructions", on, whole, budget, chosen, look, uniform, planned)
+    recipe = _write_recipe(made, importance, wish)
     return dataclasses.replace(made, measured=_instructions(recipe, wish, board, on_stage))
 
 
 def _predicted(
-    loaded: Loaded,
+    wish: Wish,
     unit: str,
     board: PlannedBoard | None,
     unpruned: int,
@@ -99,17 +102,19 @@ def _predicted(
     groups: tuple[PlannedGroup, ...],
 ) -> Plan:
     """Return the plan; what is measured of it is the prediction, until it is really shrunk."""
-    recipe = loaded.recipe
+    model = wish.loaded.recipe.model.name
     return Plan(
-        recipe.model.name, unit, board, recipe.prune.criterion, unpruned, budget, chosen.least,
+        model, unit, board, wish.ranking, unpruned, budget, chosen.least,
         chosen.cost, chosen.cost, chosen.loss, look.words, look.levels.weights, uniform, groups,
     )  # fmt: skip
 
 
-def _write_recipe(made: Plan, wish: Wish) -> Recipe:
+def _write_recipe(made: Plan, importance: Importance, wish: Wish) -> Recipe:
     """Write plan.toml, and return the recipe that it is."""
     narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
-    planned = override(wish.loaded.recipe, {"prune.widths": narrowed})
+    named = {group: importance.gone(group, width) for group, width in narrowed.items()}
+    gone = named if wish.ranking == "outputs" else {}
+    planned = override(wish.loaded.recipe, {"prune.widths": narrowed, "prune.gone": gone})
     wish.place.mkdir(parents=True, exist_ok=True)
     write_bytes(wish.place / "plan.toml", (_heading(made) + as_toml(planned)).encode())
     return planned

@@ -234,6 +234,13 @@ class MemberFacts(TypedDict):
     """The settings of its training, by name."""
 
 
+def trained_gone(member: MemberFacts) -> dict[str, tuple[int, ...]]:
+    """Return which filters of a group a plan named to go; nothing where a criterion chose them."""
+    gone = member["training"].get("gone", {})
+    named = cast(Mapping[str, Sequence[int]], gone).items()
+    return {str(group): tuple(indices) for group, indices in named}
+
+
 def trained_widths(member: MemberFacts) -> dict[str, int]:
     """Return the width of each group that a plan narrowed; nothing where training had a rate."""
     widths = member["training"].get("widths", {})

@@ -101,7 +101,7 @@ def load_shipped(
     load_into(network, checkpoint, recipe.model.name)
     recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
     if member.widths:
-        recipe = override(recipe, {"prune.rate": None, "prune.widths": {}})
+        recipe = override(recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
     elif (recipe.prune.rate or 0.0) <= member.rate:
         recipe = override(recipe, {"prune.rate": None})
     source = Source(
@@ -122,10 +122,10 @@ def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
     of groups: then only a network without zero filters will do, or one of these very widths.
     """
     prune = recipe.prune
-    asked = (dict(prune.widths), prune.criterion, prune.scope)
+    asked = (dict(prune.widths), dict(prune.gone), prune.chosen_by, prune.scope)
     for planned in members(recipe.model.name, folder) if prune.widths else ():
         facts = planned.facts
-        if (planned.widths, facts["criterion"], facts["scope"]) == asked:
+        if (planned.widths, planned.gone, facts["criterion"], facts["scope"]) == asked:
             return planned
     member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
     if member is None or not prune.zeroes or not member.rate:

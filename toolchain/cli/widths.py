@@ -88,8 +88,9 @@ def plan(
         str | None, typer.Option(help="Deployed, as 52k, in place of both; needs no board.")
     ] = None,
     criterion: Annotated[
-        Literal["fpgm", "l1"] | None, typer.Option(help="Which filters matter least.")
-    ] = None,
+        Literal["outputs", "fpgm", "l1"],
+        typer.Option(help="Which filters go first: by what outputs lose, or by their weights."),
+    ] = "outputs",
     size: Size = None,
     ckpt: Weights = None,
     every: Every = 1,
@@ -114,13 +115,14 @@ def plan(
     from toolchain.widths.budget import read_budget
 
     wanted = read_budget(latency, instructions, parameters)
-    whole = _unpruned(recipe_for(model, recipe, {"criterion": criterion}, size))
+    of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
+    whole = _unpruned(recipe_for(model, recipe, of_weights, size))
     kind = target if wanted.parameters is None else "parameters"
     place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
     command = shlex.join(["toolchain", *sys.argv[1:]])
 
     def wish(loaded: Loaded) -> Wish:
-        return Wish(loaded, ckpt, wanted, least, every, calibration, place, command)
+        return Wish(loaded, ckpt, wanted, criterion, least, every, calibration, place, command)
 
     with stage_progress() as on_stage:
         if wanted.parameters is None:
@@ -142,7 +144,9 @@ def _unpruned(recipe: Recipe) -> Recipe:
     """Return the recipe of the whole network: costs are measured of that, plans made from it."""
     from toolchain.recipe import override
 
-    return override(recipe, {"prune.rate": None, "prune.widths": {}, "prune.scope": "group"})
+    return override(
+        recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}, "prune.scope": "group"}
+    )
 
 
 def _measured(

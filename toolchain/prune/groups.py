@@ -107,6 +107,28 @@ def zeroed_counts(groups: Sequence[ChannelGroup], prune: PruneSection) -> dict[s
     return found
 
 
+def named_filters(
+    groups: Sequence[ChannelGroup], prune: PruneSection
+) -> dict[str, tuple[int, ...]]:
+    """Return which filters of a group go, of those groups whose filters are named.
+
+    Raises :class:`RecipeError` for filters that no group has, and for more or less of them than
+    its width says.
+    """
+    counts, found = zeroed_counts(groups, prune), {}
+    for layer, indices in prune.gone.items():
+        group = _group_of(layer, groups)
+        named = tuple(sorted(set(indices)))
+        if len(named) != counts[group.name] or any(index >= group.width for index in named):
+            raise RecipeError(
+                f"prune.gone: {layer} has {group.width} filters, 0 to {group.width - 1}, of which "
+                f"{counts[group.name]} go by prune.widths; name just as many, each once (got "
+                f"{list(indices)})"
+            )
+        found[group.name] = named
+    return found
+
+
 def _group_of(layer: str, groups: Sequence[ChannelGroup]) -> ChannelGroup:
     found = [group for group in groups if group.name == layer]
     found = found or [group for group in groups if layer in group.layers]

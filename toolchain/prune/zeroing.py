@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
 from toolchain.prune.criteria import choose, choose_count
-from toolchain.prune.groups import ChannelGroup, free_layers, groups_of, zeroed_counts
+from toolchain.prune.groups import (
+    ChannelGroup,
+    free_layers,
+    groups_of,
+    named_filters,
+    zeroed_counts,
+)
 from toolchain.recipe import PruneSection
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.flow import trace_flow
@@ -28,12 +34,13 @@ def zero_filters(
 ) -> nn.Module:
     """Return a copy of ``network`` with floor(rate * n) filters of each layer or group zeroed.
 
-    Of a group that has a width of its own, all but as many are zeroed. ``example`` is an input
+    Of a group that has a width of its own, all but as many are zeroed, or those that are named.
+    ``example`` is an input
     (N, C, H, W), used for its shape. With ``zeros_first`` filters that are zero already are counted
     among them; without, each is chosen by its score alone.
     """
     network = copy.deepcopy(network).eval()
-    if prune.widths and prune.scope == "layer":
+    if (prune.widths or prune.gone) and prune.scope == "layer":
         raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
     if not prune.zeroes:
         return network
@@ -60,11 +67,11 @@ def _zero_by_group(
 ) -> None:
     flow, layers = trace_flow(network, example), layers_of(network)
     groups = groups_of(network, flow, prune.protected)
-    counts = zeroed_counts(groups, prune)
+    counts, named = zeroed_counts(groups, prune), named_filters(groups, prune)
     for group in groups:
         rows, count = group.filters(layers), counts[group.name]
         chosen = choose_count(rows, count, prune.criterion, zeros_first=zeros_first)
-        zero_channels(network, flow, group, chosen)
+        zero_channels(network, flow, group, named.get(group.name, chosen))
 
 
 def zero_channels(

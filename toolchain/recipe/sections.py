@@ -115,11 +115,21 @@ class PruneSection:
     widths: dict[str, Width] = field(default_factory=dict)
     """Filters that stay, by a layer of a dependency group, which need not be its first; all other
     groups go by the rate. In scope ``group`` alone. ``toolchain plan`` writes them."""
+    gone: dict[str, tuple[typing.Annotated[int, Range(0, 65_535)], ...]] = field(
+        default_factory=dict
+    )
+    """Which filters of a group in ``widths`` go, from 0, where the criterion is not to choose;
+    ``toolchain plan`` writes those whose absence changes the outputs least."""
 
     @property
     def zeroes(self) -> bool:
         """True if it asks for filters to be zeroed."""
-        return bool(self.rate or self.widths)
+        return bool(self.rate or self.widths or self.gone)
+
+    @property
+    def chosen_by(self) -> str:
+        """The criterion, or ``outputs`` where the filters are named."""
+        return "outputs" if self.gone else self.criterion
 
 
 Epochs = typing.Annotated[int, Range(0, 100_000)]

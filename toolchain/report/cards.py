@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from toolchain.records import MemberFacts, trained_widths
+from toolchain.records import MemberFacts, trained_gone, trained_widths
 from toolchain.report import wording
 from toolchain.report.marks import code, plain, table
 from toolchain.report.members import LEVELS, conditions, figures
@@ -47,7 +47,7 @@ def _head(facts: MemberFacts) -> str:
         zeros = (
             f"Each group of layers has a width of its own: a plan chose those that lose least "
             f"within so many parameters. In training the other filters were held at zero "
-            f"(criterion {plain(facts['criterion'])}); they are in the file, and the command "
+            f"({_choice(facts)}); they are in the file, and the command "
             f"removes them. It takes more computation than a network of as many parameters that "
             f"lost the same share everywhere: the plan keeps what works at full resolution."
         )
@@ -65,6 +65,12 @@ def _head(facts: MemberFacts) -> str:
         f"Deployed it has {wording.count(parameters)} parameters, scalars outside layers included: "
         f"{wording.count(PARAMETER_BYTES * parameters)} bytes as float32 numbers."
     )
+
+
+def _choice(facts: MemberFacts) -> str:
+    if trained_gone(facts):
+        return "chosen by what the outputs lose without each"
+    return f"criterion {plain(facts['criterion'])}"
 
 
 def _shrink(facts: MemberFacts) -> str:

@@ -31,7 +31,7 @@ def shipped_notes(
     )
     if one_shot:
         yield (
-            f"ONE SHOT: {_zeroed(asked)} zeroed ({asked.criterion}, scope {asked.scope}), and "
+            f"ONE SHOT: {_zeroed(asked)} zeroed ({asked.chosen_by}, scope {asked.scope}), and "
             f"{name} was trained with {held}. That costs accuracy, maybe all of it, and was NOT "
             f"MEASURED: the AP of {name} is not that of this network. Train it instead: "
             f"{_training(member, asked)}"

@@ -194,8 +194,10 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     words += ["--rate", f"{entry(record, 'rate', float, path):.10g}"]
     if record.get("widths"):
         words += ["--set", f"prune.widths={_inline(record['widths'])}"]
+    if record.get("gone"):
+        words += ["--set", f"prune.gone={_inline(record['gone'])}"]
     for name in ("criterion", "scope", "threads", "seed", "device"):
-        if name in record:
+        if name in record and not (name == "criterion" and record.get("gone")):
             words += [f"--{name}", str(record[name])]
     words += ["--bfloat16"] if record.get("bfloat16") else []
     for key, value in record.items():
@@ -208,11 +210,11 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     return f"{before.command} --out {place} && {shlex.join(words)} --from {place}/model.safetensors"
 
 
-def _inline(widths: object) -> str:
-    """Return widths by group as the command line and a recipe have them."""
-    if not isinstance(widths, dict):
-        raise InputError(f"widths must be a table (got {widths!r})")
-    return f"{{{', '.join(f'{json.dumps(group)}={width}' for group, width in widths.items())}}}"
+def _inline(table: object) -> str:
+    """Return widths or filters by group as the command line and a recipe have them."""
+    if not isinstance(table, dict):
+        raise InputError(f"widths and gone must be tables (got {table!r})")
+    return f"{{{', '.join(f'{json.dumps(group)}={value}' for group, value in table.items())}}}"
 
 
 def _is_in_recipe(recipe: Recipe, name: str, value: object) -> bool:

@@ -15,7 +15,7 @@ from typing import cast, get_type_hints
 from toolchain.errors import CheckpointError, InputError
 from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import BUILDERS
-from toolchain.records import MemberAccuracy, MemberFacts, trained_widths
+from toolchain.records import MemberAccuracy, MemberFacts, trained_gone, trained_widths
 from toolchain.shipped.packing import unpacked
 
 FOLDER = Path(__file__).parent
@@ -37,6 +37,11 @@ class Member:
     def widths(self) -> dict[str, int]:
         """By group, where its training had a plan in place of a rate; else nothing."""
         return trained_widths(self.facts)
+
+    @property
+    def gone(self) -> dict[str, tuple[int, ...]]:
+        """By group, which filters its plan named to go, if it did; else nothing."""
+        return trained_gone(self.facts)
 
     @property
     def parameters(self) -> int:
@@ -136,10 +141,17 @@ def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
     widths = cast(Mapping[str, object], facts["training"]).get("widths", {})
     if not isinstance(widths, dict) or any(type(width) is not int for width in widths.values()):
         raise CheckpointError(f"{path}: training.widths must be whole numbers by group")
+    gone = cast(Mapping[str, object], facts["training"]).get("gone", {})
+    if not isinstance(gone, dict) or not all(map(_is_list_of_numbers, gone.values())):
+        raise CheckpointError(f"{path}: training.gone must be lists of whole numbers by group")
     if not all(isinstance(line, str) for line in cast(list[object], facts["bad_at"])):
         raise CheckpointError(f"{path}: bad_at must be a list of texts")
     command = unpacked(cast(str, facts["command"]), path)
     return cast(MemberFacts, {**facts, "accuracy": accuracy, "command": command})
+
+
+def _is_list_of_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 def _fields(

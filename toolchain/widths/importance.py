@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from toolchain.prune.zeroing import zero_channels
 from toolchain.recipe import AnchorSection, Criterion
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.layers import layers_of
+from toolchain.widths.ranking import Part, order_by_outputs
 
 IMAGES = 8
 """That are enough to see what widths lose."""
@@ -27,6 +28,10 @@ FACE = 1
 """Of the two scores of an anchor, that of a face."""
 LEAST_EXPLAINED = 1e-3
 """Stands for less: what is destroyed is destroyed."""
+
+
+Ranking = Criterion | Literal["outputs"]
+"""How filters of a group are ranked: by their weights, or by what the outputs lose."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ class Importance:
 
     lost_by: Mapping[str, Mapping[int, float]]
     """-log(share of the outputs' variance that is explained) with this group alone narrowed."""
+    orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The filters of each group, the first to go first."""
+
+    def gone(self, group: str, width: int) -> list[int]:
+        """Return which filters of a group go at a width, in rising order."""
+        order = self.orders[group]
+        return sorted(order[: len(order) - width])
 
     def lost(self, group: str, width: int) -> float:
         """Return what a group loses; between two widths, what the narrower one does."""
@@ -74,7 +86,7 @@ def measure_importance(
     network: nn.Module,
     flow: Flow,
     groups: Sequence[ChannelGroup],
-    criterion: Criterion,
+    ranking: Ranking,
     images: Sequence[Tensor],
     levels: Levels,
     widths: Mapping[str, Sequence[int]],
@@ -83,33 +95,48 @@ def measure_importance(
     """Zero each group's filters down to each width, as pruning would, and compare the outputs.
 
     ``network`` has its raw weights; ``images`` are (1, C, H, W); each of ``levels`` is compared on
-    its own. A narrower width never loses less.
+    its own. A narrower width never loses less. What is zero already goes first.
     """
     whole = _outputs(network, images, levels)
     found: dict[str, dict[int, float]] = {}
+    orders: dict[str, Sequence[int]] = {}
     for number, group in enumerate(groups):
         on_stage(f"look at what widths lose, {number} of {len(groups)} groups")
+
+        def without(index: int, group: ChannelGroup = group) -> list[Part]:
+            return _outputs(_zeroed(network, flow, group, [index]), images, levels)
+
+        if ranking == "outputs":
+            order = order_by_outputs(whole, without, group.width)
+        else:
+            order = ranked(group.filters(layers_of(network)), ranking, zeros_first=True)
         losses: dict[int, float] = {}
-        for width, narrowed in _narrowed(network, flow, group, criterion, widths[group.name]):
+        for width, narrowed in _narrowed(network, flow, group, order, widths[group.name]):
             lost = _lost(_outputs(narrowed, images, levels), whole)
             losses[width] = max([lost, *losses.values()])
         found[group.name] = {group.width: 0.0, **losses}
-    return Importance(found)
+        orders[group.name] = order
+    return Importance(found, orders)
+
+
+def _zeroed(
+    network: nn.Module, flow: Flow, group: ChannelGroup, indices: Sequence[int]
+) -> nn.Module:
+    """Return a copy without some filters of a group."""
+    narrowed = copy.deepcopy(network).eval()
+    zero_channels(narrowed, flow, group, indices)
+    return narrowed
 
 
 def _narrowed(
     network: nn.Module,
     flow: Flow,
     group: ChannelGroup,
-    criterion: Criterion,
+    order: Sequence[int],
     widths: Sequence[int],
 ) -> Iterator[tuple[int, nn.Module]]:
-    """Yield the network with so many filters of a group left, the widest first.
-
-    What is zero already goes first, and loses nothing.
-    """
+    """Yield the network with so many filters of a group left, the widest first."""
     narrowed = copy.deepcopy(network).eval()
-    order = ranked(group.filters(layers_of(network)), criterion, zeros_first=True)
     gone = 0
     for width in sorted(set(widths) - {group.width}, reverse=True):
         zero_channels(narrowed, flow, group, order[gone : group.width - width])
@@ -143,10 +170,6 @@ def weighed(levels: Levels, network: nn.Module, images: Sequence[Tensor]) -> Lev
     mean = np.mean(shares, axis=0)
     mixed = [(share + even) / 2 for share, even in zip(mean, levels.weights, strict=True)]
     return Levels(levels.cells, tuple(float(weight) for weight in mixed))
-
-
-Part = tuple[float, NDArray[np.float64]]
-"""What a part weighs, and its (positions, channels), the means taken off."""
 
 
 def _outputs(network: nn.Module, images: Sequence[Tensor], levels: Levels) -> list[Part]:

@@ -32,6 +32,7 @@ from toolchain.widths.costs import Book, Costs
 from toolchain.widths.importance import (
     Importance,
     Levels,
+    Ranking,
     levels_of,
     measure_importance,
     spread,
@@ -158,17 +159,18 @@ def look_at_widths(
     loaded: Loaded,
     groups: Sequence[ChannelGroup],
     widths: Mapping[str, Sequence[int]],
+    ranking: Ranking,
     look: Look,
     on_stage: Callable[[str], None],
 ) -> Importance:
-    """Return what widths, by group, lose."""
+    """Return what widths, by group, lose, and which filters go."""
     recipe, network = loaded.recipe, loaded.network
     example = example_input(network, *_size(recipe))
     return measure_importance(
         network,
         trace_flow(network, analysis_example(network, example)),
         groups,
-        recipe.prune.criterion,
+        ranking,
         look.images,
         look.levels,
         widths,
