@@ -15,11 +15,13 @@ from toolchain import cli, pipeline
 from toolchain.errors import CheckpointError
 from toolchain.models.registry import build
 from toolchain.pipeline import Job, run_shrink
+from toolchain.prune.groups import groups_of
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records import Report
 from toolchain.report.markdown import markdown
 from toolchain.report.notes import LOUD, shipped_notes
+from toolchain.shrink.flow import trace_flow
 from toolchain.sources import load_shipped, load_start
 
 RATES = (0.0, 0.25, 0.5)
@@ -206,6 +208,27 @@ def test_the_very_filters_of_a_plan_take_what_was_trained_without_them(tmp_path:
     found = load_shipped(recipe(None, widths=WIDTHS), folder=tmp_path)
     assert found is not None
     assert found.source.path == "eresfd-0.safetensors"
+
+
+def test_a_rate_takes_what_was_trained_without_filters_that_a_plan_named(tmp_path: Path) -> None:
+    """The default criterion stands for the best that is shipped, and any other for itself."""
+    make_member(tmp_path, 0.0)
+    flow = trace_flow(build("eresfd"), EXAMPLE)
+    groups = groups_of(build("eresfd"), flow, recipe(None).prune.protected)
+    named = {g.name: list(range(g.width // 4)) for g in groups}
+    make_member(tmp_path, 0.25, training={"gone": named}, criterion="outputs")
+    for asked, name in (
+        (recipe(0.25), "eresfd-25"),
+        (recipe(0.3), "eresfd-25"),
+        (recipe(0.25, gone=named), "eresfd-25"),
+        (recipe(0.25, criterion="l1"), "eresfd-0"),
+        (recipe(0.25, gone={group: [7] for group in list(named)[:1]}), "eresfd-0"),
+    ):
+        loaded = load_shipped(asked, folder=tmp_path)
+        assert loaded is not None
+        assert loaded.source.path == f"{name}.safetensors"
+        taken = name == "eresfd-25" and asked.prune.rate == 0.25
+        assert loaded.recipe.prune.zeroes != taken
 
 
 def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(

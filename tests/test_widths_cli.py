@@ -251,6 +251,26 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 
 
+def test_a_plan_by_a_rate_chooses_filters_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+    common = ["plan", "tiny:Convolutions", "--size", "64x64", "--json", "--out", str(tmp_path)]
+    assert run_cli([*common, "--rate", "0.25"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    prune = load_recipe(tmp_path / "plan.toml").prune
+    assert (prune.rate, prune.widths, made["uniform"]) == (0.25, {}, None)
+    assert {each["group"]: each["before"] - each["after"] for each in made["groups"]} == {
+        group: len(named) for group, named in prune.gone.items()
+    }
+    assert all(each["after"] == each["before"] - each["before"] // 4 for each in made["groups"])
+    assert made["measured"] == made["predicted"] < made["unpruned"]
+    assert run_cli([*common, "--rate", "0.01"]) == 2
+    assert "--rate 0.01 takes no filter of any group" in capsys.readouterr().err
+    assert run_cli([*common, "--rate", "0.25", "--parameters", "2k"]) == 2
+    assert "give one budget" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_costs_and_a_plan_on_the_emulated_board(
     ready: Sysroot,

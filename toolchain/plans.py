@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.arm.checking import check_folder
+from toolchain.errors import InputError
 from toolchain.files import write_bytes
 from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import Recipe, override
@@ -66,6 +67,32 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     uniform = planning.uniform_within(groups, importance, budget, whole.cost)
     planned = planning.planned_groups(groups, chosen, importance)
     made = _predicted(wish, "parameters", None, unpruned, budget, chosen, look, uniform, planned)
+    return _counted(made, importance, wish, on_stage)
+
+
+def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
+    """Choose which filters go by a rate that all groups share; shrink by that, and count."""
+    loaded, rate = wish.loaded, wish.wanted.rate or 0.0
+    deployed = deploy(loaded.network, loaded.recipe)
+    groups, look = deployed.groups, read_look(wish.calibration, loaded)
+    left = planning.at_rate(groups, rate)
+    if all(left[group.name] == group.width for group in groups):
+        raise InputError(f"--rate {rate:g} takes no filter of any group; give a higher one")
+    nothing_lost = {group.name: {group.width: 0.0} for group in groups}
+    whole = parameter_problem(deployed.network, deployed.flow, groups, nothing_lost)
+    widths = {group.name: sorted({left[group.name], group.width}) for group in groups}
+    importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
+    unpruned, cost = round(whole.cost(whole.widest)), round(whole.cost(left))
+    chosen = planning.Chosen(left, cost, cost, importance.loss(left))
+    planned = planning.planned_groups(groups, chosen, importance)
+    made = _predicted(wish, "parameters", None, unpruned, cost, chosen, look, None, planned)
+    return _counted(made, importance, wish, on_stage)
+
+
+def _counted(
+    made: Plan, importance: Importance, wish: Wish, on_stage: Callable[[str], None]
+) -> Plan:
+    """Return the plan with the parameters of what is really shrunk by it."""
     after = _shrunk(_write_recipe(made, importance, wish), wish, on_stage).cost_after
     return dataclasses.replace(made, measured=after.deployed_parameters + after.loose_parameters)
 
@@ -114,7 +141,9 @@ def _write_recipe(made: Plan, importance: Importance, wish: Wish) -> Recipe:
     narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
     named = {group: importance.gone(group, width) for group, width in narrowed.items()}
     gone = named if wish.ranking == "outputs" else {}
-    planned = override(wish.loaded.recipe, {"prune.widths": narrowed, "prune.gone": gone})
+    rate = wish.wanted.rate
+    much: dict[str, object] = {"prune.rate": rate} if rate else {"prune.widths": narrowed}
+    planned = override(wish.loaded.recipe, {**much, "prune.gone": gone})
     wish.place.mkdir(parents=True, exist_ok=True)
     write_bytes(wish.place / "plan.toml", (_heading(made) + as_toml(planned)).encode())
     return planned

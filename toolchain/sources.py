@@ -12,7 +12,7 @@ from toolchain.errors import InputError, ModelError
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
-from toolchain.recipe import Recipe, override
+from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records import MemberFacts, Source
 from toolchain.shipped.reading import Member, choose, members
 
@@ -103,7 +103,7 @@ def load_shipped(
     if member.widths:
         recipe = override(recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
     elif (recipe.prune.rate or 0.0) <= member.rate:
-        recipe = override(recipe, {"prune.rate": None})
+        recipe = override(recipe, {"prune.rate": None, "prune.gone": {}})
     source = Source(
         checkpoint.name,
         checkpoint.layout,
@@ -130,13 +130,23 @@ def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
     member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
     if member is None or not prune.zeroes or not member.rate:
         return member
-    if not prune.widths and (prune.criterion, prune.scope) == (
-        member.facts["criterion"],
-        member.facts["scope"],
-    ):
+    if not prune.widths and _may_add(prune, member):
         return member
     whole = choose(recipe.model.name, 0.0, folder)
     return whole if whole is not None and not whole.rate else None
+
+
+def _may_add(prune: PruneSection, member: Member) -> bool:
+    """Tell whether a member's zero filters are some of those that a rate asks for.
+
+    What a plan named in place of the default criterion goes as well as what that would choose.
+    """
+    scope = member.facts["scope"]
+    if prune.gone:
+        return (dict(prune.gone), prune.scope) == (member.gone, scope)
+    default = default_recipe(member.model).prune.criterion
+    criterion = default if member.gone else member.facts["criterion"]
+    return (prune.criterion, prune.scope) == (criterion, scope)
 
 
 def _with_ratio(

@@ -87,6 +87,12 @@ def plan(
     parameters: Annotated[
         str | None, typer.Option(help="Deployed, as 52k, in place of both; needs no board.")
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of every group, in place of all; only filters are chosen."
+        ),
+    ] = None,
     criterion: Annotated[
         Literal["outputs", "fpgm", "l1"],
         typer.Option(help="Which filters go first: by what outputs lose, or by their weights."),
@@ -104,20 +110,22 @@ def plan(
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; out/plan/MODEL-TARGET, or MODEL-parameters.")
+        Path | None,
+        typer.Option(help="Folder; out/plan/MODEL-TARGET, MODEL-parameters or MODEL-rate-R."),
     ] = None,
     cache: Cache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
-    from toolchain.plans import Wish, plan_by_parameters, plan_on_board
+    from toolchain.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
     from toolchain.report.staircases import plan_html
     from toolchain.widths.budget import read_budget
 
-    wanted = read_budget(latency, instructions, parameters)
+    wanted = read_budget(latency, instructions, parameters, rate)
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
-    kind = target if wanted.parameters is None else "parameters"
+    on_board = wanted.parameters is wanted.rate is None
+    kind = target if on_board else "parameters" if wanted.rate is None else f"rate-{wanted.rate:g}"
     place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
     command = shlex.join(["toolchain", *sys.argv[1:]])
 
@@ -125,13 +133,14 @@ def plan(
         return Wish(loaded, ckpt, wanted, criterion, least, every, calibration, place, command)
 
     with stage_progress() as on_stage:
-        if wanted.parameters is None:
+        if on_board:
             board, loaded, report, costs = _measured(
                 whole, ckpt, target, targets_file, cache, every, on_stage
             )
             made = plan_on_board(wish(loaded), costs, report, board, on_stage)
         else:
-            made = plan_by_parameters(wish(_load(whole, ckpt)), on_stage)
+            plan_simply = plan_by_parameters if wanted.rate is None else plan_by_rate
+            made = plan_simply(wish(_load(whole, ckpt)), on_stage)
     content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
     write_all(place, {"plan.json": content, "plan.html": plan_html(made).encode()})
     if as_json:

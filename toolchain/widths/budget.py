@@ -23,6 +23,8 @@ class Wanted:
     instructions: int | None = None
     parameters: int | None = None
     """Deployed; in place of all instructions."""
+    rate: float | None = None
+    """Share of its filters that every group loses; in place of any budget."""
 
     def of(self, whole: int, target: Target) -> int:
         """Return the budget in instructions; raise :class:`InputError` if ``whole`` is within."""
@@ -52,13 +54,19 @@ def _demand_less(budget: int, whole: int, unit: str) -> None:
 
 
 def read_budget(
-    latency: str | None, instructions: str | None, parameters: str | None = None
+    latency: str | None,
+    instructions: str | None,
+    parameters: str | None = None,
+    rate: float | None = None,
 ) -> Wanted:
-    """Read the one that is given of three; raise :class:`InputError` for what is no budget."""
-    if [latency, instructions, parameters].count(None) != 2:
+    """Read the one that is given of four; raise :class:`InputError` for what is no budget."""
+    if [latency, instructions, parameters, rate].count(None) != 3:
         raise InputError(
-            "give one budget: --latency 0.6, --latency 30ms, --instructions 40M or --parameters 52k"
+            "give one budget: --latency 0.6, --latency 30ms, --instructions 40M, --parameters 52k "
+            "or --rate 0.3"
         )
+    if rate is not None:
+        return Wanted(rate=rate)
     if instructions is not None:
         return Wanted(instructions=_count(instructions, "--instructions", "40M, 1.5G or 40000000"))
     if parameters is not None:
