@@ -109,7 +109,7 @@ def test_filters_that_are_named_go_whatever_the_criterion_says() -> None:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"inner": (0, 1, 2)}, "inner has 6 filters, 0 to 5, of which 4 go by prune.widths; name"),
+        ({"inner": (0, 1, 2)}, "inner has 6 filters, 0 to 5, of which 4 go by its width"),
         ({"inner": (0, 1, 2, 6)}, "each once (got [0, 1, 2, 6])"),
         ({"inner": (0, 1, 1, 2)}, "each once (got [0, 1, 1, 2])"),
         ({"stem": (0,)}, "stem has 8 filters, 0 to 7, of which 0 go"),

@@ -122,8 +122,8 @@ def named_filters(
         if len(named) != counts[group.name] or any(index >= group.width for index in named):
             raise RecipeError(
                 f"prune.gone: {layer} has {group.width} filters, 0 to {group.width - 1}, of which "
-                f"{counts[group.name]} go by prune.widths; name just as many, each once (got "
-                f"{list(indices)})"
+                f"{counts[group.name]} go by its width or the rate; name just as many, each once "
+                f"(got {list(indices)})"
             )
         found[group.name] = named
     return found
