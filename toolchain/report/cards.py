@@ -54,9 +54,9 @@ def _head(facts: MemberFacts) -> str:
     elif rate:
         which = f"{wording.percentage(rate)} of its filters removed"
         zeros = (
-            f"In training {wording.percentage(rate)} of its filters were held at zero (criterion "
-            f"{plain(facts['criterion'])}, scope {plain(facts['scope'])}); they are in the file, "
-            f"and the command removes them."
+            f"In training {wording.percentage(rate)} of its filters were held at zero "
+            f"({_choice(facts)}, scope {plain(facts['scope'])}); they are in the file, and the "
+            f"command removes them."
         )
     return (
         f"# {plain(facts['model'])}, {which}\n\n"
