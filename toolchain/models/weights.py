@@ -151,7 +151,8 @@ def save_native(network: nn.Module, path: Path, metadata: dict[str, object]) -> 
 
 def write_native(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, object]) -> None:
     """Write tensors by their names, and metadata as they are, as a native file."""
-    text = json.dumps({"schema": SCHEMA, **metadata}, sort_keys=True)
+    content = {"schema": SCHEMA, **metadata}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     write_bytes(path, save(tensors, metadata={METADATA_KEY: text}))
 
