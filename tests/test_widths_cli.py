@@ -267,6 +267,8 @@ def test_a_plan_by_a_rate_chooses_filters_alone(
     assert made["measured"] == made["predicted"] < made["unpruned"]
     assert run_cli([*common, "--rate", "0.01"]) == 2
     assert "--rate 0.01 takes no filter of any group" in capsys.readouterr().err
+    assert run_cli([*common, "--rate", "1"]) == 2
+    assert "--rate 1 leaves no filter in some groups" in capsys.readouterr().err
     assert run_cli([*common, "--rate", "0.25", "--parameters", "2k"]) == 2
     assert "give one budget" in capsys.readouterr().err
 

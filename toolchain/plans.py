@@ -78,6 +78,8 @@ def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     left = planning.at_rate(groups, rate)
     if all(left[group.name] == group.width for group in groups):
         raise InputError(f"--rate {rate:g} takes no filter of any group; give a higher one")
+    if not all(left.values()):
+        raise InputError(f"--rate {rate:g} leaves no filter in some groups; give a lower one")
     nothing_lost = {group.name: {group.width: 0.0} for group in groups}
     whole = parameter_problem(deployed.network, deployed.flow, groups, nothing_lost)
     widths = {group.name: sorted({left[group.name], group.width}) for group in groups}

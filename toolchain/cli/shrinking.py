@@ -200,12 +200,10 @@ def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[s
     if given:
         raise InputError(f"--parameters takes a network that is shipped; leave out {given[0]}")
     member = choose_within(model, read_parameters(parameters))
-    chosen: dict[str, object] = {"rate": member.rate, "scope": member.facts["scope"]}
-    if member.gone:
-        chosen["gone"] = {group: list(named) for group, named in member.gone.items()}
-    else:
-        chosen["criterion"] = member.facts["criterion"]
-    return {**chosen, "widths": member.widths}
+    named = {"gone": {group: list(indices) for group, indices in member.gone.items()}}
+    choice = named if member.gone else {"criterion": member.facts["criterion"]}
+    scope = member.facts["scope"]
+    return {**choice, "scope": scope, "rate": member.rate, "widths": member.widths}
 
 
 def _rewrites(text: str) -> Sequence[str]:

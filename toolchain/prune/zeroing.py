@@ -35,9 +35,8 @@ def zero_filters(
     """Return a copy of ``network`` with floor(rate * n) filters of each layer or group zeroed.
 
     Of a group that has a width of its own, all but as many are zeroed, or those that are named.
-    ``example`` is an input
-    (N, C, H, W), used for its shape. With ``zeros_first`` filters that are zero already are counted
-    among them; without, each is chosen by its score alone.
+    ``example`` is an input (N, C, H, W), used for its shape. With ``zeros_first`` filters that are
+    zero already are counted among them; without, each is chosen by its score alone.
     """
     network = copy.deepcopy(network).eval()
     if (prune.widths or prune.gone) and prune.scope == "layer":
