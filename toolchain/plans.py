@@ -19,9 +19,10 @@ from toolchain.sources import Loaded
 from toolchain.staircases import CostReport, Plan, PlannedBoard, PlannedGroup, Uniform
 from toolchain.widths import planning
 from toolchain.widths.budget import Wanted
+from toolchain.widths.choosing import Problem
 from toolchain.widths.costs import Costs
 from toolchain.widths.importance import Importance, Ranking
-from toolchain.widths.measuring import Board, Look, deploy, look_at_widths, read_look
+from toolchain.widths.measuring import Board, Deployed, Look, deploy, look_at_widths, read_look
 from toolchain.widths.parameters import parameter_problem
 from toolchain.widths.staircase import widths_of
 
@@ -54,8 +55,7 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     loaded = wish.loaded
     deployed = deploy(loaded.network, loaded.recipe)
     groups, look = deployed.groups, read_look(wish.calibration, loaded)
-    nothing_lost = {group.name: {group.width: 0.0} for group in groups}
-    whole = parameter_problem(deployed.network, deployed.flow, groups, nothing_lost)
+    whole = _whole(deployed)
     unpruned = round(whole.cost(whole.widest))
     budget = wish.wanted.parameters_of(unpruned)
     widths = {group.name: widths_of(group.width, wish.every) for group in groups}
@@ -80,8 +80,7 @@ def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
         raise InputError(f"--rate {rate:g} takes no filter of any group; give a higher one")
     if not all(left.values()):
         raise InputError(f"--rate {rate:g} leaves no filter in some groups; give a lower one")
-    nothing_lost = {group.name: {group.width: 0.0} for group in groups}
-    whole = parameter_problem(deployed.network, deployed.flow, groups, nothing_lost)
+    whole = _whole(deployed)
     widths = {group.name: sorted({left[group.name], group.width}) for group in groups}
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     unpruned, cost = round(whole.cost(whole.widest)), round(whole.cost(left))
@@ -89,6 +88,12 @@ def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     planned = planning.planned_groups(groups, chosen, importance)
     made = _predicted(wish, "parameters", None, unpruned, cost, chosen, look, None, planned)
     return _counted(made, importance, wish, on_stage)
+
+
+def _whole(deployed: Deployed) -> Problem:
+    """Return what counts parameters, before it is known what widths lose."""
+    nothing_lost = {group.name: {group.width: 0.0} for group in deployed.groups}
+    return parameter_problem(deployed.network, deployed.flow, deployed.groups, nothing_lost)
 
 
 def _counted(
