@@ -58,7 +58,8 @@ help: ## List the targets
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms,"
-	@echo "     or in its place INSTRUCTIONS=40M, PARAMETERS=52k or RATE=0.3; CALIBRATION=folder of photos"
+	@echo "     or in its place INSTRUCTIONS=40M, PARAMETERS=52k or RATE=0.3"
+	@echo "     DATA=WIDER, or CALIBRATION=folder of photos: what widths are looked at on"
 	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
 	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
 	@echo "make gate                           the project's own models against recipes/baselines/TARGET"
@@ -126,7 +127,8 @@ plan: setup
 	  $(call option,--latency,$(LATENCY)) $(call option,--instructions,$(INSTRUCTIONS)) \
 	  $(call option,--parameters,$(PARAMETERS)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
-	  $(call option,--calibration,$(CALIBRATION)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 
 bundle: setup
 	@$(BIN)/toolchain bundle '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ARM_CACHE
+from widerface import make_wider
 
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import find_target
@@ -111,6 +112,7 @@ def test_a_budget_that_the_network_meets_is_told() -> None:
     ("arguments", "message"),
     [
         (["plan", "eresfd"], "give one budget"),
+        (["plan", "eresfd", "--data", "a", "--calibration", "b"], "give one"),
         (["plan", "eresfd", "--latency", "fast"], "--latency must be"),
         (["plan", "eresfd", "--latency", "0.5", "--target", "rpi9"], "there is no such board"),
         (["cost", "eresfd", "--target", "rpi9"], "there is no such board"),
@@ -271,6 +273,19 @@ def test_a_plan_by_a_rate_chooses_filters_alone(
     assert "--rate 1 leaves no filter in some groups" in capsys.readouterr().err
     assert run_cli([*common, "--rate", "0.25", "--parameters", "2k"]) == 2
     assert "give one budget" in capsys.readouterr().err
+
+
+def test_a_plan_looks_at_faces_of_all_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+    data = make_wider(tmp_path / "wider", 2, train=20)
+    own = '[model]\nname = "tiny:Convolutions"\n[crops]\nface_sides = [10.0, 100.0]\n'
+    (tmp_path / "own.toml").write_text(own)
+    common = ["--size", "64x64", "--rate", "0.25", "--json", "--out", str(tmp_path)]
+    common += ["--recipe", str(tmp_path / "own.toml"), "--data", str(data)]
+    assert run_cli(["plan", "tiny:Convolutions", *common]) == 0
+    assert json.loads(capsys.readouterr().out)["looked_at"] == "16 cuttings of photos"
 
 
 @pytest.mark.long

@@ -22,7 +22,7 @@ from toolchain.widths.budget import Wanted
 from toolchain.widths.choosing import Problem
 from toolchain.widths.costs import Costs
 from toolchain.widths.importance import Importance, Ranking
-from toolchain.widths.measuring import Board, Deployed, Look, deploy, look_at_widths, read_look
+from toolchain.widths.measuring import Board, Deployed, Look, deploy, look_at_widths
 from toolchain.widths.parameters import parameter_problem
 from toolchain.widths.staircase import widths_of
 
@@ -44,7 +44,8 @@ class Wish:
     """Share of its filters that every group keeps."""
     every: int
     """Widths are looked at in such steps."""
-    calibration: Path | None
+    look: Look
+    """What widths are looked at on."""
     place: Path
     """Folder for the recipe of the plan, and for what is shrunk by it."""
     command: str
@@ -54,7 +55,7 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     """Choose the widths that lose least within so many parameters; shrink by them, and count."""
     loaded = wish.loaded
     deployed = deploy(loaded.network, loaded.recipe)
-    groups, look = deployed.groups, read_look(wish.calibration, loaded)
+    groups, look = deployed.groups, wish.look
     whole = _whole(deployed)
     unpruned = round(whole.cost(whole.widest))
     budget = wish.wanted.parameters_of(unpruned)
@@ -74,7 +75,7 @@ def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     """Choose which filters go by a rate that all groups share; shrink by that, and count."""
     loaded, rate = wish.loaded, wish.wanted.rate or 0.0
     deployed = deploy(loaded.network, loaded.recipe)
-    groups, look = deployed.groups, read_look(wish.calibration, loaded)
+    groups, look = deployed.groups, wish.look
     left = planning.at_rate(groups, rate)
     if all(left[group.name] == group.width for group in groups):
         raise InputError(f"--rate {rate:g} takes no filter of any group; give a higher one")
@@ -109,7 +110,7 @@ def plan_on_board(
 ) -> Plan:
     """Choose the widths that lose least within so many instructions; shrink by them, and count."""
     loaded, budget = wish.loaded, wish.wanted.of(report.instructions, board.target)
-    groups, look = tuple(costs.template.groups.values()), read_look(wish.calibration, wish.loaded)
+    groups, look = tuple(costs.template.groups.values()), wish.look
     widths = {stairs.group: stairs.widths for stairs in report.staircases}
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     chosen = planning.plan_widths(

@@ -16,7 +16,9 @@ from rich.table import Table
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.checking import write_all
+from toolchain.cli.options import PHOTOS
 from toolchain.cli.shrinking import recipe_for
+from toolchain.errors import InputError
 from toolchain.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from toolchain.sources import Loaded
     from toolchain.staircases import CostReport, Plan
     from toolchain.widths.costs import Costs
-    from toolchain.widths.measuring import Board
+    from toolchain.widths.measuring import Board, Look
 
 Model = Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")]
 OnBoard = Annotated[str, typer.Option("--target", help="A board with 64 bits.")]
@@ -71,7 +73,7 @@ def cost(
 @app.command(
     epilog="Examples:  [bold]toolchain plan eresfd --target rpi4 --latency 0.6[/]   |   "
     "[bold]toolchain plan eresfd --ckpt mine.pth --instructions 40M[/]   |   "
-    "[bold]toolchain plan eresfd --parameters 52k --calibration photos[/]   and then   "
+    "[bold]toolchain plan eresfd --parameters 52k --data WIDER[/]   and then   "
     "[bold]toolchain train eresfd --recipe out/plan/eresfd-rpi4/plan.toml ...[/]"
 )
 def plan(
@@ -107,6 +109,12 @@ def plan(
         Path | None,
         typer.Option(help="Folder of photos to see on what widths lose; without, random shapes."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="WIDER FACE, in place of --calibration: cuttings that show faces of all sizes."
+        ),
+    ] = None,
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
     out: Annotated[
@@ -121,6 +129,8 @@ def plan(
     from toolchain.report.staircases import plan_html
     from toolchain.widths.budget import read_budget
 
+    if data is not None and calibration is not None:
+        raise InputError("--data and --calibration: widths are looked at on one of them; give one")
     wanted = read_budget(latency, instructions, parameters, rate)
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
@@ -129,10 +139,12 @@ def plan(
     place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
     command = shlex.join(["toolchain", *sys.argv[1:]])
 
-    def wish(loaded: Loaded) -> Wish:
-        return Wish(loaded, ckpt, wanted, criterion, least, every, calibration, place, command)
-
     with stage_progress() as on_stage:
+
+        def wish(loaded: Loaded) -> Wish:
+            look = _look(loaded, data, calibration, on_stage)
+            return Wish(loaded, ckpt, wanted, criterion, least, every, look, place, command)
+
         if on_board:
             board, loaded, report, costs = _measured(
                 whole, ckpt, target, targets_file, cache, every, on_stage
@@ -187,6 +199,18 @@ def _load(recipe: Recipe, ckpt: Path | None) -> Loaded:
     for note in loaded.notes:
         messages.print(note, markup=False)
     return loaded
+
+
+def _look(
+    loaded: Loaded, data: Path | None, calibration: Path | None, on_stage: Callable[[str], None]
+) -> Look:
+    from toolchain.data.wider import read_split
+    from toolchain.widths.measuring import look_at_faces, read_look
+
+    if data is None:
+        return read_look(calibration, loaded)
+    on_stage("read photos")
+    return look_at_faces(read_split(data, "train"), loaded, PHOTOS)
 
 
 def _print_cost(found: CostReport, place: Path) -> None:

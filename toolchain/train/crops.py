@@ -18,6 +18,8 @@ from toolchain.recipe import CropSection, Recipe
 Image = NDArray[np.uint8]
 Faces = NDArray[np.float32]
 """(F, 4): left, top, right, bottom in pixels."""
+SMALLEST_SCALE, LARGEST_SCALE = 0.05, 4.0
+"""By which a photo is scaled at most to bring a face to the side that was drawn."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def _draw_place(
         face = faces[generator.integers(len(faces))]
         low, high = np.log(settings.face_sides)
         side = math.sqrt(max(1.0, float((face[2] - face[0]) * (face[3] - face[1]))))
-        scale = float(np.clip(np.exp(generator.uniform(low, high)) / side, 0.05, 4.0))
+        wanted = np.exp(generator.uniform(low, high)) / side
+        scale = float(np.clip(wanted, SMALLEST_SCALE, LARGEST_SCALE))
         extent = settings.side / scale
         centre = (face[:2] + face[2:]) / 2 - generator.uniform(0.15, 0.85, 2) * extent
         return scale, float(centre[0]), float(centre[1])

@@ -16,6 +16,7 @@ from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target
 from toolchain.chain.calibration import read_calibration
 from toolchain.check.parity import run_network
+from toolchain.data.wider import Split
 from toolchain.errors import InputError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.onnx_file import export_onnx
@@ -29,6 +30,7 @@ from toolchain.shrink.flow import trace_flow
 from toolchain.sources import Loaded, example_input
 from toolchain.staircases import CostReport
 from toolchain.widths.costs import Book, Costs
+from toolchain.widths.cuttings import draw_cuttings
 from toolchain.widths.importance import (
     Importance,
     Levels,
@@ -153,6 +155,21 @@ def read_look(folder: Path | None, loaded: Loaded) -> Look:
     if found.facts.kind == "photos":
         levels = weighed(levels, loaded.network, found.inputs)
     return Look(images, f"{len(images)} {kind}", levels)
+
+
+def look_at_faces(split: Split, loaded: Loaded, cache: Path) -> Look:
+    """Cut faces of all sizes out of photos; levels weigh by what is found on these.
+
+    ``cache`` may hold the photos, decoded. Raises :class:`DataError` for too few faces, and
+    :class:`InputError` for a network that takes other than photos.
+    """
+    channels = example_input(loaded.network, *_size(loaded.recipe)).shape[1]
+    if channels != 3:
+        raise InputError(f"--data: photos have 3 channels, the network takes {channels}")
+    images = draw_cuttings(split, loaded.recipe, cache)
+    even = levels_of(loaded.recipe.anchors, *images[0].shape[2:])
+    words = f"{len(images)} cuttings of photos"
+    return Look(images, words, weighed(even, loaded.network, images))
 
 
 def look_at_widths(
