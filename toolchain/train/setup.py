@@ -137,7 +137,7 @@ def state_of(setup: Setup) -> State:
         images = setup.job.images if setup.teacher and setup.job.images else _images_of(path)
         return read_state(path, settings_of(setup, images))
     images = _images(setup)
-    course = new_course(setup, images)
+    course = _begun(setup, images)
     return State(
         settings_of(setup, images),
         0,
@@ -221,7 +221,15 @@ def crops_from(
 
 
 def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
-    """Return the course of a student that has taken no step; ``plan`` replaces the recipe's."""
+    """Return a course that can take its first step; ``plan`` replaces the recipe's."""
+    course = _begun(setup, images, plan)
+    if isinstance(course, Teaching):
+        _look(setup, course)
+    return course
+
+
+def _begun(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
+    """Return a course with its student and filters as they begin; it has looked at no crop yet."""
     job = setup.job
     student = build(job.recipe.model.name, job.seed)
     if job.start is not None:
@@ -232,7 +240,6 @@ def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> C
     if job.start is None:
         course.begin()
     course.choose_in_teacher()
-    _look(setup, course)
     return course
 
 
