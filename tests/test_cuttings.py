@@ -16,8 +16,8 @@ from toolchain.widths import cuttings
 from toolchain.widths.cuttings import CUTTINGS, draw_cuttings
 
 
-def recipe(low: float, high: float) -> Recipe:
-    wanted = {"input.height": 96, "input.width": 128, "crops.face_sides": [low, high]}
+def recipe(low: float, high: float, side: int = 96) -> Recipe:
+    wanted = {"input.height": side, "input.width": 2 * side, "crops.face_sides": [low, high]}
     return override(default_recipe("eresfd"), wanted)
 
 
@@ -46,7 +46,7 @@ def test_they_show_faces_of_rising_sizes(
     monkeypatch.setattr(cuttings, "draw_crop", watched)
     monkeypatch.setattr(cuttings, "_nearest", found)
     images = draw_cuttings(split, recipe(12, 59), tmp_path)
-    assert [tuple(image.shape) for image in images] == CUTTINGS * [(1, 3, 128, 128)]
+    assert [tuple(image.shape) for image in images] == CUTTINGS * [(1, 3, 96, 96)]
     edges = np.geomspace(12, 59, CUTTINGS + 1)
     assert all(low <= side <= high for low, side, high in zip(edges, shown, edges[1:]))  # noqa: B905
     assert len({name for name, _ in photos}) == CUTTINGS  # there are 20
@@ -57,10 +57,10 @@ def test_they_show_faces_of_rising_sizes(
 
 
 def test_few_photos_are_cut_again(split: Split, tmp_path: Path) -> None:
-    images = draw_cuttings(split.spread(3), recipe(10, 100), tmp_path)
+    images = draw_cuttings(split.spread(3), recipe(10, 90), tmp_path)
     assert len({image.numpy().tobytes() for image in images}) == CUTTINGS
 
 
 def test_faces_that_are_too_small_are_refused(split: Split, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no face among the photos can be shown \d{3} pixels"):
-        draw_cuttings(split, recipe(10, 2000), tmp_path)
+        draw_cuttings(split, recipe(10, 2000, 960), tmp_path)

@@ -26,14 +26,14 @@ CANDIDATES = 128
 
 
 def draw_cuttings(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ...]:
-    """Return :data:`CUTTINGS` inputs, float32 (1, 3, S, S) with S the longer side of the input.
+    """Return :data:`CUTTINGS` inputs, float32 (1, 3, S, S) with S the shorter side of the input.
 
     Each is cut near a face, of the photo that must be scaled least to show it at the size wanted;
-    these rise by equal factors over ``crops.face_sides`` of the recipe. No photo is cut twice
-    before all are. The same for the same photos. Raises :class:`DataError` where no photo shows a
-    face that can be brought to some size.
+    these rise by equal factors over ``crops.face_sides`` of the recipe, but to S at most. No photo
+    is cut twice before all are. The same for the same photos. Raises :class:`DataError` where no
+    photo shows a face that can be brought to some size.
     """
-    side = max(recipe.input.height, recipe.input.width)
+    side = min(recipe.input.height, recipe.input.width)
     square = override(recipe, {"input.height": side, "input.width": side})
     plain = dataclasses.replace(
         CropSettings.of(recipe), side=side, near_face=1.0, brightness=0, contrast=0, saturation=0
@@ -43,7 +43,9 @@ def draw_cuttings(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ..
     left: list[TrainingPhoto] = []
     generator = np.random.default_rng(recipe.model.seed)
     cuttings = []
-    for low, high in itertools.pairwise(np.geomspace(*plain.face_sides, CUTTINGS + 1)):
+    smallest, largest = plain.face_sides
+    sizes = np.geomspace(smallest, min(largest, side), CUTTINGS + 1)
+    for low, high in itertools.pairwise(sizes):
         left = left or list(photos.photos)
         photo, face = _nearest(left, math.sqrt(low * high))
         settings = dataclasses.replace(plain, face_sides=(float(low), float(high)))
