@@ -129,6 +129,7 @@ class Keeper:
             course.filters.masks,
             tuple(self.samples),
             self.state.seconds + now - self.kept,
+            course.soup.state(),
         )
         self.kept = now
         if rank() > 0:
