@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -168,9 +169,13 @@ def training_progress() -> Iterator[
         yield (
             lambda done, total: show("photos", "photos", done, total),
             lambda phase, step, steps, loss: show(
-                "steps", f"{phase}, loss {loss:.4g}", step, steps
+                "steps", f"{phase}{_with_loss(loss)}", step, steps
             ),
         )
+
+
+def _with_loss(loss: float) -> str:
+    return f", loss {loss:.4g}" if math.isfinite(loss) else ""
 
 
 def _unseen(*_: object) -> None:
@@ -193,11 +198,14 @@ def _lines() -> tuple[Callable[[int, int], None], Callable[[str, int, int, float
             messages.print(f"photos: {done} of {total}", markup=False)
 
     def on_step(phase: str, step: int, steps: int, loss: float) -> None:
-        start.setdefault("step", step)
-        start.setdefault("at", time.perf_counter())
+        if math.isfinite(loss):  # else no step was taken yet
+            start.setdefault("step", step)
+            start.setdefault("at", time.perf_counter())
         if due() or step == steps:
-            pace = (step - start["step"]) / max(time.perf_counter() - start["at"], 1e-9)
+            took = time.perf_counter() - start.get("at", math.inf)
+            pace = (step - start.get("step", step)) / max(took, 1e-9)
             left = f", {(steps - step) / pace / 60:.1f} min left" if pace and step < steps else ""
-            messages.print(f"{phase}: step {step} of {steps}, loss {loss:.4g}{left}", markup=False)
+            told_loss = f"{_with_loss(loss)}{left}"
+            messages.print(f"{phase}: step {step} of {steps}{told_loss}", markup=False)
 
     return on_photo, on_step

@@ -32,7 +32,7 @@ SAMPLES, LOOKING = 12, 0.1
 than that share of the time: of a wide network it takes minutes."""
 
 OnStep = Callable[[str, int, int, float], None]
-"""Called with the phase, steps taken, of how many, and the last mean loss."""
+"""Called with the phase, steps taken, of how many, and the last mean loss (NaN before any)."""
 
 
 class Keeper:

@@ -192,6 +192,8 @@ class Teaching(Course):
         """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
         self.to_solve: Callable[[], Iterable[Tensor]] = tuple
         """Gives crops (N, 3, H, W) by which layers are solved."""
+        self.on_solved: Callable[[int, int], None] = lambda *_: None
+        """Told after each solution how many of how many there are."""
         self._looked: Tensor | None = None
         self._channels: dict[Call, Channels] = {}
         self._choices = 0
@@ -329,12 +331,13 @@ class Teaching(Course):
         so that each makes up for what those before it lack. A layer that is called several times
         stays as it was: what it gives decides what it is given, and it would drift away.
         """
-        self._solve(list(self.layers), own=False)
         heads = [name for name in self.layers if _is_named(name, self.filters.prune.protected)]
-        for name in self._called_once():
-            if name not in heads:
-                self._solve([name], own=True)
-        self._solve(heads, own=True)
+        inner = [[name] for name in self._called_once() if name not in heads]
+        self._solve(list(self.layers), own=False)
+        for done, names in enumerate([*inner, heads], start=1):
+            self.on_solved(done, len(inner) + 2)
+            self._solve(names, own=True)
+        self.on_solved(len(inner) + 2, len(inner) + 2)
 
     def _called_once(self) -> list[str]:
         """Return the layers that are called once in a run, in their order."""

@@ -9,6 +9,7 @@ OUT/train.html           how it goes
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -32,6 +33,7 @@ from toolchain.train.ranks import joined, rank, ranks, total
 from toolchain.train.sample import Sample
 from toolchain.train.setup import Setup, crops_from, prepare, resumed_course, state_of
 from toolchain.train.state import State
+from toolchain.train.teaching import Teaching
 
 
 def train(
@@ -55,6 +57,10 @@ def train(
         course = resumed_course(setup, state)
         sample = Sample(others, setup.recipe, job.threads) if others and others.images else None
         keeper = Keeper(job, setup.photos, state, course, sample, on_step)
+        if isinstance(course, Teaching):
+            course.on_solved = lambda done, of: on_step(
+                f"solve layers, {done} of {of}", 0, course.steps, math.nan
+            )
         start = time.perf_counter()
         _run(setup, course, keeper)
         seconds = time.perf_counter() - start
