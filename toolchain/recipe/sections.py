@@ -215,9 +215,6 @@ class TeachSection:
     """The same, of a training that starts from weights."""
     joint_rate: Positive = 8e-4
     """End to end."""
-    branches: typing.Annotated[int, Range(1, 100)] = 1
-    """End to end is learnt so many times from the same weights, each by its share of the crops;
-    what comes out is the mean of what these end in."""
     features: typing.Annotated[float, Range(0, 1000)] = 10.0
     """Weight of the teacher's features, end to end; in the last quarter a tenth of it."""
     labels: typing.Annotated[float, Range(0, 100)] = 0.0

@@ -22,7 +22,6 @@ from toolchain.train.loss import detection_loss
 from toolchain.train.ranks import ranks, share_batch_norm, sum_gradients, total
 from toolchain.train.recording import Recorder
 from toolchain.train.slopes import quick_slopes
-from toolchain.train.soup import Soup
 from toolchain.train.targets import Matching
 
 
@@ -45,7 +44,6 @@ class Course(abc.ABC):
         self.anchors, self.half = anchors, half
         self.matching = Matching(anchors, variances)
         self._recorder = Recorder()
-        self.soup = Soup()
         share_batch_norm(student)
 
     @property
@@ -73,10 +71,6 @@ class Course(abc.ABC):
         self.optimizer.step()
         self.filters.after(step, self.student)
         return float(total(loss))
-
-    def result(self) -> nn.Module:
-        """Return the network that comes out when all steps are taken."""
-        return self.student
 
     def _gradients(self, step: int, batch: Batch) -> Tensor:
         """Give the student the gradients of a batch; return the loss."""

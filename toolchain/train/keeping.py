@@ -129,7 +129,6 @@ class Keeper:
             course.filters.masks,
             tuple(self.samples),
             self.state.seconds + now - self.kept,
-            course.soup.state(),
         )
         self.kept = now
         if rank() > 0:

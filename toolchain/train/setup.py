@@ -82,11 +82,6 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
         recipe = teacher.recipe
     elif job.start is not None:
         recipe = load_network(job.recipe, job.start).recipe
-    if job.recipe.teach.branches > 1 and job.recipe.teach.soft_share:
-        raise InputError(
-            "teach.branches and teach.soft_share: branches that choose other filters have no "
-            "mean with zeros; give one of them"
-        )
     photos = prepare_photos(split, job.cache, on_photo=on_photo)
     return Setup(job, recipe, teacher, photos, Crops(photos, job.crop, job.seed))
 
@@ -261,8 +256,6 @@ def resumed_course(setup: Setup, state: State) -> Course:
         course.filters.masks = {n: m.to(job.device) for n, m in state.masks.items()}
     course.enter(state.step)
     course.optimizer.load_state_dict(dict(state.optimizer))
-    if state.soup is not None:
-        course.soup.load(state.soup, job.device)
     if isinstance(course, Teaching):
         _look(setup, course)
     return course

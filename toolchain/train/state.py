@@ -37,8 +37,6 @@ class State:
     """``step``, and average precision by level after it, on the fixed sample."""
     seconds: float = 0.0
     """Spent so far, over all runs."""
-    soup: Mapping[str, Any] | None = None
-    """Of a training in branches, what they start from and those that ended."""
 
 
 def write_state(path: Path, state: State) -> None:
@@ -53,7 +51,6 @@ def write_state(path: Path, state: State) -> None:
         "masks": None if state.masks is None else {k: m.bool() for k, m in state.masks.items()},
         "samples": [dict(sample) for sample in state.samples],
         "seconds": state.seconds,
-        "soup": state.soup,
     }
     stream = io.BytesIO()
     torch.save(content, stream)
@@ -89,5 +86,4 @@ def read_state(path: Path, settings: Mapping[str, Any]) -> State:
         masks=content["masks"],
         samples=tuple(content["samples"]),
         seconds=content["seconds"],
-        soup=content.get("soup"),
     )

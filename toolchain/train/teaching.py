@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import copy
 import dataclasses
 import fnmatch
@@ -45,7 +44,7 @@ from toolchain.train.solving import equations_of
 LAYER_BATCHES = 4
 """Of the batches over which batch norm is averaged, those that do before layers learn."""
 LATE_SHARE = 0.1
-"""Of the features' weight, in the last quarter of each branch."""
+"""Of the features' weight, in the last quarter of the joint steps."""
 
 
 def shares_of(section: TeachSection, *, begun: bool) -> tuple[float, float, float]:
@@ -88,9 +87,7 @@ class TeachingPlan:
     loose_factor: float = 5.0
     """The local rate of parameters outside layers (EResFD's fusion weights) is so much higher."""
     late_features: float = 1.0
-    """Weight of the features in the last quarter of each branch."""
-    branches: int = 1
-    """The joint steps are shared by so many, each from the weights that the first starts from."""
+    """Weight of the features in the last quarter of the joint steps."""
     weights: LossWeights = field(default_factory=LossWeights)
 
     @property
@@ -107,18 +104,6 @@ class TeachingPlan:
             ("block by block", self.local_steps),
             ("end to end", self.steps),
         )
-
-    @property
-    def branch_ends(self) -> tuple[int, ...]:
-        """Steps after which the branches end."""
-        shares = range(1, self.branches + 1)
-        return tuple(self.local_steps + self.joint_steps * each // self.branches for each in shares)
-
-    def branch(self, step: int) -> tuple[int, int]:
-        """Return where the branch of a joint step begins, and after which step it ends."""
-        ends = self.branch_ends
-        number = min(bisect.bisect_right(ends, step), len(ends) - 1)
-        return (ends[number - 1] if number else self.local_steps), ends[number]
 
     @classmethod
     def of(cls, section: TeachSection, images: int, *, begun: bool) -> TeachingPlan:
@@ -146,7 +131,6 @@ class TeachingPlan:
             begun=begun,
             joint_rate=section.joint_rate,
             late_features=section.features * LATE_SHARE,
-            branches=section.branches,
             weights=LossWeights(features=section.features, labels=section.labels),
         )
 
@@ -239,9 +223,8 @@ class Teaching(Course):
         return taught, self.is_settling(step), self.is_late(step), self._choices
 
     def is_late(self, step: int) -> bool:
-        """Tell whether a step is in the last quarter of its branch."""
-        first, end = self.plan.branch(step)
-        return step >= end - (end - first) // 4
+        """Tell whether a step is in the last quarter of the joint ones."""
+        return step >= self.plan.steps - self.plan.joint_steps // 4
 
     def is_settling(self, step: int) -> bool:
         """Tell whether batch norm goes by the batch."""
@@ -266,23 +249,8 @@ class Teaching(Course):
             self.average_batch_norm(self.settling, self.blocks)
         if step and step in (plan.layer_steps, plan.local_steps):
             self.enter(step)
-        if plan.branches > 1:
-            self._change_branch(step)
         if step > 0 or not self.plan.filters.holds(0):  # at 0 they come from the teacher
             super().before(step)
-
-    def _change_branch(self, step: int) -> None:
-        """Where a branch begins, go back to what the first one started from."""
-        if step == self.plan.local_steps:
-            self.soup.begin(self.student)
-        elif step in self.plan.branch_ends:
-            self.soup.end_branch(self.student)
-            self.soup.start_branch(self.student)
-            self.enter(step)
-
-    def result(self) -> nn.Module:
-        """Return the student, or the mean of those that all branches end in."""
-        return self.soup.with_last(self.student) if self.plan.branches > 1 else self.student
 
     def enter(self, step: int) -> None:
         """Begin the phase of ``step`` with an Adam that has seen nothing."""
@@ -295,7 +263,7 @@ class Teaching(Course):
         self.optimizer = torch.optim.Adam(used, lr=1.0, fused=True)
 
     def rate(self, step: int) -> float:
-        """Return the learning rate, which falls to zero in each phase and each branch."""
+        """Return the learning rate, which falls to zero in each phase."""
         plan = self.plan
         if step < plan.layer_steps:
             return plan.local_rate * cosine(step / plan.layer_steps)
@@ -303,8 +271,7 @@ class Teaching(Course):
             rate = plan.block_rate if plan.layer_steps else plan.local_rate
             done = (step - plan.layer_steps) / (plan.local_steps - plan.layer_steps)
             return rate * cosine(done)
-        first, end = plan.branch(step)
-        return plan.joint_rate * cosine((step - first) / (end - first))
+        return plan.joint_rate * cosine((step - plan.local_steps) / plan.joint_steps)
 
     def loss(self, step: int, batch: Batch) -> Tensor:
         """Return how far the student is from its teacher, and from the labels if they count."""

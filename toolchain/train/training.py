@@ -102,7 +102,7 @@ def _write_result(
 ) -> None:
     anchors, job = setup.recipe.anchors, setup.job
     assert anchors is not None
-    student = placed(course.result(), "cpu").eval()
+    student = placed(course.student, "cpu").eval()
     if state.masks is not None:
         apply_masks(student, {name: mask.cpu() for name, mask in state.masks.items()})
     facts = {
