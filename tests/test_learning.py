@@ -15,7 +15,8 @@ from toolchain.train import keeping
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.job import TrainingJob
 from toolchain.train.photos import prepare_photos
-from toolchain.train.teaching import Teaching, TeachingPlan
+from toolchain.train.teaching import Teaching
+from toolchain.train.teaching_plan import TeachingPlan
 from toolchain.train.training import train
 
 CHANGES = {"prune.rate": 0.25, "crops.side": 320, "teach.batch": 2}

@@ -16,7 +16,8 @@ from toolchain.train.devices import memory_format, own_stream
 from toolchain.train.distillation import LossWeights
 from toolchain.train.filters import Schedule
 from toolchain.train.recording import WARM_STEPS, Recorder
-from toolchain.train.teaching import Teaching, TeachingPlan
+from toolchain.train.teaching import Teaching
+from toolchain.train.teaching_plan import TeachingPlan
 
 STEPS = 2 * WARM_STEPS
 """Of each kind: some are taken one by one, the rest are replayed."""

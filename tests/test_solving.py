@@ -16,7 +16,8 @@ from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train import solving
 from toolchain.train.lessons import lesson, tensors
 from toolchain.train.solving import Equations, Slopes, equations_of
-from toolchain.train.teaching import Teaching, TeachingPlan
+from toolchain.train.teaching import Teaching
+from toolchain.train.teaching_plan import TeachingPlan
 
 torch.set_num_threads(1)
 

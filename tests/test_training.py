@@ -34,7 +34,8 @@ from toolchain.train.loss import detection_loss
 from toolchain.train.photos import prepare_photos
 from toolchain.train.processor import keep_gradients_right
 from toolchain.train.targets import anchor_boxes, stacked, targets
-from toolchain.train.teaching import Teaching, TeachingPlan
+from toolchain.train.teaching import Teaching
+from toolchain.train.teaching_plan import TeachingPlan
 from toolchain.train.training import train
 
 

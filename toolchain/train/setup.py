@@ -32,7 +32,8 @@ from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
-from toolchain.train.teaching import Teaching, TeachingPlan, shares_of
+from toolchain.train.teaching import Teaching
+from toolchain.train.teaching_plan import TeachingPlan, shares_of
 
 EXAMPLE = 256
 """Pixels of the input on which a structure is looked at: two cells at the coarsest stride."""

@@ -8,20 +8,19 @@ import fnmatch
 import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolchain.export.fold import fold_batch_norm
-from toolchain.recipe import AnchorSection, PruneSection, TeachSection
+from toolchain.recipe import AnchorSection, PruneSection
 from toolchain.train.batches import Batch
 from toolchain.train.channels import Channels, channels_of, spread_like, start_like
 from toolchain.train.course import Course, cosine
 from toolchain.train.devices import placed
-from toolchain.train.distillation import LossWeights, answer, end_to_end_loss, local_loss
-from toolchain.train.filters import Filters, Schedule
+from toolchain.train.distillation import answer, end_to_end_loss, local_loss
+from toolchain.train.filters import Filters
 from toolchain.train.lessons import (
     BLOCKS,
     FEATURES,
@@ -40,106 +39,10 @@ from toolchain.train.lessons import (
 )
 from toolchain.train.masks import apply_masks
 from toolchain.train.solving import equations_of
+from toolchain.train.teaching_plan import TeachingPlan
 
 LAYER_BATCHES = 4
 """Of the batches over which batch norm is averaged, those that do before layers learn."""
-LATE_SHARE = 0.1
-"""Of the features' weight, in the last quarter of the joint steps."""
-
-
-def shares_of(section: TeachSection, *, begun: bool) -> tuple[float, float, float]:
-    """Return the shares of the crops that are learnt from layer by layer, block by block, and end
-    to end.
-    """
-    local = _local_share(section, begun=begun)
-    return local * section.layer_share, local * (1 - section.layer_share), 1 - local
-
-
-def _local_share(section: TeachSection, *, begun: bool) -> float:
-    return section.local_share_begun if begun else section.local_share
-
-
-@dataclass(frozen=True)
-class TeachingPlan:
-    """The steps of a training with a teacher."""
-
-    local_steps: int
-    """Layer by layer and block by block."""
-    settle_steps: int
-    """Of the local steps, those in which batch norm goes by the batch; then it is averaged and
-    frozen."""
-    joint_steps: int
-    """End to end, after the local steps."""
-    layer_steps: int = 0
-    """Of the local steps, the first, layer by layer; batch norm is averaged and frozen before."""
-    solves: bool = False
-    """Whether layers are solved in closed form before the first step."""
-    filters: Schedule = field(default_factory=lambda: Schedule(hold=0))
-    """When filters are chosen in the student; at step 0 they are chosen in the teacher."""
-    local_rate: float = 1e-2
-    """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
-    block_rate: float = 3e-3
-    """The same for the blocks, where layers have learnt before them."""
-    joint_rate: float = 8e-4
-    """The same end to end."""
-    begun: bool = False
-    """Whether the student's weights have learnt already: layers start from them."""
-    loose_factor: float = 5.0
-    """The local rate of parameters outside layers (EResFD's fusion weights) is so much higher."""
-    late_features: float = 1.0
-    """Weight of the features in the last quarter of the joint steps."""
-    weights: LossWeights = field(default_factory=LossWeights)
-
-    @property
-    def steps(self) -> int:
-        """All of them."""
-        return self.local_steps + self.joint_steps
-
-    @property
-    def phases(self) -> tuple[tuple[str, int], ...]:
-        """Name of each phase, and the number of steps after which it ends."""
-        return (
-            ("layer by layer", self.layer_steps),
-            ("block by block, settling", max(self.layer_steps, self.settle_steps)),
-            ("block by block", self.local_steps),
-            ("end to end", self.steps),
-        )
-
-    @classmethod
-    def of(cls, section: TeachSection, images: int, *, begun: bool) -> TeachingPlan:
-        """Return the recipe's plan for so many crops; ``begun`` says that the student's weights
-        have learnt already.
-        """
-        steps = images // section.batch
-        local = int(steps * _local_share(section, begun=begun))
-        settle = section.settle_share_begun if begun else section.settle_share
-        layers = int(local * section.layer_share)
-        solves = section.solved > 0 and not begun
-        soft = int((steps - local) * section.soft_share)
-        schedule = Schedule(hold=0)
-        if soft:
-            schedule = Schedule(local + soft, local, max(1, soft // section.choices))
-        return cls(
-            local,
-            0 if layers or solves else min(local, int(steps * settle)),
-            steps - local,
-            layer_steps=layers,
-            solves=solves,
-            filters=schedule,
-            local_rate=section.local_rate_begun if begun else section.local_rate,
-            block_rate=section.local_rate_begun,
-            begun=begun,
-            joint_rate=section.joint_rate,
-            late_features=section.features * LATE_SHARE,
-            weights=LossWeights(features=section.features, labels=section.labels),
-        )
-
-    @classmethod
-    def of_each(cls, steps: int, section: TeachSection) -> TeachingPlan:
-        """Return a plan of ``steps`` in each phase, to see how long they take."""
-        weights = LossWeights(features=section.features, labels=section.labels)
-        settle = 0 if section.layer_share else 2 * steps
-        return cls(2 * steps, settle, steps, layer_steps=steps, weights=weights)
 
 
 class Teaching(Course):
