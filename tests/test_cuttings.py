@@ -10,7 +10,7 @@ import torch
 from widerface import make_wider
 
 from toolchain.data.wider import Split, read_split
-from toolchain.errors import DataError
+from toolchain.errors import DataError, InputError
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.widths import cuttings
 from toolchain.widths.cuttings import CUTTINGS, draw_cuttings
@@ -59,6 +59,11 @@ def test_they_show_faces_of_rising_sizes(
 def test_few_photos_are_cut_again(split: Split, tmp_path: Path) -> None:
     images = draw_cuttings(split.spread(3), recipe(10, 90), tmp_path)
     assert len({image.numpy().tobytes() for image in images}) == CUTTINGS
+
+
+def test_faces_that_are_larger_than_the_input_are_refused(split: Split, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="begin at 96 pixels, and the input's shorter side has 96"):
+        draw_cuttings(split, recipe(96, 200), tmp_path)
 
 
 def test_faces_that_are_too_small_are_refused(split: Split, tmp_path: Path) -> None:

@@ -186,7 +186,11 @@ def test_a_student_of_the_same_widths_is_its_teacher_again(model: str) -> None:
     """Where it is fine enough for a few crops to show cells enough."""
     images = noise(3)
     course, teacher = course_of(model, 0.0, images)
+    told: list[tuple[int, int]] = []
+    course.on_solved = lambda done, of: told.append((done, of))
     course.before(0)
+    assert told == [(done, len(told)) for done in range(1, len(told) + 1)]  # up to the last
+    assert len(told) > 2
     block = {"eresfd": "base.m0.b2_1", "extd": "base.1"}[model]
     assert apart(course.student, teacher, block, images) < 1e-6
 

@@ -113,6 +113,7 @@ def test_a_budget_that_the_network_meets_is_told() -> None:
     [
         (["plan", "eresfd"], "give one budget"),
         (["plan", "eresfd", "--data", "a", "--calibration", "b"], "give one"),
+        (["plan", "eresfd", "--latency", "0.5", "--data", "nowhere"], "nowhere: no such folder"),
         (["plan", "eresfd", "--latency", "fast"], "--latency must be"),
         (["plan", "eresfd", "--latency", "0.5", "--target", "rpi9"], "there is no such board"),
         (["cost", "eresfd", "--target", "rpi9"], "there is no such board"),

@@ -22,6 +22,7 @@ from toolchain.errors import InputError
 from toolchain.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
+    from toolchain.data.wider import Split
     from toolchain.plans import Wish
     from toolchain.recipe import Recipe
     from toolchain.sources import Loaded
@@ -125,12 +126,14 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
+    from toolchain.data.wider import read_split
     from toolchain.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
     from toolchain.report.staircases import plan_html
     from toolchain.widths.budget import read_budget
 
     if data is not None and calibration is not None:
         raise InputError("--data and --calibration: widths are looked at on one of them; give one")
+    split = read_split(data, "train") if data is not None else None
     wanted = read_budget(latency, instructions, parameters, rate)
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
@@ -142,7 +145,7 @@ def plan(
     with stage_progress() as on_stage:
 
         def wish(loaded: Loaded) -> Wish:
-            look = _look(loaded, data, calibration, on_stage)
+            look = _look(loaded, split, calibration, on_stage)
             return Wish(loaded, ckpt, wanted, criterion, least, every, look, place, command)
 
         if on_board:
@@ -202,15 +205,14 @@ def _load(recipe: Recipe, ckpt: Path | None) -> Loaded:
 
 
 def _look(
-    loaded: Loaded, data: Path | None, calibration: Path | None, on_stage: Callable[[str], None]
+    loaded: Loaded, split: Split | None, calibration: Path | None, on_stage: Callable[[str], None]
 ) -> Look:
-    from toolchain.data.wider import read_split
     from toolchain.widths.measuring import look_at_faces, read_look
 
-    if data is None:
+    if split is None:
         return read_look(calibration, loaded)
     on_stage("read photos")
-    return look_at_faces(read_split(data, "train"), loaded, PHOTOS)
+    return look_at_faces(split, loaded, PHOTOS)
 
 
 def _print_cost(found: CostReport, place: Path) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from toolchain.data.wider import Split
-from toolchain.errors import DataError
+from toolchain.errors import DataError, InputError
 from toolchain.pictures import Photo, board_view, photo_input
-from toolchain.recipe import Recipe, override
+from toolchain.recipe import CropSection, Recipe, override
 from toolchain.train.crops import LARGEST_SCALE, CropSettings, Faces, draw_crop
 from toolchain.train.photos import Photo as TrainingPhoto
 from toolchain.train.photos import prepare_photos
@@ -31,9 +31,11 @@ def draw_cuttings(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ..
     Each is cut near a face, of the photo that must be scaled least to show it at the size wanted;
     these rise by equal factors over ``crops.face_sides`` of the recipe, but to S at most. No photo
     is cut twice before all are. The same for the same photos. Raises :class:`DataError` where no
-    photo shows a face that can be brought to some size.
+    photo shows a face that can be brought to some size, and :class:`InputError` where all sizes are
+    larger than the input.
     """
     side = min(recipe.input.height, recipe.input.width)
+    edges = _edges(recipe.crops, side)
     square = override(recipe, {"input.height": side, "input.width": side})
     plain = dataclasses.replace(
         CropSettings.of(recipe), side=side, near_face=1.0, brightness=0, contrast=0, saturation=0
@@ -43,17 +45,26 @@ def draw_cuttings(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ..
     left: list[TrainingPhoto] = []
     generator = np.random.default_rng(recipe.model.seed)
     cuttings = []
-    smallest, largest = plain.face_sides
-    sizes = np.geomspace(smallest, min(largest, side), CUTTINGS + 1)
-    for low, high in itertools.pairwise(sizes):
+    for low, high in itertools.pairwise(edges):
         left = left or list(photos.photos)
         photo, face = _nearest(left, math.sqrt(low * high))
-        settings = dataclasses.replace(plain, face_sides=(float(low), float(high)))
+        settings = dataclasses.replace(plain, face_sides=(low, high))
         cut = draw_crop(photo.pixels(photos.longest), face, generator, settings)
         shown = Photo(photo.name, cut.image)
         cuttings.append(photo_input(shown, square, board_view(square)).image)
         left.remove(photo)
     return tuple(cuttings)
+
+
+def _edges(crops: CropSection, side: int) -> list[float]:
+    """Return the sides of faces between which the sizes of the cuttings lie, in rising order."""
+    smallest, largest = crops.face_sides
+    if smallest >= side:
+        raise InputError(
+            f"crops.face_sides begin at {smallest:g} pixels, and the input's shorter side has "
+            f"{side}; give smaller faces in --recipe, or a larger --size"
+        )
+    return [float(edge) for edge in np.geomspace(smallest, min(largest, side), CUTTINGS + 1)]
 
 
 def _nearest(photos: Iterable[TrainingPhoto], side: float) -> tuple[TrainingPhoto, Faces]:
