@@ -321,10 +321,11 @@ def raises_two_lines():
     raise ValueError("first\\nsecond")
 def leaves():
     raise SystemExit("usage: me")
-class Network(nn.Module):
+class Network(nn.Linear):
     def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.rand(2))
+        super().__init__(1, 2)
+        self.weight = nn.Parameter(torch.rand(2, 1))
+        self.bias = None
 """
 
 
@@ -363,7 +364,8 @@ def test_a_factory_of_ones_own_gives_a_network_in_eval_mode(user_module: str) ->
 
 def test_a_class_is_a_factory_too(user_module: str) -> None:
     torch.manual_seed(9)
-    expected = torch.rand(2)
+    nn.Linear(1, 2)
+    expected = torch.rand(2, 1)
     assert torch.equal(build(f"{user_module}:Network", 9).get_parameter("weight"), expected)
 
 
@@ -384,7 +386,10 @@ def test_a_class_is_a_factory_too(user_module: str) -> None:
         ("users_network:raises", "users_network:raises failed to build: ValueError: no such width"),
         ("users_network:raises_two_lines", "failed to build: ValueError: first"),
         ("users_network:leaves", "users_network:leaves failed to build: SystemExit"),
-        ("users_network:needs_more", "users_network:needs_more failed to build: TypeError: "),
+        (
+            "users_network:needs_more",
+            "needs arguments; give them as users_network:needs_more(width=...)",
+        ),
         (
             "users_network:nothing",
             "users_network:nothing must return a torch.nn.Module (got NoneType)",
