@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from toolchain.recipe import GateSection
-from toolchain.timings import OperatorCount, OutputSample
+from toolchain.timings import ChannelSample, OperatorCount, OutputSample
 from toolchain.verdicts import FileRecord, Record
 
 LIMITS = GateSection()
@@ -13,7 +13,9 @@ BOXES = ((1.0, 2.0, 11.0, 12.0), (50.0, 50.0, 80.0, 90.0))
 
 
 def sample(shift: float = 0.0, boxes: object = BOXES) -> OutputSample:
-    return OutputSample("photo a.png", (0.0 + shift, 1.0, 2.0), 0.0, 2.0, boxes)  # type: ignore[arg-type]
+    scores = ChannelSample(0, 1, (0.0 + shift, 0.01, 0.02), 0.0, 0.02)
+    boxes_px = ChannelSample(0, 0, (0.0, 100.0, 200.0), 0.0, 200.0)
+    return OutputSample("photo a.png", (boxes_px, scores), boxes)  # type: ignore[arg-type]
 
 
 def file_record(**changes: object) -> FileRecord:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from toolchain.parity import Parity, ParityCase, Spot
 from toolchain.records import (
     Artifact,
     Cost,
@@ -15,8 +16,6 @@ from toolchain.records import (
     FilterVerdict,
     Latency,
     LayerChange,
-    Parity,
-    ParityCase,
     PhotoComparison,
     Report,
     Source,
@@ -68,15 +67,22 @@ def surgery_of(*layers: LayerChange) -> Surgery:
     return Surgery(rounds=2, filters=tuple(items), layers=layers, removed_live_filters=live)
 
 
-def parity_of(*cases: tuple[float, float], limit: float = 1e-4, relative: bool = False) -> Parity:
+def case_of(number: int, difference: float | None, spread: float | None) -> ParityCase:
+    """A case that differs in one channel; of these differences the mean is a tenth."""
+    if difference is not None and not math.isfinite(difference):
+        difference = spread = None
+    mean = None if difference is None else difference / 10
+    largest, mean_spot = (Spot("loc", 2, (1, 1), gap, spread) for gap in (difference, mean))
+    return ParityCase(f"input {number}", (1, 3, 480, 640), "ab", largest, mean_spot)
+
+
+def parity_of(*cases: tuple[float, float], limit: float = 1e-4) -> Parity:
+    """A comparison of such differences and ranges."""
     return Parity(
         link="soft network -> shrunk network",
+        figure="largest",
         limit=limit,
-        relative=relative,
-        cases=tuple(
-            ParityCase(f"input {number}", (1, 3, 480, 640), difference, spread)
-            for number, (difference, spread) in enumerate(cases)
-        ),
+        cases=tuple(case_of(number, *case) for number, case in enumerate(cases)),
     )
 
 
@@ -96,6 +102,7 @@ def report_of(**changes: object) -> Report:
         ),
         cost_before=Cost(91_342, 18, 324_870_400, (480, 640)),
         cost_after=Cost(87_296, 18, 310_221_312, (480, 640)),
+        parity_exact=parity_of((2e-15, 4.12), limit=1e-11),
         parity_surgery=parity_of((3.81e-6, 4.12), (7.6e-6, 5.9)),
         parity_onnx=replace(parity_of((2.1e-5, 4.1)), link="shrunk network -> ONNX"),
         latency=Latency(0.91, 0.9, 0.93, 21.4, 19.5, 30, 1, (480, 640), "a runtime", "a machine"),
@@ -111,7 +118,8 @@ def report_of(**changes: object) -> Report:
 
 def hostile_report() -> Report:
     photo = report_of().photos[0]
-    case = ParityCase(HOSTILE, (1, 3, 8, 8), 1e-6, 1.0)
+    spot = Spot(HOSTILE, None, None, 1e-6, 1.0)
+    case = ParityCase(HOSTILE, (1, 3, 8, 8), HOSTILE, spot, spot)
     return report_of(
         model=HOSTILE,
         source=Source(HOSTILE, HOSTILE, HOSTILE, False, 0),
@@ -120,7 +128,7 @@ def hostile_report() -> Report:
         stages=(Stage(HOSTILE, 1.0),),
         surgery=surgery_of(layer(HOSTILE, 8, dropped=2, kept=2)),
         cost_after=Cost(1, 0, 1, (1, 1), (HOSTILE,)),
-        parity_surgery=Parity(HOSTILE, 1e-4, False, (case,)),
+        parity_surgery=Parity(HOSTILE, "largest", 1e-4, (case,)),
         latency=Latency(1.0, 0.9, 1.1, 1.0, 1.0, 1, 1, (1, 1), HOSTILE, HOSTILE),
         artifacts=(Artifact(f"{HOSTILE}.onnx", 1, HOSTILE),),
         photos=(replace(photo, name=HOSTILE),),
@@ -148,7 +156,8 @@ VARIANTS = {
     "failed with NaN": report_of(
         parity_surgery=parity_of((1e-6, 1.0), (math.nan, math.nan), (math.inf, math.inf))
     ),
-    "over the limit": report_of(parity_onnx=parity_of((0.2, 4.0), relative=True)),
+    "over the limit": report_of(parity_onnx=parity_of((0.2, 4.0))),
+    "not in float64": report_of(parity_exact=None),
     "no case": report_of(parity_onnx=parity_of()),
     "no files": report_of(artifacts=(), notes=(), versions={}, stages=()),
     "hostile": hostile_report(),

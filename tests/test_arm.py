@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,14 @@ import numpy as np
 import pytest
 from board import write_model
 from conftest import ARM_CACHE
+from reports import parity_of
 from tflite_board import write_tflite
 
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
 from toolchain.arm.calibrating import Point, as_toml, fitted
 from toolchain.arm.checking import check_folder
-from toolchain.arm.comparing import differences_of
+from toolchain.arm.comparing import Subject, compare_with_here
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
 from toolchain.cli import run as run_cli
@@ -144,11 +146,26 @@ def test_a_fit_is_the_median_with_its_errors(tmp_path: Path) -> None:
 # Comparing ----------------------------------------------------------------------------------------
 
 
-def test_what_is_no_number_differs_without_end() -> None:
-    ones, wrong = np.ones((2, 2), np.float32), np.full((2, 2), np.nan, np.float32)
-    assert differences_of((ones,), (ones + 1,)) == (1.0, 1.0, 1.0)
-    assert differences_of((ones,), (wrong,))[0] == np.inf
-    assert differences_of((ones,), (ones[:1],))[0] == np.inf
+@pytest.mark.parametrize(
+    ("there", "holds"),
+    [
+        (lambda here: here, True),
+        (lambda here: [here[0], np.full_like(here[1], np.nan)], False),
+        (lambda here: [here[0], here[1][..., :1]], False),
+        (lambda here: [here[0], here[1] + 1e-3 * np.ptp(here[1])], False),
+    ],
+)
+def test_a_board_must_give_what_this_machine_gives(
+    there: Callable[[list[np.ndarray]], list[np.ndarray]],
+    holds: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = [np.linspace(0, 900, 64).reshape(1, 1, 64), np.linspace(0, 0.01, 64).reshape(1, 1, 64)]
+    monkeypatch.setattr("toolchain.arm.comparing._run_here", lambda *_: tuple(here))
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    subject = Subject("a", (Path("model.onnx"),), {"noise": image}, None)
+    found = compare_with_here(Path("model.onnx"), subject, {"noise": tuple(there(here))})
+    assert found.holds is holds
 
 
 # Budgets ------------------------------------------------------------------------------------------
@@ -157,8 +174,8 @@ def test_what_is_no_number_differs_without_end() -> None:
 def file_check(name: str, instructions: int) -> FileCheck:
     counted = Instructions(instructions, 0, 0, 0)
     return FileCheck(
-        "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted, 0.0, 0.0, 1e-4, None,
-        1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True, 5_000,
+        "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted,
+        parity_of((0.0, 1.0)), None, 1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True, 5_000,
         (OperatorCount("a<b>", "Conv", instructions),), (),
     )  # fmt: skip
 
@@ -225,8 +242,11 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
         (plain.file, int8.file) == ("model.onnx", "model_int8.onnx") == (found.main.file, int8.file)
     )
     assert plain.runtime.startswith("onnxruntime 1.")
-    assert 0 < plain.max_abs_diff < 1e-4  # other instructions than here, so other roundings
-    assert int8.mean_share < 0.05
+    assert plain.apart.figure == "largest"
+    assert plain.apart.worst is not None
+    assert 0 < plain.apart.worst < 1e-4  # other instructions than here, so other roundings
+    assert int8.apart.figure == "mean"
+    assert int8.apart.passed
     counted = plain.instructions
     assert counted.total == plain.instructions_per_inference
     # 52k parameters at 96x128: about 9 million multiply-accumulates, four to an instruction.
@@ -268,7 +288,7 @@ def test_the_command_writes_what_scripts_read(
     assert run_cli(["check", str(made), "--target", "rpi5", *options, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {
-        "target", "runtime", "file", "instructions_per_inference", "max_abs_diff", "size_bytes",
+        "target", "runtime", "file", "instructions_per_inference", "apart", "size_bytes",
         "peak_memory_bytes", "estimate_ms", "estimate_error",
     } <= set(found)  # fmt: skip
     assert set(found["estimate_ms"]) == {"low", "mid", "high"}

@@ -18,6 +18,7 @@ ROOMS = (
     "memory",
     "fetching",
     "recipe",
+    "parity",
     "certificate",
     "records",
     "accuracy",

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.certificate import NAME, LayerNoise, Link, LinkCase, read_certificate
+from toolchain.certificate import NAME, LayerNoise, Link, read_certificate
 from toolchain.chain.mixing import mixed_link
 from toolchain.cli import run as run_cli
 from toolchain.export.extra import lacking
 from toolchain.export.units import Operator, Unit, units_of, weights_digest
+from toolchain.parity import Parity, ParityCase, Spot
 from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import default_recipe, override
 
@@ -84,8 +85,9 @@ class Pretended:
 def links_that_hold(holds: Callable[[bytes], bool], seen: list[tuple[bytes, str]]) -> object:
     def make(data: bytes, what: str) -> Link:
         seen.append((data, what))
-        case = LinkCase("noise", (1,), "0", 1.0, 0.01 if holds(data) else 0.5, 1.0)
-        return Link("a", "b", "0", "1", "here", "approximate", "mean", 0.05, (case,))
+        spot = Spot("output", None, None, 0.01 if holds(data) else 0.5, 1.0)
+        parity = Parity("a -> b", "mean", 0.05, (ParityCase("noise", (1,), "0", spot, spot),))
+        return Link("a", "b", "0", "1", "here", "approximate", parity)
 
     return make
 

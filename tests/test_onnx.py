@@ -61,8 +61,9 @@ def assert_same_function(
     inputs = random_inputs(shapes, seed=3)
     link = "network -> file"
     sides = run_network(network), run_onnx(path)
-    result = demand(compare(link, *sides, inputs, limit=1e-4, relative=True))
-    assert all(case.output_range > 0.1 for case in result.cases), "the outputs say nothing"
+    result = demand(compare(link, *sides, inputs, limit=1e-4))
+    ranges = [case.largest.output_range or 0.0 for case in result.cases]
+    assert min(ranges) > 0.1, "the outputs say nothing"
 
 
 def lively(network: nn.Module) -> nn.Module:

@@ -22,7 +22,7 @@ from toolchain.check.parity import (
     run_onnx,
 )
 from toolchain.errors import ParityError, ProofError
-from toolchain.records import Parity
+from toolchain.parity import Figure, Parity
 
 Values = Sequence[float]
 
@@ -36,11 +36,18 @@ def parity(
     before: Runner,
     after: Runner,
     limit: float = 0.01,
-    relative: bool = False,
     inputs: int = 1,
+    truth: Runner | None = None,
+    figure: Figure = "largest",
 ) -> Parity:
-    proofs = [ProofInput(f"input {i}", torch.full((1, 3, 2, 2), float(i))) for i in range(inputs)]
-    return compare("soft -> shrunk", before, after, proofs, limit=limit, relative=relative)
+    proofs = [
+        ProofInput(f"input {i}", (torch.full((1, 3, 2, 2), float(i)),)) for i in range(inputs)
+    ]
+    return compare("soft -> shrunk", before, after, proofs, limit=limit, truth=truth, figure=figure)
+
+
+def answers(*outputs: np.ndarray) -> Runner:
+    return lambda _: list(outputs)
 
 
 # Pass and fail ----------------------------------------------------------------------------------
@@ -53,55 +60,39 @@ def test_equal_outputs_pass_with_a_difference_of_zero() -> None:
     assert demand(result) is result
 
 
-@pytest.mark.parametrize(("diff", "passes"), [(0.25, True), (0.5, True), (0.75, False)])
-def test_absolute_limit_holds_up_to_and_with_its_value(diff: float, passes: bool) -> None:
-    result = parity(gives([0, 8]), gives([0, 8 - diff]), limit=0.5)
-    assert result.max_abs_diff == result.worst == diff
-    assert result.passed is passes
-
-
 @pytest.mark.parametrize(("diff", "passes"), [(1.0, True), (2.0, True), (2.5, False)])
-def test_relative_limit_is_a_share_of_the_range(diff: float, passes: bool) -> None:
-    """From -4 to 4 is a range of 8; a quarter of it is 2."""
-    result = parity(gives([-4, 0], [0, 4]), gives([-4, diff], [0, 4]), limit=0.5, relative=True)
-    assert result.output_range == 4
-    assert result.worst == diff / 4
+def test_the_limit_is_a_share_of_the_range_and_holds_with_its_value(
+    diff: float, passes: bool
+) -> None:
+    """From 0 to 8 is a range of 8; a quarter of it is 2."""
+    result = parity(gives([0, 4, 8]), gives([0, 4 + diff, 8]), limit=0.25)
+    assert result.cases[0].largest.output_range == 8
+    assert result.worst == diff / 8
     assert result.passed is passes
-
-
-def test_relative_and_absolute_differ() -> None:
-    sides = gives([-100, 100]), gives([-100, 99])
-    assert not parity(*sides, limit=0.5).passed
-    assert parity(*sides, limit=0.5, relative=True).passed
-    small = gives([0, 0.01]), gives([0, 0.02])
-    assert parity(*small, limit=0.5).passed
-    assert not parity(*small, limit=0.5, relative=True).passed
 
 
 def test_range_is_that_of_the_side_before() -> None:
-    assert parity(gives([0, 2]), gives([0, 50])).output_range == 2
-
-
-def test_outputs_without_a_range_are_compared_absolutely() -> None:
-    assert parity(gives([3]), gives([3.25]), limit=0.5, relative=True).worst == 0.25
-    assert not parity(gives([3]), gives([3.75]), limit=0.5, relative=True).passed
+    assert parity(gives([0, 2]), gives([0, 50])).cases[0].largest.output_range == 2
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_the_largest_difference_counts_wherever_it_is(at: int) -> None:
+def test_the_largest_share_counts_wherever_it_is(at: int) -> None:
     outputs = [[1.0, 2], [3, 4], [5, 6]]
     other = [list(values) for values in outputs]
-    other[at][1] -= 4
-    assert parity(gives(*outputs), gives(*other)).max_abs_diff == 4
+    other[at][1] -= 0.5
+    result = parity(gives(*outputs), gives(*other))
+    assert result.worst == 0.5
+    assert result.cases[0].largest.output == f"output {at}"
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2])
 def test_the_worst_input_counts_wherever_it_is(bad: int) -> None:
     def after(image: Tensor) -> list[np.ndarray]:
-        return [np.array([[1.0 if image.flatten()[0] == bad else 0.0]])]
+        return [np.array([[0.0, 2.0 if image.flatten()[0] == bad else 1.0]])]
 
-    result = parity(gives([0]), after, limit=0.5, inputs=3)
-    assert [case.max_abs_diff for case in result.cases] == [float(i == bad) for i in range(3)]
+    result = parity(gives([0, 1]), after, limit=0.5, inputs=3)
+    assert [result.share(case) for case in result.cases] == [float(i == bad) for i in range(3)]
+    assert result.worst_case is result.cases[bad]
     assert [case.input for case in result.cases] == ["input 0", "input 1", "input 2"]
     assert [case.shape for case in result.cases] == [(1, 3, 2, 2)] * 3
     assert not result.passed
@@ -116,34 +107,132 @@ def test_each_input_is_measured_by_its_own_range() -> None:
     def after(image: Tensor) -> list[np.ndarray]:
         return [values - 0.5 for values in before(image)]
 
-    result = parity(before, after, limit=0.1, relative=True, inputs=2)
+    result = parity(before, after, limit=0.1, inputs=2)
     assert result.worst == 0.5
     assert not result.passed
 
 
-@pytest.mark.parametrize("relative", [True, False])
+# Each output, and each channel, on its own scale --------------------------------------------------
+
+
+def test_a_score_is_not_hidden_behind_a_box_in_another_output() -> None:
+    boxes, scores = np.linspace(0, 652, 64).reshape(1, 64), np.linspace(0, 0.05, 64).reshape(1, 64)
+    result = parity(answers(boxes, scores), answers(boxes, scores * (1 - 1 / 3)), limit=1e-3)
+    assert result.worst == pytest.approx(1 / 3)
+    assert result.cases[0].largest.output == "output 1"
+    assert not result.passed
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_score_is_not_hidden_behind_a_box_in_another_channel(axis: int) -> None:
+    """As single-file YOLO exports have it, (1, P, 5) or (1, 5, P)."""
+    ramp = np.linspace(0, 1, 300)
+    before = np.stack([ramp * 640] * 4 + [ramp * 0.05], axis=-1)[None]
+    after = before.copy()
+    after[..., 4] *= 0.9
+    if axis == 1:
+        before, after = before.transpose(0, 2, 1), after.transpose(0, 2, 1)
+    for figure, share in (("largest", 0.1), ("mean", 0.05)):
+        result = parity(answers(before), answers(after), limit=0.02, figure=figure)  # type: ignore[arg-type]
+        assert result.worst == pytest.approx(share, rel=1e-3)
+        spot = result.cases[0].spot(figure)  # type: ignore[arg-type]
+        assert (spot.axis, spot.channels) == (axis, (4, 4))
+        assert not result.passed
+
+
+def test_means_look_at_channels_of_one_scale_together() -> None:
+    """A box is as good as its four sides together; a score beside it stands alone."""
+    ramp = np.linspace(0, 1, 100)
+    before = np.stack([ramp * 300, ramp * 100, ramp * 200, ramp * 250, ramp * 0.01], axis=1)[None]
+    after = before + np.array([0, 5, 0, 0, 0])
+    spot = parity(answers(before), answers(after), figure="mean").cases[0].mean
+    assert spot.channels == (0, 3)
+    assert spot.difference == pytest.approx(1.25)
+    assert spot.output_range == 300
+
+
+def test_channels_of_few_values_are_judged_with_their_output() -> None:
+    """Two images of ten classes: the range of two numbers is an accident."""
+    before = np.arange(20.0).reshape(2, 10)
+    before[1, 3] = before[0, 3] + 1e-9
+    after = before + 1e-6
+    result = parity(answers(before), answers(after), limit=1e-4)
+    assert result.passed
+    assert result.cases[0].largest.channels is None
+
+
+# What a type cannot resolve -----------------------------------------------------------------------
+
+
+def test_constant_outputs_may_differ_by_what_float32_resolves() -> None:
+    step = float(np.spacing(np.float32(4.595)))
+    before = np.full((1, 1, 8, 8), -4.595, np.float32)
+    for steps, passes in ((1, True), (3, True), (6, False), (100, False)):
+        after = (before + np.float32(steps * step)).astype(np.float32)
+        assert parity(answers(before), answers(after), limit=1e-5).passed is passes
+
+
+def test_constant_outputs_in_float64_may_not_differ_by_what_float32_resolves() -> None:
+    before = np.full((1, 1, 8, 8), -4.595)
+    assert not parity(answers(before), answers(before + 1e-7), limit=1e-11).passed
+    assert parity(answers(before), answers(before + 1e-15), limit=1e-11).passed
+
+
+def test_outputs_that_are_zero_may_not_become_anything() -> None:
+    zero = np.zeros((1, 1, 8, 8), np.float32)
+    assert parity(answers(zero), answers(zero), limit=1e-5).passed
+    assert not parity(answers(zero), answers(zero + np.float32(1e-9)), limit=1e-5).passed
+
+
+def test_as_close_to_the_truth_as_the_other_side_passes() -> None:
+    """A network whose scales make float32 coarse: both sides are 3e-5 off, each its own way."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 1, 1, 40, 40))
+    truth = np.linspace(0, 1, 1600).reshape(1, 1, 40, 40)
+    soft, shrunk = truth + 3e-5 * noise[0], truth + 3e-5 * noise[1]
+    assert not parity(answers(soft), answers(shrunk), limit=1e-5).passed
+    assert parity(answers(soft), answers(shrunk), limit=1e-5, truth=answers(truth)).passed
+    worse = truth + 1e-4 * noise[1]
+    assert not parity(answers(soft), answers(worse), limit=1e-5, truth=answers(truth)).passed
+
+
+def test_the_truth_is_what_counts_where_both_sides_err_alike() -> None:
+    truth = np.linspace(0, 1, 1600).reshape(1, 1, 40, 40)
+    off = truth + 0.1
+    result = parity(answers(off), answers(off), limit=1e-5, truth=answers(truth))
+    assert result.cases[0].largest.difference == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("side", ["before", "after", "both"])
-def test_what_is_not_finite_fails(side: str, place: int, value: float, relative: bool) -> None:
+def test_what_is_not_finite_fails(side: str, place: int, value: float) -> None:
     good = [[1.0, 2], [3, 4], [5, 6]]
     bad = [list(values) for values in good]
     bad[place][1] = value
     before = gives(*(bad if side in ("before", "both") else good))
     after = gives(*(bad if side in ("after", "both") else good))
-    result = parity(before, after, limit=1e9, relative=relative)
+    result = parity(before, after, limit=1e9)
     assert not result.passed
     with pytest.raises(ParityError):
         demand(result)
+
+
+def test_what_is_not_finite_in_one_channel_of_many_fails() -> None:
+    before = np.random.default_rng(0).normal(size=(1, 6, 10, 10))
+    for channel in range(6):
+        after = before.copy()
+        after[0, channel, 3, 3] = np.nan
+        for figure in ("largest", "mean"):
+            assert not parity(answers(before), answers(after), limit=1e9, figure=figure).passed  # type: ignore[arg-type]
 
 
 def test_what_is_not_finite_on_one_of_three_inputs_fails() -> None:
     for bad in range(3):
 
         def after(image: Tensor, bad: int = bad) -> list[np.ndarray]:
-            return [np.array([[np.nan if image.flatten()[0] == bad else 0.0]])]
+            return [np.array([[np.nan if image.flatten()[0] == bad else 0.0, 1.0]])]
 
-        assert not parity(gives([0]), after, limit=1e9, inputs=3).passed
+        assert not parity(gives([0, 1]), after, limit=1e9, inputs=3).passed
 
 
 # Other shapes and kinds -------------------------------------------------------------------------
@@ -167,14 +256,14 @@ def test_an_output_more_is_told() -> None:
 
 
 def test_an_empty_output_is_no_difference() -> None:
-    assert parity(gives([], [1]), gives([], [1])).max_abs_diff == 0
+    assert parity(gives([], [1]), gives([], [1])).worst == 0
 
 
 @pytest.mark.parametrize("kind", ["int64", "uint8", "bool", "float16"])
 def test_outputs_of_other_kinds_are_compared(kind: str) -> None:
     assert parity(gives([0, 1], kind=kind), gives([0, 1], kind=kind), limit=0.0).passed
     result = parity(gives([0, 1], kind=kind), gives([1, 1], kind=kind))
-    assert result.max_abs_diff == 1
+    assert result.worst == 1
     assert not result.passed
 
 
@@ -188,22 +277,13 @@ def test_message_holds_link_difference_limit_and_worst_input() -> None:
     with pytest.raises(ParityError) as caught:
         demand(parity(gives([0, 4]), after, limit=1e-5, inputs=3))
     assert str(caught.value) == (
-        "soft -> shrunk: outputs differ by 2.00e+00, more than the limit of 1e-05 "
-        "(worst on input 2: 2.00e+00); nothing is exported"
-    )
-
-
-def test_message_of_a_relative_limit_says_so() -> None:
-    with pytest.raises(ParityError) as caught:
-        demand(parity(gives([0, 4]), gives([0, 6]), limit=1e-5, relative=True))
-    assert str(caught.value) == (
-        "soft -> shrunk: outputs differ by 5.00e-01 of the output's range, more than the limit "
-        "of 1e-05 (worst on input 0: 2.00e+00); nothing is exported"
+        "soft -> shrunk: outputs differ by 0.5 of their range, largest, more than 1e-05 (worst in "
+        "output 0, on input 2: 2 of a range of 4); nothing is exported"
     )
 
 
 def test_message_of_nan_says_so() -> None:
-    with pytest.raises(ParityError, match=r"differ by nan.*worst on input 0: nan"):
+    with pytest.raises(ParityError, match=r"by what is no number \(worst in output 0, on input 0"):
         demand(parity(gives([0]), gives([float("nan")])))
 
 
@@ -265,8 +345,7 @@ def test_an_onnx_file_is_a_side(tmp_path: Path) -> None:
             run_network(Network(error)),
             run_onnx(path),
             proofs,
-            limit=1e-3,
-            relative=False,
+            limit=1e-5,
         )
         assert result.passed is passes
         assert result.max_abs_diff == pytest.approx(error, abs=1e-4)

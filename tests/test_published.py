@@ -65,7 +65,6 @@ def test_nothing_is_lost_and_the_known_size_is_reached(
         run_network(shrunk),
         [*random_inputs(SHAPES, seed=3), *_photos(photos[::200], loaded.recipe)],
         limit=1e-5,
-        relative=True,
     )
     assert parity.passed, parity
     for item in surgery.filters:

@@ -108,6 +108,6 @@ def test_parity_marks_differ_in_shape_and_lie_on_their_side_of_the_limit() -> No
     assert words(nan).endswith("not finite")
 
 
-def test_a_relative_limit_is_compared_with_the_share_of_the_range() -> None:
-    link = parity_of((1e-3, 100.0), limit=1e-4, relative=True)
+def test_a_limit_is_compared_with_the_share_of_the_range() -> None:
+    link = parity_of((1e-3, 100.0), limit=1e-4)
     assert "1.0e-05 within" in words(fragment(figures.parity(link)))

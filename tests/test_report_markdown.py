@@ -25,7 +25,10 @@ def test_markdown_shows_the_numbers() -> None:
     assert "| ONNX bytes | 402,518 | 386,112 | \N{MINUS SIGN}4.1 % |" in text
     assert "ratio 0.91, faster (quartiles 0.90 to 0.93)" in text
     assert "30 interleaved rounds, 1 thread, image 480 \N{MULTIPLICATION SIGN} 640" in text
-    assert "PASS: soft network -> shrunk network: largest difference 7.6e-06" in text
+    assert (
+        "PASS: soft network -> shrunk network: at most 1.3e-06 of the range, in loc, channel 1"
+        in text
+    )
     assert "7 zeroed filters: 4 removed, 3 kept; 2 live filters removed as well" in text
     assert "| 3 | channel n is still written by b.0 | `base.conv2.0` filter 0 |" in text
     assert "| `model.onnx` | 386,112 | `aaaaaaaaaaaa` |" in text

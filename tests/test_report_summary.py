@@ -36,7 +36,10 @@ def test_summary_holds_what_scripts_read() -> None:
         "total": 7, "removed": 4, "kept": 3, "dropped": 1, "folded": 1, "carried": 2,
     }  # fmt: skip
     surgery = found["parity"]["surgery"]
-    assert (surgery["max_abs_diff"], surgery["output_range"]) == (7.6e-6, 5.9)
+    assert surgery["max_abs_diff"] == 7.6e-6
+    assert surgery["largest_share"] == pytest.approx(7.6e-6 / 5.9)
+    assert surgery["cases"][0]["largest"]["output"] == "loc"
+    assert found["parity"]["exact"]["limit"] == 1e-11
     assert (surgery["limit"], surgery["passed"], len(surgery["cases"])) == (1e-4, True, 2)
     assert found["parity"]["onnx"]["max_abs_diff"] == 2.1e-5
     assert (found["rate"], found["criterion"], found["scope"]) == (0.1, "fpgm", "layer")

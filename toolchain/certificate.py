@@ -17,27 +17,12 @@ from typing import Literal
 
 from toolchain.errors import DataError, RecipeError
 from toolchain.files import as_json, digest_of
+from toolchain.parity import Decisions, Parity
 from toolchain.recipe import Recipe
 from toolchain.recipe.reader import Reader
 
 NAME = "certificate.json"
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class LinkCase:
-    """One input on which both ends of a link were run."""
-
-    input: str
-    shape: tuple[int, ...]
-    """(N, C, H, W), whatever the layout that the file takes."""
-    sha256: str
-    """Of the input's float32 values in that order."""
-    max_abs_diff: float | None
-    """None if an output is not finite."""
-    mean_abs_diff: float | None
-    output_range: float | None
-    """Maximum minus minimum of the first end's outputs, the widest of them."""
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ class LayerNoise:
 
     layer: str
     noise: float
-    """Mean difference of the outputs as a share of their range, the largest of all outputs."""
+    """Mean difference as a share of the range, of the channels where it is largest."""
     in_float: bool
     """True if the layer stays in float in the file."""
 
@@ -137,14 +122,15 @@ class Link:
     how: str
     """What ran both ends."""
     kind: Literal["exact", "approximate"]
-    figure: Literal["largest", "mean"]
-    """Which difference the limit speaks of."""
-    limit: float
-    """Of that difference, as a share of the output's range."""
-    cases: tuple[LinkCase, ...]
+    parity: Parity
+    """How far both ends are apart, and how far they may be."""
     boxes: BoxAgreement | None = None
     least_boxes: float | None = None
     """The limit: share of all boxes that both ends must find; None if boxes do not decide."""
+    decisions: tuple[Decisions, ...] = ()
+    """What the outputs of an approximate link decide, for networks that find no boxes."""
+    most_changed: float | None = None
+    """The limit: share of the decisions of an output that may differ; None: they do not decide."""
     precision: Precision | None = None
     mixture: Mixture | None = None
     """None where all went to int8, and for other links."""
@@ -156,36 +142,29 @@ class Link:
 
     @property
     def worst(self) -> float | None:
-        """The largest difference as a share of the range; None if it is not finite."""
-        return self._worst("max_abs_diff")
+        """The largest difference as a share of its channels' range; None if it is not finite."""
+        return self.parity.worst_share("largest")
 
     @property
     def mean(self) -> float | None:
-        """The largest mean difference as a share of the range; None if it is not finite."""
-        return self._worst("mean_abs_diff")
-
-    def _worst(self, field: str) -> float | None:
-        shares = []
-        for case in self.cases:
-            difference = getattr(case, field)
-            if difference is None or case.output_range is None:
-                return None
-            shares.append(difference / (case.output_range or 1.0))
-        return max(shares, default=None)
+        """The largest mean difference as a share of the same; None if it is not finite."""
+        return self.parity.worst_share("mean")
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What breaks the link, a sentence each; empty if it holds."""
-        found = []
-        share = self.worst if self.figure == "largest" else self.mean
-        if share is None or not share <= self.limit:
-            by = "by what is no number" if share is None else f"by {share:.2g} of their range"
-            found.append(f"outputs differ {by} ({self.figure}; at most {self.limit:.2g})")
+        found = [self.parity.problem] if self.parity.problem else []
         if self.boxes and self.least_boxes and not self.boxes.agrees(self.least_boxes):
             found.append(
                 f"both find {self.boxes.share:.1%} of all boxes (at least {self.least_boxes:.0%}, "
                 f"but for chance)"
             )
+        found += [
+            f"{each.share:.1%} of the {each.made} {each.words} differ (at most "
+            f"{self.most_changed:.0%}, but for chance)"
+            for each in self.decisions
+            if self.most_changed is not None and not each.holds(self.most_changed)
+        ]
         if self.precision and self.precision.lost > self.precision.most_lost:
             found.append(
                 f"average precision falls by {100 * self.precision.lost:.2f} points (at most "

@@ -45,7 +45,7 @@ def photo_input(photo: Photo, recipe: Recipe, specification: detect.Specificatio
     """Return a photo as the network's input at the recipe's size."""
     size = recipe.input.height, recipe.input.width
     tensor, _ = detect.letterbox(photo.pixels, specification, *size)
-    return ProofInput(f"photo {photo.name}", torch.from_numpy(tensor))
+    return ProofInput(f"photo {photo.name}", (torch.from_numpy(tensor),))
 
 
 def board_view(recipe: Recipe) -> detect.Specification:
@@ -118,7 +118,7 @@ def smooth_input(example: Tensor, seed: int) -> ProofInput:
     height, width = example.shape[2:]
     coarse = torch.randn(1, example.shape[1], 6, 8, generator=generator) * 80
     image = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
-    return ProofInput(f"smooth shapes 1x{height}x{width}", image.clamp(-128, 128))
+    return ProofInput(f"smooth shapes 1x{height}x{width}", (image.clamp(-128, 128),))
 
 
 def compare_on_photo(

@@ -31,11 +31,7 @@ from toolchain.chain.links import ONNX, SOFT, bare_of
 from toolchain.chain.making import Chain, MeasureAccuracy, choose_formats, make_chain
 from toolchain.check.cost import measure_cost
 from toolchain.check.latency import compare_latency
-from toolchain.check.parity import (
-    demand,
-    run_network,
-    run_onnx,
-)
+from toolchain.check.parity import run_network, run_onnx
 from toolchain.errors import ParityError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.form import check_form
@@ -47,6 +43,7 @@ from toolchain.models.weights import save_native
 from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
 from toolchain.proofs import (
     Pair,
+    SurgeryProof,
     analysis_example,
     keeping_evidence,
     output_names,
@@ -58,7 +55,6 @@ from toolchain.recipe import Recipe, override
 from toolchain.records import (
     Artifact,
     MemberAccuracy,
-    Parity,
     PhotoComparison,
     Report,
     Rewritten,
@@ -69,7 +65,7 @@ from toolchain.report.html import html
 from toolchain.report.markdown import markdown
 from toolchain.report.notes import one_shot_note, run_notes, shipped_notes
 from toolchain.report.summary import summary
-from toolchain.shrink.surgery import shrink
+from toolchain.shrink.cutting import cut
 from toolchain.sources import Loaded, example_input, load_start
 
 
@@ -133,8 +129,8 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         loaded, soft = _zero(loaded, look, clock)
         pair = _make_pair(loaded, soft, example, look, photos, clock)
         with clock.stage("prove the surgery"), keeping_evidence(job.out, pair):
-            parity_surgery = demand(prove_surgery(pair, loaded.recipe))
-        report = _export_and_measure(job, loaded, pair, parity_surgery, folder, clock)
+            proof = prove_surgery(pair, loaded.recipe)
+        report = _export_and_measure(job, loaded, pair, proof, folder, clock)
         notes = (*report.notes, *([formats_note] if formats_note else ()))
         if calibration is not None:
             notes += calibration.notes
@@ -226,12 +222,12 @@ def _make_pair(
 ) -> Pair:
     recipe = loaded.recipe
     with clock.stage("shrink"):
-        shrunk, surgery = shrink(soft, look)
+        shrunk, exact, surgery = cut(soft, look)
     pictures = [smooth_input(example, recipe.model.seed)]
     if recipe.anchors is not None:
         specification = _specification(loaded, dynamic=False)
         pictures += [photo_input(photo, recipe, specification) for photo in photos]
-    return Pair(soft, shrunk, surgery, example, look, photos, tuple(pictures))
+    return Pair(soft, shrunk, exact, surgery, example, look, photos, tuple(pictures))
 
 
 def _specification(loaded: Loaded, *, dynamic: bool) -> detect.Specification:
@@ -262,7 +258,7 @@ def _provenance(loaded: Loaded) -> Provenance:
 
 
 def _export_and_measure(
-    job: Job, loaded: Loaded, pair: Pair, parity_surgery: Parity, folder: Path, clock: Clock
+    job: Job, loaded: Loaded, pair: Pair, proof: SurgeryProof, folder: Path, clock: Clock
 ) -> Report:
     recipe = loaded.recipe
     before_path, after_path = folder / "before.onnx", folder / bare_of(ONNX, recipe)
@@ -286,7 +282,7 @@ def _export_and_measure(
         )
         before = export(folded[0], path=before_path, rewrites=Rewrites(names))
     with clock.stage("prove the file"), keeping_evidence(job.out, pair):
-        parity_onnx = demand(prove_file(pair, recipe, after_path, dynamic=job.dynamic))
+        parity_onnx = prove_file(pair, recipe, after_path, dynamic=job.dynamic)
     with clock.stage("measure"):
         costs = [measure_cost(network, pair.example) for network in folded]
         latency = compare_latency(before_path, after_path, pair.example.numpy())
@@ -307,7 +303,8 @@ def _export_and_measure(
         surgery=pair.surgery,
         cost_before=costs[0],
         cost_after=costs[1],
-        parity_surgery=parity_surgery,
+        parity_exact=proof.exact,
+        parity_surgery=proof.rounded,
         parity_onnx=parity_onnx,
         latency=latency,
         artifacts=_artifacts(folder),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,19 +12,24 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from toolchain.check.inputs import fault_inputs
 from toolchain.check.parity import (
     ProofInput,
     compare,
+    demand,
+    in_double,
     random_inputs,
+    remembered,
     run_network,
     run_onnx,
 )
 from toolchain.errors import ProofError
 from toolchain.files import as_json, write_bytes
 from toolchain.models.weights import save_native
+from toolchain.parity import Parity
 from toolchain.pictures import Photo, smooth_input
 from toolchain.recipe import Recipe
-from toolchain.records import Parity, Surgery
+from toolchain.records import Surgery
 
 ANALYSIS_SIZE = (320, 256)
 """Height and width at which the surgery looks at networks that take any size."""
@@ -33,8 +40,9 @@ PROOF_SIZES = ((160, 160), (320, 256), (333, 517))
 DYNAMIC_SIZES = ((160, 160), (333, 517))
 """Sizes at which a dynamic file is proved, besides the recipe's own."""
 
-LARGE_RANGE = 10.0
-"""Outputs with a larger range may differ in proportion: float32 resolves them no better."""
+EXACT_LIMIT = 1e-11
+"""Largest difference that the surgery may make in float64, as a share of a channel's range. There
+it is exact but for rounding, which leaves about 1e-14, or it is wrong."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,9 @@ class Pair:
 
     soft: nn.Module
     shrunk: nn.Module
+    exact: nn.Module | None
+    """The shrunk one before its weights were rounded from float64; None where the network does not
+    run in float64."""
     surgery: Surgery
     example: Tensor
     """Zeros (1, C, H, W) at the recipe's size."""
@@ -79,44 +90,82 @@ def output_names(pair: Pair, recipe: Recipe) -> list[str]:
     return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
 
 
-def prove_surgery(pair: Pair, recipe: Recipe) -> Parity:
-    """Compare the soft with the shrunk network on random, smooth and real images, odd sizes too."""
-    own = (recipe.input.height, recipe.input.width)
+@dataclass(frozen=True)
+class SurgeryProof:
+    """What was found of a surgery."""
+
+    exact: Parity | None
+    """Soft against shrunk network in float64; None where the network does not run in it."""
+    rounded: Parity
+    """In their own type, against float64's truth where there is one."""
+
+
+def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
+    """Compare the soft with the shrunk network on inputs that find faults, odd sizes too.
+
+    In float64 the surgery is exact or wrong, whatever the network's scales. In their own type both
+    are held against that: the shrunk one may be as far from it as the soft one is.
+    """
+    inputs = _surgery_inputs(pair, recipe)
+    compared = functools.partial(
+        compare,
+        before=run_network(pair.soft),
+        after=run_network(pair.shrunk),
+        inputs=inputs,
+        names=output_names(pair, recipe),
+        limit=recipe.proof.surgery_limit,
+    )
+    if pair.exact is None:
+        return SurgeryProof(None, demand(compared("soft network -> shrunk network")))
+    truth = remembered(in_double(run_network(copy.deepcopy(pair.soft).double())))
+    exact = compare(
+        "soft network -> shrunk network, in float64",
+        truth,
+        in_double(run_network(pair.exact)),
+        inputs,
+        limit=EXACT_LIMIT,
+        names=output_names(pair, recipe),
+    )
+    rounded = compared("soft network -> shrunk network, rounded", truth=truth)
+    return SurgeryProof(demand(exact), demand(rounded))
+
+
+def _surgery_inputs(pair: Pair, recipe: Recipe) -> list[ProofInput]:
+    """Return random inputs at all sizes, those that find faults at the smallest, and photos."""
+    own, seed = (recipe.input.height, recipe.input.width), recipe.model.seed
     channels = int(pair.example.shape[1])
-    shapes = [(1, channels, *own)]
+    shapes, smallest = [(1, channels, *own)], pair.example
     for size in PROOF_SIZES:
         shape = (2, channels, *size)
         if size != own and _runs(pair.soft, pair.example.new_zeros(shape)):
             shapes.append(shape)
-    return compare(
-        "soft network -> shrunk network",
-        run_network(pair.soft),
-        run_network(pair.shrunk),
-        [
-            *random_inputs(shapes, recipe.model.seed),
-            smooth_input(pair.look, recipe.model.seed),
-            *pair.pictures[1:],
-        ],
-        limit=recipe.proof.surgery_limit,
-        relative=True,
-    )
+            smallest = min(smallest, pair.example.new_zeros(1, *shape[1:]), key=Tensor.numel)
+    return [
+        *random_inputs(shapes, seed),
+        *fault_inputs(smallest, seed),
+        smooth_input(pair.look, seed),
+        *pair.pictures[1:],
+    ]
 
 
 def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Parity:
-    """Compare the shrunk network with the ONNX file at ``path``; the limit grows with the range."""
-    channels = int(pair.example.shape[1])
+    """Compare the shrunk network with the ONNX file at ``path``."""
+    channels, seed = int(pair.example.shape[1]), recipe.model.seed
     sizes = [(recipe.input.height, recipe.input.width), *(DYNAMIC_SIZES if dynamic else ())]
     shapes = [(1, channels, *size) for size in sizes]
-    parity = compare(
+    compared = functools.partial(
+        compare,
         "shrunk network -> ONNX file",
         run_network(pair.shrunk),
         run_onnx(path),
-        [*random_inputs(shapes, recipe.model.seed), *pair.pictures],
+        [*random_inputs(shapes, seed), *fault_inputs(pair.example, seed), *pair.pictures],
         limit=recipe.proof.onnx_limit,
-        relative=False,
+        names=output_names(pair, recipe),
     )
-    scale = max(1.0, parity.output_range / LARGE_RANGE)
-    return dataclasses.replace(parity, limit=parity.limit * scale)
+    parity = compared()
+    if parity.passed or pair.exact is None:
+        return demand(parity)
+    return demand(compared(truth=in_double(run_network(copy.deepcopy(pair.shrunk).double()))))
 
 
 @contextmanager

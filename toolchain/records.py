@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypedDict, cast
 
 from toolchain.certificate import Certificate
+from toolchain.parity import Parity
 
 Verdict = Literal["dropped", "folded", "carried", "kept"]
 """What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
@@ -63,52 +64,6 @@ class Surgery:
     def count(self, verdict: Verdict) -> int:
         """Return how many zeroed filters got ``verdict``."""
         return sum(item.verdict == verdict for item in self.filters)
-
-
-@dataclass(frozen=True)
-class ParityCase:
-    """One input on which two sides were compared."""
-
-    input: str
-    shape: tuple[int, ...]
-    max_abs_diff: float
-    output_range: float
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Two sides compared on several inputs: the largest difference, and whether it is allowed."""
-
-    link: str
-    """For example ``soft network -> shrunk network``."""
-    limit: float
-    relative: bool
-    """True: the limit is a share of the output's range; False: it is absolute."""
-    cases: tuple[ParityCase, ...]
-
-    @property
-    def max_abs_diff(self) -> float:
-        """Largest absolute difference over all cases."""
-        return max(case.max_abs_diff for case in self.cases)
-
-    @property
-    def output_range(self) -> float:
-        """Largest output range (maximum minus minimum) over all cases."""
-        return max(case.output_range for case in self.cases)
-
-    @property
-    def worst(self) -> float:
-        """Largest difference in the unit of the limit; NaN when anything is not finite."""
-        figures = [
-            case.max_abs_diff / (case.output_range or 1.0) if self.relative else case.max_abs_diff
-            for case in self.cases
-        ]
-        return float("nan") if any(figure != figure for figure in figures) else max(figures)
-
-    @property
-    def passed(self) -> bool:
-        """True if every case is within the limit (a NaN is not)."""
-        return self.worst <= self.limit
 
 
 @dataclass(frozen=True)
@@ -285,7 +240,11 @@ class Report:
     surgery: Surgery
     cost_before: Cost
     cost_after: Cost
+    parity_exact: Parity | None
+    """Of the surgery in float64, where it is exact or wrong; None where the network does not run
+    in float64."""
     parity_surgery: Parity
+    """Of the surgery in the network's own type, against float64's truth where there is one."""
     parity_onnx: Parity
     latency: Latency | None
     artifacts: tuple[Artifact, ...]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolchain.certificate import BoxAgreement
+from toolchain.parity import Parity
 
 MAIN = "model.onnx"
 """The file that a folder is judged by."""
@@ -99,15 +100,26 @@ class OperatorCount:
 
 
 @dataclass(frozen=True)
+class ChannelSample:
+    """Some values of one channel of an output, and its ends; six digits."""
+
+    output: int
+    """Which of the file's outputs, from 0."""
+    channel: int | None
+    """None: of the whole output."""
+    values: tuple[float, ...]
+    """Evenly spread."""
+    low: float
+    high: float
+    """Of all its values."""
+
+
+@dataclass(frozen=True)
 class OutputSample:
     """What a file gave on a board for one input: enough to tell whether another gives the same."""
 
     input: str
-    values: tuple[float, ...]
-    """Evenly spread over all outputs, one after the other; six digits."""
-    low: float
-    high: float
-    """Of all values."""
+    channels: tuple[ChannelSample, ...]
     boxes: tuple[tuple[float, ...], ...] | None
     """Of a photo, in pixels of the input: left, top, right, bottom; None where there are none."""
 
@@ -133,12 +145,8 @@ class FileCheck:
     """(height, width) of the input."""
     instructions_per_inference: int
     instructions: Instructions
-    max_abs_diff: float
-    """Largest difference of an output from this machine's, over all inputs."""
-    mean_share: float
-    """Mean difference as a share of the output's range, the worst input's."""
-    limit: float
-    """Of the largest difference as a share of the range; of the mean one for int8."""
+    apart: Parity
+    """From this machine's outputs, over all inputs."""
     boxes: BoxAgreement | None
     """Of this machine and the board, on the photos; None without photos."""
     size_bytes: int
@@ -272,10 +280,8 @@ class BoardTiming:
     """Quartiles."""
     runs: int
     threads: int
-    max_abs_diff: float
-    """Largest difference of an output from this machine's, over all inputs."""
-    mean_share: float
-    """Mean difference as a share of the output's range, the worst input's."""
+    apart: Parity
+    """From this machine's outputs, over all inputs."""
     boxes: BoxAgreement | None
     parity: bool
     before: Mapping[str, object]

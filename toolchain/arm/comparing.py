@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.bench.runs import Picture, input_of, open_run
 from toolchain.certificate import NAME, BoxAgreement, read_certificate
-from toolchain.chain.links import pair_boxes
-from toolchain.check.parity import random_inputs
+from toolchain.chain.links import INT8_STEP, pair_boxes
+from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
 from toolchain.errors import DataError, InputError
+from toolchain.parity import Parity
 from toolchain.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import example_input, load_network
-from toolchain.timings import OutputSample
+from toolchain.timings import ChannelSample, OutputSample
 
 Arrays = tuple[NDArray[np.floating], ...]
-SAMPLED = 64
-"""Values of an input's outputs that are kept."""
+SAMPLED, SAMPLED_OF_CHANNEL, MOST_CHANNELS = 64, 24, 32
+"""Values that are kept of an output, or of each of its channels where these are few."""
 Inputs = Mapping[str, Picture]
 """By name, (1, C, H, W)."""
 
@@ -53,12 +55,8 @@ class Subject:
 class Sameness:
     """A board's outputs beside this machine's."""
 
-    max_abs_diff: float
-    """Largest difference of an output, over all inputs."""
-    mean_share: float
-    """Mean difference as a share of the output's range, the worst input's."""
-    limit: float
-    """Of the largest difference as a share of the range; of the mean one for int8."""
+    apart: Parity
+    """Of the largest difference; for int8 of the mean one."""
     boxes: BoxAgreement | None
     """On the photos; None without photos."""
     holds: bool
@@ -124,16 +122,27 @@ def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays])
     names = list(subject.inputs)
     if is_int8 and subject.gives_faces:  # those at the threshold come and go; boxes decide
         names = [name for name in names if _shapes(here[name]) == _shapes(there[name])]
-    differences = [differences_of(here[name], there[name]) for name in names] or [(0.0, 0.0, 1.0)]
-    shares = [(largest / span, mean / span) for largest, mean, span in differences]
     limit = proof.int8_limit if is_int8 else proof.onnx_limit
-    within = all((mean if is_int8 else worst) <= limit for worst, mean in shares)
+    cases = [
+        compare_outputs(
+            ProofInput(name, (torch.from_numpy(subject.inputs[name]),)),
+            list(here[name]),
+            list(there[name]),
+            limit=limit,
+            resolution=INT8_STEP if is_int8 else None,
+        )
+        for name in names
+        if _shapes(here[name]) == _shapes(there[name])
+    ]
+    apart = Parity(
+        f"{path.name}, here -> there", "mean" if is_int8 else "largest", limit, (*cases,)
+    )
     boxes = _agreement(here, there, subject)
     alike = boxes is None or boxes.share == 1
     if boxes is not None and is_int8:
         alike = boxes.agrees(proof.int8_boxes)
-    largest = max(each[0] for each in differences)
-    return Sameness(largest, max(mean for _, mean in shares), limit, boxes, within and alike)
+    within = len(cases) == len(names) and (apart.passed or not names)
+    return Sameness(apart, boxes, within and alike)
 
 
 def _run_here(path: Path, image: Picture) -> Arrays:
@@ -144,17 +153,6 @@ def _run_here(path: Path, image: Picture) -> Arrays:
 
 def _shapes(outputs: Arrays) -> list[tuple[int, ...]]:
     return [output.shape for output in outputs]
-
-
-def differences_of(here: Arrays, there: Arrays) -> tuple[float, float, float]:
-    """Return the largest and the mean difference, and the output's range; NaN is infinite."""
-    if _shapes(here) != _shapes(there):
-        return np.inf, np.inf, 1.0
-    gaps = [np.abs(a.astype(np.float64) - b) for a, b in zip(here, there, strict=True)]
-    largest = max(float(gap.max(initial=0.0)) for gap in gaps)
-    mean = max((float(gap.mean()) for gap in gaps if gap.size), default=0.0)
-    span = max((float(np.ptp(a)) for a in here if a.size), default=0.0) or 1.0
-    return (largest, mean, span) if np.isfinite(largest) else (np.inf, np.inf, span)
 
 
 def _agreement(
@@ -182,15 +180,38 @@ def boxes_of(name: str, outputs: Arrays, subject: Subject) -> detect.Floats | No
 
 def sample_of(name: str, outputs: Arrays, subject: Subject) -> OutputSample:
     """Return what is kept of outputs."""
-    flat = np.concatenate([output.ravel() for output in outputs]).astype(np.float64)
-    chosen = flat[np.linspace(0, len(flat) - 1, min(SAMPLED, len(flat))).astype(int)]
     boxes = boxes_of(name, outputs, subject)
     return OutputSample(
         name,
-        tuple(float(f"{value:.6g}") for value in chosen),
-        float(f"{flat.min():.6g}") if flat.size else 0.0,
-        float(f"{flat.max():.6g}") if flat.size else 0.0,
+        tuple(sample for index, output in enumerate(outputs) for sample in _samples(index, output)),
         None
         if boxes is None
         else tuple(tuple(round(float(side), 2) for side in box) for box in boxes),
+    )
+
+
+def _samples(index: int, output: NDArray[np.floating]) -> Iterator[ChannelSample]:
+    """Yield what is kept of an output: each channel's own values where channels are few."""
+    values = output.astype(np.float64)
+    axis = None
+    if values.ndim > 2:
+        axis = 1 if values.shape[1] <= values.shape[-1] else values.ndim - 1
+    if axis is None or not 1 < values.shape[axis] <= MOST_CHANNELS:
+        yield _sample(index, None, values, SAMPLED)
+        return
+    for channel, part in enumerate(np.moveaxis(values, axis, 0)):
+        yield _sample(index, channel, part, SAMPLED_OF_CHANNEL)
+
+
+def _sample(
+    index: int, channel: int | None, values: NDArray[np.float64], most: int
+) -> ChannelSample:
+    flat = values.ravel()
+    chosen = flat[np.linspace(0, len(flat) - 1, min(most, len(flat))).astype(int)]
+    return ChannelSample(
+        index,
+        channel,
+        tuple(float(f"{value:.6g}") for value in chosen),
+        float(f"{flat.min():.6g}") if flat.size else 0.0,
+        float(f"{flat.max():.6g}") if flat.size else 0.0,
     )

@@ -101,7 +101,7 @@ def crowd_of(noise: ProofInput, recipe: Recipe) -> ProofInput:
     count = len(detect.anchors(view, recipe.input.height, recipe.input.width))
     rows = np.resize(noise.image.numpy() / np.float32(64), (1, count, 6)).astype(np.float32)
     rows[..., 5] = 2 * rows[..., 5] + detect.logit(view.score_threshold or 0.5) - 4
-    return ProofInput("a crowd of random raw outputs", torch.from_numpy(rows))
+    return ProofInput("a crowd of random raw outputs", (torch.from_numpy(rows),))
 
 
 def expected_faces(crowd: ProofInput, recipe: Recipe) -> Outputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,23 @@ from typing import Literal
 import numpy as np
 
 from deploy import detect
-from toolchain.certificate import BoxAgreement, Link, LinkCase
+from toolchain.certificate import BoxAgreement, Link
+from toolchain.chain.deciding import decisions_between
 from toolchain.chain.forms import bare_end, crowd_of, expected_faces, formed_end, found_faces
-from toolchain.check.parity import Outputs, ProofInput, Runner, run_network, run_onnx
+from toolchain.check.parity import (
+    ProofInput,
+    Runner,
+    compare,
+    compare_outputs,
+    in_double,
+    run_network,
+    run_onnx,
+)
 from toolchain.check.tflite import run_tflite
-from toolchain.errors import ParityError
 from toolchain.export.form import has_form
 from toolchain.export.rewriting import ON_GRAPHS
 from toolchain.files import sha256_of
+from toolchain.parity import Decisions, Parity
 from toolchain.pictures import Photo, find_faces
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import load_network
@@ -67,6 +76,13 @@ def steps_in(folder: Path) -> list[str]:
 FINISHED = (ONNX, ONNX_INT8, TFLITE, TFLITE_HALF, TFLITE_INT8)
 """Files for a board."""
 
+TOLD_BY_TRUTH: tuple[Kind, ...] = ("surgery", "export", "rewrite")
+"""Links whose ends give what the network gives, so that its float64 tells rounding from error."""
+
+HALF_STEP, INT8_STEP = 2.0**-11, 1 / 127
+"""Largest rounding of a half-precision number as a share of it; a step of int8 as a share of the
+largest number."""
+
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of the same face."""
 
@@ -100,6 +116,11 @@ class Limits:
     boxes: float | None = None
     lost: float | None = None
     """Average precision, from 0 to 1."""
+    changed: float | None = None
+    """Share of the decisions that may differ."""
+    resolution: float | None = None
+    """What the file's type cannot resolve, as a share of a channel's magnitude; None: by the type
+    of the outputs."""
 
 
 def limits_of(kind: Kind, proof: ProofSection) -> Limits:
@@ -111,8 +132,10 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
     if kind == "rewrite":
         return Limits("largest", proof.rewrite_limit)
     if kind == "half":
-        return Limits("mean", proof.half_limit, proof.half_boxes, proof.half_loss)
-    return Limits("mean", proof.int8_limit, proof.int8_boxes, proof.int8_loss)
+        limits = proof.half_limit, proof.half_boxes, proof.half_loss, proof.half_decisions
+        return Limits("mean", *limits, HALF_STEP)
+    limits = proof.int8_limit, proof.int8_boxes, proof.int8_loss, proof.int8_decisions
+    return Limits("mean", *limits, INT8_STEP)
 
 
 def open_end(path: Path, recipe: Recipe) -> Runner:
@@ -137,22 +160,31 @@ def measure_link(
     recipe: Recipe,
     inputs: Sequence[ProofInput],
     photos: Sequence[Photo] = (),
+    deciding: Sequence[ProofInput] = (),
+    names: Sequence[str] = (),
 ) -> Link:
-    """Run both ends on all inputs, and on photos if they find faces; judge nothing."""
+    """Run both ends on all inputs, and on photos if they find faces; judge nothing.
+
+    ``deciding`` are inputs on which an approximate link's decisions are counted where it finds no
+    faces; ``names`` are those of the outputs.
+    """
     limits = limits_of(kind, recipe.proof)
     ends = [open_end(folder / name, recipe) for name in (before, after)]
     if kind == "form":
         ends = [bare_end(ends[0], recipe), formed_end(folder / after, recipe)]
-    cases = tuple(_case(proof, ends[0](proof.image), ends[1](proof.image)) for proof in inputs)
+        names = ()
+    parity = _parity(folder, f"{before} -> {after}", ends, kind, recipe, inputs, names)
     if kind == "form" and recipe.decode.postprocess == "nms":
         crowd = crowd_of(inputs[0], recipe)
-        cases += (
-            _case(crowd, expected_faces(crowd, recipe), found_faces(folder / after, crowd, recipe)),
-        )
+        found = expected_faces(crowd, recipe), found_faces(folder / after, crowd, recipe)
+        more = compare_outputs(crowd, *found, limit=limits.difference)
+        parity = dataclasses.replace(parity, cases=(*parity.cases, more))
     approximate = kind in ("half", "int8")
-    boxes = None
+    boxes, decisions = None, tuple[Decisions, ...]()
     if approximate and photos and recipe.anchors is not None:
         boxes = agreement(photos, ends[0], ends[1], recipe)
+    if approximate and deciding and recipe.anchors is None:
+        decisions = _decisions(ends, deciding, recipe, names)
     return Link(
         before,
         after,
@@ -160,39 +192,63 @@ def measure_link(
         sha256_of(folder / after),
         f"{runtime_of(before)}, {runtime_of(after)}",
         "approximate" if approximate else "exact",
-        limits.figure,
-        limits.difference,
-        cases,
+        parity,
         boxes,
         limits.boxes,
+        decisions,
+        limits.changed,
     )
 
 
-def _case(proof: ProofInput, before: Outputs, after: Outputs) -> LinkCase:
-    shapes = [a.shape for a in before], [b.shape for b in after]
-    if shapes[0] != shapes[1]:
-        raise ParityError(
-            f"{proof.name}: outputs have other shapes: {shapes[0]} before, {shapes[1]} after"
+def _parity(
+    folder: Path,
+    link: str,
+    ends: Sequence[Runner],
+    kind: Kind,
+    recipe: Recipe,
+    inputs: Sequence[ProofInput],
+    names: Sequence[str],
+) -> Parity:
+    """Compare both ends; where an exact link seems to break, with float64's truth beside them."""
+    limits = limits_of(kind, recipe.proof)
+    before, after = ends
+
+    def compared(truth: Runner | None) -> Parity:
+        return compare(
+            link,
+            before,
+            after,
+            inputs,
+            limit=limits.difference,
+            figure=limits.figure,
+            truth=truth,
+            names=names,
+            resolution=limits.resolution,
         )
-    differences = [
-        np.abs(a.astype(np.float64) - b.astype(np.float64))
-        for a, b in zip(before, after, strict=True)
-    ]
-    figures = (
-        max(float(difference.max(initial=0.0)) for difference in differences),
-        max(
-            (float(difference.mean()) for difference in differences if difference.size), default=0.0
-        ),
-        max((float(np.ptp(a)) for a in before if a.size), default=0.0),
-    )
-    finite = all(np.isfinite(array).all() for array in (*before, *after))
-    image = proof.image.numpy()
-    return LinkCase(
-        proof.name,
-        tuple(image.shape),
-        hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(),
-        *(figures if finite else (None, None, None)),
-    )
+
+    parity = compared(None)
+    if parity.passed or kind not in TOLD_BY_TRUTH:
+        return parity
+    truth = _truth(folder / (SOFT if kind == "surgery" else SHRUNK), recipe, inputs[0])
+    return parity if truth is None else compared(truth)
+
+
+def _truth(path: Path, recipe: Recipe, first: ProofInput) -> Runner | None:
+    """Return what runs weights in float64; None where the network does not run in it."""
+    run = in_double(run_network(load_network(recipe, path).network.eval().double()))
+    try:
+        run(*first.tensors)
+    except Exception:  # a stranger's code may raise anything
+        return None
+    return run
+
+
+def _decisions(
+    ends: Sequence[Runner], deciding: Sequence[ProofInput], recipe: Recipe, names: Sequence[str]
+) -> tuple[Decisions, ...]:
+    before, after = ([end(*each.tensors) for each in deciding] for end in ends)
+    called = [*names, *(f"output {index}" for index in range(len(names), len(before[0])))]
+    return decisions_between(called, before, after, recipe.decode.score_threshold)
 
 
 def agreement(

@@ -29,6 +29,7 @@ from toolchain.chain.links import Kind
 from toolchain.chain.mixing import layer_noises, mixed_link
 from toolchain.chain.onnx_form import formed_onnx
 from toolchain.chain.tflite_form import NO_SUPPRESSION, formed_tflite
+from toolchain.check.inputs import fault_inputs
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.export.extra import lacking
@@ -49,6 +50,8 @@ COMPARED_PHOTOS = 8
 """At most so many photos are inputs of an approximate link."""
 NEW_SHAPES = 4
 """So many where there are no photos."""
+DECIDING = 64
+"""At most so many inputs on which decisions are counted."""
 NOISE_INPUTS = 2
 """Calibration inputs on which each layer alone is put into int8."""
 
@@ -200,7 +203,15 @@ class Chain:
         approximate = kind in ("half", "int8")
         inputs = self._like_photos() if approximate else self._any()
         link = links.measure_link(
-            self.folder, before, after, kind, self.recipe, inputs, self._photos()
+            self.folder,
+            before,
+            after,
+            kind,
+            self.recipe,
+            inputs,
+            self._photos(),
+            self._deciding() if approximate else (),
+            self.output_names,
         )
         if not approximate or self.accuracy_of is None or not link.passed:
             return link  # average precision is the costliest to measure, so the last
@@ -226,7 +237,13 @@ class Chain:
     def _any(self) -> list[ProofInput]:
         shape = (1, *(int(side) for side in self.pair.example.shape[1:]))
         assert len(shape) == 4
-        return [*random_inputs([shape], self.recipe.model.seed), *self._shapes(1), *self._shown()]
+        seed = self.recipe.model.seed
+        return [
+            *random_inputs([shape], seed),
+            *fault_inputs(self.pair.example, seed),
+            *self._shapes(1),
+            *self._shown(),
+        ]
 
     def _shapes(self, count: int) -> list[ProofInput]:
         return new_shapes(self.pair, self.recipe.model.seed, count)
@@ -240,6 +257,20 @@ class Chain:
 
     def _like_photos(self) -> list[ProofInput]:
         return self._shown() or self._shapes(NEW_SHAPES)
+
+    def _deciding(self) -> list[ProofInput]:
+        """Return inputs on which decisions are counted: photos, or shapes; those int8 learnt last.
+
+        Networks that find boxes are judged by these.
+        """
+        if self.recipe.anchors is not None:
+            return []
+        learnt = self.calibration.inputs if self.calibration else ()
+        is_photos = self.calibration is not None and self.calibration.facts.kind == "photos"
+        view = board_view(self.recipe)
+        shown = [photo_input(photo, self.recipe, view) for photo in self._photos()]
+        more = [ProofInput(f"calibration {index}", (image,)) for index, image in enumerate(learnt)]
+        return [*shown, *more][:DECIDING] if is_photos else self._shapes(DECIDING)
 
 
 def _reason(link: Link) -> str:

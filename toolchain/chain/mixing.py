@@ -11,12 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from toolchain.certificate import Attempt, LayerNoise, Link, Mixture
-from toolchain.chain.links import open_end
-from toolchain.check.parity import Outputs
+from toolchain.chain.links import INT8_STEP, open_end
+from toolchain.check.parity import Outputs, ProofInput, compare_outputs
 from toolchain.export.units import Quantiser
 from toolchain.recipe import Recipe
 
@@ -68,23 +67,24 @@ def layer_noises(
     ``room`` is a folder for what lies between.
     """
     before = open_end(source, recipe)
+    shown = [ProofInput(f"input {index}", (image,)) for index, image in enumerate(images)]
     expected = [before(image) for image in images]
     found = []
     alone = room / f"alone{source.suffix}"
     for unit in quantiser.units:
         alone.write_bytes(quantiser.quantised(unit.operators))
         after = open_end(alone, recipe)
-        pairs = zip(images, expected, strict=True)
-        noise = max(_noise(outputs, after(image)) for image, outputs in pairs)
-        found.append(LayerNoise(unit.name, noise, in_float=False))
+        noises = [
+            _noise(proof, outputs, after(proof.image), recipe)
+            for proof, outputs in zip(shown, expected, strict=True)
+        ]
+        found.append(LayerNoise(unit.name, max(noises), in_float=False))
     return tuple(sorted(found, key=lambda layer: -layer.noise))
 
 
-def _noise(before: Outputs, after: Outputs) -> float:
-    """Return the largest mean difference of an output, as a share of its range."""
-    shares = [
-        float(np.abs(a - b).mean()) / (float(np.ptp(a)) or 1.0)
-        for a, b in zip(before, after, strict=True)
-        if a.size
-    ]
-    return max((share if math.isfinite(share) else math.inf for share in shares), default=0.0)
+def _noise(proof: ProofInput, before: Outputs, after: Outputs, recipe: Recipe) -> float:
+    """Return the largest mean difference of channels of one scale, as a share of their range."""
+    limit = recipe.proof.int8_limit
+    case = compare_outputs(proof, before, after, limit=limit, resolution=INT8_STEP)
+    share = case.mean.share(limit)
+    return math.inf if share is None else share

@@ -14,6 +14,7 @@ import torch
 
 from toolchain.certificate import NAME, Certificate, Link, read_certificate
 from toolchain.chain.links import SHRUNK, STEPS, Kind, measure_link, plan_of
+from toolchain.check.inputs import fault_inputs
 from toolchain.check.parity import ProofInput, random_inputs
 from toolchain.errors import DataError, InputError, ToolchainError
 from toolchain.files import sha256_of
@@ -22,8 +23,8 @@ from toolchain.recipe import Recipe
 from toolchain.sources import example_input, load_network
 
 MANIFEST = "manifest.json"
-SHAPES = 4
-"""Smooth inputs on which an approximate link is run."""
+SHAPES, DECIDING = 4, 64
+"""Smooth inputs on which an approximate link is run, and where its decisions count."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,10 @@ def _again(
     if missing:
         return LinkCheck(stated.name, stated, None, f"{missing[0]} is missing")
     try:
+        inputs = _inputs(folder, recipe, kind, seed)
+        deciding = inputs if kind in ("half", "int8") else ()
         found = measure_link(
-            folder, stated.before, stated.after, kind, recipe, _inputs(folder, recipe, kind, seed)
+            folder, stated.before, stated.after, kind, recipe, inputs, deciding=deciding
         )
     except ToolchainError as error:
         return LinkCheck(stated.name, stated, None, f"cannot be run ({error})")
@@ -172,7 +175,8 @@ def _inputs(folder: Path, recipe: Recipe, kind: Kind, seed: int) -> list[ProofIn
     network = load_network(recipe, folder / "model.safetensors").network
     example: torch.Tensor = example_input(network, recipe.input.height, recipe.input.width)
     if kind in ("half", "int8"):
-        return [smooth_input(example, seed + index) for index in range(SHAPES)]
+        count = SHAPES if recipe.anchors is not None else DECIDING
+        return [smooth_input(example, seed + index) for index in range(count)]
     channels, height, width = example.shape[1:]
     noise = random_inputs([(1, int(channels), int(height), int(width))], seed)
-    return [*noise, smooth_input(example, seed)]
+    return [*noise, *fault_inputs(example, seed), smooth_input(example, seed)]

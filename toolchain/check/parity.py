@@ -1,7 +1,8 @@
-"""Parity: do two networks, or a network and its file, give the same output?"""
+"""Parity measured: do two networks, or a network and its file, give the same output?"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from toolchain.check.spots import worst_spots
 from toolchain.errors import ParityError
-from toolchain.records import Parity, ParityCase
+from toolchain.parity import Figure, Parity, ParityCase
 
 Outputs: TypeAlias = list[NDArray[np.floating]]
-Runner: TypeAlias = Callable[[Tensor], Outputs]
+Runner: TypeAlias = Callable[..., Outputs]
+"""Takes the tensors of an input, gives the outputs."""
 
 
 @dataclass(frozen=True)
@@ -26,39 +29,78 @@ class ProofInput:
     """An input for a comparison, and what to call it."""
 
     name: str
-    image: Tensor
-    """float32 (N, C, H, W)."""
+    tensors: tuple[Tensor, ...]
+    """As the network takes them; an image is float32 (N, C, H, W)."""
+
+    @property
+    def image(self) -> Tensor:
+        """The first tensor, the only one of most networks."""
+        return self.tensors[0]
 
 
 def random_inputs(
-    shapes: Sequence[tuple[int, int, int, int]], seed: int, scale: float = 64.0
+    shapes: Sequence[tuple[int, ...]], seed: int, scale: float = 64.0
 ) -> list[ProofInput]:
     """Return one random input per shape; ``scale`` is about that of an image minus its mean."""
     generator = torch.Generator().manual_seed(seed)
     return [
-        ProofInput(f"random {n}x{h}x{w}", torch.randn((n, c, h, w), generator=generator) * scale)
-        for n, c, h, w in shapes
+        ProofInput(
+            f"random {'x'.join(map(str, (shape[0], *shape[2:])))}",
+            (torch.randn(shape, generator=generator) * scale,),
+        )
+        for shape in shapes
     ]
 
 
 def run_network(network: nn.Module) -> Runner:
     """Return a function from an input to all output tensors of ``network``."""
 
-    def run(image: Tensor) -> Outputs:
+    def run(*tensors: Tensor) -> Outputs:
         with torch.inference_mode():
-            outputs = network(image)
-        return [leaf.numpy() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+            outputs = network(*tensors)
+        return [as_array(leaf) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
     return run
+
+
+def as_array(tensor: Tensor) -> NDArray[np.floating]:
+    """Return a tensor's values; bfloat16, which NumPy does not know, as float32."""
+    values: NDArray[np.floating] = (
+        tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    ).numpy()
+    return values
+
+
+def in_double(run: Runner) -> Runner:
+    """Return a side of float64 that takes what others take: floating inputs are widened."""
+
+    def widened(*tensors: Tensor) -> Outputs:
+        return run(*(each.double() if each.is_floating_point() else each for each in tensors))
+
+    return widened
+
+
+def remembered(run: Runner) -> Runner:
+    """Return a side that runs each input once, however often it is asked."""
+    known: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Outputs]] = {}
+
+    def again(*tensors: Tensor) -> Outputs:
+        key = tuple(map(id, tensors))
+        if key not in known:
+            known[key] = tensors, run(*tensors)  # held, so that no other gets their ids
+        return known[key][1]
+
+    return again
 
 
 def run_onnx(path: Path) -> Runner:
     """Return the same for an ONNX file, run by onnxruntime on one thread."""
     session = open_session(path)
-    name = session.get_inputs()[0].name
+    names = [each.name for each in session.get_inputs()]
 
-    def run(image: Tensor) -> Outputs:
-        return list(session.run(None, {name: image.numpy()}))
+    def run(*tensors: Tensor) -> Outputs:
+        fed = {name: each.numpy() for name, each in zip(names, tensors, strict=True)}
+        return list(session.run(None, fed))
 
     return run
 
@@ -81,51 +123,67 @@ def compare(
     inputs: Sequence[ProofInput],
     *,
     limit: float,
-    relative: bool,
+    figure: Figure = "largest",
+    truth: Runner | None = None,
+    names: Sequence[str] = (),
+    resolution: float | None = None,
 ) -> Parity:
-    """Run both sides on all inputs and return the differences; see :class:`Parity`."""
-    cases = tuple(_case(proof, before(proof.image), after(proof.image)) for proof in inputs)
-    return Parity(link, limit, relative, cases)
+    """Run both sides on all inputs and return how far apart they are; see :class:`Parity`.
 
-
-def _case(proof: ProofInput, before: Outputs, after: Outputs) -> ParityCase:
-    shapes = [a.shape for a in before], [b.shape for b in after]
-    if shapes[0] != shapes[1]:
-        raise ParityError(
-            f"{proof.name}: outputs have other shapes: {shapes[0]} before, {shapes[1]} after"
+    ``truth`` is what ``before`` would give without rounding, in float64: then ``after`` is held
+    against that, and may be as far from it as ``before`` is itself (see
+    :func:`~toolchain.check.spots.worst_spots`, for ``resolution`` too). ``names`` are those of the
+    outputs. Raises :class:`ParityError` where both sides give other shapes.
+    """
+    cases = [
+        compare_outputs(
+            proof,
+            before(*proof.tensors),
+            after(*proof.tensors),
+            limit=limit,
+            truth=None if truth is None else truth(*proof.tensors),
+            names=names,
+            resolution=resolution,
         )
+        for proof in inputs
+    ]
+    return Parity(link, figure, limit, tuple(cases))
+
+
+def compare_outputs(
+    proof: ProofInput,
+    before: Outputs,
+    after: Outputs,
+    *,
+    limit: float,
+    truth: Outputs | None = None,
+    names: Sequence[str] = (),
+    resolution: float | None = None,
+) -> ParityCase:
+    """Compare what both sides gave for one input; arguments as those of :func:`compare`."""
+    for other, what in ((after, "after"), (truth, "in float64")):
+        shapes = [a.shape for a in before], [b.shape for b in (before if other is None else other)]
+        if shapes[0] != shapes[1]:
+            raise ParityError(
+                f"{proof.name}: outputs have other shapes: {shapes[0]} before, {shapes[1]} {what}"
+            )
     if not before:
         raise ParityError(f"{proof.name}: there is no output to compare")
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which fails
-        differences = [
-            _max(np.abs(a.astype(np.float64) - b.astype(np.float64)))
-            for a, b in zip(before, after, strict=True)
-        ]
-        ranges = [_max(a) - _min(a) for a in before]
-    return ParityCase(
-        input=proof.name,
-        shape=tuple(proof.image.shape),
-        max_abs_diff=float(np.max(differences)),  # Python's max() would lose a NaN
-        output_range=float(np.max(ranges)),
-    )
+    called = [*names, *(f"output {index}" for index in range(len(names), len(before)))]
+    largest, mean = worst_spots(called, before, after, truth, limit, resolution)
+    shape = tuple(int(side) for side in proof.image.shape)
+    return ParityCase(proof.name, shape, _sha256(proof), largest, mean)
 
 
-def _max(values: NDArray[np.floating]) -> float:
-    return float(values.max()) if values.size else 0.0
-
-
-def _min(values: NDArray[np.floating]) -> float:
-    return float(values.min()) if values.size else 0.0
+def _sha256(proof: ProofInput) -> str:
+    digest = hashlib.sha256()
+    for tensor in proof.tensors:
+        digest.update(np.ascontiguousarray(as_array(tensor)).tobytes())
+    return digest.hexdigest()
 
 
 def demand(parity: Parity) -> Parity:
-    """Return ``parity`` if it passed; raise :class:`ParityError` saying by how much it failed."""
+    """Return ``parity`` if it passed; raise :class:`ParityError` saying where it failed."""
     if parity.passed:
         return parity
-    unit = " of the output's range" if parity.relative else ""
-    worst = max(parity.cases, key=lambda case: np.nan_to_num(case.max_abs_diff, nan=np.inf))
-    raise ParityError(
-        f"{parity.link}: outputs differ by {parity.worst:.2e}{unit}, more than the limit of "
-        f"{parity.limit:.0e} (worst on {worst.input}: {worst.max_abs_diff:.2e}); nothing is "
-        f"exported"
-    )
+    raise ParityError(f"{parity.link}: {parity.problem}; nothing is exported")

@@ -16,6 +16,7 @@ from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.files import as_json as as_json_bytes
 from toolchain.files import without_infinities, write_bytes
+from toolchain.report import wording
 
 if TYPE_CHECKING:
     from toolchain.arm.targets import Target
@@ -219,7 +220,8 @@ def _print_board(timed: BoardCheck, place: Path) -> None:
             file.file,
             f"{file.median_ms:.2f}",
             f"{file.low_ms:.2f} to {file.high_ms:.2f}",
-            f"{file.max_abs_diff:.1e}" + ("" if file.parity else " [bold red]TOO MUCH[/]"),
+            wording.difference(file.apart.worst)
+            + ("" if file.parity else " [bold red]TOO MUCH[/]"),
         )
     console.print(table)
     for words in dict.fromkeys(words for file in timed.files for words in file.warnings):
@@ -245,7 +247,8 @@ def _print(found: Check, place: Path) -> None:
             f"{file.instructions.multiply_add / file.instructions_per_inference:.0%}",
             f"{file.peak_memory_bytes / 1e6:.0f}",
             f"{time.low:.1f} to {time.high:.1f}",
-            f"{file.max_abs_diff:.1e}" + ("" if file.parity else " [bold red]TOO MUCH[/]"),
+            wording.difference(file.apart.worst)
+            + ("" if file.parity else " [bold red]TOO MUCH[/]"),
         )
     console.print(table)
     height, width = found.main.size

@@ -24,6 +24,7 @@ from toolchain.recipe import REWRITES
 if TYPE_CHECKING:
     from toolchain.certificate import Certificate, Link
     from toolchain.inspection import Inspection
+    from toolchain.parity import Parity
     from toolchain.recipe import Recipe
     from toolchain.records import Report
     from toolchain.staircases import CostReport
@@ -300,11 +301,8 @@ def _print_report(report: Report, out: Path) -> None:
         if each.lacking:
             console.print(escape(f"rewrite {each.name} does not apply: {each.lacking}"))
     console.print(_comparison(report))
-    surgery, file = report.parity_surgery, report.parity_onnx
-    console.print(
-        f"proved: surgery {surgery.max_abs_diff:.1e} of a range of {surgery.output_range:.3g} "
-        f"(limit {surgery.limit:.0e} of it), file {file.worst:.1e} (limit {file.limit:.0e})"
-    )
+    surgery = report.parity_exact or report.parity_surgery
+    console.print(f"proved: {_worst(surgery)}; {_worst(report.parity_onnx)}", markup=False)
     _print_chain(report, console)
     console.print(f"Results are in [bold]{escape(str(out))}[/]; look at report.html.")
     if report.photos or report.model in ("eresfd", "extd"):
@@ -314,6 +312,17 @@ def _print_report(report: Report, out: Path) -> None:
         )
 
 
+def _worst(parity: Parity) -> str:
+    """Return the worst place of a comparison, in words."""
+    case = parity.worst_case
+    assert case is not None
+    spot = case.spot(parity.figure)
+    return (
+        f"{parity.link} differs by {parity.worst or 0.0:.1e} of the range at most "
+        f"({spot.place}, on {case.input}; limit {parity.limit:.0e})"
+    )
+
+
 def _print_chain(report: Report, console: Console) -> None:
     """Print each file for a board with its size and what it costs, and what is missing."""
     certificate = report.certificate
@@ -321,22 +330,30 @@ def _print_chain(report: Report, console: Console) -> None:
         return
     size = {file.name: file.size_bytes for file in certificate.files}
     table = Table(box=None, pad_edge=False)
-    for heading in ("file", "bytes", "differs by (of range)", "boxes kept", "AP lost, points"):
+    for heading in ("file", "bytes", "differs by (of range)", "kept", "AP lost, points"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for link in certificate.links:
         if link.after in size and not link.after.startswith("chain/"):
-            boxes, precision = link.boxes, link.precision
+            precision = link.precision
             worst, mean = _added_up(link, certificate)
             table.add_row(
                 link.after,
                 f"{size[link.after]:,}",
                 f"{worst:.1e} at most, {mean:.1e} on average",
-                "" if boxes is None else f"{boxes.both} of {boxes.both + boxes.missed}",
+                _kept(link),
                 "" if precision is None else f"{100 * precision.lost:.2f}",
             )
     console.print(table)
     for failure in certificate.failures:
         console.print(f"[bold red]INCOMPLETE: {escape(failure.file)}: {escape(failure.reason)}[/]")
+
+
+def _kept(link: Link) -> str:
+    """Return how many boxes, scores or classes of the file before the link keeps."""
+    if link.boxes is not None:
+        return f"{link.boxes.both} of {link.boxes.both + link.boxes.missed} boxes"
+    worst = max(link.decisions, key=lambda each: each.share, default=None)
+    return "" if worst is None else f"{worst.kept} of {worst.made} {worst.words}"
 
 
 def _added_up(link: Link, certificate: Certificate) -> tuple[float, float]:

@@ -51,8 +51,8 @@ def _as_content(found: Verification) -> dict[str, object]:
                 "link": check.name,
                 "passed": check.passed,
                 "problem": check.problem,
-                "figure": check.stated.figure,
-                "limit": check.stated.limit,
+                "figure": check.stated.parity.figure,
+                "limit": check.stated.parity.limit,
                 "largest_share": check.found.worst if check.found else None,
                 "mean_share": check.found.mean if check.found else None,
             }
@@ -68,11 +68,11 @@ def _print(found: Verification) -> None:
         table.add_column(heading, justify="right" if heading in ("limit",) else "left")
     for check in found.links:
         stated, again = check.stated, check.found
-        share = None if again is None else again.worst if stated.figure == "largest" else again.mean
+        share = None if again is None else again.parity.worst
         table.add_row(
             escape(check.name),
-            "" if share is None else f"{share:.1e} ({stated.figure})",
-            f"{stated.limit:.0e}",
+            "" if share is None else f"{share:.1e} ({stated.parity.figure})",
+            f"{stated.parity.limit:.0e}",
             "holds" if check.passed else f"[bold red]BROKEN: {escape(str(check.problem))}[/]",
         )
     console.print(table)

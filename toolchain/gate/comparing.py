@@ -12,7 +12,7 @@ from toolchain.chain.links import pair_boxes
 from toolchain.errors import InputError
 from toolchain.gate.metrics import allowed, fits, kind_of
 from toolchain.recipe import GateSection
-from toolchain.timings import OperatorCount, OutputSample
+from toolchain.timings import ChannelSample, OperatorCount, OutputSample
 from toolchain.verdicts import (
     Accepted,
     FileRecord,
@@ -25,6 +25,9 @@ from toolchain.verdicts import (
 )
 
 Value = TypeVar("Value", int, str)
+DIGITS = 0.05
+"""Least range of a channel, as a share of its largest value: six digits of it are then five
+thousandths of the limit on outputs."""
 TOLD = 12
 """Operators that are told, at most."""
 UNTOLD, UNTOLD_SHARE = 10_000, 0.01
@@ -159,13 +162,22 @@ def _agreement(
 
 
 def difference(before: OutputSample, after: OutputSample) -> float:
-    """Return the largest difference of what is kept, as a share of the range before.
+    """Return the largest difference of what is kept, as a share of its channel's range before.
 
     Outputs of another shape, or that are no numbers, differ wholly: infinity is no figure of JSON.
     """
+    places = [(each.output, each.channel) for each in before.channels]
+    if places != [(each.output, each.channel) for each in after.channels]:
+        return 1.0
+    pairs = zip(before.channels, after.channels, strict=True)
+    return max((_channel_difference(old, new) for old, new in pairs), default=0.0)
+
+
+def _channel_difference(before: ChannelSample, after: ChannelSample) -> float:
     if len(before.values) != len(after.values):
         return 1.0
-    span = (before.high - before.low) or 1.0
+    # Values are kept to six digits, so a channel that hardly varies has no finer scale.
+    span = max(before.high - before.low, DIGITS * max(abs(before.low), abs(before.high))) or 1.0
     ends = [abs(before.low - after.low), abs(before.high - after.high)]
     gaps = np.abs(np.subtract(before.values, after.values)) if before.values else np.zeros(1)
     largest = max(float(gaps.max()), *ends) / span

@@ -90,8 +90,8 @@ def _demand_parity(found: Check, folder: Path) -> None:
     for file in found.files:
         if not file.parity:
             raise InputError(
-                f"{folder / file.file}: gives other outputs on {found.name} than here (by "
-                f"{file.max_abs_diff:.1e}); toolchain check tells more"
+                f"{folder / file.file}: gives other outputs on {found.name} than here "
+                f"({file.apart.problem or 'other boxes'}); toolchain check tells more"
             )
 
 
@@ -129,8 +129,8 @@ def _metrics(
         yield from _of_file(file)
     yield "network/parameters", int(report["deployed_parameters"]["after"])
     for link in certificate.links:
-        share = link.worst if link.figure == "largest" else link.mean
-        yield f"network/parity/{link.after}", _rounded((share or 0.0) / link.limit)
+        share = (link.parity.worst or 0.0) / link.parity.limit
+        yield f"network/parity/{link.after}", _rounded(share)
     if accuracy is not None:
         for level in LEVELS:
             yield f"network/average_precision/{level}", _rounded(float(accuracy[level]))  # type: ignore[literal-required]
@@ -141,7 +141,7 @@ def _of_file(file: FileCheck) -> Iterator[tuple[str, float]]:
     yield f"{file.file}/multiply_adds", file.instructions.multiply_add
     yield f"{file.file}/size_bytes", file.size_bytes
     yield f"{file.file}/peak_memory_bytes", file.peak_memory_bytes
-    yield f"{file.file}/parity/board", _rounded(file.mean_share / file.limit)
+    yield f"{file.file}/parity/board", _rounded((file.apart.worst or 0.0) / file.apart.limit)
     for kind, (count, _) in sorted(file.operator_types.items()):
         yield f"{file.file}/operators/{kind}", count
 

@@ -236,28 +236,35 @@ class ExportSection:
 
 @dataclass(frozen=True)
 class ProofSection:
-    """How far two sides may differ before the export is stopped."""
+    """How far two sides may differ before the export is stopped.
+
+    Every difference is a share of the range of the channel that it is in, on the input where it is;
+    the largest difference unless it says mean. Where the number type cannot resolve that, because a
+    channel is constant or nearly so, what it can resolve is allowed: see
+    :mod:`toolchain.check.spots`.
+    """
 
     surgery_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
-    """Soft against shrunk network: largest difference as a share of the output's range."""
+    """Soft against shrunk network in the network's own type, after both agreed in float64."""
     onnx_limit: typing.Annotated[float, Range(0, 1e-2)] = 1e-4
-    """Shrunk network against the ONNX file: largest absolute difference. Outputs whose range is
-    over 10 may differ in proportion, by a tenth of the limit times the range. In the certificate it
-    is the share of the output's range, for TFLite too."""
+    """Shrunk network against the ONNX file, and against TFLite."""
     rewrite_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
-    """The ONNX file before and after a rewrite: largest difference as a share of the output's
-    range."""
+    """The ONNX file before and after a rewrite."""
     half_limit: Share = 1e-3
-    """Half precision: mean difference as a share of the output's range."""
+    """Half precision: mean difference."""
     half_boxes: Share = 0.98
     """Share of all boxes that it must find as the float file does, on photos that are held out, but
     for two standard deviations of such a share."""
     half_loss: Share = 0.001
     """Average precision that it may lose, from 0 to 1."""
+    half_decisions: Share = 0.02
+    """Of networks that find no boxes: share of an output's decisions (scores above
+    ``decode.score_threshold``, leading classes) that may differ, but for chance as above."""
     int8_limit: Share = 0.05
-    """The same three of int8."""
+    """The same four of int8."""
     int8_boxes: Share = 0.8
     int8_loss: Share = 0.01
+    int8_decisions: Share = 0.02
 
 
 Amount = typing.Annotated[int, Range(1, 1e18)]

@@ -12,8 +12,17 @@ from toolchain.report.marks import table as markdown_table
 from toolchain.report.markup import items, name, paragraph, section, table, text
 from toolchain.report.mixing import mixing_html, mixing_markdown
 
-HEAD = ["link", "largest difference", "mean difference", "limit", "boxes", "AP lost", "verdict"]
-NUMERIC = (1, 2, 3, 5)
+HEAD = [
+    "link",
+    "largest difference",
+    "mean difference",
+    "worst in",
+    "limit",
+    "decisions",
+    "AP lost",
+    "verdict",
+]
+NUMERIC = (1, 2, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,10 @@ class Row:
     link: Link
     largest: str
     mean: str
+    worst_in: str
+    """Where the difference that the limit speaks of is largest."""
     limit: str
-    boxes: str
+    decisions: str
     lost: str
     verdict: str
 
@@ -39,8 +50,9 @@ def _row(link: Link) -> Row:
         link,
         _share(link.worst),
         _share(link.mean),
-        f"{link.limit:.0e} ({link.figure})",
-        _boxes(link),
+        _place(link),
+        f"{link.parity.limit:.0e} ({link.parity.figure})",
+        _boxes(link) or _decisions(link),
         "" if link.precision is None else f"{100 * link.precision.lost:.2f} points",
         "PASS" if link.passed else "FAIL",
     )
@@ -48,6 +60,19 @@ def _row(link: Link) -> Row:
 
 def _share(value: float | None) -> str:
     return wording.NOT_FINITE if value is None else wording.difference(value)
+
+
+def _place(link: Link) -> str:
+    case = link.parity.worst_case
+    return "" if case is None else f"{case.spot(link.parity.figure).place}, on {case.input}"
+
+
+def _decisions(link: Link) -> str:
+    return "; ".join(
+        f"{wording.count(each.kept)} of {wording.count(each.made)} {each.words} kept, on "
+        f"{wording.plural(each.inputs, 'input')}"
+        for each in link.decisions
+    )
 
 
 def _boxes(link: Link) -> str:
@@ -61,10 +86,24 @@ def _boxes(link: Link) -> str:
     )
 
 
+def _cells(row: Row) -> list[str]:
+    """Return a row's words, as :data:`HEAD` names them."""
+    return [
+        row.link.name,
+        row.largest,
+        row.mean,
+        row.worst_in,
+        row.limit,
+        row.decisions,
+        row.lost,
+        row.verdict,
+    ]
+
+
 def _introduction(certificate: Certificate) -> str:
     words = (
         "Every file is tied to the one before it by a difference measured in this run, as a share "
-        "of the output's range; toolchain verify runs them all again."
+        "of the range of the channels that it is in; toolchain verify runs them all again."
     )
     facts = certificate.calibration
     if facts is None:
@@ -92,10 +131,7 @@ def chain_markdown(report: Report) -> str:
     certificate = report.certificate
     if certificate is None:
         return ""
-    cells = [
-        [plain(r.link.name), r.largest, r.mean, r.limit, r.boxes, r.lost, r.verdict]
-        for r in rows(certificate)
-    ]
+    cells = [[plain(cell) for cell in _cells(row)] for row in rows(certificate)]
     missing = [f"**{plain(line)}**" for line in _missing(certificate)]
     return "\n\n".join(
         [
@@ -114,10 +150,7 @@ def chain_html(report: Report) -> str:
     certificate = report.certificate
     if certificate is None:
         return ""
-    cells = [
-        [name(r.link.name), r.largest, r.mean, r.limit, text(r.boxes), r.lost, r.verdict]
-        for r in rows(certificate)
-    ]
+    cells = [[name(row.link.name), *map(text, _cells(row)[1:])] for row in rows(certificate)]
     missing = _missing(certificate)
     return section(
         "chain",
@@ -126,7 +159,7 @@ def chain_html(report: Report) -> str:
         *map(paragraph, _rewrites(report)),
         items([f"<strong>{text(line)}</strong>" for line in missing]) if missing else "",
         _picture(certificate),
-        table("Links, differences as shares of the output's range", HEAD, cells, NUMERIC),
+        table("Links, differences as shares of their channels' ranges", HEAD, cells, NUMERIC),
         mixing_html(certificate),
     )
 

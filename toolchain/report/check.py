@@ -9,7 +9,16 @@ from toolchain.report.markup import items, name, paragraph, section, table, text
 from toolchain.report.page import page
 from toolchain.timings import Check, FileCheck, StageCounts
 
-HEAD = ["file", "instructions", "ms, estimated", "memory, MB", "bytes", "differs by", "boxes", ""]
+HEAD = [
+    "file",
+    "instructions",
+    "ms, estimated",
+    "memory, MB",
+    "bytes",
+    "differs by (of range)",
+    "boxes",
+    "",
+]
 NUMERIC = (1, 2, 3, 4, 5)
 DEAREST = 15
 """Operators that are listed one by one."""
@@ -137,7 +146,7 @@ def _table(check: Check) -> str:
             f"{file.estimate_ms.low:.0f} to {file.estimate_ms.high:.0f}",
             wording.decimal(file.peak_memory_bytes / 1e6, 0),
             wording.count(file.size_bytes),
-            wording.difference(file.max_abs_diff),
+            wording.difference(file.apart.worst),
             _boxes(file),
             "PASS" if file.parity else "FAIL",
         ]

@@ -6,10 +6,10 @@ All of it is plain text from untrusted names; a page cleans and escapes it where
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.records import Artifact, Latency, Parity, ParityCase, PhotoComparison, Report
+from toolchain.parity import Parity, ParityCase
+from toolchain.records import Artifact, Latency, PhotoComparison, Report
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
 
@@ -107,63 +107,73 @@ def latency_conditions(latency: Latency) -> str:
     )
 
 
-def passed(parity: Parity) -> bool:
-    """Return whether a comparison proves anything and is within its limit: no cases, no proof."""
-    return bool(parity.cases) and parity.passed
-
-
-def case_figure(parity: Parity, case: ParityCase) -> float:
-    """Return the case's difference in the unit of the limit."""
-    return case.max_abs_diff / (case.output_range or 1.0) if parity.relative else case.max_abs_diff
+def links(report: Report) -> tuple[Parity, ...]:
+    """Return what was proved of the main file, in order."""
+    exact = report.parity_exact
+    return (*(() if exact is None else (exact,)), report.parity_surgery, report.parity_onnx)
 
 
 def case_words(parity: Parity, case: ParityCase) -> str:
     """Return ``within``, ``over the limit`` or ``not finite``."""
-    figure = case_figure(parity, case)
-    if not math.isfinite(figure):
+    if case.spot(parity.figure).difference is None:
         return wording.NOT_FINITE
-    return "within" if figure <= parity.limit else "over the limit"
+    share = parity.share(case)
+    return "within" if share is not None and share <= parity.limit else "over the limit"
 
 
-def largest(figures: Sequence[float]) -> float:
-    """Return the largest figure, or NaN when one is NaN or there is none, whatever their order."""
-    if not figures or any(math.isnan(figure) for figure in figures):
-        return math.nan
-    return max(figures)
+def case_figure(parity: Parity, case: ParityCase) -> float:
+    """Return the case's share of its channels' scale; NaN where there is none."""
+    share = parity.share(case)
+    return math.nan if share is None else share
+
+
+PARITY_HEAD = ["input", "shape", "worst in", "difference", "its range", "share", "verdict"]
+PARITY_NUMERIC = (3, 4, 5)
+
+
+def parity_row(parity: Parity, case: ParityCase) -> tuple[str, ...]:
+    """Return a case in words, as :data:`PARITY_HEAD` names them; the last is the verdict."""
+    spot = case.spot(parity.figure)
+    return (
+        case.input,
+        wording.shape(case.shape),
+        spot.place,
+        wording.difference(spot.difference),
+        wording.significant(spot.output_range),
+        wording.difference(case_figure(parity, case)),
+        case_words(parity, case),
+    )
 
 
 def limit_words(parity: Parity) -> str:
     """Return the limit and its unit."""
-    unit = " of the output range" if parity.relative else ""
-    return f"{wording.difference(parity.limit)}{unit}"
+    return f"{wording.difference(parity.limit)} of the range"
 
 
 def parity_words(parity: Parity) -> str:
-    """Return one sentence: what was compared, how far apart, what is allowed."""
-    link = parity.link
-    if not parity.cases:
-        return f"{link}: nothing was compared"
-    apart = largest([case.max_abs_diff for case in parity.cases])
-    spread = largest([case.output_range for case in parity.cases])
+    """Return one sentence: what was compared, how far apart, where, and what is allowed."""
+    case = parity.worst_case
+    if case is None:
+        return f"{parity.link}: nothing was compared"
+    spot = case.spot(parity.figure)
+    share = case_figure(parity, case)
     return (
-        f"{link}: largest difference {wording.difference(apart)} "
-        f"(output range {wording.decimal(spread)}), "
-        f"over {wording.plural(len(parity.cases), 'input')}; limit {limit_words(parity)}"
+        f"{parity.link}: at most {wording.difference(share)} of the range, in {spot.place} on "
+        f"{case.input}, of {wording.plural(len(parity.cases), 'input')}; limit "
+        f"{limit_words(parity)}"
     )
 
 
 def proved(report: Report) -> bool:
-    """Return whether both links of the chain hold."""
-    return passed(report.parity_surgery) and passed(report.parity_onnx)
+    """Return whether all links of the main file hold."""
+    return all(parity.passed for parity in links(report))
 
 
 def verdict_words(report: Report) -> str:
     """Return the verdict in one sentence."""
     if proved(report):
         return "The shrunk network and its ONNX file give the same output as the network before."
-    failed = [
-        parity.link for parity in (report.parity_surgery, report.parity_onnx) if not passed(parity)
-    ]
+    failed = [parity.link for parity in links(report) if not parity.passed]
     return f"Do not deploy: parity does not hold for {' and '.join(failed)}."
 
 

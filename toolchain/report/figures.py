@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.records import LayerChange, Parity
+from toolchain.parity import Parity
+from toolchain.records import LayerChange
 from toolchain.report import facts, filters, wording
 from toolchain.report.markup import name, text
 

@@ -62,9 +62,8 @@ def _verdict(report: Report) -> str:
     good = facts.proved(report)
     sign, word, kind = ("✓", "PROVED", "good") if good else ("✗", "FAILED", "bad")
     links = [
-        f"<strong>{'PASS' if facts.passed(link) else 'FAIL'}</strong> "
-        f"{text(facts.parity_words(link))}"
-        for link in (report.parity_surgery, report.parity_onnx)
+        f"<strong>{'PASS' if link.passed else 'FAIL'}</strong> {text(facts.parity_words(link))}"
+        for link in facts.links(report)
     ]
     return (
         f'<div class="verdict {kind}"><p><strong class="stamp"><span aria-hidden="true">{sign} '

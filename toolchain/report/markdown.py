@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.records import Parity, Report
+from toolchain.parity import Parity
+from toolchain.records import Report
 from toolchain.report import facts, filters, wording
 from toolchain.report.chain import chain_markdown
 from toolchain.report.marks import code, name, plain, table
@@ -67,27 +68,19 @@ def _before_and_after(report: Report) -> str:
 
 
 def _parity(report: Report) -> str:
-    links = (report.parity_surgery, report.parity_onnx)
-    return "\n\n".join(["## Parity", *(_link(parity) for parity in links)])
+    return "\n\n".join(["## Parity", *map(_link, facts.links(report))])
 
 
 def _link(parity: Parity) -> str:
-    verdict = "PASS" if facts.passed(parity) else "**FAIL**"
+    verdict = "PASS" if parity.passed else "**FAIL**"
     sentence = f"{verdict}: {plain(facts.parity_words(parity))}."
     rows = [
-        [
-            plain(case.input),
-            wording.shape(case.shape),
-            wording.difference(case.max_abs_diff),
-            wording.decimal(case.output_range),
-            _case(facts.case_words(parity, case)),
-        ]
-        for case in parity.cases
+        [*map(plain, words[:-1]), _case(words[-1])]
+        for words in (facts.parity_row(parity, case) for case in parity.cases)
     ]
     if not rows:
         return sentence
-    head = ["input", "shape", "largest difference", "output range", "verdict"]
-    return f"{sentence}\n\n{table(head, rows, numeric=(2, 3))}"
+    return f"{sentence}\n\n{table(facts.PARITY_HEAD, rows, numeric=facts.PARITY_NUMERIC)}"
 
 
 def _case(words: str) -> str:

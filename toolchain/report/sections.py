@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from toolchain.records import Detections, Parity, PhotoComparison, Report, Surgery
+from toolchain.parity import Parity
+from toolchain.records import Detections, PhotoComparison, Report, Surgery
 from toolchain.report import facts, figures, filters, wording
 from toolchain.report.markup import details, items, name, paragraph, section, table, text
 
@@ -102,39 +103,29 @@ def before_and_after(report: Report) -> str:
 
 
 def parity(report: Report) -> str:
-    """Return both comparisons: a picture and a table for each."""
-    return section("parity", "Parity", _link(report.parity_surgery), _link(report.parity_onnx))
+    """Return every comparison: a picture and a table for each."""
+    return section("parity", "Parity", *map(_link, facts.links(report)))
 
 
 def _link(link: Parity) -> str:
-    unit = "share of the output range" if link.relative else "absolute difference"
     title = f"<h3>{text(link.link)}</h3>"
     if not link.cases:
         return title + paragraph("FAIL: nothing was compared.")
-    rows = [
-        [
-            text(case.input),
-            text(wording.shape(case.shape)),
-            wording.difference(case.max_abs_diff),
-            wording.decimal(case.output_range),
-            facts.case_words(link, case),
-        ]
-        for case in link.cases
-    ]
-    head = ["input", "shape", "largest difference", "output range", "verdict"]
+    rows = [list(map(text, facts.parity_row(link, case))) for case in link.cases]
     caption = f"{link.link}: limit {facts.limit_words(link)}"
     return (
         f"{title}\n{paragraph(_sentence(link))}\n"
         f'<figure aria-label="Largest difference of every input against the limit">'
         f"{figures.parity(link)}"
-        f"<figcaption>Each input's {unit}, on a logarithmic scale; ● within, ✗ over the limit or "
-        f"not finite, hatched: beyond the limit.</figcaption></figure>\n"
-        f"{table(caption, head, rows, (1, 2, 3))}"
+        f"<figcaption>Each input's difference as a share of its channel's range, on a logarithmic "
+        f"scale; ● within, ✗ over the limit or not finite, hatched: beyond the limit."
+        f"</figcaption></figure>\n"
+        f"{table(caption, facts.PARITY_HEAD, rows, facts.PARITY_NUMERIC)}"
     )
 
 
 def _sentence(link: Parity) -> str:
-    return f"{'PASS' if facts.passed(link) else 'FAIL'}: {facts.parity_words(link)}."
+    return f"{'PASS' if link.passed else 'FAIL'}: {facts.parity_words(link)}."
 
 
 def zeroed_filters(report: Report) -> str:

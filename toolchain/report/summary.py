@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
-from toolchain.records import Parity, PhotoComparison, Report, Surgery
+from toolchain.parity import Parity
+from toolchain.records import PhotoComparison, Report, Surgery
 from toolchain.report import facts, filters
 
 
@@ -31,6 +32,7 @@ def summary(report: Report) -> dict[str, object]:
         "removed_live_filters": report.surgery.removed_live_filters,
         "rounds": report.surgery.rounds,
         "parity": {
+            "exact": _parity(report.parity_exact),
             "surgery": _parity(report.parity_surgery),
             "onnx": _parity(report.parity_onnx),
         },
@@ -62,6 +64,7 @@ def _chain(report: Report) -> list[dict[str, object]]:
             "passed": link.passed,
             "largest_share": link.worst,
             "mean_share": link.mean,
+            "decisions": [{**asdict(each), "share": each.share} for each in link.decisions],
             "ap_lost": None if link.precision is None else link.precision.lost,
         }
         for link in links
@@ -92,15 +95,18 @@ def _zeroed_filters(surgery: Surgery) -> dict[str, int]:
     }
 
 
-def _parity(parity: Parity) -> dict[str, object]:
+def _parity(parity: Parity | None) -> dict[str, object] | None:
+    if parity is None:
+        return None
     return {
         "link": parity.link,
-        "max_abs_diff": facts.largest([case.max_abs_diff for case in parity.cases]),
-        "output_range": facts.largest([case.output_range for case in parity.cases]),
+        "max_abs_diff": parity.max_abs_diff,
+        "largest_share": parity.worst,
         "limit": parity.limit,
-        "relative": parity.relative,
-        "passed": facts.passed(parity),
-        "cases": [asdict(case) for case in parity.cases],
+        "passed": parity.passed,
+        "cases": [
+            {**asdict(case), "share": facts.case_figure(parity, case)} for case in parity.cases
+        ],
     }
 
 

@@ -30,9 +30,9 @@ def change(before: float, after: float) -> str:
     return f"{'+' if percent > 0 else MINUS}{abs(percent):,.1f} %"
 
 
-def difference(value: float) -> str:
+def difference(value: float | None) -> str:
     """Return a small number with two digits: ``3.8e-06``; an exact zero is ``0``."""
-    if not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return NOT_FINITE
     return "0" if value == 0 else f"{value:.1e}"
 
@@ -40,6 +40,11 @@ def difference(value: float) -> str:
 def decimal(value: float, places: int = 2) -> str:
     """Return a number with a fixed number of decimal places: ``1,234.50``."""
     return f"{value:,.{places}f}" if math.isfinite(value) else NOT_FINITE
+
+
+def significant(value: float | None) -> str:
+    """Return a number of any size with three digits: ``652``, ``0.0512``, ``1.2e-07``."""
+    return NOT_FINITE if value is None or not math.isfinite(value) else f"{value:.3g}"
 
 
 def percentage(share: float | None) -> str:

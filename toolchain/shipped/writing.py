@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from toolchain.check.parity import ProofInput, compare, run_network
 from toolchain.errors import ParityError
 from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, read_checkpoint
 from toolchain.models.registry import build
@@ -89,17 +90,12 @@ def _fold(norm: _BatchNorm) -> None:
 
 def _demand_same(network: nn.Module, again: nn.Module, path: Path) -> None:
     """Compare both on random images; what is not finite is a difference."""
-    for image in _images():
-        before, after = _outputs(network, image), _outputs(again, image)
-        if [tensor.shape for tensor in before] != [tensor.shape for tensor in after]:
-            raise ParityError(f"{path}: its outputs have other shapes than the network's")
-        spread = max(float(tensor.max() - tensor.min()) for tensor in before) or 1.0
-        apart = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]
-        if not all(difference <= LIMIT * spread for difference in apart):
-            raise ParityError(
-                f"{path}: read again it differs by {max(apart):.2e} at an output range of "
-                f"{spread:.3g}, more than {LIMIT:.0e} of it; it is not written"
-            )
+    inputs = [ProofInput(f"random {index}", (image,)) for index, image in enumerate(_images())]
+    parity = compare(
+        f"{path}: read again", run_network(network), run_network(again), inputs, limit=LIMIT
+    )
+    if not parity.passed:
+        raise ParityError(f"{parity.link}, its {parity.problem}; it is not written")
 
 
 def _images() -> Iterator[Tensor]:
@@ -107,9 +103,3 @@ def _images() -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(0)
     for height, width in PROOF_SIZES:
         yield torch.randn((2, 3, height, width), generator=generator) * INPUT_SCALE
-
-
-def _outputs(network: nn.Module, image: Tensor) -> list[Tensor]:
-    """Return the two outputs (N, P, 4) and (N, P, 2) in float64."""
-    with torch.inference_mode():
-        return [tensor.double() for tensor in network(image)]
