@@ -175,7 +175,8 @@ def file_check(name: str, instructions: int) -> FileCheck:
     counted = Instructions(instructions, 0, 0, 0)
     return FileCheck(
         "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted,
-        parity_of((0.0, 1.0)), None, 1000, 50_000_000, estimate(instructions, find_target("rpi4")), {}, True, 5_000,
+        parity_of((0.0, 1.0)), None, 1000, 50_000_000,
+        estimate(instructions, find_target("rpi4")), {}, True, 5_000,
         (OperatorCount("a<b>", "Conv", instructions),), (),
     )  # fmt: skip
 
