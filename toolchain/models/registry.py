@@ -18,7 +18,7 @@ from torch import nn
 from toolchain.errors import ModelError
 from toolchain.models.eresfd import EResFD
 from toolchain.models.extd import EXTD
-from toolchain.models.kinds import in_one_line, let_copy, plain_network
+from toolchain.models.plain import in_one_line, let_copy, plain_network
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {"eresfd": EResFD, "extd": EXTD}
 

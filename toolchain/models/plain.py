@@ -64,7 +64,7 @@ def _refuse_programs(built: object, name: str) -> None:
             what, instead = "an ExportedProgram", "the PyTorch network that was exported"
         elif ".quantized." in place and place.startswith("torch."):
             what = f"quantised ({kind.__qualname__})"
-            instead = "the float network; int8 files are made of that"
+            instead = "the float network (int8 files are made of that)"
         else:
             continue
         raise ModelError(
