@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from toolchain.parity import Parity, ParityCase, Spot
+from toolchain.reasons import Code, Reason
 from toolchain.records import (
     Artifact,
     Cost,
@@ -55,10 +56,18 @@ def layer(
     )
 
 
+CODES: dict[Verdict, Code] = {
+    "dropped": "adds_nothing",
+    "folded": "in_bias",
+    "carried": "in_weights",
+    "kept": "still_written",
+}
+
+
 def surgery_of(*layers: LayerChange) -> Surgery:
     verdicts: tuple[Verdict, ...] = ("dropped", "folded", "carried", "kept")
     items = [
-        FilterVerdict(one.layer, index, verdict, f"channel {index} is still written by b.0")
+        FilterVerdict(one.layer, index, verdict, Reason(CODES[verdict], ("b.0",)))
         for one in layers
         for verdict in verdicts
         for index in range(getattr(one, verdict))

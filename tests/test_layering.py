@@ -20,6 +20,7 @@ ROOMS = (
     "recipe",
     "parity",
     "certificate",
+    "reasons",
     "records",
     "accuracy",
     "timings",

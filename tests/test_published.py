@@ -69,7 +69,7 @@ def test_nothing_is_lost_and_the_known_size_is_reached(
     assert parity.passed, parity
     for item in surgery.filters:
         assert item.verdict in ("dropped", "folded", "carried", "kept")
-        assert item.reason
+        assert item.reason.layers or item.reason.operator or item.reason.code == "unread"
     again, second = shrink(shrunk, example)
     assert second.rounds == 1
     assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in shrunk.parameters())

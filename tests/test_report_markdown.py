@@ -30,7 +30,10 @@ def test_markdown_shows_the_numbers() -> None:
         in text
     )
     assert "7 zeroed filters: 4 removed, 3 kept; 2 live filters removed as well" in text
-    assert "| 3 | channel n is still written by b.0 | `base.conv2.0` filter 0 |" in text
+    assert (
+        "| 3 | channels 0, 1 and 2 of base.conv2.0 are still written by b.0 "
+        "| `base.conv2.0` filter 0 |"
+    ) in text
     assert "| `model.onnx` | 386,112 | `aaaaaaaaaaaa` |" in text
     assert "Copy `model.onnx` and `deploy/detect.py` to the board" in text
     assert "| all | 10.8 |" in text

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from reports import every_variant, layer, page, parity_of, report_of, words
 
+from toolchain.reasons import Channels, Code, Reason
 from toolchain.records import FilterVerdict, Report, Stage, Surgery
 from toolchain.report import facts, filters, wording
 from toolchain.report.markdown import markdown
+from toolchain.report.reasons import sentence
 from toolchain.report.summary import summary
 
 # --- report.json
@@ -117,27 +120,50 @@ def test_the_deployed_file_is_model_onnx_and_not_the_one_before() -> None:
     assert onnx.size_bytes == 386_112
 
 
-def test_reasons_that_differ_in_channel_numbers_are_one() -> None:
-    told = [
-        "channel 3 is still written by b2_1.0.res_layer.3",
-        "channel 12 is still written by b2_1.0.res_layer.3",
-        "channel 3 is still written by b2_1.1.res_layer.3.",
+def test_a_reason_is_told_once_for_all_its_channels_of_a_layer() -> None:
+    written = Reason("still_written", ("b2_1.0.res_layer.3",))
+    items = [FilterVerdict("b.2", index, "kept", written) for index in (3, 12)]
+    items.append(FilterVerdict("a", 3, "kept", written))
+    items.append(FilterVerdict("b.2", 4, "kept", Reason("still_written", ("b.7", "b.9"))))
+    items.append(FilterVerdict("b.2", 9, "dropped", Reason("adds_nothing", ("c",))))
+    assert [(found.words, found.filters) for found in filters.kept_reasons(items)] == [
+        ("channels 3 and 12 of b.2 are still written by b2_1.0.res_layer.3", 2),
+        ("channel 3 of a is still written by b2_1.0.res_layer.3", 1),
+        ("channel 4 of b.2 is still written by b.7 and b.9", 1),
     ]
-    items = [FilterVerdict("a", n, "kept", reason) for n, reason in enumerate(told)]
-    items.append(FilterVerdict("a", 9, "dropped", told[0]))
-    assert [(found.reason, found.filters) for found in filters.kept_reasons(items)] == [
-        ("channel n is still written by b2_1.0.res_layer.3", 2),
-        ("channel 3 is still written by b2_1.1.res_layer.3.", 1),
-    ]
+
+
+def test_every_code_has_its_sentence() -> None:
+    for code in get_args(Code):
+        went = code in ("unread", "adds_nothing", "in_bias", "in_weights")
+        reason = Reason(code, ("b.1",), (Channels("b.1", (2, 5)),), "split", "b.1.weight")
+        words = sentence(FilterVerdict("a", 7, "dropped" if went else "kept", reason))
+        assert len(words.split()) >= 3
+        assert ("channel 7 of a" in words) is not went
+        assert "{" not in words
+    words = sentence(FilterVerdict("a", 7, "carried", replace(reason, code="in_weights")))
+    assert words == (
+        "its constant went into the weights with which b.1 reads other constant channels "
+        "(of b.1: 2 and 5)"
+    )
+
+
+def test_report_json_has_the_reason_and_its_sentence() -> None:
+    found = json.loads(json.dumps(summary(report_of())))["filters"][-1]
+    assert found["reason"]["code"] == "still_written"
+    assert found["reason"]["layers"] == ["b.0"]
+    assert found["sentence"] == "channel 2 of base.conv2.0 is still written by b.0"
 
 
 def test_only_ten_reasons_are_listed_and_the_rest_counted() -> None:
-    items = tuple(FilterVerdict("a", n, "kept", f"because of l{n}") for n in range(13))
+    items = tuple(
+        FilterVerdict("a", n, "kept", Reason("still_written", (f"l{n}",))) for n in range(13)
+    )
     report = report_of(surgery=Surgery(1, items, ()))
     assert "| 3 | 3 other reasons" in markdown(report)
     assert "3 other reasons" in words(page(report))
-    assert "because of l9 |" in markdown(report)
-    assert "because of l10" not in markdown(report)
+    assert "written by l9 |" in markdown(report)
+    assert "written by l10" not in markdown(report)
 
 
 def test_a_layer_that_contradicts_itself_is_refused() -> None:

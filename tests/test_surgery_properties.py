@@ -53,7 +53,8 @@ from networks.strategies import descriptions
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError, ParityError
-from toolchain.records import Surgery
+from toolchain.records import FilterVerdict, Surgery
+from toolchain.report.reasons import sentence
 from toolchain.shrink.surgery import shrink
 
 PAST_FAILURES = {
@@ -207,7 +208,33 @@ def assert_records_add_up(network: nn.Module, shrunk: nn.Module, surgery: Surger
             assert left[change.layer].out_channels == change.out_channels_after, change
             assert left[change.layer].in_channels == change.in_channels_after, change
     for verdict in surgery.filters:
-        assert len(verdict.reason.split()) >= 3, verdict
+        assert_numbers_are_original(network, surgery, verdict)
+
+
+def assert_numbers_are_original(
+    network: nn.Module, surgery: Surgery, verdict: FilterVerdict
+) -> None:
+    """What a record and its sentence count are channels of the network before the surgery."""
+    before = {change.layer: change for change in surgery.layers}
+    layer = dict(network.named_modules())[verdict.layer]
+    assert 0 <= verdict.index < before[verdict.layer].out_channels_before, verdict
+    if type(layer) is nn.Conv2d:
+        assert not bool(filters_of(layer)[verdict.index].any()), f"not a zero filter: {verdict}"
+    for read in verdict.reason.carriers:
+        assert read.channels, verdict
+        assert all(0 <= n < before[read.layer].in_channels_before for n in read.channels), verdict
+    words = sentence(verdict)
+    assert len(words.split()) >= 3, verdict
+    known = {verdict.index, *(n for read in verdict.reason.carriers for n in read.channels)}
+    assert numbers_beside_names(words, network) <= known, words
+
+
+def numbers_beside_names(words: str, network: nn.Module) -> set[int]:
+    """The numbers of a sentence, without those inside the names of layers and parameters."""
+    names = [name for name, _ in [*network.named_modules(), *network.named_parameters()] if name]
+    for name in sorted(names, key=len, reverse=True):
+        words = words.replace(name, "")
+    return {int(number) for number in re.findall(r"(?<![\w.])\d+(?!\w)", words)}
 
 
 @pytest.mark.slow

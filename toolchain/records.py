@@ -11,6 +11,7 @@ from typing import Literal, TypedDict, cast
 
 from toolchain.certificate import Certificate
 from toolchain.parity import Parity
+from toolchain.reasons import Reason
 
 Verdict = Literal["dropped", "folded", "carried", "kept"]
 """What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
@@ -24,9 +25,9 @@ class FilterVerdict:
 
     layer: str
     index: int
+    """The filter, counted as in the network before the surgery; its channel has the same number."""
     verdict: Verdict
-    reason: str
-    """One sentence for a person; names the layers it speaks of."""
+    reason: Reason
 
 
 @dataclass(frozen=True)

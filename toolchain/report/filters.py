@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from toolchain.reasons import Reason
 from toolchain.records import FilterVerdict, LayerChange, Surgery
 from toolchain.report import wording
+from toolchain.report.reasons import kept_words
 
 
 @dataclass(frozen=True)
@@ -76,32 +77,21 @@ def filters_words(surgery: Surgery) -> str:
 
 @dataclass(frozen=True)
 class KeptReason:
-    """A reason that several zeroed filters were kept for."""
+    """A reason that several zeroed filters of one layer were kept for."""
 
-    reason: str
+    words: str
     filters: int
     example: FilterVerdict
 
 
-_LONE_NUMBER = re.compile(r"(?<![\w.])\d+(?![\w]|\.\w)")
-"""A number on its own, not one inside a layer's name such as ``b2_1.0.res_layer.3``."""
-
-
 def kept_reasons(filters: Sequence[FilterVerdict]) -> tuple[KeptReason, ...]:
-    """Return why filters were kept, commonest first.
-
-    Reasons that differ only in their channel numbers are one; the number is then written ``n``.
-    """
-    groups: dict[str, list[FilterVerdict]] = {}
+    """Return why filters were kept, commonest first; one for each reason of each layer."""
+    groups: dict[tuple[str, Reason], list[FilterVerdict]] = {}
     for item in filters:
         if item.verdict == "kept":
-            groups.setdefault(_LONE_NUMBER.sub("n", item.reason), []).append(item)
+            groups.setdefault((item.layer, item.reason), []).append(item)
     reasons = [
-        KeptReason(
-            reason=general if len({m.reason for m in members}) > 1 else members[0].reason,
-            filters=len(members),
-            example=members[0],
-        )
-        for general, members in groups.items()
+        KeptReason(kept_words(layer, [m.index for m in members], reason), len(members), members[0])
+        for (layer, reason), members in groups.items()
     ]
     return tuple(sorted(reasons, key=lambda reason: -reason.filters))

@@ -108,7 +108,7 @@ def _reasons(reasons: Sequence[filters.KeptReason]) -> str:
     rows = [
         [
             wording.count(reason.filters),
-            plain(reason.reason),
+            plain(reason.words),
             f"{name(reason.example.layer)} filter {reason.example.index}",
         ]
         for reason in shown

@@ -8,6 +8,7 @@ from toolchain.parity import Parity
 from toolchain.records import Detections, PhotoComparison, Report, Surgery
 from toolchain.report import facts, figures, filters, wording
 from toolchain.report.markup import details, items, name, paragraph, section, table, text
+from toolchain.report.reasons import sentence
 
 REASONS_SHOWN = 10
 """How many reasons for keeping filters are listed; the rest are under "Every zeroed filter"."""
@@ -153,7 +154,7 @@ def _reasons(surgery: Surgery) -> str:
         return ""
     rows = [
         [
-            text(reason.reason),
+            text(reason.words),
             wording.count(reason.filters),
             f"{name(reason.example.layer)} filter {reason.example.index}",
         ]
@@ -169,7 +170,7 @@ def _reasons(surgery: Surgery) -> str:
 
 def _filter_table(surgery: Surgery) -> str:
     rows = [
-        [name(item.layer), str(item.index), text(item.verdict), text(item.reason)]
+        [name(item.layer), str(item.index), text(item.verdict), text(sentence(item))]
         for item in surgery.filters
     ]
     return table(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from toolchain.parity import Parity
 from toolchain.records import PhotoComparison, Report, Surgery
 from toolchain.report import facts, filters
+from toolchain.report.reasons import sentence
 
 
 def summary(report: Report) -> dict[str, object]:
@@ -44,7 +45,7 @@ def summary(report: Report) -> dict[str, object]:
             asdict(layer) | {"removed_live": filters.parts(layer)["removed_live"]}
             for layer in report.surgery.layers
         ],
-        "filters": [asdict(item) for item in report.surgery.filters],
+        "filters": [asdict(item) | {"sentence": sentence(item)} for item in report.surgery.filters],
         "photos": [_photo(photo) for photo in report.photos],
         "notes": report.notes,
         "stages": _stages(report),

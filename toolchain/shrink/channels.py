@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from toolchain.reasons import Reason
+
 Nodes: TypeAlias = list[int]
 """One node per channel of a tensor's dimension 1."""
 
@@ -15,7 +17,7 @@ class Classes:
 
     def __init__(self) -> None:
         self._parent: list[int] = []
-        self._reasons: dict[int, str] = {}
+        self._reasons: dict[int, Reason] = {}
 
     def new(self, count: int) -> Nodes:
         """Return ``count`` new nodes, each a class of its own."""
@@ -45,12 +47,12 @@ class Classes:
         for a, b in zip(first, second, strict=True):
             self.join(a, b)
 
-    def protect(self, nodes: Iterable[int], reason: str) -> None:
+    def protect(self, nodes: Iterable[int], reason: Reason) -> None:
         """Keep the classes of ``nodes`` whatever their values are; the first reason stands."""
         for node in nodes:
             self._reasons.setdefault(self.find(node), reason)
 
-    def protection(self, node: int) -> str | None:
+    def protection(self, node: int) -> Reason | None:
         """Return why the class of ``node`` must stay, or None."""
         return self._reasons.get(self.find(node))
 

@@ -1,14 +1,16 @@
-"""What one round removes: candidates, the plan for their constants, and the words for both."""
+"""What one round removes: candidates, the plan for their constants, and the reasons for both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from toolchain.reasons import Channels, Reason
 from toolchain.records import Verdict
 from toolchain.shrink.constants import Plan, Reader, broken, plan_removal
 from toolchain.shrink.layers import Layer
 from toolchain.shrink.observation import Observation
+from toolchain.shrink.verdicts import Origins
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Decision:
     classes: dict[int, ChannelClass]
     removed: frozenset[int]
     carriers: frozenset[int]
-    last: frozenset[int]
-    """Classes that could go but for a layer that would be empty."""
+    last: Mapping[int, str]
+    """Classes that could go but for a layer that would be empty -> that layer."""
     plan: Plan
 
 
@@ -41,7 +43,7 @@ def decide(seen: Observation) -> Decision:
     plan = _checked_plan(seen, _readers(seen, classes, candidates), candidates)
     removable = candidates - plan.carriers
     last = _keep_layers_filled(seen, removable)
-    return Decision(classes, frozenset(removable - last), plan.carriers, frozenset(last), plan)
+    return Decision(classes, frozenset(removable - set(last)), plan.carriers, last, plan)
 
 
 def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]) -> Plan:
@@ -114,77 +116,64 @@ def _readers(
     return list(readers.values())
 
 
-def _keep_layers_filled(seen: Observation, removable: set[int]) -> set[int]:
-    """Return the classes that must stay so that every layer keeps a channel."""
-    kept: set[int] = set()
-    for nodes in seen.flow.out_nodes.values():
+def _keep_layers_filled(seen: Observation, removable: set[int]) -> dict[int, str]:
+    """Return the classes that must stay so that every layer keeps a channel, with the layer."""
+    kept: dict[int, str] = {}
+    for name, nodes in seen.flow.out_nodes.items():
         owners = [seen.flow.classes.find(node) for node in nodes]
-        if owners and all(owner in removable - kept for owner in owners):
-            kept.add(owners[0])
+        if owners and all(owner in removable and owner not in kept for owner in owners):
+            kept[owners[0]] = name
     return kept
 
 
-def verdict_of(decision: Decision, members: ChannelClass) -> tuple[Verdict, str]:
-    """Return what became of a class that goes, and a sentence."""
-    carried, folded = [], []
+def verdict_of(
+    decision: Decision, members: ChannelClass, origins: Origins
+) -> tuple[Verdict, Reason]:
+    """Return what became of a class that goes, and how its readers do without it."""
+    carried: dict[str, set[int]] = {}
+    folded: list[str] = []
     for name, channel in members.reads:
         combination = decision.plan.combinations.get(name, {}).get(channel)
         if combination is None:
             continue
         if combination.alphas:
-            carried.append((name, sorted(combination.alphas)))
+            carried.setdefault(name, set()).update(combination.alphas)
         elif combination.beta != 0:
             folded.append(name)
     if carried:
-        name, channels = carried[0]
-        return "carried", (
-            f"its constant went into the weights with which {_list_names([n for n, _ in carried])} "
-            f"read{'s' if len(carried) == 1 else ''} other constant channels "
-            f"(of {name}: {', '.join(map(str, channels))})"
+        carriers = tuple(
+            Channels(name, origins.inputs(name, channels)) for name, channels in carried.items()
         )
+        return "carried", Reason("in_weights", tuple(carried), carriers)
     if folded:
-        return "folded", f"its constant went into the bias of {_list_names(folded)}"
-    readers = sorted({name for name, _ in members.reads})
-    if not readers:
-        return "dropped", "nothing reads it"
-    return "dropped", f"it adds nothing to what {_list_names(readers)} computes"
+        return "folded", Reason("in_bias", tuple(dict.fromkeys(folded)))
+    readers = tuple(sorted({name for name, _ in members.reads}))
+    return "dropped", Reason("adds_nothing" if readers else "unread", readers)
 
 
-def reason_to_keep(seen: Observation, decision: Decision, name: str, channel: int) -> str:
-    """Say why a zeroed filter is still there."""
+def reason_to_keep(seen: Observation, decision: Decision, name: str, channel: int) -> Reason:
+    """Return why a zeroed filter is still there."""
     node = seen.flow.out_nodes[name][channel]
     index = seen.flow.classes.find(node)
     members = decision.classes[index]
     if name not in seen.flow.calls:
-        return f"{name} is never called"
+        return Reason("never_called")
     protection = seen.flow.classes.protection(node)
     if protection is not None:
-        return f"channel {channel} of {name} must stay: {protection}"
+        return protection
     if index in decision.carriers:
-        readers = _list_names(sorted({n for n, c in members.reads if c in seen.constants[n]}))
-        return (
-            f"channel {channel} of {name} is a carrier: {readers} needs its constant, which no "
-            f"bias can hold (zero padding, or another value in another call)"
-        )
+        readers = {n for n, c in members.reads if c in seen.constants[n]}
+        return Reason("carrier", tuple(sorted(readers)))
     if index in decision.last:
-        return f"channel {channel} is the last of {name}, and a layer cannot be empty"
+        return Reason("last", (decision.last[index],))
     live = sorted(set(_live_writers(seen, members)))
     if live:
-        return f"channel {channel} of {name} is still written by {_list_names(live)}"
-    tainted = [n for n, c in members.reads if c not in seen.constants.get(n, {})]
-    return (
-        f"channel {channel} of {name} is joined with values that depend on the image before "
-        f"{_list_names(sorted(set(tainted)))} reads it"
-    )
+        return Reason("still_written", tuple(live))
+    tainted = {n for n, c in members.reads if c not in seen.constants.get(n, {})}
+    return Reason("joined", tuple(sorted(tainted)))
 
 
 def _live_writers(seen: Observation, members: ChannelClass) -> Iterator[str]:
     for name, channel in members.writes:
         if name in seen.written_live and bool(seen.written_live[name][channel]):
             yield name
-
-
-def _list_names(names: list[str], most: int = 3) -> str:
-    names = list(dict.fromkeys(names))
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.groups import Slot, coupled_slots
+from toolchain.reasons import Code, Reason
 from toolchain.shrink.channels import Flow, Nodes
 from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, VIEWS, Call
 from toolchain.shrink.layers import Layer, layers_of, storage_key
@@ -67,7 +68,7 @@ def watch(network: nn.Module, example: Tensor) -> Flow:
         outputs = network(example)
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
-            watcher.protect([output], "it is an output of the network")
+            watcher.protect([output], Reason("output"))
             flow.output_layers |= watcher.writers_of([output])
     watcher.protect_peeked()
     return flow
@@ -81,8 +82,7 @@ def _join_inside(flow: Flow, layer: Layer) -> None:
         for index, node in enumerate(writes):
             flow.classes.join(node, reads[index // multiplier])
     elif layer.is_grouped:
-        reason = f"{layer.name} is a convolution of {layer.groups} groups, which must stay equal"
-        flow.classes.protect([*reads, *writes], reason)
+        flow.classes.protect([*reads, *writes], Reason("groups", (layer.name,)))
 
 
 class _Watcher(TorchDispatchMode):
@@ -130,7 +130,7 @@ class _Watcher(TorchDispatchMode):
         self.nodes[id(tensor)] = (tensor, nodes)
         self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
 
-    def protect(self, tensors: Iterable[Tensor], reason: str) -> None:
+    def protect(self, tensors: Iterable[Tensor], reason: Reason) -> None:
         """Protect all channels that are in ``tensors``."""
         for tensor in tensors:
             self.flow.classes.protect(self.get(tensor) or [], reason)
@@ -149,7 +149,8 @@ class _Watcher(TorchDispatchMode):
         flow = self.flow
         for name, operator in self.peeked.items():
             layer = name.rpartition(".")[0]
-            reason = f"the operator aten.{operator} reads {name}, which must stay as it is"
+            owner = (layer,) if layer else ()
+            reason = Reason("weight_read", owner, operator=operator, parameter=name)
             nodes = [*flow.out_nodes.get(layer, []), *flow.in_nodes.get(layer, [])]
             flow.classes.protect([*nodes, *flow.tensor_nodes.get(name, [])], reason)
 
@@ -190,8 +191,7 @@ class _Watcher(TorchDispatchMode):
         slots = self.flow.in_nodes[layer.name]
         nodes = self.get(x)
         if nodes is None:
-            reason = f"{layer.name} reads the network's input or a fixed tensor there"
-            self.flow.classes.protect(slots, reason)
+            self.flow.classes.protect(slots, Reason("no_layer_writes", (layer.name,)))
         else:
             self.flow.classes.join_all(slots, nodes)
         self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
@@ -208,8 +208,8 @@ class _Watcher(TorchDispatchMode):
         rule = RULES.get(call.name)
         nodes = rule(call) if rule and call.outputs else None
         if nodes is None or self._writes_into_shared_memory(call):
-            known = "" if rule else ", which is not known to keep channels apart"
-            self.protect(tracked, f"it passes the operator aten.{call.name}{known}")
+            code: Code = "operator" if rule else "unknown_operator"
+            self.protect(tracked, Reason(code, operator=call.name))
             return
         for tensor in call.outputs:
             if tensor.ndim >= 2 and tensor.shape[1] == len(nodes):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
+from toolchain.reasons import Reason
 from toolchain.shrink.channels import Flow, Nodes
 
 
@@ -75,7 +76,7 @@ def _combine(call: Call, operands: list[Tensor]) -> Nodes | None:
         if operand.ndim != call.out.ndim:
             return None
         if len(found) != call.out.shape[1]:  # one channel spread over all: it stays
-            classes.protect(found, f"aten.{call.name} spreads it over many channels")
+            classes.protect(found, Reason("spread", operator=call.name))
             continue
         nodes = nodes or found
         classes.join_all(nodes, found)
@@ -170,7 +171,7 @@ def _concatenation(call: Call) -> Nodes | None:
         known = call.watcher.get(part)
         if known is None:  # the network's input, or a fixed tensor: nothing of it can go
             known = call.watcher.flow.classes.new(part.shape[1])
-            call.watcher.flow.classes.protect(known, "it is not written by a layer")
+            call.watcher.flow.classes.protect(known, Reason("no_layer_writes"))
         nodes.extend(known)
     return nodes
 

@@ -19,7 +19,7 @@ from toolchain.shrink.constants import Combination
 from toolchain.shrink.decision import Decision, decide, reason_to_keep, verdict_of
 from toolchain.shrink.layers import Layer, layers_of
 from toolchain.shrink.observation import Observation, observe
-from toolchain.shrink.verdicts import Ledger
+from toolchain.shrink.verdicts import Ledger, Origins
 
 MAX_ROUNDS = 50
 
@@ -33,12 +33,11 @@ def shrink(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
     network = copy.deepcopy(network).eval()
     layers = layers_of(network)
     ledger = Ledger.open(layers)
-    origin = {name: list(range(layer.out_channels)) for name, layer in layers.items()}
     for rounds in range(1, MAX_ROUNDS + 1):
         seen = observe(network, example)
         decision = decide(seen)
         if not decision.removed:
-            _enter_kept(ledger, seen, decision, origin)
+            _enter_kept(ledger, seen, decision)
             return network, Surgery(
                 rounds=rounds,
                 filters=ledger.filters(),
@@ -47,27 +46,25 @@ def shrink(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
                 without_torch_pruning=seen.flow.second_opinion,
             )
         seen.check()
-        _enter_removed(ledger, decision, origin)
+        _enter_removed(ledger, decision)
         _take_over_constants(seen, decision)
-        _slice(network, seen, decision, origin)
+        _slice(network, seen, decision, ledger.origins)
     raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
 
 
-def _enter_removed(ledger: Ledger, decision: Decision, origin: dict[str, list[int]]) -> None:
+def _enter_removed(ledger: Ledger, decision: Decision) -> None:
     for index in sorted(decision.removed):
         members = decision.classes[index]
-        verdict, reason = verdict_of(decision, members)
+        verdict, reason = verdict_of(decision, members, ledger.origins)
         for name, channel in members.writes:
-            ledger.remove(name, origin[name][channel], verdict, reason)
+            ledger.remove(name, ledger.origins.output(name, channel), verdict, reason)
 
 
-def _enter_kept(
-    ledger: Ledger, seen: Observation, decision: Decision, origin: dict[str, list[int]]
-) -> None:
+def _enter_kept(ledger: Ledger, seen: Observation, decision: Decision) -> None:
     for name, zeroed in ledger.zeroed.items():
         for original in zeroed:
             if (name, original) not in ledger.verdicts:
-                channel = origin[name].index(original)
+                channel = ledger.origins.now(name, original)
                 ledger.keep(name, original, reason_to_keep(seen, decision, name, channel))
 
 
@@ -109,9 +106,7 @@ def _add_to_bias(layer: Layer, shift: Tensor) -> None:
         layer.bias.copy_(layer.bias.double() + shift)
 
 
-def _slice(
-    network: nn.Module, seen: Observation, decision: Decision, origin: dict[str, list[int]]
-) -> None:
+def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: Origins) -> None:
     """Cut the channels of all removed classes out of every layer and tensor."""
 
     def kept(nodes: list[int]) -> list[int]:
@@ -119,9 +114,9 @@ def _slice(
         return [channel for channel, node in enumerate(nodes) if find(node) not in removed]
 
     for name, layer in seen.layers.items():
-        out = kept(seen.flow.out_nodes[name])
-        layer.narrow(out, kept(seen.flow.in_nodes[name]))
-        origin[name] = [origin[name][channel] for channel in out]
+        left = kept(seen.flow.out_nodes[name]), kept(seen.flow.in_nodes[name])
+        layer.narrow(*left)
+        origins.narrow(name, *left)
     for name, nodes in seen.flow.tensor_nodes.items():
         narrow_tensor(network, name, kept(nodes))
 
