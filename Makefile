@@ -41,11 +41,15 @@ RUNTIME ?=
 OFFLINE ?=
 CANDIDATE ?=
 BASELINE ?=
+COUNT ?=
+SEED ?=
+JOBS ?=
+AGAIN ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code test test-all test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code soak-surgery test test-all test-fast lint format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -180,6 +184,11 @@ bench-code: setup ## Time the scoring, beside a literal implementation of its ru
 	@export OMP_NUM_THREADS=1
 	$(BIN)/python -m tests.benchmarks.scoring
 	$(BIN)/python -m tests.benchmarks.training
+
+soak-surgery: setup ## Shrink COUNT=10000 random networks from SEED=0 on, by JOBS=1; goes on where it was
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m tests.benchmarks.soak $(call option,--count,$(COUNT)) \
+	  $(call option,--seed,$(SEED)) $(call option,--jobs,$(JOBS)) $(if $(strip $(AGAIN)),--again) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 
 test: setup ## Run the tests, all but the longest
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"

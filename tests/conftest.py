@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import secrets
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,14 @@ keep_gradients_right()  # before PyTorch is loaded, as the command line does it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup leaves it, and programs inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ.setdefault("SURGERY_SEED", str(secrets.randbelow(2**32)))  # workers inherit it
 ROOT = Path(__file__).resolve().parents[1]
 ARM_CACHE = ROOT / ".cache" / "arm"
 """What emulation needs, and earlier checks."""
+
+
+def pytest_report_header() -> str:
+    return f"new random networks: SURGERY_SEED={os.environ['SURGERY_SEED']} runs the same ones"
 
 
 def _shared() -> Path:

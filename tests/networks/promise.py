@@ -1,0 +1,188 @@
+"""What the surgery promises of every network: the same outputs, or a refusal with a reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from networks.building import Network, build
+from networks.checking import deployed_parameters
+from networks.convolutions import filters_of
+from networks.descriptions import EXAMPLE, Description
+from networks.judging import Inputs, Truth, assert_as_near, assert_same, images_of, outputs_of
+from toolchain.errors import AnalysisError, ParityError
+from toolchain.records import FilterVerdict, Surgery
+from toolchain.report.reasons import sentence
+
+Surgeon = Callable[[nn.Module, Tensor], tuple[nn.Module, Surgery]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a network ended, and how near a shrunk one is to the soft one's float64 outputs."""
+
+    kind: str
+    """ "smaller", "nothing to remove", "refused" or "does not run"."""
+    reason: str = ""
+    """Of a refusal, without names and numbers."""
+    exact: float | None = None
+    """Largest difference when shrunk in float64, as a share of the channel's magnitude; None
+    where the network does not run in it, or is refused in it."""
+    soft: float | None = None
+    """How far the soft network in its own type is from the float64 truth."""
+    shrunk: float | None = None
+    """How far the shrunk network in its own type is from it."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}" if self.reason else self.kind
+
+
+def inputs_of(description: Description) -> list[tuple[str, Inputs]]:
+    """Named inputs that a network is judged by."""
+    return [(name, (image,)) for name, image in images_of(description.sizes)]
+
+
+def example_of(description: Description) -> Tensor:
+    """The example that the surgery is given."""
+    return torch.randn(1, 3, *EXAMPLE, generator=torch.Generator().manual_seed(0))
+
+
+def traces_of(network: nn.Module) -> dict[str, object]:
+    """All of a network that the surgery must leave as it is, apart from the tensors' values."""
+    return {
+        name: (
+            type(module),
+            module.training,
+            sorted(key for key in vars(module) if key != "_modules"),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            [
+                (key, id(item), item.requires_grad)
+                for key, item in module._parameters.items()
+                if item is not None
+            ],
+        )
+        for name, module in network.named_modules()
+    }
+
+
+def assert_unchanged(network: nn.Module, traces: dict[str, object], fresh: nn.Module) -> None:
+    """The network is as before: ``fresh`` is the same network, built anew."""
+    assert traces_of(network) == traces, "the surgery changed the original's modules"
+    for (name, now), then in zip(
+        network.state_dict().items(), fresh.state_dict().values(), strict=True
+    ):
+        assert torch.equal(now, then), f"the surgery changed the original's {name}"
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def shrunk_or_refused(
+    description: Description, surgeon: Surgeon
+) -> tuple[Network, tuple[nn.Module, Surgery] | str]:
+    """The network, and what became of it: shrunk, or a reason; the original is as it was."""
+    network = build(description)
+    traces = traces_of(network)
+    try:
+        out: tuple[nn.Module, Surgery] | str = surgeon(network, example_of(description))
+    except (AnalysisError, ParityError) as refusal:
+        out = f"{type(refusal).__name__}: {refusal}"
+    if isinstance(out, str):
+        assert len(out.split()) >= 4, f"refused without a reason: {out}"
+    assert_unchanged(network, traces, build(description))
+    return network, out
+
+
+def outline(reason: str) -> str:
+    """A reason without the names and numbers that differ from network to network."""
+    return re.sub(r"[\w.]*\d[\w.]*", "#", reason)[:100]
+
+
+def in_float64(description: Description) -> Network | None:
+    """The network in float64, if it runs in it."""
+    network = build(description).double()
+    try:
+        outputs_of(network, example_of(description).double())
+    except (RuntimeError, TypeError):  # the code inside casts
+        return None
+    return network
+
+
+def judge(
+    description: Description, soft: nn.Module, shrunk: nn.Module, surgeon: Surgeon
+) -> Outcome:
+    """Raise AssertionError if the shrunk network is another function than the soft one."""
+    inputs = inputs_of(description)
+    before, after = deployed_parameters(soft), deployed_parameters(shrunk)
+    assert after <= before, f"{before} deployed parameters became {after}"
+    kind = "smaller" if after < before else "nothing to remove"
+    precise = in_float64(description)
+    if precise is None:
+        assert_same(Truth.of(soft, inputs), shrunk)
+        return Outcome(kind, "in its own type only")
+    truth = Truth.of(precise, inputs)
+    exact = None
+    try:
+        exact = assert_same(truth, surgeon(precise, example_of(description).double())[0])
+        reason = ""
+    except (AnalysisError, ParityError) as refusal:
+        reason = f"but in float64 {outline(str(refusal))}"
+    return Outcome(kind, reason, exact, *assert_as_near(truth, soft, shrunk))
+
+
+def keep_promise(description: Description, surgeon: Surgeon) -> Outcome:
+    """Raise AssertionError if the surgeon breaks the promise; return how it ended."""
+    network, out = shrunk_or_refused(description, surgeon)
+    if isinstance(out, str):
+        return Outcome("refused", outline(out))
+    shrunk, surgery = out
+    assert not any(module.training for module in shrunk.modules())
+    outcome = judge(description, network, shrunk, surgeon)
+    assert_records_add_up(network, shrunk, surgery)
+    return outcome
+
+
+def assert_records_add_up(network: nn.Module, shrunk: nn.Module, surgery: Surgery) -> None:
+    """The surgery's record says what was really there, and what is there now."""
+    layers, left = dict(network.named_modules()), dict(shrunk.named_modules())
+    for change in surgery.layers:
+        counted = change.dropped + change.folded + change.carried + change.kept
+        assert counted == change.zeroed_filters, change
+        layer = layers.get(change.layer)
+        if type(layer) is nn.Conv2d:
+            zeroed = sum(not bool(view.any()) for view in filters_of(layer))
+            assert zeroed == change.zeroed_filters, change
+        if change.layer in left and type(left[change.layer]) is nn.Conv2d:
+            assert left[change.layer].out_channels == change.out_channels_after, change
+            assert left[change.layer].in_channels == change.in_channels_after, change
+    for verdict in surgery.filters:
+        assert_numbers_are_original(network, surgery, verdict)
+
+
+def assert_numbers_are_original(
+    network: nn.Module, surgery: Surgery, verdict: FilterVerdict
+) -> None:
+    """What a record and its sentence count are channels of the network before the surgery."""
+    before = {change.layer: change for change in surgery.layers}
+    layer = dict(network.named_modules())[verdict.layer]
+    assert 0 <= verdict.index < before[verdict.layer].out_channels_before, verdict
+    if type(layer) is nn.Conv2d:
+        assert not bool(filters_of(layer)[verdict.index].any()), f"not a zero filter: {verdict}"
+    for read in verdict.reason.carriers:
+        assert read.channels, verdict
+        assert all(0 <= n < before[read.layer].in_channels_before for n in read.channels), verdict
+    words = sentence(verdict)
+    assert len(words.split()) >= 3, verdict
+    known = {verdict.index, *(n for read in verdict.reason.carriers for n in read.channels)}
+    assert numbers_beside_names(words, network) <= known, words
+
+
+def numbers_beside_names(words: str, network: nn.Module) -> set[int]:
+    """The numbers of a sentence, without those inside the names of layers and parameters."""
+    names = [name for name, _ in [*network.named_modules(), *network.named_parameters()] if name]
+    for name in sorted(names, key=len, reverse=True):
+        words = words.replace(name, "")
+    return {int(number) for number in re.findall(r"(?<![\w.])\d+(?!\w)", words)}
