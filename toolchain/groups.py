@@ -39,12 +39,13 @@ class Slot:
 
 
 def coupled_slots(
-    network: nn.Module, example: Tensor, roots: Sequence[str]
+    network: nn.Module, example: tuple[Tensor, ...], roots: Sequence[str]
 ) -> list[tuple[Slot, Slot]]:
     """Return pairs of channels that can only be removed together.
 
-    ``example`` is an input (N, C, H, W); ``roots`` names the convolutions and linear layers whose
-    output channels are asked for. Raises :class:`AnalysisError` if torch-pruning cannot follow.
+    ``example`` is what the network is called with; ``roots`` names the convolutions and linear
+    layers whose output channels are asked for. Raises :class:`AnalysisError` if torch-pruning
+    cannot follow.
     """
     network = copy.deepcopy(network).eval().requires_grad_(True)
     names = {module: name for name, module in network.named_modules()}
@@ -77,7 +78,7 @@ class _BoundedGroup(tp.Group):  # type: ignore[misc]
         super().add_dep(dep, idxs)
 
 
-def _build_graph(network: nn.Module, example: Tensor) -> tp.DependencyGraph:
+def _build_graph(network: nn.Module, example: tuple[Tensor, ...]) -> tp.DependencyGraph:
     in_layers = {
         id(parameter)
         for module in network.modules()
@@ -92,7 +93,7 @@ def _build_graph(network: nn.Module, example: Tensor) -> tp.DependencyGraph:
         parameter.requires_grad_(False)
     with torch.enable_grad():
         return tp.DependencyGraph().build_dependency(
-            network, example_inputs=(example,), ignored_params=loose, verbose=False
+            network, example_inputs=example, ignored_params=loose, verbose=False
         )
 
 

@@ -65,7 +65,7 @@ from toolchain.report.html import html
 from toolchain.report.markdown import markdown
 from toolchain.report.notes import one_shot_note, run_notes, shipped_notes
 from toolchain.report.summary import summary
-from toolchain.shrink.cutting import cut
+from toolchain.shrink.surgery import cut
 from toolchain.sources import Loaded, example_input, load_start
 
 
@@ -222,12 +222,14 @@ def _make_pair(
 ) -> Pair:
     recipe = loaded.recipe
     with clock.stage("shrink"):
-        shrunk, exact, surgery = cut(soft, look)
+        done = cut(soft, look)
     pictures = [smooth_input(example, recipe.model.seed)]
     if recipe.anchors is not None:
         specification = _specification(loaded, dynamic=False)
         pictures += [photo_input(photo, recipe, specification) for photo in photos]
-    return Pair(soft, shrunk, exact, surgery, example, look, photos, tuple(pictures))
+    return Pair(
+        soft, done.network, done.exact, done.surgery, example, look, photos, tuple(pictures)
+    )
 
 
 def _specification(loaded: Loaded, *, dynamic: bool) -> detect.Specification:

@@ -12,7 +12,8 @@ of channels b that stay; then the reader's weights take it over:
 The term beta is only there for readers that turn a uniform input into a uniform output. With all
 v_j uniform this is folding (beta) and the one carrier (alpha = k_j / k_b); maps that differ near
 the border, as a depthwise convolution makes them of a constant, span a small space too, so that
-a few carriers stand for all of them. Everything here is float64.
+a few carriers stand for all of them. Everything here is computed in float64; how exact the maps
+themselves are, :class:`~toolchain.shrink.precision.Precision` says.
 """
 
 from __future__ import annotations
@@ -23,17 +24,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from toolchain.shrink.precision import DOUBLE, Precision
 
-RELATIVE_TOLERANCE = 1e-9
-"""A map is a combination of others if what is left of it is a smaller share of it than this.
-Exact combinations leave about 1e-15 in float64."""
+Vector = NDArray[np.float64]
 
 NEGLIGIBLE = 1e-20
 """A constant below this, far under the rounding of anything that it is added to, counts as zero."""
-
-MAX_COEFFICIENT = 1e4
-"""Combinations with larger coefficients would amplify float32 rounding; not used."""
 
 
 @dataclass
@@ -43,6 +39,8 @@ class Reader:
     name: str
     absorbs_uniform: bool
     """True if a uniform constant can go into the bias."""
+    precision: Precision = DOUBLE
+    """The type that the maps were computed in."""
     maps: dict[int, Vector] = field(default_factory=dict)
     """Input channel that may go -> its values over all positions, calls and sizes."""
     classes: dict[int, int] = field(default_factory=dict)
@@ -77,8 +75,9 @@ class Plan:
 class _Span:
     """An orthonormal basis that grows."""
 
-    def __init__(self, vectors: Iterable[Vector]) -> None:
+    def __init__(self, vectors: Iterable[Vector], precision: Precision) -> None:
         self.basis: list[Vector] = []
+        self.precision = precision
         for vector in vectors:
             self.add(vector)
 
@@ -99,7 +98,7 @@ class _Span:
 
     def add(self, vector: Vector) -> bool:
         """Add a direction; False if it is (nearly) there already."""
-        if self.share_left(vector) <= 1e-6:
+        if self.share_left(vector) <= self.precision.direction:
             return False
         left = self.residual(vector)
         self.basis.append(left / np.linalg.norm(left))
@@ -114,6 +113,7 @@ def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
     reader and channel.
     """
     spans = {reader.name: _start(reader) for reader in readers}
+    tolerance = max((reader.precision.combination for reader in readers), default=0.0)
     open_classes = {index for reader in readers for index in reader.classes.values()}
     carriers: set[int] = set()
     for index in sorted(open_classes & set(kept)):
@@ -123,7 +123,7 @@ def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
             index: _distance(readers, spans, index) for index in sorted(open_classes - carriers)
         }
         furthest = max(distances, key=lambda index: distances[index], default=None)
-        if furthest is None or distances[furthest] <= RELATIVE_TOLERANCE:
+        if furthest is None or distances[furthest] <= tolerance:
             return _solve_all(readers, carriers)
         _carry(furthest, readers, spans, carriers)
 
@@ -147,25 +147,27 @@ def broken(
     return {
         reader.classes[channel]
         for channel, combination in combinations.items()
-        if not _holds(channel, combination, unseen)
+        if not _holds(channel, combination, unseen, reader.precision.combination)
     }
 
 
-def _holds(channel: int, combination: Combination, unseen: Mapping[int, Vector]) -> bool:
+def _holds(
+    channel: int, combination: Combination, unseen: Mapping[int, Vector], tolerance: float
+) -> bool:
     if any(index not in unseen for index in (channel, *combination.alphas)):
         return False
     expected = unseen[channel]
     made = np.full_like(expected, combination.beta)
     for carrier, alpha in combination.alphas.items():
         made += alpha * unseen[carrier]
-    scale = max(np.abs(expected).max(initial=0.0), NEGLIGIBLE / RELATIVE_TOLERANCE)
-    return bool(np.abs(made - expected).max(initial=0.0) <= 100 * RELATIVE_TOLERANCE * scale)
+    scale = max(np.abs(expected).max(initial=0.0), NEGLIGIBLE / tolerance)
+    return bool(np.abs(made - expected).max(initial=0.0) <= 100 * tolerance * scale)
 
 
 def _start(reader: Reader) -> _Span:
     vectors = [*reader.maps.values(), *reader.fixed.values()]
     uniform = [np.ones_like(vectors[0])] if reader.absorbs_uniform and vectors else []
-    return _Span([*uniform, *reader.fixed.values()])
+    return _Span([*uniform, *reader.fixed.values()], reader.precision)
 
 
 def _distance(readers: list[Reader], spans: dict[str, _Span], index: int) -> float:
@@ -204,7 +206,7 @@ def _solve(reader: Reader, carriers: set[int], vector: Vector) -> Combination | 
     ones = np.ones_like(vector)
     if reader.absorbs_uniform:
         beta = float(vector.mean())
-        if np.abs(vector - beta).max() <= RELATIVE_TOLERANCE * abs(beta):
+        if np.abs(vector - beta).max() <= reader.precision.combination * abs(beta):
             return Combination(beta, {})
     carried = {c: v for c, v in reader.maps.items() if reader.classes[c] in carriers}
     known = {**reader.fixed, **carried}
@@ -216,11 +218,11 @@ def _solve(reader: Reader, carriers: set[int], vector: Vector) -> Combination | 
     scale[scale == 0] = 1.0
     solution = np.linalg.lstsq(matrix / scale, vector, rcond=1e-12)[0] / scale
     left = np.abs(matrix @ solution - vector).max()
-    if left > 10 * RELATIVE_TOLERANCE * np.abs(vector).max():
+    if left > 10 * reader.precision.combination * np.abs(vector).max():
         return None
     coefficients = [float(value) for value in solution]
     beta = coefficients.pop(0) if reader.absorbs_uniform else 0.0
-    if max(map(abs, coefficients), default=0.0) > MAX_COEFFICIENT:
+    if max(map(abs, coefficients), default=0.0) > reader.precision.max_coefficient:
         return None
     alphas = {channel: a for channel, a in zip(known, coefficients, strict=True) if a != 0}
     return Combination(beta, alphas)

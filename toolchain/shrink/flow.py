@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -27,10 +26,12 @@ from toolchain.reasons import Code, Reason
 from toolchain.shrink.channels import Flow, Nodes
 from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, VIEWS, Call
 from toolchain.shrink.layers import Layer, layers_of, storage_key
+from toolchain.shrink.running import Example, as_inputs, fresh, plainly
 
 
-def trace_flow(network: nn.Module, example: Tensor) -> Flow:
-    """Run ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
+def trace_flow(network: nn.Module, example: Example) -> Flow:
+    """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
+    network = fresh(network)
     flow = watch(network, example)
     free = [
         name
@@ -38,7 +39,7 @@ def trace_flow(network: nn.Module, example: Tensor) -> Flow:
         if name in flow.calls and any(flow.classes.protection(node) is None for node in nodes)
     ]
     try:
-        pairs = coupled_slots(network, example, free)
+        pairs = coupled_slots(network, as_inputs(example), free)
     except AnalysisError as error:  # our own run stands alone, and the proof follows anyway
         flow.second_opinion = str(error)
         return flow
@@ -55,8 +56,9 @@ def _node(flow: Flow, slot: Slot) -> int | None:
     return nodes[slot.index] if slot.index < len(nodes) else None
 
 
-def watch(network: nn.Module, example: Tensor) -> Flow:
+def watch(network: nn.Module, example: Example) -> Flow:
     """Return what the operators of one run show, without torch-pruning."""
+    network = fresh(network)
     layers = layers_of(network)
     flow = Flow()
     for name, layer in layers.items():
@@ -64,8 +66,8 @@ def watch(network: nn.Module, example: Tensor) -> Flow:
         flow.in_nodes[name] = flow.classes.new(layer.in_channels)
         _join_inside(flow, layer)
     watcher = _Watcher(flow, network, layers)
-    with torch.no_grad(), watcher:
-        outputs = network(example)
+    with plainly(), watcher:
+        outputs = network(*as_inputs(example))
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
             watcher.protect([output], Reason("output"))

@@ -147,7 +147,10 @@ class Layer:
 
 def narrow_layer(module: nn.Module, weight: Tensor, kept_out: Sequence[int]) -> None:
     """Give ``module`` a new ``weight`` and the kept part of its bias."""
-    requires_grad = cast(nn.Parameter, module.weight).requires_grad
+    old = cast(nn.Parameter, module.weight)
+    requires_grad = old.requires_grad
+    if old.ndim == 4 and not old.is_contiguous():  # channels last, of a network that is so
+        weight = weight.contiguous(memory_format=torch.channels_last)
     module.weight = nn.Parameter(weight.clone(), requires_grad=requires_grad)
     if module.bias is not None:
         bias = cast(Tensor, module.bias).detach()[torch.as_tensor(kept_out)]

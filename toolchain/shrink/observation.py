@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
+from toolchain.shrink.agreement import random_inputs
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.constants import Vector
 from toolchain.shrink.flow import trace_flow
 from toolchain.shrink.layers import Layer, layers_of
-from toolchain.shrink.taint import Taint, trace_taint, trace_values
-
-EXACTNESS = 1e-9
-"""How far a constant may move between inputs, as a share of itself, in float64 arithmetic."""
+from toolchain.shrink.precision import Precision
+from toolchain.shrink.running import Inputs, Working, shape_words
+from toolchain.shrink.sizes import smaller_size, third_size
+from toolchain.shrink.taint import Reading, Taint, trace_taint, trace_values
 
 
 @dataclass(frozen=True)
@@ -31,69 +31,90 @@ class Observation:
     """Layer -> constant input channel -> its values over all positions, calls and sizes."""
     written_live: dict[str, Tensor]
     """Layer -> bool (out,): True where the channel depends on the image."""
+    precision: Precision
+    """The type that all runs were in."""
     check: Callable[[], None]
     """Raises :class:`AnalysisError` unless the constants hold on two random images."""
     unseen: Callable[[], dict[str, dict[int, Vector]]]
     """Gives the constants at a size that ``constants`` has not seen; empty if there is none."""
 
 
-def observe(network: nn.Module, example: Tensor) -> Observation:
-    """Look at ``network`` with inputs of the shape of ``example``, and of a second size if it can.
+@dataclass(frozen=True)
+class Sizes:
+    """Inputs, used for their shapes, at which a network is looked at."""
 
-    All runs are in float64. Raises :class:`AnalysisError` if the network cannot be followed.
+    asked: Inputs
+    other: Inputs | None
+    """A second size; None if the network takes only one."""
+    third: Inputs | None
+    """A size by which combinations are checked."""
+
+    @classmethod
+    def near(cls, working: Working, inputs: Inputs) -> Sizes:
+        """Find sizes that the network takes, near that of ``inputs``."""
+        other = smaller_size(working, inputs)
+        return cls(inputs, other, third_size(working, inputs, other))
+
+    @property
+    def looked_at(self) -> list[Inputs]:
+        """The sizes that constants are read at."""
+        return [self.asked, *([] if self.other is None else [self.other])]
+
+
+def observe(network: nn.Module, sizes: Sizes, precision: Precision) -> Observation:
+    """Look at ``network``, which is in ``precision.dtype``, at several sizes.
+
+    Every run has a copy of its own. Raises :class:`AnalysisError` if the network cannot be
+    followed.
     """
-    precise = copy.deepcopy(network).double()
-    example = example.double()
-    taints = [_taint(precise, example)]
-    other = _other_size(example)
-    try:
-        taints.append(_taint(precise, other))
-    except AnalysisError:
-        other = example  # the network takes one size only
-    flow = trace_flow(network, other.to(_dtype(network)))
+    taints = [_taint(network, inputs) for inputs in sizes.looked_at]
+    for inputs, taint in zip(sizes.looked_at, taints, strict=True):
+        _demand_same_path(sizes.asked, taints[0], inputs, taint)
+    last = sizes.looked_at[-1]
     return Observation(
         layers=layers_of(network),
-        flow=flow,
+        flow=trace_flow(network, last),
         constants={name: _constants(name, taints) for name in taints[0].readings},
         written_live=taints[0].written,
-        check=functools.partial(_check_constants, precise, other, taints[-1]),
-        unseen=functools.cache(functools.partial(_constants_unseen, precise, example)),
+        precision=precision,
+        check=functools.partial(_check_constants, network, last, taints[-1], precision),
+        unseen=functools.cache(functools.partial(_constants_unseen, network, sizes, taints[0])),
     )
 
 
-def _taint(network: nn.Module, example: Tensor) -> Taint:
+def _taint(network: nn.Module, inputs: Inputs) -> Taint:
     try:
-        return trace_taint(network, example)
+        return trace_taint(network, inputs)
     except AnalysisError:
         raise
     except Exception as error:  # a user's code may raise anything
         raise AnalysisError(
-            f"the network does not run on an input of shape {tuple(example.shape)} in float64 "
-            f"({type(error).__name__}: {error})"
+            f"the network does not run on an input of shape {shape_words(inputs)} that is not a "
+            f"number everywhere ({type(error).__name__}: {error}), so what depends on the image "
+            f"cannot be seen"
         ) from error
 
 
-def _dtype(network: nn.Module) -> torch.dtype:
-    return next((parameter.dtype for parameter in network.parameters()), torch.float32)
+def _demand_same_path(asked: Inputs, first: Taint, inputs: Inputs, second: Taint) -> None:
+    """What another size makes the code do may hold at that size alone."""
+    for name in {**first.readings, **second.readings}:
+        here, there = len(first.readings.get(name, ())), len(second.readings.get(name, ()))
+        if here != there:
+            raise AnalysisError(
+                f"the network's code takes another path at another size: {name} is called {here} "
+                f"times on an input of shape {shape_words(asked)}, and {there} times on "
+                f"{shape_words(inputs)}, so what it does at other sizes cannot be known"
+            )
 
 
-def _other_size(example: Tensor) -> Tensor:
-    """Return an input of about three quarters of the size and odd in both directions."""
-    if example.ndim != 4:
-        return example
-    height, width = (max(1, size * 3 // 4) | 1 for size in example.shape[2:])
-    return example.new_zeros((*example.shape[:2], height, width))
-
-
-def _constants_unseen(network: nn.Module, example: Tensor) -> dict[str, dict[int, Vector]]:
-    """Return the constants at a third, larger size, by which combinations are checked."""
-    if example.ndim != 4:
+def _constants_unseen(
+    network: nn.Module, sizes: Sizes, first: Taint
+) -> dict[str, dict[int, Vector]]:
+    """Return the constants at the third size, by which combinations are checked."""
+    if sizes.third is None:
         return {}
-    height, width = example.shape[2] * 9 // 8 + 3, example.shape[3] * 5 // 4 + 2
-    try:
-        taint = _taint(network, example.new_zeros((*example.shape[:2], height, width)))
-    except AnalysisError:
-        return {}  # the network takes one size only
+    taint = _taint(network, sizes.third)
+    _demand_same_path(sizes.asked, first, sizes.third, taint)
     return {name: _constants(name, [taint]) for name in taint.readings}
 
 
@@ -102,28 +123,34 @@ def _constants(name: str, taints: list[Taint]) -> dict[int, Vector]:
     readings = [reading for taint in taints for reading in taint.readings.get(name, [])]
     clean = torch.stack([~reading.tainted for reading in readings]).all(dim=0)
     return {
-        int(index): torch.cat([reading.maps[index] for reading in readings]).numpy()
+        int(index): torch.cat([reading.maps[index] for reading in readings]).double().numpy()
         for index in clean.nonzero().flatten()
     }
 
 
-def _check_constants(network: nn.Module, shape: Tensor, taint: Taint) -> None:
+def _check_constants(
+    network: nn.Module, inputs: Inputs, taint: Taint, precision: Precision
+) -> None:
     """Run two random images: what was found constant must hold its value in both."""
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(2):
-        image = torch.randn(shape.shape, generator=generator, dtype=shape.dtype) * 64
-        seen = trace_values(network, image)
+    for seed in range(2):
+        seen = trace_values(network, random_inputs(inputs, seed, scale=64.0))
         for name, readings in taint.readings.items():
-            for expected, found in zip(readings, seen.readings.get(name, []), strict=True):
-                _compare(name, expected.tainted, expected.maps, found.maps)
+            found = seen.readings.get(name, [])
+            if [r.maps.shape for r in readings] != [r.maps.shape for r in found]:
+                raise AnalysisError(
+                    f"{name} is called in another way for another image, so what it reads cannot "
+                    f"be known, and nothing is removed"
+                )
+            for expected, other in zip(readings, found, strict=True):
+                _compare(name, expected, other, precision)
 
 
-def _compare(name: str, tainted: Tensor, expected: Tensor, found: Tensor) -> None:
-    clean = ~tainted
+def _compare(name: str, expected: Reading, found: Reading, precision: Precision) -> None:
+    clean = ~expected.tainted
     if not bool(clean.any()):
         return
-    left, right = expected[clean], found[clean]
-    near = torch.isclose(left, right, rtol=EXACTNESS, atol=1e-12, equal_nan=False)
+    left, right = expected.maps[clean], found.maps[clean]
+    near = torch.isclose(left, right, rtol=precision.exactness, atol=precision.floor)
     if not bool(near.all()):
         row = int((~near).any(dim=1).nonzero()[0])
         channel = int(clean.nonzero().flatten()[row])

@@ -2,43 +2,81 @@
 
 Each round looks at the network (:mod:`~toolchain.shrink.observation`), decides what can go
 (:mod:`~toolchain.shrink.decision`), lets the readers' weights take over the constants, and slices
-channels away, until a round finds nothing more. The result is proved by the caller, by
-:func:`toolchain.check.parity.compare_networks`.
+channels away, until a round finds nothing more. The result is checked here
+(:mod:`~toolchain.shrink.agreement`) and proved by the caller.
 """
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
 from toolchain.records import Surgery
+from toolchain.shrink.agreement import demand_agreement, demand_repeatable
 from toolchain.shrink.constants import Combination
 from toolchain.shrink.decision import Decision, decide, reason_to_keep, verdict_of
 from toolchain.shrink.layers import Layer, layers_of
-from toolchain.shrink.observation import Observation, observe
+from toolchain.shrink.narrowing import in_own_types, narrow_tensor
+from toolchain.shrink.observation import Observation, Sizes, observe
+from toolchain.shrink.precision import Precision
+from toolchain.shrink.running import Example, as_inputs, cast, fresh, working_copy
 from toolchain.shrink.verdicts import Ledger, Origins
 
 MAX_ROUNDS = 50
 
 
-def shrink(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
-    """Return a smaller network of the same outputs, and what was done.
+@dataclass(frozen=True)
+class Cut:
+    """What a surgery gives."""
 
-    ``network`` is not changed; ``example`` is an input (N, C, H, W), used for its shape. Raises
-    :class:`AnalysisError` where the network does what the analysis cannot follow.
+    network: nn.Module
+    """The smaller network, every parameter in the type that it had."""
+    exact: nn.Module | None
+    """The same network in float64, before it was rounded to its own type: equal to the whole
+    network in float64 up to rounding. None where the network does not run in float64."""
+    surgery: Surgery
+
+
+def shrink(network: nn.Module, example: Example) -> tuple[nn.Module, Surgery]:
+    """Return a smaller network of the same outputs, and what was done: :func:`cut` in short."""
+    done = cut(network, example)
+    return done.network, done.surgery
+
+
+def cut(network: nn.Module, example: Example) -> Cut:
+    """Remove every channel that does not depend on the input, and check the result.
+
+    ``network`` is not changed; ``example`` is what it is called with, an input (N, C, H, W) or a
+    tuple of tensors, used for shapes (integers and booleans among them keep their values). All is
+    done in float64, or in the network's own type where it does not run in float64. Raises
+    :class:`AnalysisError` where the network does what the analysis cannot follow, where it is
+    random or keeps a state, and where the smaller network is not the same function.
     """
-    network = copy.deepcopy(network).eval()
+    whole = fresh(network).eval()
+    working = working_copy(whole, as_inputs(example))
+    inputs = cast(as_inputs(example), working.precision.dtype)
+    demand_repeatable(working, inputs)
+    sizes = Sizes.near(working, inputs)
+    shrunk = fresh(working.network)
+    surgery = _remove_all(shrunk, sizes, working.precision)
+    demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
+    exact = shrunk if working.precision.is_double else None
+    return Cut(in_own_types(shrunk, whole), exact, surgery)
+
+
+def _remove_all(network: nn.Module, sizes: Sizes, precision: Precision) -> Surgery:
+    """Cut in place, round by round, and return what was done."""
     layers = layers_of(network)
     ledger = Ledger.open(layers)
     for rounds in range(1, MAX_ROUNDS + 1):
-        seen = observe(network, example)
+        seen = observe(network, sizes, precision)
         decision = decide(seen)
         if not decision.removed:
             _enter_kept(ledger, seen, decision)
-            return network, Surgery(
+            return Surgery(
                 rounds=rounds,
                 filters=ledger.filters(),
                 layers=ledger.layers(layers_of(network)),
@@ -119,32 +157,3 @@ def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: O
         origins.narrow(name, *left)
     for name, nodes in seen.flow.tensor_nodes.items():
         narrow_tensor(network, name, kept(nodes))
-
-
-def narrow_tensor(network: nn.Module, name: str, kept: list[int]) -> None:
-    """Keep some entries of a parameter or buffer that has one entry per channel.
-
-    ``name`` is its dotted name; every module that shares it gets the new one, and width
-    attributes (``num_features``, ``num_parameters``) follow.
-    """
-    owner_name, _, attribute = name.rpartition(".")
-    old = getattr(network.get_submodule(owner_name), attribute)
-    axis = max(range(old.ndim), key=lambda dim: old.shape[dim])
-    data = old.detach().index_select(axis, torch.as_tensor(kept))
-    new = (
-        nn.Parameter(data, requires_grad=old.requires_grad)
-        if isinstance(old, nn.Parameter)
-        else data
-    )
-    for module in network.modules():
-        for store in (module._parameters, module._buffers):
-            for key, value in store.items():
-                if value is old:
-                    store[key] = new
-                    _set_width(module, len(kept))
-
-
-def _set_width(module: nn.Module, width: int) -> None:
-    for attribute in ("num_features", "num_parameters"):
-        if hasattr(module, attribute):
-            setattr(module, attribute, width)

@@ -10,7 +10,7 @@ results, which cannot hold NaN, are remembered by identity and mark whatever use
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.shrink.layers import layers_of, storage_key
+from toolchain.shrink.running import Example, as_inputs, fresh, plainly
 
 
 @dataclass
@@ -44,22 +45,31 @@ class Taint:
     """Layer name -> bool (out,): True where the channel depends on the image in some call."""
 
 
-def trace_taint(network: nn.Module, example: Tensor) -> Taint:
-    """Run ``network`` on NaN of the shape of ``example`` and return what depends on it.
+def trace_taint(network: nn.Module, example: Example) -> Taint:
+    """Run a copy of ``network`` on NaN of the shape of ``example``: what depends on the input?
 
-    Raises :class:`AnalysisError` if the code branches on the image's values, or fails on NaN.
+    Integers and booleans, which cannot hold NaN, keep their values and are marked. Raises
+    :class:`AnalysisError` if the code branches on the input's values; what the network's own
+    code raises on NaN passes through.
     """
-    tracer = _Tracer(network)
-    with torch.no_grad(), _Border(tracer), tracer:
-        network(torch.full_like(example, float("nan")))
+    copied = fresh(network)
+    tracer = _Tracer(copied)
+    inputs = tuple(
+        torch.full_like(x, float("nan")) if x.is_floating_point() else x.clone()
+        for x in as_inputs(example)
+    )
+    tracer.mark(x for x in inputs if not x.is_floating_point())
+    with plainly(), _Border(tracer), tracer:
+        copied(*inputs)
     return tracer.taint
 
 
-def trace_values(network: nn.Module, image: Tensor) -> Taint:
-    """Run ``network`` on a real ``image`` (1, C, H, W) and record what its layers read."""
-    tracer = _Tracer(network, marks=False)
-    with torch.no_grad(), tracer:
-        network(image)
+def trace_values(network: nn.Module, example: Example) -> Taint:
+    """Run a copy of ``network`` on real inputs and record what its layers read."""
+    copied = fresh(network)
+    tracer = _Tracer(copied, marks=False)
+    with plainly(), tracer:
+        copied(*as_inputs(example))
     return tracer.taint
 
 
@@ -71,7 +81,7 @@ class _Tracer(TorchDispatchMode):
         self.taint = Taint()
         self.layers = {storage_key(layer.weight): layer for layer in layers_of(network).values()}
         self.marks = marks
-        self.marked: dict[int, Tensor] = {}  # cannot hold NaN; held here to keep their ids
+        self.marked: dict[int, Tensor] = {}  # by memory: cannot hold NaN; held to keep the memory
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -103,12 +113,23 @@ class _Tracer(TorchDispatchMode):
 
     def is_marked(self, tensor: Tensor) -> bool:
         """Return True if any value of ``tensor`` depends on the image."""
-        if id(tensor) in self.marked:
-            return True
-        return tensor.is_floating_point() and bool(torch.isnan(tensor.sum()))
+        if tensor.is_floating_point():
+            return bool(torch.isnan(tensor.sum())) and bool(torch.isnan(tensor).any())
+        return self._is_unholdable(tensor)
+
+    def mark(self, tensors: Iterable[Tensor]) -> None:
+        """Remember tensors that cannot hold NaN, and all that look into the same memory."""
+        self.marked.update((storage_key(tensor), tensor) for tensor in tensors if tensor.numel())
+
+    def _is_unholdable(self, leaf: object) -> bool:
+        return (
+            isinstance(leaf, Tensor)
+            and not leaf.is_floating_point()
+            and storage_key(leaf) in self.marked
+        )
 
     def _marked_call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        reads_unholdable = any(id(leaf) in self.marked for leaf in tree_leaves((args, kwargs)))
+        reads_unholdable = any(map(self._is_unholdable, tree_leaves((args, kwargs))))
         rule = RULES.get(name)
         carries = name in CARRIERS and not reads_unholdable
         out = rule(func, args, kwargs) if rule and not reads_unholdable else func(*args, **kwargs)
@@ -116,7 +137,7 @@ class _Tracer(TorchDispatchMode):
             if not isinstance(leaf, Tensor):
                 continue
             if not leaf.is_floating_point():
-                self.marked[id(leaf)] = leaf
+                self.mark([leaf])
             elif not carries and (rule is None or reads_unholdable) and name not in SHAPE_ONLY:
                 leaf.fill_(float("nan"))
         return out
