@@ -50,8 +50,12 @@ class Spot:
         if self.channels is None:
             return self.output
         first, last = self.channels
-        which = f"channel {first}" if first == last else f"channels {first} to {last}"
-        return f"{self.output}, {which}"
+        if self.axis == 1:
+            words = f"channel {first}" if first == last else f"channels {first} to {last}"
+        else:  # of a map it may be a column
+            words = f"index {first}" if first == last else f"indices {first} to {last}"
+            words += f" of dimension {self.axis}"
+        return f"{self.output}, {words}"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ from toolchain.records import (
 )
 from toolchain.report.html import html
 from toolchain.report.markdown import markdown
-from toolchain.report.notes import one_shot_note, run_notes, shipped_notes
+from toolchain.report.notes import decision_notes, one_shot_note, run_notes, shipped_notes
 from toolchain.report.summary import summary
 from toolchain.shrink.surgery import cut
 from toolchain.sources import Loaded, example_input, load_start
@@ -141,7 +141,7 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         report = dataclasses.replace(
             report,
             artifacts=_artifacts(folder),
-            notes=notes,
+            notes=(*notes, *decision_notes(certificate)),
             certificate=certificate,
             stages=tuple(clock.stages),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from toolchain.certificate import Certificate
 from toolchain.recipe import PruneSection
 from toolchain.records import Latency, MemberFacts, Surgery, trained_widths
 from toolchain.report import wording
@@ -13,7 +14,10 @@ from toolchain.staircases import CostReport
 NAMED = 3
 """Groups that a note names."""
 
-LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER")
+ENOUGH_DECISIONS = 50
+"""Of fewer, one that changes is more than the 2 % that are allowed."""
+
+LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER", "FEW DECISIONS")
 """How notes begin that nobody may miss."""
 
 
@@ -95,6 +99,20 @@ def slower_words(known: CostReport, widths: Mapping[str, int]) -> str:
         f"{overall} on {known.name} at {wording.shape(known.size)}: {', '.join(named[:NAMED])}"
         f"{more}; --round-to auto takes the wider ones."
     )
+
+
+def decision_notes(certificate: Certificate) -> Iterator[str]:
+    """Yield where too few decisions were seen to tell what a coarser file changes."""
+    for link in certificate.links:
+        seen = {each.output: each.made for each in link.decisions if each.kind == "scores"}
+        few = [name for name, made in seen.items() if made < ENOUGH_DECISIONS]
+        if few:
+            name = few[0]
+            yield (
+                f"FEW DECISIONS: only {wording.plural(seen[name], 'score')} of {name} above the "
+                f"threshold were seen, too few to tell what {link.after} changes; give a folder of "
+                f"photos by --calibration."
+            )
 
 
 def run_notes(surgery: Surgery, latency: Latency) -> Iterator[str]:
