@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from soft import images, share, soft_pruned
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,21 +14,6 @@ from toolchain.errors import AnalysisError
 from toolchain.shrink.surgery import cut, shrink
 
 IMAGE = torch.zeros(1, 3, 32, 24)
-
-
-def soft_pruned(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Random statistics that are not 0 and 1, and every third filter of each convolution zero."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0.3, 0.5, generator=generator)
-            module.running_mean.normal_(0.0, 0.3, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
-        elif isinstance(module, nn.Conv2d):
-            module.weight.data.normal_(0.0, 0.3, generator=generator)
-            module.weight.data[::3] = 0.0
-    return network.eval()
 
 
 class Plain(nn.Module):
@@ -65,18 +51,6 @@ class Mixed(Plain):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.body(x).to(self.head.weight.dtype))
         return out
-
-
-def share(a: Tensor, b: Tensor) -> float:
-    """Largest difference as a share of the output's range."""
-    a, b = a.double(), b.double()
-    return float((a - b).abs().max() / (a.max() - a.min()))
-
-
-def images(dtype: torch.dtype) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    shapes = ((1, 3, 32, 24), (2, 3, 17, 31), (1, 3, 40, 56))
-    return [(torch.randn(s, generator=generator) * 3).to(dtype) for s in shapes]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.half, torch.bfloat16])

@@ -28,6 +28,13 @@ class Probe(nn.Module):
         return self.operator(torch.cat([constant, image], dim=1))
 
 
+def assigned(x: Tensor) -> Tensor:
+    """A mask that is written through a view of it."""
+    mask = torch.zeros(x.shape, dtype=torch.bool)
+    mask[:, 1:] = x[:, 1:] > 0
+    return mask
+
+
 OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
@@ -68,6 +75,15 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda x: x.sum((2, 3), keepdim=True),
     "amax": lambda x: x.amax(1, keepdim=True),
     "max_values": lambda x: x.max(dim=1, keepdim=True)[0],
+    "index": lambda x: x[:, [2, 1, 0]],
+    "index_of_positions": lambda x: x[..., torch.tensor([3, 0])],
+    "index_of_the_image": lambda x: torch.ones_like(x).flatten()[x.argmax(3).flatten()],
+    "index_put": lambda x: torch.zeros_like(x).index_put((torch.tensor([0]),), x[0]),
+    "index_select": lambda x: x.index_select(1, torch.tensor([3, 1])),
+    "gather": lambda x: x.gather(2, torch.zeros(1, 4, 2, 6, dtype=torch.int64)),
+    "masked_select": lambda x: x.masked_select(torch.eye(6).bool()),
+    "mask_in_memory": lambda x: torch.zeros_like(x, dtype=torch.bool).copy_(x > 0).to(x.dtype),
+    "mask_by_parts": lambda x: torch.where(assigned(x), 1.0, 2.0).to(x.dtype),
     "argmax_used": lambda x: torch.gather(x, 1, x.argmax(1, keepdim=True)),
     "nearest": lambda x: F.interpolate(x, scale_factor=2),
     "bilinear": lambda x: F.interpolate(x, size=(9, 7), mode="bilinear"),
@@ -147,13 +163,12 @@ SEES_CLEAN[:, :2] = 1.0
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_what_changes_with_the_image_is_nan(name: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_changes_with_the_image_is_nan(name: str, dtype: torch.dtype) -> None:
     """The truth is measured: positions that differ between two images must be marked."""
-    network = Probe(OPERATORS[name]).double()
+    network = Probe(OPERATORS[name]).to(dtype)
     generator = torch.Generator().manual_seed(1)
-    images = [
-        torch.randn(1, 2, 6, 6, generator=generator, dtype=torch.float64) * 3 for _ in range(6)
-    ]
+    images = [(torch.randn(1, 2, 6, 6, generator=generator) * 3).to(dtype) for _ in range(6)]
     results = [network(image) for image in images]
     changes = torch.stack([~torch.isclose(results[0], other) for other in results[1:]]).any(0)
     tracer = _Tracer(network)

@@ -24,6 +24,7 @@ Code = Literal[
     "spread",
     "groups",
     "weight_read",
+    "leaves_torch",
     "no_layer_writes",
 ]
 """Why a filter went:
@@ -49,6 +50,7 @@ Why channels stay whatever their values are:
 - ``spread``: ``operator`` spreads one of them over many;
 - ``groups``: ``layers``, a convolution of several groups, reads or writes them;
 - ``weight_read``: ``operator`` reads ``parameter``, which belongs to ``layers``;
+- ``leaves_torch``: the method ``operator`` of a tensor hands their values to other code;
 - ``no_layer_writes``: the network's input, or a fixed tensor, is joined with them; ``layers`` read
   it, where that is known.
 """

@@ -40,6 +40,7 @@ _STAYS: dict[Code, str] = {
     "groups": "must stay: {layers} is a convolution of several groups, which must stay equal",
     "weight_read": "must stay: the operator aten.{operator} reads {parameter}, which must stay as "
     "it is",
+    "leaves_torch": "must stay: {operator}() hands {it} to code outside PyTorch",
     "no_layer_writes": "must stay: {it_is} joined with the network's input or a fixed tensor",
 }
 """What a sentence says of channels that stay, after their names."""

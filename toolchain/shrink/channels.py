@@ -72,5 +72,7 @@ class Flow:
     """Layer name -> how often it is called in one run."""
     output_layers: set[str] = field(default_factory=set)
     """Layers whose values reach the network's output without another layer in between."""
+    peeked: set[str] = field(default_factory=set)
+    """Parameters and buffers that other than their own layer's operator reads."""
     second_opinion: str = ""
     """Why torch-pruning could not follow the network; empty if it could, and was joined."""

@@ -107,7 +107,7 @@ def _readers(
             layer = seen.layers[name]
             if vector is None or layer.is_grouped:
                 continue
-            reader = readers.setdefault(name, Reader(name, layer.keeps_uniform, seen.precision))
+            reader = readers.setdefault(name, Reader(name, seen.absorbs[name], seen.precision))
             if members.index not in candidates:
                 reader.fixed[channel] = vector
             elif not _is_unread(layer, channel):

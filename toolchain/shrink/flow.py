@@ -16,17 +16,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.groups import Slot, coupled_slots
 from toolchain.reasons import Code, Reason
+from toolchain.shrink.calls import LayerCall, LayerCalls
 from toolchain.shrink.channels import Flow, Nodes
 from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, VIEWS, Call
 from toolchain.shrink.layers import Layer, layers_of, storage_key
-from toolchain.shrink.running import Example, as_inputs, fresh, plainly
+from toolchain.shrink.running import LEAVES_TORCH, Example, as_inputs, fresh, plainly
 
 
 def trace_flow(network: nn.Module, example: Example) -> Flow:
@@ -66,13 +69,19 @@ def watch(network: nn.Module, example: Example) -> Flow:
         flow.in_nodes[name] = flow.classes.new(layer.in_channels)
         _join_inside(flow, layer)
     watcher = _Watcher(flow, network, layers)
-    with plainly(), watcher:
+    with plainly(), _Border(watcher), watcher:
         outputs = network(*as_inputs(example))
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
             watcher.protect([output], Reason("output"))
             flow.output_layers |= watcher.writers_of([output])
+        elif not isinstance(output, int | float | str | None):
+            raise AnalysisError(
+                f"the network gives a {type(output).__name__}, in which no tensors are seen: "
+                f"expected tensors, or tuples, lists and dicts of them"
+            )
     watcher.protect_peeked()
+    flow.peeked = set(watcher.peeked)
     return flow
 
 
@@ -93,13 +102,19 @@ class _Watcher(TorchDispatchMode):
     def __init__(self, flow: Flow, network: nn.Module, layers: dict[str, Layer]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flow = flow
-        self.by_weight = {storage_key(layer.weight): layer for layer in layers.values()}
+        self.calls = LayerCalls(layers.values())
+        self.of_layers = {
+            storage_key(tensor)
+            for layer in layers.values()
+            for tensor in (layer.weight, layer.bias)
+            if tensor is not None
+        }
         self.tensors = {
             storage_key(tensor): (name, tensor)
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]
         }
         self.nodes: dict[int, tuple[Tensor, Nodes]] = {}  # the tensor is held to keep its id
-        self.storages: dict[int, set[int]] = {}
+        self.storages: dict[int, set[int]] = {}  # memory -> the tensors with nodes that lie there
         self.writers: dict[int, tuple[Tensor, set[str]]] = {}
         self.used: set[int] = set()  # parameters that the current operator uses as it should
         self.peeked: dict[str, str] = {}  # parameter -> an operator that reads it otherwise
@@ -107,19 +122,24 @@ class _Watcher(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
         call = Call(
             self,
             func.overloadpacket.__name__,
             args,
             [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)],
             [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)],
+            _written(func, args, kwargs),
         )
         self.used.clear()
-        if not self._read_by_layer(call):
+        layer_call = self.calls.find(call.name, args, kwargs)
+        if layer_call is None:
             self._hand_on(call)
+        else:
+            self._read_by_layer(call, layer_call)
         self._note_peeking(call)
-        self._note_writers(call)
+        self._note_writers(call, layer_call)
         return out
 
     def get(self, tensor: object) -> Nodes | None:
@@ -133,14 +153,23 @@ class _Watcher(TorchDispatchMode):
         self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
 
     def protect(self, tensors: Iterable[Tensor], reason: Reason) -> None:
-        """Protect all channels that are in ``tensors``."""
+        """Protect all channels that are in ``tensors``, or in the memory that they look into."""
         for tensor in tensors:
-            self.flow.classes.protect(self.get(tensor) or [], reason)
+            for holder in {id(tensor), *self._holders(tensor)} & self.nodes.keys():
+                self.flow.classes.protect(self.nodes[holder][1], reason)
+
+    def _holders(self, tensor: Tensor) -> set[int]:
+        """Return the tensors with nodes that share memory with ``tensor``."""
+        return self.storages.get(storage_key(tensor), set()) if tensor.numel() else set()
 
     def join_tensor(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Tie a parameter or buffer with one entry per channel to ``nodes``."""
         entry = self.tensors.get(storage_key(tensor))
         if entry is None or entry[1].numel() != len(nodes) or tensor.numel() != len(nodes):
+            return False
+        if storage_key(tensor) in self.of_layers:  # a layer's own, used outside the layer
+            return False
+        if sum(size != 1 for size in entry[1].shape) > 1:  # entries in rows and columns
             return False
         self.flow.classes.join_all(self.flow.tensor_nodes.setdefault(entry[0], nodes), nodes)
         self.used.add(storage_key(tensor))
@@ -160,9 +189,8 @@ class _Watcher(TorchDispatchMode):
         """Return the layers whose values are in ``tensors``, whatever operators they passed."""
         return {name for t in tensors if id(t) in self.writers for name in self.writers[id(t)][1]}
 
-    def _note_writers(self, call: Call) -> None:
-        reader = self._reader(call)
-        names = self.writers_of(call.inputs) if reader is None else {reader.name}
+    def _note_writers(self, call: Call, layer_call: LayerCall | None) -> None:
+        names = {layer_call.layer.name} if layer_call else self.writers_of(call.inputs)
         for tensor in call.outputs if names else ():
             self.writers[id(tensor)] = (tensor, names | self.writers_of([tensor]))
 
@@ -175,51 +203,75 @@ class _Watcher(TorchDispatchMode):
             if key in self.tensors and key not in self.used:
                 self.peeked.setdefault(self.tensors[key][0], call.name)
 
-    def _reader(self, call: Call) -> Layer | None:
-        """Return the layer whose own operator this call is, or None."""
-        positions = {"convolution": (0, 1), "mm": (0, 1), "addmm": (1, 2)}.get(call.name)
-        if positions is None:
-            return None
-        x, weight = (call.args[position] for position in positions)
-        layer = self.by_weight.get(storage_key(weight))
-        return layer if layer and x.ndim >= 2 and x.shape[1] == layer.in_channels else None
-
-    def _read_by_layer(self, call: Call) -> bool:
-        """Join what a layer reads to its input slots; False if the weight is no layer's own."""
-        layer = self._reader(call)
-        if layer is None:
-            return False
-        x = call.args[1] if call.name == "addmm" else call.args[0]
+    def _read_by_layer(self, call: Call, layer_call: LayerCall) -> None:
+        """Join what a layer reads to its input slots."""
+        layer = layer_call.layer
         slots = self.flow.in_nodes[layer.name]
-        nodes = self.get(x)
+        nodes = self.get(layer_call.x)
         if nodes is None:
-            self.flow.classes.protect(slots, Reason("no_layer_writes", (layer.name,)))
+            reason = Reason("no_layer_writes", (layer.name,))
+            self.flow.classes.protect(slots, reason)
+            self.protect([layer_call.x], reason)
         else:
             self.flow.classes.join_all(slots, nodes)
         self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
         own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         self.used.update(storage_key(parameter) for parameter in own)
         self.put(call.outputs[0], self.flow.out_nodes[layer.name])
-        return True
 
     def _hand_on(self, call: Call) -> None:
         """Give the operator's output its nodes, or protect what reaches it."""
-        tracked = [tensor for tensor in call.inputs if self.get(tensor) is not None]
-        if not tracked or call.name in SHAPE_ONLY:
+        reached = [x for x in call.inputs if self.get(x) is not None or self._holders(x)]
+        if not reached or call.name in SHAPE_ONLY:
             return
         rule = RULES.get(call.name)
         nodes = rule(call) if rule and call.outputs else None
-        if nodes is None or self._writes_into_shared_memory(call):
+        through_memory = any(self.get(tensor) is None for tensor in reached)
+        if nodes is None or through_memory or self._writes_into_shared_memory(call):
             code: Code = "operator" if rule else "unknown_operator"
-            self.protect(tracked, Reason(code, operator=call.name))
+            self.protect([*reached, *call.written], Reason(code, operator=call.name))
             return
         for tensor in call.outputs:
             if tensor.ndim >= 2 and tensor.shape[1] == len(nodes):
                 self.put(tensor, nodes)
+        if self.get(call.out) is None:
+            self.protect(reached, Reason("operator", operator=call.name))
 
     def _writes_into_shared_memory(self, call: Call) -> bool:
-        """Return True if an in-place operator changes memory that other tensors look into."""
-        if not call.name.endswith("_"):
-            return False
-        holders = self.storages.get(storage_key(call.out), set())
-        return bool(holders - {id(call.out)})
+        """Return True if an operator changes memory that other tensors may look into."""
+        return any(
+            self.get(tensor) is None or self._holders(tensor) - {id(tensor)}
+            for tensor in call.written
+        )
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the arguments that the operator changes in place."""
+    schema = func._schema
+    if not schema.is_mutable:
+        return []
+    given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)}
+    return [
+        leaf
+        for argument in schema.arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+        for leaf in tree_leaves({**given, **kwargs}.get(argument.name))
+        if isinstance(leaf, Tensor)
+    ]
+
+
+class _Border(TorchFunctionMode):
+    """Watches for channels whose values leave PyTorch, and protects them."""
+
+    def __init__(self, watcher: _Watcher) -> None:
+        super().__init__()
+        self.watcher = watcher
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in LEAVES_TORCH and args and isinstance(args[0], Tensor):
+            with torch._C.DisableTorchFunction():
+                self.watcher.protect([args[0]], Reason("leaves_torch", operator=name))
+        return func(*args, **(kwargs or {}))

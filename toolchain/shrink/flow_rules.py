@@ -35,6 +35,8 @@ class Call:
     args: tuple[Any, ...]
     inputs: list[Tensor]
     outputs: list[Tensor]
+    written: list[Tensor]
+    """Arguments that the operator changes in place."""
 
     @property
     def out(self) -> Tensor:

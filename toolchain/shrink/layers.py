@@ -111,21 +111,6 @@ class Layer:
         """Return a bool (out,): True where a filter has only zero weights."""
         return (self.filters() == 0).all(dim=1)
 
-    @property
-    def keeps_uniform(self) -> bool:
-        """True if an input channel of one value everywhere gives one value everywhere.
-
-        So for a linear layer, and for a convolution that pads not at all or not with zeros: there
-        a constant can go into the bias. Zero padding makes the border differ.
-        """
-        if not self.is_convolution:
-            return True
-        if self.is_transposed:
-            return False
-        module = cast(_ConvNd, self.module)
-        unpadded = module.padding == "valid" or all(step == 0 for step in module.padding)
-        return unpadded or module.padding_mode != "zeros"
-
     def narrow(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> None:
         """Keep only the given channels, in place."""
         narrow_layer(self.module, self._select(kept_out, kept_in), kept_out)
@@ -169,20 +154,26 @@ def set_widths(module: nn.Module, out_width: int, in_width: int) -> None:
 def layers_of(network: nn.Module) -> dict[str, Layer]:
     """Return the layers of ``network`` by name.
 
-    Left out, and so never touched: layers whose weight is not a plain parameter of their own
-    (parametrised, or shared with another module).
+    Left out, and so never touched: layers whose weight or bias is not a plain parameter of their
+    own (parametrised, or shared with another module).
     """
     found = {
         name: Layer(name, module)
         for name, module in network.named_modules()
         if isinstance(module, _ConvNd | nn.Linear)
         and isinstance(module._parameters.get("weight"), nn.Parameter)
+        and "bias" in module._parameters
     }
     owners: dict[int, list[str]] = {}
     for name, module in network.named_modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(name)
-    return {name: layer for name, layer in found.items() if owners[id(layer.weight)] == [name]}
+    return {
+        name: layer
+        for name, layer in found.items()
+        if owners[id(layer.weight)] == [name]
+        and (layer.bias is None or owners[id(layer.bias)] == [name])
+    }
 
 
 def storage_key(tensor: Tensor) -> int:

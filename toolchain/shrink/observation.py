@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,8 @@ class Observation:
     flow: Flow
     constants: dict[str, dict[int, Vector]]
     """Layer -> constant input channel -> its values over all positions, calls and sizes."""
+    absorbs: dict[str, bool]
+    """Layer -> True if a constant can go into its bias: no call pads, and all pass the bias."""
     written_live: dict[str, Tensor]
     """Layer -> bool (out,): True where the channel depends on the image."""
     precision: Precision
@@ -61,9 +63,12 @@ class Sizes:
         return [self.asked, *([] if self.other is None else [self.other])]
 
 
-def observe(network: nn.Module, sizes: Sizes, precision: Precision) -> Observation:
+def observe(
+    network: nn.Module, sizes: Sizes, precision: Precision, with_bias: Collection[str]
+) -> Observation:
     """Look at ``network``, which is in ``precision.dtype``, at several sizes.
 
+    ``with_bias`` names the layers that have a bias, or that would use one.
     Every run has a copy of its own. Raises :class:`AnalysisError` if the network cannot be
     followed.
     """
@@ -75,6 +80,11 @@ def observe(network: nn.Module, sizes: Sizes, precision: Precision) -> Observati
         layers=layers_of(network),
         flow=trace_flow(network, last),
         constants={name: _constants(name, taints) for name in taints[0].readings},
+        absorbs={
+            name: name in with_bias
+            and all(r.keeps_uniform for taint in taints for r in taint.readings[name])
+            for name in taints[0].readings
+        },
         written_live=taints[0].written,
         precision=precision,
         check=functools.partial(_check_constants, network, last, taints[-1], precision),
@@ -115,7 +125,11 @@ def _constants_unseen(
         return {}
     taint = _taint(network, sizes.third)
     _demand_same_path(sizes.asked, first, sizes.third, taint)
-    return {name: _constants(name, [taint]) for name in taint.readings}
+    return {
+        name: _constants(name, [taint])
+        for name, readings in taint.readings.items()
+        if [r.keeps_uniform for r in readings] == [r.keeps_uniform for r in first.readings[name]]
+    }
 
 
 def _constants(name: str, taints: list[Taint]) -> dict[int, Vector]:

@@ -22,6 +22,11 @@ Inputs: TypeAlias = tuple[Tensor, ...]
 Example: TypeAlias = Tensor | Inputs
 """An input, or several."""
 
+LEAVES_TORCH = frozenset(
+    "numpy tolist __array__ __dlpack__ __deepcopy__ __reduce_ex__ data_ptr untyped_storage".split()
+)
+"""Methods that hand a tensor's values to code that no operator shows."""
+
 
 def as_inputs(example: Example) -> Inputs:
     """Return ``example`` as a tuple."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from toolchain.errors import AnalysisError
 from toolchain.records import Surgery
 from toolchain.shrink.agreement import demand_agreement, demand_repeatable
+from toolchain.shrink.biases import layers_with_bias
 from toolchain.shrink.constants import Combination
 from toolchain.shrink.decision import Decision, decide, reason_to_keep, verdict_of
 from toolchain.shrink.layers import Layer, layers_of
@@ -69,10 +70,10 @@ def cut(network: nn.Module, example: Example) -> Cut:
 
 def _remove_all(network: nn.Module, sizes: Sizes, precision: Precision) -> Surgery:
     """Cut in place, round by round, and return what was done."""
-    layers = layers_of(network)
-    ledger = Ledger.open(layers)
+    ledger = Ledger.open(layers_of(network))
+    with_bias = layers_with_bias(network, sizes.looked_at[-1])
     for rounds in range(1, MAX_ROUNDS + 1):
-        seen = observe(network, sizes, precision)
+        seen = observe(network, sizes, precision, with_bias)
         decision = decide(seen)
         if not decision.removed:
             _enter_kept(ledger, seen, decision)

@@ -21,8 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
+from toolchain.shrink.calls import LayerCalls
 from toolchain.shrink.layers import layers_of, storage_key
-from toolchain.shrink.running import Example, as_inputs, fresh, plainly
+from toolchain.shrink.running import LEAVES_TORCH, Example, as_inputs, fresh, plainly
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Reading:
     """bool (in,): True where the channel depends on the image."""
     maps: Tensor
     """(in, positions): the values of the channels; NaN where tainted."""
+    keeps_uniform: bool
+    """True if one value everywhere in an input channel gives one value everywhere."""
 
 
 @dataclass
@@ -79,7 +82,7 @@ class _Tracer(TorchDispatchMode):
     def __init__(self, network: nn.Module, *, marks: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.taint = Taint()
-        self.layers = {storage_key(layer.weight): layer for layer in layers_of(network).values()}
+        self.calls = LayerCalls(layers_of(network).values())
         self.marks = marks
         self.marked: dict[int, Tensor] = {}  # by memory: cannot hold NaN; held to keep the memory
 
@@ -91,12 +94,12 @@ class _Tracer(TorchDispatchMode):
         if not self.marks:
             out = func(*args, **kwargs)
         elif self._reads_marks(args, kwargs):
-            if name in ESCAPES:
+            if name in ESCAPES or (name in PICKING and self._picks_by_marked_mask(args)):
                 self.refuse(f"operator aten.{name}")
             out = self._marked_call(name, func, args, kwargs)
         else:
             out = func(*args, **kwargs)
-        self._record(name, args, out)
+        self._record(name, args, kwargs, out)
         return out
 
     def refuse(self, how: str) -> NoReturn:
@@ -128,6 +131,13 @@ class _Tracer(TorchDispatchMode):
             and storage_key(leaf) in self.marked
         )
 
+    def _picks_by_marked_mask(self, args: Any) -> bool:
+        """A mask says how many values are picked: its values become a shape."""
+        return any(
+            self._is_unholdable(leaf) and leaf.dtype in (torch.bool, torch.uint8)
+            for leaf in tree_leaves(args[1:])
+        )
+
     def _marked_call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         reads_unholdable = any(map(self._is_unholdable, tree_leaves((args, kwargs))))
         rule = RULES.get(name)
@@ -142,17 +152,14 @@ class _Tracer(TorchDispatchMode):
                 leaf.fill_(float("nan"))
         return out
 
-    def _record(self, name: str, args: tuple[Any, ...], out: Any) -> None:
-        positions = {"convolution": (0, 1), "mm": (0, 1), "addmm": (1, 2)}.get(name)
-        if positions is None:
+    def _record(self, name: str, args: tuple[Any, ...], kwargs: Any, out: Any) -> None:
+        call = self.calls.find(name, args, kwargs)
+        if call is None:
             return
-        x, weight = (args[position] for position in positions)
-        layer = self.layers.get(storage_key(weight))
-        if layer is None or x.ndim < 2 or x.shape[1] != layer.in_channels:
-            return
-        maps = x.transpose(0, 1).flatten(1).clone()
+        layer, maps = call.layer, call.x.transpose(0, 1).flatten(1).clone()
         tainted = torch.isnan(maps).any(dim=1)
-        self.taint.readings.setdefault(layer.name, []).append(Reading(tainted, maps))
+        reading = Reading(tainted, maps, call.keeps_uniform)
+        self.taint.readings.setdefault(layer.name, []).append(reading)
         written = torch.isnan(out.transpose(0, 1).flatten(1)).any(dim=1)
         known = self.taint.written.get(layer.name)
         self.taint.written[layer.name] = written if known is None else known | written
@@ -287,7 +294,8 @@ CARRIERS = frozenset(
     max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d mean sum amax amin
     max min bmm upsample_nearest2d upsample_bilinear2d upsample_bicubic2d
     _upsample_nearest_exact2d reflection_pad2d replication_pad2d constant_pad_nd pixel_shuffle
-    pixel_unshuffle lerp addcmul addcdiv
+    pixel_unshuffle lerp addcmul addcdiv index index_select gather index_put index_put_
+    masked_select
     """.split()
 )
 """Operators whose result is NaN wherever it depends on a NaN (checked one by one in the tests)."""
@@ -297,11 +305,11 @@ SHAPE_ONLY = frozenset(
 )
 """Operators that take a tensor for its shape alone."""
 
-LEAVES_TORCH = frozenset("numpy tolist __array__ __dlpack__".split())
-"""Methods that hand values to other code."""
-
 ESCAPES = frozenset(
-    """_local_scalar_dense nonzero masked_select is_nonzero equal unique _unique2 unique_dim
-    unique_consecutive index index_put index_put_ repeat_interleave bincount""".split()
+    """_local_scalar_dense nonzero is_nonzero equal unique _unique2 unique_dim unique_consecutive
+    repeat_interleave bincount""".split()
 )
-"""Operators by which values become Python numbers, shapes or positions."""
+"""Operators by which values become Python numbers or shapes."""
+
+PICKING = frozenset(["index", "masked_select"])
+"""Operators by which the values of a mask, but not of the rest, become a shape."""
