@@ -2,8 +2,8 @@
 """Find faces in pictures, folders, videos and cameras with a file made by the toolchain.
 
 Needs numpy, OpenCV and one runtime, nothing else: onnxruntime for an ONNX file, ai-edge-litert or
-tflite-runtime for a TFLite file. The file says how it wants to be used (size,
-mean, anchors, thresholds) in its metadata, so there is nothing to configure. The way of a picture::
+tflite-runtime for a TFLite file. The file says how it wants to be used (size, scale, mean, anchors,
+thresholds) in its metadata, so there is nothing to configure. The way of a picture::
 
     read_image -> letterbox -> network -> decode (threshold, boxes, suppression) -> draw, JSON
 
@@ -54,9 +54,9 @@ Floats = NDArray[np.float32]
 
 KEY = "detector"
 """Where the metadata lie in a file."""
-SCHEMA = 2
+SCHEMA = 3
 """The newest layout of the metadata that is understood here; 1 is that of files which take floats
-and give raw outputs."""
+and give raw outputs, up to 2 pixels are not scaled."""
 LARGEST_LOG = 30.0
 """Of a box's side over its anchor's, either way, so that it stays a number."""
 DEFAULT_SIZE = (480, 640)
@@ -105,9 +105,10 @@ class Specification:
     """Pixels; None, like the width, if the file takes any size."""
     width: int | None
     color_order: str
-    """``RGB`` or ``BGR``."""
+    """``RGB``, ``BGR``, or ``GRAY``, which is one channel."""
     mean: tuple[float, ...]
-    """Three values subtracted from the channels, in ``color_order``."""
+    """Subtracted from pixel * ``scale``, an entry per channel, in ``color_order``. Of ``uint8`` it
+    is the colour of what a picture leaves over."""
     outputs: tuple[str, str]
     """Names of what ``postprocess`` says."""
     anchor_sizes: tuple[float, ...]
@@ -128,6 +129,15 @@ class Specification:
     ``decode``: ``boxes`` (1, P, 4) and ``probabilities`` (1, P, 2: background, face). ``nms``: the
     faces, best first, as ``boxes`` (1, K, 4) and ``scores`` (1, K). Boxes are left, top, right,
     bottom in pixels of the input."""
+    scale: float = 1.0
+    """The network is given (pixel * ``scale`` - ``mean``) / ``std``."""
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """An entry per channel, in ``color_order``."""
+
+    @property
+    def channels(self) -> int:
+        """How many the network's input has."""
+        return 1 if self.color_order == "GRAY" else 3
 
     @property
     def lowest_score(self) -> float:
@@ -141,16 +151,25 @@ class Specification:
             table = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
-        absent = ADDED if _checked(table, *FIELDS["schema"]) == 1 else ()
-        names = [name for name in FIELDS if name not in absent]
+        schema = _checked(table, *FIELDS["schema"])
+        names = [name for name in FIELDS if ADDED_BY.get(name, 1) <= schema]
         specification = cls(**{name: _checked(table, *FIELDS[name]) for name in names})
         if len(specification.anchor_sizes) != len(specification.anchor_strides):
             raise _wrong_field("anchors.sizes", "one per stride", specification.anchor_sizes)
         if (specification.height is None) != (specification.width is None):
             raise _wrong_field("input.width", "null if the height is", specification.width)
+        _check_channels(specification)
         if specification.dtype == "uint8":
             _check_pixels(specification)
         return specification
+
+
+def _check_channels(specification: Specification) -> None:
+    """Raise :class:`DetectError` unless mean and std have an entry per channel."""
+    expected = "one number for GRAY" if specification.channels == 1 else "three numbers"
+    for name, entries in (("mean", specification.mean), ("std", specification.std)):
+        if len(entries) != specification.channels:
+            raise _wrong_field(f"input.{name}", expected, entries)
 
 
 def _check_pixels(specification: Specification) -> None:
@@ -194,15 +213,15 @@ def _is_pixels(value: Any) -> bool:
 
 
 FIELDS: dict[str, tuple[str, str, Check]] = {
-    "schema": ("schema", "1 or 2", _one_of(1, SCHEMA)),
+    "schema": ("schema", f"1 to {SCHEMA}", _one_of(*range(1, SCHEMA + 1))),
     "model": ("model", "a name", _is_name),
     "trained": ("trained", "true or false", _one_of(True, False)),
     "input_name": ("input.name", "a name", _is_name),
     "layout": ("input.layout", "'NCHW' or 'NHWC'", _one_of("NCHW", "NHWC")),
     "height": ("input.height", "pixels or null", _is_pixels),
     "width": ("input.width", "pixels or null", _is_pixels),
-    "color_order": ("input.color_order", "'RGB' or 'BGR'", _one_of("RGB", "BGR")),
-    "mean": ("input.mean", "three numbers", _list_of(_number(-1e6, 1e6), 3)),
+    "color_order": ("input.color_order", "'RGB', 'BGR' or 'GRAY'", _one_of("RGB", "BGR", "GRAY")),
+    "mean": ("input.mean", "numbers", _list_of(_number(-1e6, 1e6))),
     "outputs": ("outputs", "two names", _list_of(_is_name, 2)),
     "anchor_sizes": ("anchors.sizes", "pixels above zero", _list_of(_number(1e-3, 1e6))),
     "anchor_strides": ("anchors.strides", "whole", _list_of(_number(1, 65536, whole=True))),
@@ -217,10 +236,12 @@ FIELDS: dict[str, tuple[str, str, Check]] = {
         "'none', 'decode' or 'nms'",
         _one_of("none", "decode", "nms"),
     ),
+    "scale": ("input.scale", "a number above zero", _number(1e-9, 1e9)),
+    "std": ("input.std", "numbers above zero", _list_of(_number(1e-9, 1e9))),
 }
 """Per field of a specification: its path in the metadata, what it must be, and the check."""
-ADDED = ("dtype", "postprocess")
-"""Fields that schema 1 has not."""
+ADDED_BY = {"dtype": 2, "postprocess": 2, "scale": 3, "std": 3}
+"""The schema from which on a field is there, if not 1."""
 
 
 def _checked(table: Any, path: str, expected: str, is_right: Check) -> Any:
@@ -283,11 +304,11 @@ def letterbox(
 ) -> tuple[Floats | Image, Placement]:
     """Fit a picture uint8 (H, W, 3) into the network's input, keeping its proportions.
 
-    The input is float32 (1, 3, height, width), or (1, height, width, 3) if its layout is NHWC; of
-    uint8 it may be a view of the picture.
+    The input is float32 (1, C, height, width), or (1, height, width, C) if its layout is NHWC; of
+    uint8 it may be a view of the picture. C is 3, or 1 of ``GRAY``.
 
     It lies at the top left; what is left over holds the mean colour, zero after the subtraction,
-    as if the network's own zero padding began there.
+    as if the network's own zero padding began there. (Of uint8 it is the nearest whole colour.)
     """
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
         raise DetectError(f"a picture must be uint8 (H, W, 3) (got {_kind(image_bgr)})")
@@ -332,21 +353,48 @@ def _mean_row(mean: tuple[float, ...], width: int) -> Image:
 
 
 def _as_floats(resized: Image, specification: Specification, height: int, width: int) -> Floats:
-    """Subtract the mean and put the picture at the top left of an input that is zero."""
+    """Put the picture, scaled and its mean subtracted, at the top left of an input that is zero."""
     rows, columns = resized.shape[:2]
+    factors, offsets = affine(specification)
     if specification.layout == "NHWC":
-        tensor = np.zeros((1, height, width, 3), np.float32)
-        colors = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB) if is_rgb(specification) else resized
-        np.subtract(
-            colors, np.asarray(specification.mean, np.float32), out=tensor[0, :rows, :columns]
-        )
+        tensor = np.zeros((1, height, width, specification.channels), np.float32)
+        colors = _ordered(resized, specification)
+        _normalise(colors, factors, offsets, tensor[0, :rows, :columns])
     else:
-        tensor = np.zeros((1, 3, height, width), np.float32)
+        tensor = np.zeros((1, specification.channels, height, width), np.float32)
         planes = cv2.split(resized)
+        if specification.channels == 1:
+            planes = (cv2.cvtColor(resized, cv2.COLOR_BGR2GRAY),)
         ordered = planes[::-1] if is_rgb(specification) else planes
-        for channel, (plane, mean) in enumerate(zip(ordered, specification.mean, strict=True)):
-            np.subtract(plane, np.float32(mean), out=tensor[0, channel, :rows, :columns])
+        for plane, factor, offset, place in zip(ordered, factors, offsets, tensor[0], strict=True):
+            _normalise(plane, factor, offset, place[:rows, :columns])
     return tensor
+
+
+def _ordered(image: Image, specification: Specification) -> Image:
+    """Return a picture uint8 (H, W, 3), blue first, with the network's channels."""
+    if specification.channels == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]
+    if is_rgb(specification):
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return image
+
+
+@functools.lru_cache(maxsize=8)
+def affine(specification: Specification) -> tuple[Floats, Floats]:
+    """Return factors and offsets (C,): the network is given pixel * factor - offset."""
+    std = np.asarray(specification.std)
+    mean = np.asarray(specification.mean)
+    return (specification.scale / std).astype(np.float32), (mean / std).astype(np.float32)
+
+
+def _normalise(pixels: Any, factor: Any, offset: Any, out: Floats) -> None:
+    """Write pixel * factor - offset; where nothing is scaled, in one pass."""
+    if np.all(factor == 1):
+        np.subtract(pixels, offset, out=out, dtype=np.float32)
+    else:
+        np.multiply(pixels, factor, out=out, dtype=np.float32)
+        np.subtract(out, offset, out=out)
 
 
 def _reduced(image: Image, height: int, width: int) -> tuple[Image, int, int]:

@@ -11,14 +11,16 @@ from widerface import make_wider
 
 from toolchain.data.wider import Split, read_split
 from toolchain.errors import DataError
-from toolchain.recipe import default_recipe
+from toolchain.recipe import InputSection, default_recipe
 from toolchain.train import photos as photos_module
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings, draw_crop
 from toolchain.train.photos import Photos, prepare_photos, usable_faces
 from toolchain.train.targets import Matching
 
-PLAIN = CropSettings(side=320, brightness=0, contrast=0, saturation=0, mean=(0, 0, 0))
+PLAIN = CropSettings(
+    side=320, brightness=0, contrast=0, saturation=0, fed=InputSection(mean=(0.0,))
+)
 
 
 def prepared(split: Split, cache: Path, **options: int) -> Photos:

@@ -78,8 +78,8 @@ def test_a_detector_without_anchors_is_refused() -> None:
 
 
 def test_newer_schema_asks_for_the_newer_program() -> None:
-    with pytest.raises(DetectError, match=r"schema 3, newer than the 2 known here; use the detect"):
-        specification(schema=3)
+    with pytest.raises(DetectError, match=r"schema 4, newer than the 3 known here; use the detect"):
+        specification(schema=4)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "null", '"text"'])

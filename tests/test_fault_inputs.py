@@ -10,10 +10,11 @@ from toolchain.check.inputs import fault_inputs
 from toolchain.check.parity import compare, random_inputs, run_network
 
 EXAMPLE = torch.zeros(1, 3, 24, 32)
+GIVEN = (-128.0, 128.0)
 
 
 def test_every_kind_is_there_in_the_example_s_shape() -> None:
-    found = {proof.name: proof.image for proof in fault_inputs(EXAMPLE, 0)}
+    found = {proof.name: proof.image for proof in fault_inputs(EXAMPLE, 0, GIVEN)}
     assert len(found) == 8
     assert all(image.shape == EXAMPLE.shape for image in found.values())
     assert all(image.dtype == torch.float32 for image in found.values())
@@ -41,7 +42,7 @@ def test_a_branch_that_noise_keeps_dead_is_seen() -> None:
     sides = run_network(OnlyOnBright(0)), run_network(OnlyOnBright(1))
     noise = random_inputs([tuple(EXAMPLE.shape)], 0)
     assert compare("a -> b", *sides, noise, limit=1e-5).passed
-    found = compare("a -> b", *sides, [*noise, *fault_inputs(EXAMPLE, 0)], limit=1e-5)
+    found = compare("a -> b", *sides, [*noise, *fault_inputs(EXAMPLE, 0, GIVEN)], limit=1e-5)
     assert not found.passed
     assert found.worst_case is not None
     assert found.worst_case.input == "bright"

@@ -389,7 +389,8 @@ def test_forms_that_cannot_be_had_are_refused_in_one_line(
     assert "--input uint8 needs files of one size; leave out --dynamic" in capsys.readouterr().err
     assert run_cli(["shrink", "tiny:Tiny", "--postprocess", "nms"]) == 2
     assert "--postprocess is for face detectors" in capsys.readouterr().err
-    refused("whole numbers", recipe(input__dtype="uint8", input__mean=[1.5, 0.0, 0.0]))
+    grey = recipe(input__dtype="uint8", input__color_order="GRAY", input__mean=[1.0])
+    refused("--input uint8 is for pictures of three channels, .* GRAY; leave it out", grey)
     without = dataclasses.replace(recipe(input__dtype="uint8"), anchors=None)
     refused(r"--input uint8 is for face detectors; .* has no \[anchors\]", without)
 

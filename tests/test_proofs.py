@@ -39,7 +39,7 @@ def pair_of(soft: nn.Module, exact: nn.Module | None, shrunk: nn.Module | None =
     if shrunk is None:
         assert exact is not None
         shrunk = copy.deepcopy(exact).float()
-    pictures = (smooth_input(example, 0),)
+    pictures = (smooth_input(example, 0, (-128.0, 128.0)),)
     return Pair(soft, shrunk, exact, Surgery(1, (), ()), example, example, (), pictures)
 
 

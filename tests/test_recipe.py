@@ -56,7 +56,8 @@ def test_both_detectors_have_a_recipe() -> None:
 def test_shipped_recipe_holds_the_published_preprocessing(model: str, ratio: float) -> None:
     recipe = default_recipe(model)
     assert recipe.model == ModelSection(name=model, seed=0)
-    assert recipe.input == InputSection(480, 640, "RGB", (123.0, 117.0, 104.0))
+    mean, given = (123.0, 117.0, 104.0), (-128.0, 128.0)
+    assert recipe.input == InputSection(480, 640, "RGB", mean, range=given)
     assert recipe.anchors == AnchorSection(
         sizes=(16, 32, 64, 128, 256, 512), strides=(4, 8, 16, 32, 64, 128), aspect_ratio=ratio
     )
@@ -99,7 +100,8 @@ SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, export, p
 MISTAKES = {
     "unknown key": (
         HEAD + "[input]\nheigth = 480\n",
-        "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean, dtype",
+        "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean, "
+        "scale, std, range, dtype",
     ),
     "unknown table": (
         HEAD + "\n[inputs]\nheight = 480\n",
@@ -161,7 +163,7 @@ MISTAKES = {
     ),
     "too short": (
         HEAD + "[input]\nmean = [1, 2]\n",
-        "r.toml:4: input.mean must have 3 entries (got 2)",
+        "r.toml:4: input.mean must have 1 or 3 entries for RGB (got 2: [1.0, 2.0])",
     ),
     "too long": (
         HEAD + "[decode]\nvariances = [1, 2, 3]\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from deploy import detect
 from toolchain.check.parity import ProofInput, Runner
 from toolchain.errors import PhotoError
-from toolchain.export.form import OUTPUTS, bgr_mean
+from toolchain.export.form import OUTPUTS, border_colour
 from toolchain.recipe import AnchorSection, Recipe
 from toolchain.records import Detections, PhotoComparison
 
@@ -64,7 +64,9 @@ def board_view(recipe: Recipe) -> detect.Specification:
         height=shape.height,
         width=shape.width,
         color_order=shape.color_order,
-        mean=shape.mean,
+        mean=shape.means,
+        scale=shape.scale,
+        std=shape.stds,
         outputs=("loc", "logits"),
         anchor_sizes=anchors.sizes,
         anchor_strides=anchors.strides,
@@ -82,14 +84,22 @@ def file_view(recipe: Recipe) -> detect.Specification:
     view = dataclasses.replace(board_view(recipe), postprocess=kind, outputs=OUTPUTS[kind])
     if recipe.input.dtype == "float32":
         return view
-    mean = tuple(bgr_mean(recipe))
-    return dataclasses.replace(view, dtype="uint8", layout="NHWC", color_order="BGR", mean=mean)
+    return dataclasses.replace(
+        view,
+        dtype="uint8",
+        layout="NHWC",
+        color_order="BGR",
+        mean=tuple(float(value) for value in border_colour(recipe.input)),
+        scale=1.0,
+        std=(1.0, 1.0, 1.0),
+    )
 
 
 def as_pixels(image: NDArray[np.float32], recipe: Recipe) -> NDArray[np.uint8]:
     """Return the pixels uint8 (1, 3, H, W), blue first, that are nearest to an input's floats."""
-    mean = np.array(recipe.input.mean, np.float32).reshape(1, 3, 1, 1)
-    pixels = np.clip(np.rint(image + mean), 0, 255).astype(np.uint8)
+    mean, std = _columns(recipe.input.means), _columns(recipe.input.stds)
+    exact = (image * std + mean) / np.float32(recipe.input.scale)
+    pixels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(pixels[:, ::-1] if recipe.input.color_order == "RGB" else pixels)
 
 
@@ -102,9 +112,14 @@ def as_fed(image: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32] | 
 
 def as_floats(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float32]:
     """Return pixels (1, 3, H, W), blue first, as the network's input."""
-    mean = np.array(recipe.input.mean, np.float32).reshape(1, 3, 1, 1)
     ordered = pixels[:, ::-1] if recipe.input.color_order == "RGB" else pixels
-    return np.ascontiguousarray(ordered - mean)
+    factors, offsets = detect.affine(board_view(recipe))
+    return np.ascontiguousarray(ordered * _columns(factors) - _columns(offsets))
+
+
+def _columns(values: Iterable[float]) -> NDArray[np.float32]:
+    """Return an entry per channel as float32 (1, C, 1, 1)."""
+    return np.array(list(values), np.float32).reshape(1, -1, 1, 1)
 
 
 def find_faces(photo: Photo, run: Runner, recipe: Recipe) -> tuple[detect.Floats, detect.Floats]:
@@ -112,13 +127,18 @@ def find_faces(photo: Photo, run: Runner, recipe: Recipe) -> tuple[detect.Floats
     return _find(photo, run, recipe, board_view(recipe))
 
 
-def smooth_input(example: Tensor, seed: int) -> ProofInput:
-    """Return smooth random shapes: nearer to a photo than noise is, and there without any file."""
+def smooth_input(example: Tensor, seed: int, given: tuple[float, float]) -> ProofInput:
+    """Return smooth random shapes: nearer to a photo than noise is, and there without any file.
+
+    ``given`` is the lowest and the highest value that the network is given.
+    """
     generator = torch.Generator().manual_seed(seed)
     height, width = example.shape[2:]
-    coarse = torch.randn(1, example.shape[1], 6, 8, generator=generator) * 80
+    middle, half = (given[1] + given[0]) / 2, (given[1] - given[0]) / 2
+    coarse = torch.randn(1, example.shape[1], 6, 8, generator=generator) * (0.625 * half)
     image = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
-    return ProofInput(f"smooth shapes 1x{height}x{width}", (image.clamp(-128, 128),))
+    image = image.clamp(-half, half) + middle
+    return ProofInput(f"smooth shapes 1x{height}x{width}", (image,))
 
 
 def compare_on_photo(

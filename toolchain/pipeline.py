@@ -223,7 +223,7 @@ def _make_pair(
     recipe = loaded.recipe
     with clock.stage("shrink"):
         done = cut(soft, look)
-    pictures = [smooth_input(example, recipe.model.seed)]
+    pictures = [smooth_input(example, recipe.model.seed, recipe.input.given)]
     if recipe.anchors is not None:
         specification = _specification(loaded, dynamic=False)
         pictures += [photo_input(photo, recipe, specification) for photo in photos]

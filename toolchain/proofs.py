@@ -12,13 +12,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from toolchain.check.inputs import fault_inputs
+from toolchain.check.inputs import fault_inputs, noise_inputs
 from toolchain.check.parity import (
     ProofInput,
     compare,
     demand,
     in_double,
-    random_inputs,
     remembered,
     run_network,
     run_onnx,
@@ -133,6 +132,7 @@ def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
 def _surgery_inputs(pair: Pair, recipe: Recipe) -> list[ProofInput]:
     """Return random inputs at all sizes, those that find faults at the smallest, and photos."""
     own, seed = (recipe.input.height, recipe.input.width), recipe.model.seed
+    given = recipe.input.given
     channels = int(pair.example.shape[1])
     shapes, smallest = [(1, channels, *own)], pair.example
     for size in PROOF_SIZES:
@@ -141,9 +141,9 @@ def _surgery_inputs(pair: Pair, recipe: Recipe) -> list[ProofInput]:
             shapes.append(shape)
             smallest = min(smallest, pair.example.new_zeros(1, *shape[1:]), key=Tensor.numel)
     return [
-        *random_inputs(shapes, seed),
-        *fault_inputs(smallest, seed),
-        smooth_input(pair.look, seed),
+        *noise_inputs(shapes, seed, given),
+        *fault_inputs(smallest, seed, given),
+        smooth_input(pair.look, seed, given),
         *pair.pictures[1:],
     ]
 
@@ -151,6 +151,7 @@ def _surgery_inputs(pair: Pair, recipe: Recipe) -> list[ProofInput]:
 def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Parity:
     """Compare the shrunk network with the ONNX file at ``path``."""
     channels, seed = int(pair.example.shape[1]), recipe.model.seed
+    given = recipe.input.given
     sizes = [(recipe.input.height, recipe.input.width), *(DYNAMIC_SIZES if dynamic else ())]
     shapes = [(1, channels, *size) for size in sizes]
     compared = functools.partial(
@@ -158,7 +159,11 @@ def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Pari
         "shrunk network -> ONNX file",
         run_network(pair.shrunk),
         run_onnx(path),
-        [*random_inputs(shapes, seed), *fault_inputs(pair.example, seed), *pair.pictures],
+        [
+            *noise_inputs(shapes, seed, given),
+            *fault_inputs(pair.example, seed, given),
+            *pair.pictures,
+        ],
         limit=recipe.proof.onnx_limit,
         names=output_names(pair, recipe),
     )

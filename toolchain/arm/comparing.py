@@ -14,6 +14,7 @@ from deploy import detect
 from toolchain.bench.runs import Picture, input_of, open_run
 from toolchain.certificate import NAME, BoxAgreement, read_certificate
 from toolchain.chain.links import INT8_STEP, pair_boxes
+from toolchain.check.inputs import noise_inputs
 from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
 from toolchain.errors import DataError, InputError
 from toolchain.parity import Parity
@@ -108,9 +109,10 @@ def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str
     example = example_input(network, recipe.input.height, recipe.input.width)
     view = board_view(recipe)
     proofs = [photo_input(photo, recipe, view) for photo in photos]
-    proofs.append(smooth_input(example, recipe.model.seed))
+    seed, given = recipe.model.seed, recipe.input.given
+    proofs.append(smooth_input(example, seed, given))
     channels, height, width = (int(side) for side in example.shape[1:])
-    proofs += random_inputs([(1, channels, height, width)], recipe.model.seed)
+    proofs += noise_inputs([(1, channels, height, width)], seed, given)
     return {proof.name: as_fed(proof.image.numpy(), recipe) for proof in proofs}
 
 

@@ -85,7 +85,7 @@ def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple
     else:
         network = load_network(recipe, folder / "model.safetensors").network
         example = example_input(network, recipe.input.height, recipe.input.width)
-        proof = smooth_input(example, recipe.model.seed)
+        proof = smooth_input(example, recipe.model.seed, recipe.input.given)
     return as_fed(proof.image.numpy(), recipe), proof.name
 
 

@@ -42,11 +42,13 @@ def read_calibration(folder: Path | None, recipe: Recipe, example: Tensor) -> Ca
     folder holds no photo that can be read.
     """
     if folder is None:
-        return _synthetic(example, recipe.model.seed)
-    if example.shape[1] != 3:
+        return _synthetic(example, recipe)
+    channels, order = recipe.input.channels, recipe.input.color_order
+    if example.shape[1] != channels:
         raise InputError(
-            f"--calibration: photos have 3 channels, the network takes {example.shape[1]}; leave "
-            f"it out"
+            f"--calibration: photos are fed as {order}, {channels} channel"
+            f"{'' if channels == 1 else 's'}, and the network takes {example.shape[1]}; say the "
+            f"color_order (RGB, BGR, GRAY) in [input] of a recipe, or leave the photos out"
         )
     photos, broken = _read(_spread(folder), folder)
     held_out = tuple(photos[HELD_OUT - 1 :: HELD_OUT])
@@ -57,9 +59,11 @@ def read_calibration(folder: Path | None, recipe: Recipe, example: Tensor) -> Ca
     return Calibration(facts, inputs, held_out, tuple(_notes(photos, broken)))
 
 
-def _synthetic(example: Tensor, seed: int) -> Calibration:
+def _synthetic(example: Tensor, recipe: Recipe) -> Calibration:
+    first = 1000 * (recipe.model.seed + 1)
     inputs = tuple(
-        smooth_input(example, 1000 * (seed + 1) + index).image for index in range(SYNTHETIC_INPUTS)
+        smooth_input(example, first + index, recipe.input.given).image
+        for index in range(SYNTHETIC_INPUTS)
     )
     note = (
         "SYNTHETIC CALIBRATION: int8 was calibrated on random shapes, not on photos, which costs "

@@ -29,8 +29,8 @@ from toolchain.chain.links import Kind
 from toolchain.chain.mixing import layer_noises, mixed_link
 from toolchain.chain.onnx_form import formed_onnx
 from toolchain.chain.tflite_form import NO_SUPPRESSION, formed_tflite
-from toolchain.check.inputs import fault_inputs
-from toolchain.check.parity import ProofInput, random_inputs
+from toolchain.check.inputs import fault_inputs, noise_inputs
+from toolchain.check.parity import ProofInput
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.export.extra import lacking
 from toolchain.export.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
@@ -237,16 +237,16 @@ class Chain:
     def _any(self) -> list[ProofInput]:
         shape = (1, *(int(side) for side in self.pair.example.shape[1:]))
         assert len(shape) == 4
-        seed = self.recipe.model.seed
+        seed, given = self.recipe.model.seed, self.recipe.input.given
         return [
-            *random_inputs([shape], seed),
-            *fault_inputs(self.pair.example, seed),
+            *noise_inputs([shape], seed, given),
+            *fault_inputs(self.pair.example, seed, given),
             *self._shapes(1),
             *self._shown(),
         ]
 
     def _shapes(self, count: int) -> list[ProofInput]:
-        return new_shapes(self.pair, self.recipe.model.seed, count)
+        return new_shapes(self.pair, self.recipe, count)
 
     def _shown(self) -> list[ProofInput]:
         if self.recipe.anchors is None:
@@ -282,9 +282,10 @@ def _reason(link: Link) -> str:
     return f"{found}, with {last.in_float} of {len(link.mixture.layers)} layers in float"
 
 
-def new_shapes(pair: Pair, seed: int, count: int) -> list[ProofInput]:
+def new_shapes(pair: Pair, recipe: Recipe, count: int) -> list[ProofInput]:
     """Return smooth shapes at the recipe's size, none of which int8 is calibrated on."""
-    return [smooth_input(pair.example, seed + index) for index in range(count)]
+    seed, given = recipe.model.seed, recipe.input.given
+    return [smooth_input(pair.example, seed + index, given) for index in range(count)]
 
 
 def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:

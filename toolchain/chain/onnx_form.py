@@ -1,9 +1,11 @@
 """The form of an ONNX file: nodes before and behind the network.
 
 Pixels go into the first convolution as they lie: (1, H, W, 3) read as one plane of 3 W columns, by
-a kernel three times as wide. A border of the mean colour is put around them, as the network's zeros
-would lie after the subtraction, and the mean goes into the bias. Where that cannot be, as in int8
-files, they are transposed, and an operator subtracts the mean.
+a kernel three times as wide. A border of the colour that becomes zero is put around them, as the
+network's zeros would lie, scale and std go into the weights, and the mean into the bias. Where that
+cannot be, as in int8 files, they are transposed, and operators scale and subtract: so too where the
+colour that becomes zero is between whole pixels, such as torchvision's (123.7, 116.3, 103.5), for
+then no border of pixels would be exact.
 
 Boxes are decoded plane by plane, (1, 4, P): runtimes split and join planes for nothing, rows of two
 and four at ten times the cost.
@@ -21,7 +23,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deploy import detect
 from toolchain.errors import ExportError
-from toolchain.export.form import OUTPUTS, bgr_mean, formed_metadata
+from toolchain.export.form import (
+    OUTPUTS,
+    blue_first,
+    border_colour,
+    border_is_exact,
+    formed_metadata,
+)
 from toolchain.export.onnx_file import set_metadata
 from toolchain.pictures import board_view
 from toolchain.recipe import Recipe
@@ -89,7 +97,7 @@ def formed_onnx(data: bytes, recipe: Recipe) -> bytes:
 
 def _take_pixels(model: Any, recipe: Recipe) -> None:
     graph = _Graph(model)
-    first = _first_convolution(model)
+    first = _first_convolution(model) if border_is_exact(recipe.input) else None
     planes = _transposed(graph, recipe) if first is None else _as_one_plane(graph, first, recipe)
     for node in graph.proto.node:
         node.input[:] = [planes if name == IMAGE else name for name in node.input]
@@ -102,14 +110,28 @@ def _take_pixels(model: Any, recipe: Recipe) -> None:
 
 
 def _transposed(graph: _Graph, recipe: Recipe) -> str:
-    """Return planes (1, 3, H, W) of floats in the network's order, the mean subtracted."""
+    """Return planes (1, 3, H, W) in the network's order, as the network is given them.
+
+    A DequantizeLinear gives (pixel - zero) * factor, zero being a whole pixel; where none becomes
+    zero it multiplies alone, and a Sub follows.
+    """
     planes = graph.node("Transpose", [IMAGE], "transposed", perm=[0, 3, 1, 2])
     if recipe.input.color_order == "RGB":
         order = graph.constant("red_first", np.array([2, 1, 0]))
         planes = graph.node("Gather", [planes, order], "ordered", axis=FIRST_AXIS)
-    ones = graph.constant("ones", np.ones(3, np.float32))
-    mean = graph.constant("mean", np.array(recipe.input.mean).astype(np.uint8))
-    return graph.node("DequantizeLinear", [planes, ones, mean], "planes", axis=FIRST_AXIS)
+    factors, offsets = detect.affine(board_view(recipe))
+    is_exact = border_is_exact(recipe.input)
+    colour = blue_first(border_colour(recipe.input), recipe.input) if is_exact else np.zeros(3)
+    inputs = [
+        planes,
+        graph.constant("factors", factors),
+        graph.constant("mean", colour.astype(np.uint8)),
+    ]
+    scaled = graph.node("DequantizeLinear", inputs, "planes", axis=FIRST_AXIS)
+    if is_exact:
+        return scaled
+    shift = graph.constant("offsets", offsets.reshape(1, 3, 1, 1))
+    return graph.node("Sub", [scaled, shift], "shifted")
 
 
 def _first_convolution(model: Any) -> Any | None:
@@ -137,9 +159,11 @@ def _as_one_plane(graph: _Graph, node: Any, recipe: Recipe) -> str:
     weight = numpy_helper.to_array(constants[node.input[1]])
     filters, _, rows, columns = weight.shape
     ordered = weight[:, ::-1] if recipe.input.color_order == "RGB" else weight
-    flat = ordered.transpose(0, 2, 3, 1).reshape(filters, 1, rows, 3 * columns)
-    mean = np.array(bgr_mean(recipe))
-    shift = flat.astype(np.float64) @ np.tile(mean, columns)
+    factors = blue_first((recipe.input.scale / std for std in recipe.input.stds), recipe.input)
+    scaled = (ordered * factors.reshape(1, 3, 1, 1)).astype(np.float32)
+    flat = scaled.transpose(0, 2, 3, 1).reshape(filters, 1, rows, 3 * columns)
+    colour = border_colour(recipe.input)
+    shift = flat.astype(np.float64) @ np.tile(colour.astype(np.float64), columns)
     bias = np.zeros(filters)
     if len(node.input) > 2:
         bias = numpy_helper.to_array(constants[node.input[2]]).astype(np.float64)
@@ -157,7 +181,7 @@ def _as_one_plane(graph: _Graph, node: Any, recipe: Recipe) -> str:
         ]
     )
     _drop_unread(graph, set(constants))
-    pixels = _bordered(graph, recipe, given.get("pads", [0, 0, 0, 0]), mean.astype(np.uint8))
+    pixels = _bordered(graph, recipe, given.get("pads", [0, 0, 0, 0]), colour)
     one, zero = graph.scalar("one", 1.0), graph.constant("zero", np.uint8(0))
     return graph.node("DequantizeLinear", [pixels, one, zero], "plane")
 
@@ -170,15 +194,15 @@ def _drop_unread(graph: _Graph, names: set[str]) -> None:
     graph.proto.initializer.extend(kept)
 
 
-def _bordered(graph: _Graph, recipe: Recipe, pads: list[int], mean: NDArray[np.uint8]) -> str:
-    """Return the pixels as one plane (1, 1, H, 3 W) with a border of the mean colour."""
+def _bordered(graph: _Graph, recipe: Recipe, pads: list[int], colour: NDArray[np.uint8]) -> str:
+    """Return the pixels as one plane (1, 1, H, 3 W) with a border of one colour."""
     top, left, bottom, right = pads
     height, width = recipe.input.height, recipe.input.width
     plane = graph.constant("one_plane", np.array([1, 1, height, 3 * width]))
     pixels = graph.node("Reshape", [IMAGE, plane], "pixels")
 
     def border(name: str, rows: int, columns: int) -> list[str]:
-        row = np.tile(mean, columns)
+        row = np.tile(colour, columns)
         return [graph.constant(name, np.tile(row, (1, 1, rows, 1)))] if row.size and rows else []
 
     sides = [*border("left", height, left), pixels, *border("right", height, right)]

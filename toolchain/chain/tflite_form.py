@@ -44,7 +44,7 @@ def formed_tflite(data: bytes, recipe: Recipe) -> bytes:
     height, width = recipe.input.height, recipe.input.width
     if recipe.input.dtype == "uint8":
         pixels = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-        parts.insert(0, _converted(_Subtraction(recipe), (pixels,)))
+        parts.insert(0, _converted(_Normalising(recipe), (pixels,)))
     if kind == "decode":
         every = detect.anchors(board_view(recipe), height, width)
         loc, logits = torch.zeros(1, len(every), 4), torch.zeros(1, len(every), 2)
@@ -52,11 +52,11 @@ def formed_tflite(data: bytes, recipe: Recipe) -> bytes:
     return labelled(joined(parts), OUTPUTS[kind], formed_metadata({KEY: text}, recipe))
 
 
-class _Subtraction(nn.Module):
-    """Pixels uint8 (1, H, W, 3), blue first -> floats in the network's order, mean subtracted.
+class _Normalising(nn.Module):
+    """Pixels uint8 (1, H, W, 3), blue first -> floats as the network is given them.
 
-    A matrix of zeros and ones puts the colours in order, and its bias subtracts: the same to the
-    last bit, and the runtime is quicker at it.
+    A matrix puts the colours in order and scales them, and its bias subtracts: the same to the last
+    bit where nothing is scaled, and the runtime is quicker at it.
     """
 
     order: Tensor
@@ -64,9 +64,12 @@ class _Subtraction(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        same = torch.eye(3)
-        self.register_buffer("order", same.flip(0) if recipe.input.color_order == "RGB" else same)
-        self.register_buffer("bias", -torch.tensor(recipe.input.mean))
+        factors, offsets = map(torch.from_numpy, detect.affine(board_view(recipe)))
+        scaled = torch.diag(factors)
+        self.register_buffer(
+            "order", scaled.flip(1) if recipe.input.color_order == "RGB" else scaled
+        )
+        self.register_buffer("bias", -offsets)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (1, H, W, 3)."""

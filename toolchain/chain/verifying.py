@@ -14,8 +14,8 @@ import torch
 
 from toolchain.certificate import NAME, Certificate, Link, read_certificate
 from toolchain.chain.links import SHRUNK, STEPS, Kind, measure_link, plan_of
-from toolchain.check.inputs import fault_inputs
-from toolchain.check.parity import ProofInput, random_inputs
+from toolchain.check.inputs import fault_inputs, noise_inputs
+from toolchain.check.parity import ProofInput
 from toolchain.errors import DataError, InputError, ToolchainError
 from toolchain.files import sha256_of
 from toolchain.pictures import smooth_input
@@ -174,9 +174,10 @@ def _kind(certificate: Certificate, stated: Link) -> Kind | None:
 def _inputs(folder: Path, recipe: Recipe, kind: Kind, seed: int) -> list[ProofInput]:
     network = load_network(recipe, folder / "model.safetensors").network
     example: torch.Tensor = example_input(network, recipe.input.height, recipe.input.width)
+    given = recipe.input.given
     if kind in ("half", "int8"):
         count = SHAPES if recipe.anchors is not None else DECIDING
-        return [smooth_input(example, seed + index) for index in range(count)]
+        return [smooth_input(example, seed + index, given) for index in range(count)]
     channels, height, width = example.shape[1:]
-    noise = random_inputs([(1, int(channels), int(height), int(width))], seed)
-    return [*noise, *fault_inputs(example, seed), smooth_input(example, seed)]
+    noise = noise_inputs([(1, int(channels), int(height), int(width))], seed, given)
+    return [*noise, *fault_inputs(example, seed, given), smooth_input(example, seed, given)]

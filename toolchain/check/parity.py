@@ -39,14 +39,17 @@ class ProofInput:
 
 
 def random_inputs(
-    shapes: Sequence[tuple[int, ...]], seed: int, scale: float = 64.0
+    shapes: Sequence[tuple[int, ...]], seed: int, scale: float = 64.0, middle: float = 0.0
 ) -> list[ProofInput]:
-    """Return one random input per shape; ``scale`` is about that of an image minus its mean."""
+    """Return one random input per shape; ``scale`` is about that of an image minus its mean.
+
+    They lie around ``middle``.
+    """
     generator = torch.Generator().manual_seed(seed)
     return [
         ProofInput(
             f"random {'x'.join(map(str, (shape[0], *shape[2:])))}",
-            (torch.randn(shape, generator=generator) * scale,),
+            (torch.randn(shape, generator=generator) * scale + middle,),
         )
         for shape in shapes
     ]

@@ -14,6 +14,8 @@ KEY = "detector"
 """Where the JSON lies in the file's metadata; ``deploy/detect.py`` reads it."""
 
 SCHEMA = 1
+SCALED_SCHEMA = 3
+"""Of files whose input is scaled or grey: programs that know less refuse them."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,22 @@ def metadata_of(
         "seed": source.seed,
         "tool_version": toolchain.__version__,
     }
-    model = {"schema": SCHEMA, "model": recipe.model.name, "trained": source.trained}
+    shape = recipe.input
+    schema = SCHEMA if shape.is_plain else SCALED_SCHEMA
+    model = {"schema": schema, "model": recipe.model.name, "trained": source.trained}
     if recipe.anchors is None:
         return {"toolchain": _text({**model, "provenance": origin})}
+    feeding: dict[str, object] = {"color_order": shape.color_order, "mean": list(shape.means)}
+    if not shape.is_plain:
+        feeding |= {"dtype": "float32", "scale": shape.scale, "std": list(shape.stds)}
     detector = {
         **model,
         "input": {
             "name": "image",
             "layout": layout,
-            "height": None if dynamic else recipe.input.height,
-            "width": None if dynamic else recipe.input.width,
-            "color_order": recipe.input.color_order,
-            "mean": list(recipe.input.mean),
+            "height": None if dynamic else shape.height,
+            "width": None if dynamic else shape.width,
+            **feeding,
         },
         "outputs": ["loc", "logits"],
         "anchors": {
@@ -75,6 +81,8 @@ def metadata_of(
         },
         "provenance": origin,
     }
+    if not shape.is_plain:
+        detector["postprocess"] = "none"
     return {KEY: _text(detector)}
 
 

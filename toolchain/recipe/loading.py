@@ -51,7 +51,9 @@ def parse_recipe(text: str, name: str) -> Recipe:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # huge numbers, deep nesting
         raise RecipeError(f"{name}: not valid TOML: {error}") from error
-    recipe = Reader(text, name).section(Recipe, table, ())
+    reader = Reader(text, name)
+    recipe = reader.section(Recipe, table, ())
+    _check_input(recipe.input, reader)
     anchors = recipe.anchors
     if anchors is not None and not anchors.sizes:
         line = Reader(text, name).line(("anchors", "sizes"))
@@ -63,6 +65,14 @@ def parse_recipe(text: str, name: str) -> Recipe:
             f"({len(anchors.strides)}; got {len(anchors.sizes)})"
         )
     return typing.cast(Recipe, recipe)
+
+
+def _check_input(section: InputSection, reader: Reader) -> None:
+    """Raise :class:`RecipeError` naming the field of ``[input]`` that does not fit the others."""
+    problem = section.problem()
+    if problem is not None:
+        field, words = problem
+        reader.fail(("input", field), words)
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -98,4 +108,5 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         checked = reader.value(hints[field_name], value, (section_name, field_name))
         section = dataclasses.replace(section, **{field_name: checked})
         recipe = dataclasses.replace(recipe, **{section_name: section})
+    _check_input(recipe.input, reader)
     return recipe

@@ -38,6 +38,7 @@ Pixels = typing.Annotated[int, Range(16, 8192)]
 Finite = typing.Annotated[float, Range(-1e6, 1e6)]
 Share = typing.Annotated[float, Range(0, 1)]
 Positive = typing.Annotated[float, Range(0, 1e6, low_open=True)]
+Factor = typing.Annotated[float, Range(1e-6, 1e6)]
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,87 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class InputSection:
-    """What the network is fed: an image of float32 (1, 3, height, width), mean subtracted."""
+    """What the network is given: float32 (1, channels, height, width), made of pixels 0 to 255 by
+
+        x = (pixel * scale - mean) / std
+
+    channel by channel. What is trained with torchvision's numbers has ``scale`` = 1/255 =
+    0.00392156862745098, ``mean`` = [0.485, 0.456, 0.406] and ``std`` = [0.229, 0.224, 0.225].
+    """
 
     height: Pixels = 480
     """Pixels. The exported file has this height unless it is made dynamic."""
     width: Pixels = 640
     """Pixels."""
-    color_order: Literal["RGB", "BGR"] = "RGB"
-    """Order of the three input channels."""
-    mean: tuple[Finite, Finite, Finite] = (123.0, 117.0, 104.0)
-    """Subtracted from each channel, in ``color_order``; there is no scaling."""
+    color_order: Literal["RGB", "BGR", "GRAY"] = "RGB"
+    """Order of the input channels: three of them, or the one of ``GRAY``."""
+    mean: tuple[Finite, ...] = (123.0, 117.0, 104.0)
+    """Subtracted, in units of pixel * scale, in ``color_order``: one entry for all channels, or one
+    for each."""
+    scale: Factor = 1.0
+    """By which pixels are multiplied before the mean is subtracted; from 1e-6 to 1e6."""
+    std: tuple[Factor, ...] = (1.0,)
+    """By which the rest is divided, in the same unit as the mean, in ``color_order``: one entry for
+    all channels, or one for each; from 1e-6 to 1e6."""
+    range: tuple[Finite, Finite] | None = None
+    """Lowest and highest value that the network is given, in units of x: synthetic inputs, of
+    proofs and of int8's calibration, are drawn in it. None: what pixels of 0 and 255 become, over
+    all channels."""
     dtype: Literal["float32", "uint8"] = "float32"
     """What the exported files take. ``uint8``: a camera's pixels (1, height, width, 3), blue first;
-    the files put them in order and subtract the mean themselves."""
+    the files put them in order, scale them and subtract the mean themselves."""
+
+    @property
+    def channels(self) -> int:
+        """How many the photos have when they are fed."""
+        return 1 if self.color_order == "GRAY" else 3
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The mean, an entry per channel."""
+        return self.mean * self.channels if len(self.mean) == 1 else self.mean
+
+    @property
+    def stds(self) -> tuple[float, ...]:
+        """``std``, an entry per channel."""
+        return self.std * self.channels if len(self.std) == 1 else self.std
+
+    @property
+    def is_plain(self) -> bool:
+        """True if a mean is subtracted from colours, and that is all."""
+        return self.scale == 1 and set(self.std) == {1.0} and self.channels == 3
+
+    @property
+    def given(self) -> tuple[float, float]:
+        """``range``, or what it is where it is not said.
+
+        Of pixels minus (123, 117, 104): (-123, 151).
+        """
+        if self.range is not None:
+            return self.range
+        ends = [
+            (pixel * self.scale - mean) / std
+            for pixel in (0, 255)
+            for mean, std in zip(self.means, self.stds, strict=True)
+        ]
+        return min(ends), max(ends)
+
+    def problem(self) -> tuple[str, str] | None:
+        """Return a field that does not fit the others, and what it must be; None if all fit."""
+        counts = sorted({1, self.channels})
+        for name in ("mean", "std"):
+            entries = getattr(self, name)
+            if len(entries) not in counts:
+                wanted = " or ".join(map(str, counts))
+                noun = "entry" if counts == [1] else "entries"
+                return name, f"must have {wanted} {noun} for {self.color_order} ({_got(entries)})"
+        if self.range is not None and not self.range[0] < self.range[1]:
+            return "range", f"must be lowest and highest, [low, high] (got {list(self.range)})"
+        return None
+
+
+def _got(entries: tuple[float, ...]) -> str:
+    return f"got {len(entries)}: {list(entries)}"
 
 
 @dataclass(frozen=True)

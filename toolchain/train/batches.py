@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from toolchain.train.crops import Crop, CropSettings, draw_crop
+from toolchain.recipe import InputSection
+from toolchain.train.crops import Crop, CropSettings, Image, draw_crop
 from toolchain.train.devices import memory_format
 from toolchain.train.photos import Photos
 from toolchain.train.targets import Matching, Targets
@@ -28,7 +30,7 @@ class Batch:
     """Crops, ready for the network."""
 
     images: Tensor
-    """float32 (N, 3, side, side), RGB minus its mean."""
+    """float32 (N, C, side, side), as the recipe's network is given them."""
     faces: tuple[Tensor, ...]
     """Per crop (F, 4): left, top, right, bottom in pixels; on the CPU."""
     wanted: Targets | None = None
@@ -81,22 +83,49 @@ def batches(
         crops,
         batch_sampler=numbers,
         num_workers=workers,
-        collate_fn=_Collate(matching),
+        collate_fn=_Collate(matching, crops.settings.fed),
         persistent_workers=False,
     )
-    mean = torch.tensor(crops.settings.mean, device=device).view(3, 1, 1)
+    feed = _Feed(crops.settings.fed, device)
     for pixels, faces, wanted in loader:
-        images = pixels.to(device).flip(3).permute(0, 3, 1, 2).float()  # BGR to RGB, channels first
-        images = (images - mean).contiguous(memory_format=memory_format(device))
+        images = feed(pixels.to(device)).contiguous(memory_format=memory_format(device))
         yield Batch(images, faces, None if wanted is None else wanted.to(device))
+
+
+class _Feed:
+    """Makes of pixels uint8 (N, H, W, C), blue first, what the network is given."""
+
+    def __init__(self, fed: InputSection, device: str) -> None:
+        self.red_first = fed.color_order == "RGB"
+        std = torch.tensor(fed.stds, dtype=torch.float64)
+        mean = torch.tensor(fed.means, dtype=torch.float64)
+        self.factors, self.offsets = (
+            values.to(device, torch.float32).view(-1, 1, 1)
+            for values in (fed.scale / std, mean / std)
+        )
+        self.is_plain = fed.is_plain
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        ordered = pixels.flip(3) if self.red_first else pixels
+        images = ordered.permute(0, 3, 1, 2).float()
+        return (images if self.is_plain else images * self.factors) - self.offsets
 
 
 @dataclass(frozen=True)
 class _Collate:
     matching: Matching | None
+    fed: InputSection
 
     def __call__(self, drawn: list[Crop]) -> tuple[Tensor, tuple[Tensor, ...], Targets | None]:
-        pixels = torch.from_numpy(np.stack([crop.image for crop in drawn]))  # a quarter of floats
+        images = [_channels(crop.image, self.fed) for crop in drawn]
+        pixels = torch.from_numpy(np.stack(images))  # a quarter of floats
         faces = tuple(torch.from_numpy(crop.faces) for crop in drawn)
         wanted = self.matching.of(faces, *pixels.shape[1:3]) if self.matching else None
         return pixels, faces, wanted
+
+
+def _channels(image: Image, fed: InputSection) -> Image:
+    """Return a crop (side, side, 3) with the network's channels, blue first."""
+    if fed.channels == 3:
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]

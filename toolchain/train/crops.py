@@ -7,13 +7,14 @@ from the seed and the crop's number gets the same crop in every process, in any 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.recipe import CropSection, Recipe
+from toolchain.export.form import border_colour
+from toolchain.recipe import CropSection, InputSection, Recipe
 
 Image = NDArray[np.uint8]
 Faces = NDArray[np.float32]
@@ -24,15 +25,15 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.05, 4.0
 
 @dataclass(frozen=True)
 class CropSettings(CropSection):
-    """The recipe's crops, and what surrounds the photo."""
+    """The recipe's crops, and what they are for."""
 
-    mean: tuple[float, float, float] = (123.0, 117.0, 104.0)
-    """Red, green, blue outside of the photo."""
+    fed: InputSection = field(default_factory=InputSection)
+    """What the network is given of them. Outside of the photo lies the colour that becomes zero."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> CropSettings:
         """Return the settings of a recipe."""
-        return cls(**asdict(recipe.crops), mean=recipe.input.mean)
+        return cls(**asdict(recipe.crops), fed=recipe.input)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _cut(image: Image, scale: float, left: float, top: float, settings: CropSett
     """Resize the part of the photo that the crop sees, and lay it on the mean colour."""
     side, extent = settings.side, settings.side / scale
     canvas = np.empty((side, side, 3), np.uint8)
-    canvas[:] = settings.mean[::-1]
+    canvas[:] = border_colour(settings.fed)
     x0, y0 = max(0, math.floor(left)), max(0, math.floor(top))
     x1 = min(image.shape[1], math.ceil(left + extent))
     y1 = min(image.shape[0], math.ceil(top + extent))

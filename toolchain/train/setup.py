@@ -19,7 +19,7 @@ from toolchain.errors import InputError, ModelError
 from toolchain.files import sha256_of
 from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
-from toolchain.recipe import Recipe
+from toolchain.recipe import InputSection, Recipe
 from toolchain.sources import Loaded, example_input, load_network
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.course import Course
@@ -123,11 +123,22 @@ def settings_of(setup: Setup, images: int) -> dict[str, Any]:
         "device": job.device,
         "bfloat16": job.half,
         "photos": len(setup.photos.photos),
-        **{f"crop.{key}": value for key, value in asdict(job.crop).items()},
+        **{f"crop.{key}": value for key, value in asdict(job.recipe.crops).items()},
+        **_fed(job.recipe.input),
         **{
             f"{'train' if setup.teacher is None else 'teach'}.{key}": value
             for key, value in asdict(section).items()
         },
+    }
+
+
+def _fed(shape: InputSection) -> dict[str, Any]:
+    """Return what crops become; trainings of before there were scales are gone on with."""
+    scaling = {"color_order": shape.color_order, "scale": shape.scale, "std": shape.stds}
+    usual = shape.is_plain and shape.color_order == "RGB"
+    return {
+        "crop.mean": shape.means,
+        **({} if usual else {f"crop.{name}": value for name, value in scaling.items()}),
     }
 
 
