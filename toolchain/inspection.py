@@ -8,6 +8,7 @@ from pathlib import Path
 from toolchain.check.cost import count_parameters
 from toolchain.errors import ModelError
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import read_checkpoint
 from toolchain.recipe import Recipe
 from toolchain.records import LayerChange
@@ -33,22 +34,26 @@ class Inspection:
     deployed_parameters_after: int
     """What would be left after an exact surgery."""
     layers: tuple[LayerChange, ...]
+    notes: tuple[str, ...]
+    """Which of the file's weights were looked at, and how they were read."""
 
 
 def known_model(path: Path, asked: str | None) -> str:
     """Return the network that a checkpoint belongs to, or the one that was asked for."""
+    if asked is not None:
+        return asked
     found = read_checkpoint(path).model
-    if asked is None and found is None:
+    if found is None:
         raise ModelError(
             f"{path.name} does not tell which network it belongs to; say it by --model "
             f"(eresfd, extd, or module:factory)"
         )
-    return asked or str(found)
+    return found
 
 
-def inspect_checkpoint(path: Path, recipe: Recipe) -> Inspection:
+def inspect_checkpoint(path: Path, recipe: Recipe, choice: Choice = PLAIN) -> Inspection:
     """Load the checkpoint into the recipe's network and try the surgery on it."""
-    loaded = load_network(recipe, path)
+    loaded = load_network(recipe, path, choice=choice)
     height, width = recipe.input.height, recipe.input.width
     if recipe.anchors is not None:
         height, width = LOOK_SIZE
@@ -67,4 +72,5 @@ def inspect_checkpoint(path: Path, recipe: Recipe) -> Inspection:
         deployed_parameters_before=before,
         deployed_parameters_after=after,
         layers=surgery.layers,
+        notes=loaded.notes,
     )

@@ -39,6 +39,7 @@ from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
 from toolchain.export.rewriting import Rewrites
 from toolchain.files import as_json, output_folder, sha256_of, write_bytes
+from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.weights import save_native
 from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
 from toolchain.proofs import (
@@ -76,6 +77,8 @@ class Job:
     recipe: Recipe
     out: Path
     checkpoint: Path | None = None
+    choice: Choice = PLAIN
+    """Which of the checkpoint's weights are wanted."""
     photos: tuple[Path, ...] = ()
     dynamic: bool = False
     """Leave the file's height and width free."""
@@ -119,7 +122,13 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
     formats, formats_note = choose_formats(job.formats, job.recipe.decode.postprocess)
     photos = read_photos(job.photos)
     with clock.stage("load"):
-        loaded = load_start(job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained)
+        loaded = load_start(
+            job.recipe,
+            job.checkpoint,
+            job.anchor_ratio,
+            untrained=job.untrained,
+            choice=job.choice,
+        )
     with output_folder(job.out) as folder:
         example = example_input(loaded.network, job.recipe.input.height, job.recipe.input.width)
         look = analysis_example(loaded.network, example)

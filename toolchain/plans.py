@@ -10,6 +10,7 @@ from pathlib import Path
 from toolchain.arm.checking import check_folder
 from toolchain.errors import InputError
 from toolchain.files import write_bytes
+from toolchain.models.choosing import Choice
 from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import Recipe, override
 from toolchain.recipe.writing import as_toml
@@ -37,6 +38,8 @@ class Wish:
     loaded: Loaded
     """With the recipe of the whole network."""
     checkpoint: Path | None
+    choice: Choice
+    """Which of the checkpoint's weights are wanted."""
     wanted: Wanted
     ranking: Ranking
     """How filters of a group are ranked."""
@@ -178,5 +181,12 @@ def _instructions(recipe: Recipe, wish: Wish, board: Board, on_stage: Callable[[
 
 def _shrunk(recipe: Recipe, wish: Wish, on_stage: Callable[[str], None]) -> Report:
     folder = wish.place / SHRUNK
-    job = Job(recipe, folder, wish.checkpoint, formats=("onnx",), command=wish.command)
+    job = Job(
+        recipe,
+        folder,
+        wish.checkpoint,
+        choice=wish.choice,
+        formats=("onnx",),
+        command=wish.command,
+    )
     return run_shrink(job, on_stage)

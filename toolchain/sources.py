@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
+from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
@@ -37,12 +38,16 @@ def load_start(
     anchor_ratio: float | None = None,
     *,
     untrained: bool = False,
+    choice: Choice = PLAIN,
 ) -> Loaded:
     """Load the checkpoint; without one the nearest shipped network; without that, a seed's.
 
     ``untrained`` takes the seed's weights whatever is shipped; raises :class:`InputError` if there
-    is a checkpoint too.
+    is a checkpoint too, and if something is chosen of none. ``choice`` is as in
+    :func:`load_network`.
     """
+    if checkpoint_path is None and choice != PLAIN:
+        raise InputError("--ema and --ckpt-key choose among the weights of a file; give --ckpt")
     if checkpoint_path is None and not untrained:
         shipped = load_shipped(recipe, anchor_ratio)
         if shipped is not None:
@@ -51,15 +56,19 @@ def load_start(
         raise InputError(
             f"--untrained takes random weights and --ckpt those of {checkpoint_path}; give one"
         )
-    return load_network(recipe, checkpoint_path, anchor_ratio)
+    return load_network(recipe, checkpoint_path, anchor_ratio, choice)
 
 
 def load_network(
-    recipe: Recipe, checkpoint_path: Path | None, anchor_ratio: float | None = None
+    recipe: Recipe,
+    checkpoint_path: Path | None,
+    anchor_ratio: float | None = None,
+    choice: Choice = PLAIN,
 ) -> Loaded:
     """Build the recipe's network and load its weights; without a file they come from the seed.
 
-    ``anchor_ratio`` (height over width) overrides what recipe and layout say.
+    ``anchor_ratio`` (height over width) overrides what recipe and layout say; ``choice`` tells
+    which of a file's weights are wanted.
     """
     network = build(recipe.model.name, recipe.model.seed)
     if checkpoint_path is None:
@@ -73,8 +82,9 @@ def load_network(
         )
         return Loaded(network, recipe, source, (note,))
     checkpoint = read_checkpoint(checkpoint_path)
-    load_into(network, checkpoint, recipe.model.name)
+    told = load_into(network, checkpoint, recipe.model.name, choice)
     recipe, notes = _with_ratio(recipe, checkpoint, anchor_ratio)
+    notes = (*told, *notes)
     trained = bool(checkpoint.metadata.get("trained", True))
     if not trained:
         notes = (*notes, f"UNTRAINED: {checkpoint.name} says that its weights are not trained.")

@@ -1,4 +1,4 @@
-"""Options that ``train`` and ``family`` share, and the recipe that they ask for."""
+"""Options that several commands share, and what they ask for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from toolchain.errors import InputError
+
 if TYPE_CHECKING:
+    from toolchain.models.choosing import Choice
     from toolchain.recipe import Recipe
 
+Averaged = Annotated[
+    bool, typer.Option("--ema", help="Of a file that holds averaged (EMA) weights, take those.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--ckpt-key", help="Which of several state dicts of a file, as teacher or state_dict.net."
+    ),
+]
 Network = Annotated[Literal["eresfd", "extd"], typer.Argument(help="The network.")]
 Teacher = Annotated[
     Path | None,
@@ -70,6 +82,15 @@ LookedAt = Annotated[
 
 PHOTOS = Path(".cache/photos")
 """Where decoded photos are kept by default."""
+
+
+def choice_of(ema: bool, key: str | None) -> Choice:
+    """Return which of a file's weights ``--ema`` and ``--ckpt-key`` ask for."""
+    from toolchain.models.choosing import Choice
+
+    if ema and key is not None:
+        raise InputError("--ema and --ckpt-key both choose among a file's weights; give one")
+    return Choice(ema, key)
 
 
 def recipe_of(

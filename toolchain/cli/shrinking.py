@@ -18,6 +18,7 @@ from rich.table import Table
 
 from toolchain.cli.app import Json, app, stage_progress
 from toolchain.cli.measuring import accuracy_measure
+from toolchain.cli.options import Averaged, Key, choice_of
 from toolchain.errors import InputError, RecipeError
 from toolchain.recipe import REWRITES
 
@@ -70,6 +71,8 @@ def shrink(
         typer.Option(help="What toolchain cost wrote; out/cost/MODEL-rpi4/cost.json by default."),
     ] = None,
     ckpt: Checkpoint = None,
+    ema: Averaged = False,
+    ckpt_key: Key = None,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Random weights from the recipe's seed.")
     ] = False,
@@ -143,6 +146,7 @@ def shrink(
         recipe=recipes[0],
         out=folder,
         checkpoint=ckpt,
+        choice=choice_of(ema, ckpt_key),
         photos=tuple(photo or ()),
         dynamic=dynamic,
         anchor_ratio=anchor_ratio,
@@ -177,15 +181,18 @@ def inspect(
         str | None, typer.Option(help="The network, where the file does not tell.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
+    ema: Averaged = False,
+    ckpt_key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Tell what is in a checkpoint: layout, parameters, zero filters, and how much could go."""
     from toolchain.inspection import inspect_checkpoint, known_model
 
+    choice = choice_of(ema, ckpt_key)
     name = known_model(ckpt, model)
     with stage_progress() as on_stage:
         on_stage("look")
-        found = inspect_checkpoint(ckpt, recipe_for(name, None, {}, size))
+        found = inspect_checkpoint(ckpt, recipe_for(name, None, {}, size), choice)
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
@@ -394,6 +401,8 @@ def _comparison(report: Report) -> Table:
 
 def _print_inspection(found: Inspection) -> None:
     console = Console(highlight=False, soft_wrap=True)
+    for note in found.notes:
+        console.print(escape(note))
     console.print(f"{escape(found.name)}: {found.layout} of {found.model}, SHA-256 {found.sha256}")
     console.print(
         f"{found.parameters:,} parameters, {found.nonzero_parameters:,} of them not zero; "

@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,13 +17,14 @@ from rich.table import Table
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.checking import write_all
-from toolchain.cli.options import PHOTOS
+from toolchain.cli.options import PHOTOS, Averaged, Key, choice_of
 from toolchain.cli.shrinking import recipe_for
 from toolchain.errors import InputError
 from toolchain.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
     from toolchain.data.wider import Split
+    from toolchain.models.choosing import Choice
     from toolchain.plans import Wish
     from toolchain.recipe import Recipe
     from toolchain.sources import Loaded
@@ -49,6 +51,8 @@ def cost(
     target: OnBoard = "rpi4",
     size: Size = None,
     ckpt: Weights = None,
+    ema: Averaged = False,
+    ckpt_key: Key = None,
     every: Every = 1,
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
@@ -60,9 +64,11 @@ def cost(
     from toolchain.report.staircases import cost_html
     from toolchain.widths.files import NAME, place_of, report_json
 
+    choice = choice_of(ema, ckpt_key)
     whole = _unpruned(recipe_for(model, recipe, {}, size))
     with stage_progress() as on_stage:
-        _, _, found, _ = _measured(whole, ckpt, target, targets_file, cache, every, on_stage)
+        load = partial(_load, whole, ckpt, choice)
+        _, _, found, _ = _measured(load, target, targets_file, cache, every, on_stage)
     place = out or place_of(model, target).parent
     write_all(place, {NAME: report_json(found), "cost.html": cost_html(found).encode()})
     if as_json:
@@ -102,6 +108,8 @@ def plan(
     ] = "outputs",
     size: Size = None,
     ckpt: Weights = None,
+    ema: Averaged = False,
+    ckpt_key: Key = None,
     every: Every = 1,
     least: Annotated[
         float, typer.Option(min=0, max=1, help="Share of its filters that every group keeps.")
@@ -137,6 +145,8 @@ def plan(
     wanted = read_budget(latency, instructions, parameters, rate)
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
+    choice = choice_of(ema, ckpt_key)
+    load = partial(_load, whole, ckpt, choice)
     on_board = wanted.parameters is wanted.rate is None
     kind = target if on_board else "parameters" if wanted.rate is None else f"rate-{wanted.rate:g}"
     place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
@@ -146,16 +156,16 @@ def plan(
 
         def wish(loaded: Loaded) -> Wish:
             look = _look(loaded, split, calibration, on_stage)
-            return Wish(loaded, ckpt, wanted, criterion, least, every, look, place, command)
+            return Wish(loaded, ckpt, choice, wanted, criterion, least, every, look, place, command)
 
         if on_board:
             board, loaded, report, costs = _measured(
-                whole, ckpt, target, targets_file, cache, every, on_stage
+                load, target, targets_file, cache, every, on_stage
             )
             made = plan_on_board(wish(loaded), costs, report, board, on_stage)
         else:
             plan_simply = plan_by_parameters if wanted.rate is None else plan_by_rate
-            made = plan_simply(wish(_load(whole, ckpt)), on_stage)
+            made = plan_simply(wish(load()), on_stage)
     content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
     write_all(place, {"plan.json": content, "plan.html": plan_html(made).encode()})
     if as_json:
@@ -174,8 +184,7 @@ def _unpruned(recipe: Recipe) -> Recipe:
 
 
 def _measured(
-    recipe: Recipe,
-    ckpt: Path | None,
+    load: Callable[[], Loaded],
     target: str,
     targets_file: Path | None,
     cache: Path,
@@ -189,16 +198,16 @@ def _measured(
 
     from toolchain.widths.measuring import Board, measure_report, open_costs
 
-    loaded = _load(recipe, ckpt)
+    loaded = load()
     board = Board(found, prepare(found, cache, on_stage), cache)
     costs = open_costs(loaded, board, on_stage)
     return board, loaded, measure_report(loaded, costs, board, every, on_stage), costs
 
 
-def _load(recipe: Recipe, ckpt: Path | None) -> Loaded:
+def _load(recipe: Recipe, ckpt: Path | None, choice: Choice) -> Loaded:
     from toolchain.sources import load_start
 
-    loaded = load_start(recipe, ckpt)
+    loaded = load_start(recipe, ckpt, choice=choice)
     for note in loaded.notes:
         messages.print(note, markup=False)
     return loaded

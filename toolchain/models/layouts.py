@@ -17,20 +17,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from toolchain.errors import CheckpointError
 from toolchain.files import sha256_of
+from toolchain.models.kinds import SAVE, is_safetensors
 from toolchain.models.reading import read_header, read_pickle, read_safetensors
+from toolchain.models.state_dicts import StateDict, find_state_dicts, quoted
 
 CLOVAAI_PARTS = ("base", "loc", "conf", "act_loc", "act_conf")
 METADATA_KEY = "toolchain"
 STATISTICS_KEY, FOLDED_STATISTICS = "batch_norm", "folded statistics"
 """Metadata of a native file that leaves the running statistics of batch norm out: they are in its
 scale and shift, so that all means are 0 and all variances 1."""
-WRAPPERS = ("weight", "state_dict", "model_state_dict", "model")
-"""Keys under which training scripts put the state dict."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,17 @@ class Checkpoint:
     """The file's name, without its folder."""
     layout: str
     sha256: str
-    state: dict[str, Tensor]
+    dicts: tuple[StateDict, ...]
+    """All that the file holds; which of them a network takes is told when it is loaded."""
     aspect_ratio: float | None
     """Anchor height over width that the layout tells; None where it tells nothing."""
     metadata: dict[str, object]
     """Of a native file; empty for others."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of the first of the dictionaries."""
+        return self.dicts[0].tensors
 
     @property
     def model(self) -> str | None:
@@ -60,23 +65,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
     parts = _clovaai_parts(path)
     if parts is not None:
         return _read_clovaai(parts)
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or (path.is_file() and is_safetensors(path)):
         return _read_native(path)
     content = read_pickle(path)
-    wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    inner = content[wrapper] if wrapper else content
-    if not isinstance(inner, Mapping):
-        raise CheckpointError(f"{path}: {wrapper} is no dictionary of tensors")
-    state = _tensors(path, inner)
-    layout = _flat_layout(state, wrapper, content)
+    dicts = find_state_dicts(content)
+    if content and not dicts:
+        raise CheckpointError(
+            f"{path}: there are no tensors in it, only {_entries(content)}; write {SAVE}"
+        )
+    dicts = dicts or [StateDict("", {})]
+    layout = next((name for each in dicts if (name := _flat_layout(each, content))), "plain")
     return Checkpoint(
         name=path.name,
         layout=layout,
         sha256=sha256_of(path),
-        state=state,
+        dicts=tuple(dicts),
         aspect_ratio=None if layout == "plain" else 1.0,
         metadata={},
     )
+
+
+def _entries(content: Mapping[str, object]) -> str:
+    """Return the first entries of a file with what they are."""
+    entries = [f"{quoted(str(key))} ({type(value).__name__})" for key, value in content.items()]
+    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
+    return ", ".join(entries[:3]) + more
 
 
 def _clovaai_parts(path: Path) -> dict[str, Path] | None:
@@ -98,10 +111,10 @@ def _clovaai_parts(path: Path) -> dict[str, Path] | None:
 
 
 def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
-    state: dict[str, Tensor] = {}
+    state: dict[str, object] = {}
     for part, file in parts.items():
-        for name, tensor in _tensors(file, read_pickle(file)).items():
-            state[f"{part}.{name}"] = tensor
+        for name, tensor in read_pickle(file).items():
+            state[f"{part}.{str(name).removeprefix('module.')}"] = tensor
     digest = hashlib.sha256()
     for part, file in sorted(parts.items()):
         digest.update(f"{part}:{sha256_of(file)}\n".encode())
@@ -109,7 +122,7 @@ def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
         parts["base"].name.removesuffix(".base.pth"),
         "eresfd/clovaai",
         digest.hexdigest(),
-        state,
+        (StateDict("", state),),
         1.25,
         {},
     )
@@ -117,13 +130,13 @@ def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
 
 def _read_native(path: Path) -> Checkpoint:
     tensors, metadata = read_safetensors(path)
-    state = _tensors(path, tensors)
+    dicts = (StateDict("", tensors),)
     ours = _native_metadata(path, metadata)
     if not ours:
-        return Checkpoint(path.name, "plain", sha256_of(path), state, None, {})
+        return Checkpoint(path.name, "plain", sha256_of(path), dicts, None, {})
     ratio = ours.get("aspect_ratio")
     ratio = float(ratio) if isinstance(ratio, int | float) else None
-    return Checkpoint(path.name, "native", sha256_of(path), state, ratio, ours)
+    return Checkpoint(path.name, "native", sha256_of(path), dicts, ratio, ours)
 
 
 def read_metadata(path: Path) -> dict[str, object]:
@@ -155,33 +168,16 @@ def _native_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, objec
     return ours
 
 
-def _tensors(path: Path, content: Mapping[str, object]) -> dict[str, Tensor]:
-    """Check that all entries are finite tensors; take off DataParallel's prefix."""
-    state: dict[str, Tensor] = {}
-    for name, value in content.items():
-        if not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path}: entry {name!r} must be a tensor (got {type(value).__name__})"
-            )
-        if value.layout != torch.strided or value.is_meta or value.is_complex():
-            raise CheckpointError(
-                f"{path}: {name} must be a dense tensor of real numbers (got {value.layout}, "
-                f"{value.dtype}, on {value.device})"
-            )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            count = int((~torch.isfinite(value)).sum())
-            raise CheckpointError(
-                f"{path}: {name} holds {count} values that are NaN or infinite; the training "
-                f"diverged, take an earlier checkpoint"
-            )
-        state[str(name).removeprefix("module.")] = value
-    return state
-
-
-def _flat_layout(state: dict[str, Tensor], wrapper: str | None, content: object) -> str:
-    if "base.m0.fpn.w1" in state:
+def _flat_layout(found: StateDict, content: Mapping[str, object]) -> str | None:
+    """Return the detector's layout whose names are there, whatever stands before them."""
+    known = ("base.m0.fpn.w1", "upfeat.0.0.weight", "base.2.conv.0.weight")
+    eresfd, *extd = (_holds(found, name) for name in known)
+    if eresfd:
         return "eresfd/flat"
-    if "upfeat.0.0.weight" in state and "base.2.conv.0.weight" in state:
-        wrapped = wrapper == "weight" and isinstance(content, Mapping) and "epoch" in content
-        return "extd/epoch-weight" if wrapped else "extd/flat"
-    return "plain"
+    if not all(extd):
+        return None
+    return "extd/epoch-weight" if found.key == "weight" and "epoch" in content else "extd/flat"
+
+
+def _holds(found: StateDict, name: str) -> bool:
+    return any(each == name or each.endswith(f".{name}") for each in found.entries)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -14,18 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from toolchain.errors import CheckpointError
+from toolchain.models.beside import stand_ins
+from toolchain.models.kinds import SAVE, other_kind, what_is, why_refused
 
 MAX_BYTES = 2 * 1024**3
 """Larger files, or archives that unpack to more, are refused."""
-
-_SIGNATURES = {
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"\x89PNG": "a PNG picture",
-    b"GIF8": "a GIF picture",
-    b"\x1f\x8b": "a gzip archive",
-    b"%PDF": "a PDF document",
-    b"\x7fELF": "a program",
-}
 
 
 def read_pickle(path: Path) -> Mapping[str, object]:
@@ -34,18 +26,21 @@ def read_pickle(path: Path) -> Mapping[str, object]:
     Raises :class:`CheckpointError` saying what the file is instead.
     """
     _check_size(path)
+    other = other_kind(path)
+    if other is not None:
+        raise CheckpointError(f"{path}: {other}")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins()):
             warnings.simplefilter("ignore")  # of pickles that it is about to refuse
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: {_why_not_pickle(path, error)}") from error
+        raise CheckpointError(f"{path}: {why_refused(path, str(error))}") from error
     except Exception as error:  # truncated archives raise bare errors of many kinds
-        raise CheckpointError(f"{path}: {_what_is(path)} ({_first_line(error)})") from error
+        raise CheckpointError(f"{path}: {what_is(path)} ({_first_line(error)})") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path}: expected a dictionary of tensors, found {type(content).__name__}; save "
-            f"network.state_dict(), not the network"
+            f"{path}: expected a dictionary of tensors, found {type(content).__name__}; write "
+            f"{SAVE}"
         )
     return content
 
@@ -95,32 +90,7 @@ def _unpacked_size(path: Path) -> int:
         with zipfile.ZipFile(path) as archive:
             return sum(entry.file_size for entry in archive.infolist())
     except Exception as error:  # damaged archives raise errors of many kinds
-        raise CheckpointError(f"{path}: {_what_is(path)} ({_first_line(error)})") from error
-
-
-def _why_not_pickle(path: Path, error: pickle.UnpicklingError) -> str:
-    """Say whether the file would run code, or is no pickle of PyTorch at all."""
-    found = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)", str(error))
-    if found:
-        return (
-            f"it holds more than tensors ({found.group(1)}) and could run code when loaded, so it "
-            f"is not loaded; ask for a plain state_dict or a safetensors file"
-        )
-    return _what_is(path)
-
-
-def _what_is(path: Path) -> str:
-    """Say what the file looks like, for a person who gave the wrong one."""
-    with path.open("rb") as stream:
-        head = stream.read(512)
-    for signature, words in _SIGNATURES.items():
-        if head.startswith(signature):
-            return f"expected PyTorch weights, found {words}"
-    if head.startswith(b"PK"):
-        return "a PyTorch archive that is truncated or damaged; copy it again"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "expected PyTorch weights, found a text file"
-    return "not a file of PyTorch weights, or a damaged one"
+        raise CheckpointError(f"{path}: {what_is(path)} ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

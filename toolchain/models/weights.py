@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from toolchain.errors import CheckpointError
 from toolchain.files import write_bytes
+from toolchain.models.choosing import PLAIN, Choice, choose
 from toolchain.models.layouts import (
     FOLDED_STATISTICS,
     METADATA_KEY,
@@ -22,6 +23,8 @@ from toolchain.models.layouts import (
     Checkpoint,
 )
 from toolchain.models.registry import BUILDERS
+from toolchain.models.state_dicts import StateDict
+from toolchain.models.values import check_values
 
 SCHEMA = 1
 
@@ -29,38 +32,42 @@ STATISTICS = ("running_mean", "running_var")
 """How the names of batch norm's running statistics end."""
 
 
-def load_into(network: nn.Module, checkpoint: Checkpoint, model: str) -> None:
-    """Load ``checkpoint`` into ``network``, of model ``model``; every tensor must be there and fit.
+def load_into(
+    network: nn.Module, checkpoint: Checkpoint, model: str, choice: Choice = PLAIN
+) -> tuple[str, ...]:
+    """Load ``checkpoint`` into ``network``, of model ``model``; return what there is to say.
 
-    A native file may hold narrower layers and added biases: the network takes its shapes first.
-    It may also say that batch norm's running statistics are folded, and leave out all of them.
+    Every tensor must be there and fit. A native file may hold narrower layers and added biases: the
+    network takes its shapes first. It may also say that batch norm's running statistics are folded,
+    and leave out all of them. Raises :class:`CheckpointError`, and leaves the network alone then.
     """
-    if checkpoint.model is not None and checkpoint.model != model:
-        raise CheckpointError(
-            f"{checkpoint.name} is a checkpoint of {checkpoint.model}; expected one of {model} "
-            f"(choose the model {checkpoint.model}, or another file)"
-        )
+    other = checkpoint.model is not None and checkpoint.model != model
     if checkpoint.layout == "native":
+        if other:
+            raise _mistaken(checkpoint, model)
         checkpoint = _with_statistics(network, checkpoint)
         _take_shapes(network, checkpoint)
-    expected, found = network.state_dict(), checkpoint.state
-    counters = {name for name in expected if name.endswith("num_batches_tracked")}
-    missing = [name for name in expected if name not in found and name not in counters]
-    surplus = [name for name in found if name not in expected]
-    if missing or surplus:
-        raise CheckpointError(
-            f"{checkpoint.name} does not fit {model}: {_some('missing', missing)}"
-            f"{'; ' if missing and surplus else ''}{_some('not known', surplus)}"
-        )
-    for name, tensor in found.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{checkpoint.name} does not fit {model}: {name} must be of shape "
-                f"{tuple(expected[name].shape)} (got {tuple(tensor.shape)})"
-            )
-    network.load_state_dict(found, strict=False)
+    expected = {
+        name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)
+    }
+    try:
+        taken = choose(checkpoint.name, checkpoint.dicts, expected, choice, model)
+    except CheckpointError as error:
+        if other:
+            raise _mistaken(checkpoint, model) from error
+        raise
+    notes = (*taken.notes, *check_values(checkpoint.name, taken.state, network))
+    network.load_state_dict(dict(taken.state), strict=False)
     if checkpoint.layout == "native" and model in BUILDERS:
         _check_widths(network, checkpoint)
+    return notes
+
+
+def _mistaken(checkpoint: Checkpoint, model: str) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.name} is a checkpoint of {checkpoint.model}; expected one of {model} "
+        f"(choose the model {checkpoint.model}, or another file)"
+    )
 
 
 def _with_statistics(network: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
@@ -76,7 +83,7 @@ def _with_statistics(network: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
             width = module.num_features if scale is None else int(scale.numel())
             state[f"{name}.running_mean"] = torch.zeros(width)
             state[f"{name}.running_var"] = torch.ones(width)
-    return dataclasses.replace(checkpoint, state=state)
+    return dataclasses.replace(checkpoint, dicts=(StateDict("", state),))
 
 
 def _check_widths(network: nn.Module, checkpoint: Checkpoint) -> None:
@@ -89,13 +96,6 @@ def _check_widths(network: nn.Module, checkpoint: Checkpoint) -> None:
             f"{checkpoint.name} holds layers whose widths contradict each other "
             f"({' '.join(str(error).split())[:160]}); write it again"
         ) from error
-
-
-def _some(words: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} tensors {words} ({', '.join(names[:3])}{more})"
 
 
 def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
