@@ -45,12 +45,20 @@ from networks.descriptions import (
 )
 from networks.drawing import description_of
 from networks.functions import FUNCTIONS
-from networks.judging import outputs_of
+from networks.judging import cast, outputs_of
 from networks.layers import ACTIVATIONS, LEARNED, NORMS
-from networks.promise import example_of, inputs_of, keep_promise, shrunk_or_refused
+from networks.promise import (
+    dressed,
+    example_of,
+    inputs_of,
+    keep_promise,
+    operate,
+    shrunk_or_refused,
+)
 from networks.reducing import reduced
 from networks.strategies import descriptions
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.records import Surgery
@@ -217,7 +225,7 @@ def test_a_second_shrink_of_random_networks_removes_nothing(description: Descrip
     if isinstance(out, str):
         return
     once = out[0]
-    twice, surgery = shrink(once, example_of(description))
+    twice, surgery = operate(shrink, once, example_of(description))
     assert deployed_parameters(twice) == deployed_parameters(once)
     assert parameters_in_all(twice) == parameters_in_all(once)
     assert surgery.removed_live_filters == 0
@@ -227,7 +235,7 @@ def test_a_second_shrink_of_random_networks_removes_nothing(description: Descrip
 # A shrunk network is an ordinary network ---------------------------------------------------------
 
 
-def gradients(network: nn.Module) -> list[Tensor]:
+def gradients(description: Description, network: nn.Module) -> list[Tensor]:
     """Gradients after one backward pass in training mode.
 
     In float64, which oneDNN leaves alone: in torch 2.13 its backward pass of a 1x1 convolution of
@@ -235,18 +243,17 @@ def gradients(network: nn.Module) -> list[Tensor]:
     """
     network = copy.deepcopy(network).double().train()
     image = torch.randn(2, 3, *EXAMPLE, generator=torch.Generator().manual_seed(2))
-    out = network(image.double())
-    outputs = [out] if isinstance(out, Tensor) else out
-    losses = [output.mean() for output in outputs if output.requires_grad]
+    outputs = tree_leaves(network(*cast(dressed(description, image), torch.float64)))
+    losses = [o.mean() for o in outputs if isinstance(o, Tensor) and o.requires_grad]
     if losses:
         torch.stack(losses).sum().backward()
     return [item.grad for item in network.parameters() if item.grad is not None]
 
 
-def trains(network: nn.Module) -> bool:
+def trains(description: Description, network: nn.Module) -> bool:
     """True if the network can be trained on the images that ``gradients`` takes."""
     try:
-        return all(torch.isfinite(gradient).all() for gradient in gradients(network))
+        return all(torch.isfinite(item).all() for item in gradients(description, network))
     except ValueError:  # norms refuse to train on one value per channel
         return False
 
@@ -265,10 +272,12 @@ def test_shrunk_random_networks_can_be_saved_and_trained_on(description: Descrip
     file.seek(0)
     other = copy.deepcopy(shrunk)
     other.load_state_dict(torch.load(file, weights_only=True))
-    for before, after in zip(outputs_of(shrunk, example), outputs_of(other, example), strict=True):
+    for before, after in zip(
+        outputs_of(shrunk, *example), outputs_of(other, *example), strict=True
+    ):
         assert torch.equal(before, after)
-    if trains(network):
-        assert all(torch.isfinite(gradient).all() for gradient in gradients(shrunk))
+    if trains(description, network):
+        assert all(torch.isfinite(item).all() for item in gradients(description, shrunk))
 
 
 # The tests above can fail, and they say something ------------------------------------------------

@@ -15,6 +15,7 @@ from networks.convolutions import Unit
 from networks.descriptions import Block, Convolution, Shape, Zeros
 from networks.functions import FUNCTIONS
 from networks.layers import Apply
+from networks.patterns import PATTERNS
 
 
 def chain(builder: Builder, block: Block, shape: Shape, *units: Convolution) -> list[Unit]:
@@ -107,6 +108,7 @@ BLOCKS = {
     "dense": dense,
     "excitation": excitation,
     "loop": loop,
+    **PATTERNS,
 }
 
 
@@ -159,6 +161,19 @@ def cells(x: Tensor, unit: nn.Module) -> Tensor:
     return unit(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 2)
 
 
+def scaled(function: Callable[[Tensor], Tensor], kernel: int) -> Callable[..., nn.Module]:
+    """A convolution's output in a range of its own: pixels, scores, or tiny numbers."""
+    return lambda b, s, zeros: Apply(
+        lambda x, unit: function(unit(x)),
+        b.unit(Convolution(channels=3, kernel=kernel, zeros=zeros), s),
+    )
+
+
+def boxes_beside_scores(x: Tensor) -> Tensor:
+    """Channels of very different ranges in one tensor."""
+    return torch.cat([x[:, :2] * 640, x[:, 2:].sigmoid()], dim=1)
+
+
 def hidden_layers(builder: Builder, features: int, zeros: Zeros) -> list[nn.Module]:
     hidden, last = nn.Linear(features, 6), nn.Linear(6, 3)
     builder.zero(hidden, None, zeros)
@@ -182,6 +197,13 @@ OUTPUTS: dict[str, Callable[[Builder, Shape, Zeros], nn.Module]] = {
     ),
     "flattened": lambda b, s, zeros: nn.Sequential(
         nn.Flatten(), *hidden_layers(b, math.prod(s), zeros)
+    ),
+    "boxes": scaled(lambda x: x * 640, 1),
+    "scores": scaled(torch.sigmoid, 3),
+    "faint": scaled(lambda x: x * 1e-3, 3),
+    "boxes_and_scores": scaled(boxes_beside_scores, 3),
+    "detections": scaled(
+        lambda x: boxes_beside_scores(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 3), 1
     ),
     "map": lambda b, s, zeros: nn.Identity(),
     "mean": lambda b, s, zeros: Apply(FUNCTIONS["global_mean"]),

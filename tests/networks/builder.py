@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from networks.convolutions import Unit, bare_convolution, columns_of, filters_of, wrapped
 from networks.descriptions import MOST_CHANNELS, Convolution, Description, Shape, Zeros
@@ -15,6 +15,21 @@ from networks.layers import ACTIVATIONS, NORMS, SPATIAL_NORMS, ChannelsLast
 
 class Unfitting(Exception):
     """A step that cannot be done on the values it meets."""
+
+
+def seconds(kind: str, image: Tensor) -> tuple[Tensor, ...]:
+    """What a network of several inputs takes beside an image: made of the image's values."""
+    height, width = image.shape[2:]
+    if kind == "image":
+        return (image[:, :2, : math.ceil(height / 2), : math.ceil(width / 2)].flip(3).contiguous(),)
+    if kind == "vector":
+        return (image.flatten(1)[:, :: math.ceil(3 * height * width / 5)].contiguous(),)
+    return ()
+
+
+def as_map(value: Tensor) -> Tensor:
+    """A vector for each image as a map of one pixel."""
+    return value if value.ndim == 4 else value[:, :, None, None]
 
 
 class Builder:
@@ -26,6 +41,7 @@ class Builder:
         self.aligned = description.aligned
         size = min(description.sizes)
         self.values = [torch.randn(2, 3, *size, generator=self.random)]
+        self.values[:0] = [as_map(other) for other in seconds(description.second, self.values[0])]
         self.modules: list[nn.Module] = []
         self.wiring: list[tuple[int, tuple[int, ...]]] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from networks.blocks import (
     resize,
     weighted_sum,
 )
-from networks.builder import Builder, Unfitting
+from networks.builder import Builder, Unfitting, as_map
 from networks.descriptions import (
     Again,
     Block,
@@ -30,23 +31,32 @@ from networks.descriptions import (
 from networks.functions import FUNCTIONS
 from networks.layers import LEARNED, NEEDS, Apply
 
+LAYOUTS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}
+
 
 class Network(nn.Module):
     """What a description describes."""
 
-    def __init__(self, builder: Builder, heads: list[tuple[nn.Module, int]]) -> None:
+    def __init__(
+        self, builder: Builder, heads: list[tuple[nn.Module, int]], form: str = "tuple"
+    ) -> None:
         super().__init__()
         self.steps = nn.ModuleList(builder.modules)
         self.wiring = builder.wiring
         self.heads = nn.ModuleList(head for head, _ in heads)
         self.read = [source for _, source in heads]
+        self.form = form
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = [image]
+    def forward(self, image: Tensor, *others: Tensor) -> Any:
+        values = [*map(as_map, others), image]
         for module, sources in self.wiring:
             values.append(self.steps[module](*(values[source] for source in sources)))
         pairs = zip(self.heads, self.read, strict=True)
         out = tuple(head(values[source]) for head, source in pairs)
+        if self.form == "dict":
+            return {f"level_{number}": value for number, value in enumerate(out)}
+        if self.form == "nested":
+            return {"levels": [(value,) for value in out], "count": len(out), "aux": None}
         return out if len(out) > 1 else out[0]
 
 
@@ -116,4 +126,6 @@ def build(description: Description) -> Network:
         for output in description.outputs:
             source, shape = builder.read(output.source)
             heads.append((OUTPUTS[output.kind](builder, shape, output.zeros), source))
-    return Network(builder, heads).eval()
+    network = Network(builder, heads, description.form).eval()
+    layout = getattr(torch, LAYOUTS[description.layout])
+    return network.to(getattr(torch, description.dtype)).to(memory_format=layout)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from networks.calls import MISLEADING
 from networks.descriptions import Convolution, Shape
 from networks.layers import Apply
 
@@ -88,12 +89,14 @@ WEIGHTS: dict[str, Callable[[nn.Conv2d], nn.Module]] = {
     "viewed": lambda convolution: Apply(view, convolution),
     "hooked": hooked,
     "normalised": normalised,
+    **MISLEADING,
 }
 
 
 def wrapped(layer: nn.Conv2d | nn.ConvTranspose2d, weights: str) -> nn.Module:
     """The layer as WEIGHTS has it, if it is a layer that can be had so."""
-    plain = type(layer) is nn.Conv2d and (weights != "functional" or layer.padding_mode == "zeros")
+    by_function = weights == "functional" or weights in MISLEADING
+    plain = type(layer) is nn.Conv2d and not (by_function and layer.padding_mode != "zeros")
     return WEIGHTS[weights](layer) if plain else layer
 
 

@@ -115,6 +115,12 @@ class Description(Compact):
     seed: int = 0
     aligned: bool = False
     """Layers of the same width zero the same channels, as pruning by dependency groups does."""
+    second: str = "none"  # another input: an "image" of half the size, or a "vector" of five
+    dtype: str = "float32"
+    layout: str = "contiguous"  # or "channels_last", of the weights and the images
+    form: str = (
+        "tuple"  # of the outputs: "dict" or "nested", where "tuple" is one tensor or several
+    )
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:

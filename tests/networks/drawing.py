@@ -48,7 +48,14 @@ COMMON_FUNCTIONS = (
     *("upsample_bilinear", "global_pool", "prelu", "prelu_channels", "scale", "norm_batch"),
     *("first_half", "split_and_weight", "affine", "clamp", "dropout"),
 )
-LIVE_OUTPUTS = ("convolution", "pointwise", "levels", "pooled", "perceptron")
+LIVE_OUTPUTS = (
+    *("convolution", "pointwise", "levels", "pooled", "perceptron"),
+    *("boxes", "scores", "boxes_and_scores"),
+)
+SECONDS = ("none",)
+TYPES = ("float32",) * 14 + ("float16", "bfloat16")
+LAYOUTS = ("contiguous",) * 4 + ("channels_last",)
+FORMS = ("tuple",) * 4 + ("dict", "nested")
 SORTS = ("plain", "plain", "odd", "swallowing")
 """Half of the networks are of plain steps, a quarter each has odd ones, and operators that
 swallow NaN."""
@@ -146,6 +153,16 @@ def output(choose: Choose, sort: str) -> Output:
     return Output(choose(kinds), choose((0, 0, 0, 1, 2)), zeros)
 
 
+def ways(choose: Choose) -> dict[str, str]:
+    """How a network is called, kept and read."""
+    return {
+        "second": choose(SECONDS),
+        "dtype": choose(TYPES),
+        "layout": choose(LAYOUTS),
+        "form": choose(FORMS),
+    }
+
+
 def description_of(seed: int) -> Description:
     """The network that a plain seed stands for."""
     choose = random.Random(seed).choice
@@ -155,4 +172,5 @@ def description_of(seed: int) -> Description:
         outputs=tuple(output(choose, sort) for _ in range(choose((1, 2, 3)))),
         seed=choose(range(2**16)),
         aligned=choose(EITHER),
+        **ways(choose),
     )

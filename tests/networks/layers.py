@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from networks.calls import FUNCTIONAL_NORMS, OtherEpsilon
+from networks.constants import CONSTANTS
 from networks.descriptions import MOST_CHANNELS
 
 
@@ -101,6 +103,8 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda c: trained(nn.InstanceNorm2d(c, affine=True)),
     "instance_with_statistics": lambda c: nn.InstanceNorm2d(c, track_running_stats=True),
     "layer": lambda c: ChannelsLast(trained(nn.LayerNorm(c))),
+    **FUNCTIONAL_NORMS,
+    "batch_other_epsilon": lambda c: trained(OtherEpsilon(c)),
 }
 
 SPATIAL_NORMS = ("batch_without_statistics", "instance", "instance_with_statistics")
@@ -145,6 +149,7 @@ LEARNED: dict[str, Callable[[int], nn.Module]] = {
     "efficient_channel_attention": lambda c: Apply(
         gate_by_neighbours, nn.Conv1d(1, 1, 3, padding=1, bias=False)
     ),
+    **CONSTANTS,
     "self_attention": lambda c: Apply(
         attend_to_itself, nn.MultiheadAttention(c, 1, batch_first=True)
     ),
@@ -166,11 +171,14 @@ NEEDS: dict[str, Callable[[int, int, int], bool]] = {
     **each("pixel_shuffle", lambda c, h, w: c % 4 == 0 and max(h, w) <= 13),
     **each("pixel_unshuffle", lambda c, h, w: min(h, w) >= 2 and 4 * c <= MOST_CHANNELS),
     **each("focus", lambda c, h, w: min(h, w) >= 2 and 2 * c <= MOST_CHANNELS),
-    **each("swap_halves split_and_weight first_half", lambda c, h, w: c >= 2),
+    **each(
+        "swap_halves split_and_weight first_half chunked split_unevenly pick_by_tensor",
+        lambda c, h, w: c >= 2,
+    ),
     **each("narrow pick", lambda c, h, w: c >= 3),
     **each("repeated_channels interleaved_channels", lambda c, h, w: 2 * c <= MOST_CHANNELS),
     **each("append_ones append_coordinates append_learned", lambda c, h, w: c < MOST_CHANNELS),
-    **each("attend", lambda c, h, w: h * w <= 400),
+    **each("attend self_attention", lambda c, h, w: h * w <= 400),
     **{f"norm_{name}": lambda c, h, w: h * w > 1 for name in SPATIAL_NORMS},
 }
 """When an operator can be done; the others always can."""

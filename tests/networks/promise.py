@@ -5,20 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from networks.builder import seconds
 from networks.building import Network, build
 from networks.checking import deployed_parameters
 from networks.convolutions import filters_of
 from networks.descriptions import EXAMPLE, Description
-from networks.judging import Inputs, Truth, assert_as_near, assert_same, images_of, outputs_of
+from networks.judging import (
+    Inputs,
+    Truth,
+    assert_as_near,
+    assert_same,
+    cast,
+    images_of,
+    outputs_of,
+)
 from toolchain.errors import AnalysisError, ParityError
 from toolchain.records import FilterVerdict, Surgery
 from toolchain.report.reasons import sentence
 
-Surgeon = Callable[[nn.Module, Tensor], tuple[nn.Module, Surgery]]
+Surgeon = Callable[[nn.Module, Any], tuple[nn.Module, Surgery]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,27 @@ class Outcome:
 
 def inputs_of(description: Description) -> list[tuple[str, Inputs]]:
     """Named inputs that a network is judged by."""
-    return [(name, (image,)) for name, image in images_of(description.sizes)]
+    return [(name, dressed(description, image)) for name, image in images_of(description.sizes)]
 
 
-def example_of(description: Description) -> Tensor:
+def dressed(description: Description, image: Tensor) -> Inputs:
+    """The image in the network's type and layout, and what the network takes beside it."""
+    image = image.to(getattr(torch, description.dtype))
+    others = seconds(description.second, image)
+    if description.layout == "channels_last":
+        image = image.contiguous(memory_format=torch.channels_last)
+    return image, *others
+
+
+def example_of(description: Description) -> Inputs:
     """The example that the surgery is given."""
-    return torch.randn(1, 3, *EXAMPLE, generator=torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    return dressed(description, torch.randn(1, 3, *EXAMPLE, generator=random))
+
+
+def operate(surgeon: Surgeon, network: nn.Module, example: Inputs) -> tuple[nn.Module, Surgery]:
+    """Shrink; an example of one tensor is given as it is."""
+    return surgeon(network, example if len(example) > 1 else example[0])
 
 
 def traces_of(network: nn.Module) -> dict[str, object]:
@@ -87,7 +112,7 @@ def shrunk_or_refused(
     network = build(description)
     traces = traces_of(network)
     try:
-        out: tuple[nn.Module, Surgery] | str = surgeon(network, example_of(description))
+        out: tuple[nn.Module, Surgery] | str = operate(surgeon, network, example_of(description))
     except (AnalysisError, ParityError) as refusal:
         out = f"{type(refusal).__name__}: {refusal}"
     if isinstance(out, str):
@@ -101,11 +126,22 @@ def outline(reason: str) -> str:
     return re.sub(r"[\w.]*\d[\w.]*", "#", reason)[:100]
 
 
+def does_not_run(description: Description) -> str:
+    """Why the soft network does not run itself, on every size: half precision lacks operators."""
+    network = build(description)
+    for _, inputs in inputs_of(description) if description.dtype != "float32" else ():
+        try:
+            outputs_of(network, *inputs)
+        except (RuntimeError, TypeError) as error:
+            return outline(f"{description.dtype}: {error}")
+    return ""
+
+
 def in_float64(description: Description) -> Network | None:
     """The network in float64, if it runs in it."""
     network = build(description).double()
     try:
-        outputs_of(network, example_of(description).double())
+        outputs_of(network, *cast(example_of(description), torch.float64))
     except (RuntimeError, TypeError):  # the code inside casts
         return None
     return network
@@ -126,7 +162,8 @@ def judge(
     truth = Truth.of(precise, inputs)
     exact = None
     try:
-        exact = assert_same(truth, surgeon(precise, example_of(description).double())[0])
+        example = cast(example_of(description), torch.float64)
+        exact = assert_same(truth, operate(surgeon, precise, example)[0])
         reason = ""
     except (AnalysisError, ParityError) as refusal:
         reason = f"but in float64 {outline(str(refusal))}"
@@ -135,6 +172,8 @@ def judge(
 
 def keep_promise(description: Description, surgeon: Surgeon) -> Outcome:
     """Raise AssertionError if the surgeon breaks the promise; return how it ended."""
+    if reason := does_not_run(description):
+        return Outcome("does not run", reason)
     network, out = shrunk_or_refused(description, surgeon)
     if isinstance(out, str):
         return Outcome("refused", outline(out))

@@ -33,6 +33,7 @@ def single_descriptions(draw: st.DrawFn) -> Description:
         outputs=tuple(draw(st.lists(outputs(sort), min_size=1, max_size=3))),
         seed=draw(st.integers(0, 2**16)),
         aligned=choose(drawing.EITHER),
+        **drawing.ways(choose),
     )
 
 
