@@ -45,14 +45,14 @@ from networks.descriptions import (
 )
 from networks.drawing import description_of
 from networks.functions import FUNCTIONS
-from networks.judging import cast, outputs_of
+from networks.judging import Inputs, cast, outputs_of
 from networks.layers import ACTIVATIONS, LEARNED, NORMS
 from networks.promise import (
+    Surgeon,
     dressed,
     example_of,
     inputs_of,
     keep_promise,
-    operate,
     shrunk_or_refused,
 )
 from networks.reducing import reduced
@@ -62,7 +62,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.records import Surgery
-from toolchain.shrink.surgery import shrink
+from toolchain.shrink.surgery import Cut, cut
 
 PAST_FAILURES = {
     "a linear layer that reads constants": Description(
@@ -149,7 +149,7 @@ def test_new_random_networks_lose_nothing_or_are_refused(
     tally: Counter[str], description: Description
 ) -> None:
     note(f"SURGERY_SEED={SEED}")
-    outcome = str(keep_promise(description, shrink))
+    outcome = str(keep_promise(description, cut))
     event(outcome)
     tally[outcome] += 1
 
@@ -160,12 +160,12 @@ def test_new_random_networks_lose_nothing_or_are_refused(
 def test_the_usual_random_networks_lose_nothing_or_are_refused(
     tally: Counter[str], description: Description
 ) -> None:
-    tally[str(keep_promise(description, shrink))] += 1
+    tally[str(keep_promise(description, cut))] += 1
 
 
 @pytest.mark.parametrize("description", PAST_FAILURES.values(), ids=PAST_FAILURES)
 def test_past_failures_stay_mended(description: Description) -> None:
-    keep_promise(description, shrink)
+    keep_promise(description, cut)
 
 
 SOME = Zeros(filters="some")
@@ -207,13 +207,13 @@ def test_every_operator_loses_nothing_or_is_refused(
 ) -> None:
     description = Description(EACH_OPERATOR[name], seed=3, aligned=aligned)
     assert len(build(description).wiring) == len(description.steps), "a step was left out"
-    tally[f"{keep_promise(description, shrink)} (single operators)"] += 1
+    tally[f"{keep_promise(description, cut)} (single operators)"] += 1
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)
 def test_every_output_loses_nothing_or_is_refused(kind: str) -> None:
     zeros = Zeros(filters="some", columns="some")
-    keep_promise(Description((BEFORE, AFTER, BEFORE), (Output(kind, zeros=zeros),)), shrink)
+    keep_promise(Description((BEFORE, AFTER, BEFORE), (Output(kind, zeros=zeros),)), cut)
 
 
 @pytest.mark.slow
@@ -221,11 +221,12 @@ def test_every_output_loses_nothing_or_is_refused(kind: str) -> None:
 @given(descriptions())
 def test_a_second_shrink_of_random_networks_removes_nothing(description: Description) -> None:
     note(f"SURGERY_SEED={SEED}")
-    _, out = shrunk_or_refused(description, shrink)
+    _, out = shrunk_or_refused(description, cut)
     if isinstance(out, str):
         return
-    once = out[0]
-    twice, surgery = operate(shrink, once, example_of(description))
+    once = out.network
+    second = cut(once, example_of(description))
+    twice, surgery = second.network, second.surgery
     assert deployed_parameters(twice) == deployed_parameters(once)
     assert parameters_in_all(twice) == parameters_in_all(once)
     assert surgery.removed_live_filters == 0
@@ -263,10 +264,10 @@ def trains(description: Description, network: nn.Module) -> bool:
 @given(descriptions())
 def test_shrunk_random_networks_can_be_saved_and_trained_on(description: Description) -> None:
     note(f"SURGERY_SEED={SEED}")
-    network, out = shrunk_or_refused(description, shrink)
+    network, out = shrunk_or_refused(description, cut)
     if isinstance(out, str):
         return
-    shrunk, example = out[0], example_of(description)
+    shrunk, example = out.network, example_of(description)
     file = io.BytesIO()
     torch.save(shrunk.state_dict(), file)
     file.seek(0)
@@ -300,11 +301,11 @@ def test_many_random_networks_with_zeroed_filters_lose_channels() -> None:
     @given(descriptions())
     def look(description: Description) -> None:
         nonlocal with_zeros, smaller
-        network, out = shrunk_or_refused(description, shrink)
+        network, out = shrunk_or_refused(description, cut)
         if has_zeroed_filters(network):
             with_zeros += 1
             smaller += not isinstance(out, str) and deployed_parameters(
-                out[0]
+                out.network
             ) < deployed_parameters(network)
 
     look()
@@ -324,7 +325,19 @@ def test_random_networks_are_the_same_every_time_and_can_be_pasted(
             assert torch.equal(a, b) or not torch.isfinite(a).all()
 
 
-def forget_constants(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+def in_both_types(surgeon: Callable[[nn.Module, Tensor], nn.Module]) -> Surgeon:
+    """A surgeon that works on the network and on a copy in float64 alike."""
+
+    def work(network: nn.Module, example: Inputs) -> Cut:
+        double = copy.deepcopy(network).double()
+        nothing = Surgery(rounds=1, filters=(), layers=())
+        return Cut(surgeon(network, example[0]), surgeon(double, example[0].double()), nothing)
+
+    return work
+
+
+@in_both_types
+def forget_constants(network: nn.Module, example: Tensor) -> nn.Module:
     """Wrong: what removal by dependency groups does, as if a zeroed filter left a zero."""
     shrunk = copy.deepcopy(network)
     for unit in shrunk.modules():
@@ -335,7 +348,7 @@ def forget_constants(network: nn.Module, example: Tensor) -> tuple[nn.Module, Su
                         layer.bias.data[index] = 0.0
                         if layer is unit.norm and isinstance(layer, nn.BatchNorm2d):
                             layer.running_mean[index] = 0.0
-    return shrunk, Surgery(rounds=1, filters=(), layers=())
+    return shrunk
 
 
 def test_the_property_catches_a_surgeon_that_forgets_constants() -> None:
@@ -348,7 +361,8 @@ def test_the_property_catches_a_surgeon_that_forgets_constants() -> None:
         keep()
 
 
-def fold_into_last(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+@in_both_types
+def fold_into_last(network: nn.Module, example: Tensor) -> nn.Module:
     """Right only sometimes: fold what is constant in the example's size into the last layer's
     bias, whether that layer pads or not, and whether the constant is the same in other sizes."""
     shrunk = copy.deepcopy(network)
@@ -359,7 +373,7 @@ def fold_into_last(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surg
     weight = last.convolution.weight.data
     last.convolution.bias.data += weight.sum(dim=(2, 3)) @ (constants * still)
     weight[:, still] = 0.0
-    return shrunk, Surgery(rounds=1, filters=(), layers=())
+    return shrunk
 
 
 FOLDABLE = Convolution(channels=4, kernel=3, padding="none")
@@ -389,7 +403,7 @@ def test_the_checker_catches_folding_that_is_wrong(description: Description) -> 
 
 
 def test_a_surgeon_that_changes_the_original_is_caught() -> None:
-    def careless(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+    def careless(network: nn.Module, example: Inputs) -> Cut:
         network.steps[0].convolution.weight.data *= 2
         raise AnalysisError("a reason of several words")
 
@@ -398,7 +412,7 @@ def test_a_surgeon_that_changes_the_original_is_caught() -> None:
 
 
 def test_a_refusal_without_a_reason_is_caught() -> None:
-    def silent(network: nn.Module, example: Tensor) -> tuple[nn.Module, Surgery]:
+    def silent(network: nn.Module, example: Inputs) -> Cut:
         raise AnalysisError
 
     with pytest.raises(AssertionError, match="without a reason"):

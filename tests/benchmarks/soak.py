@@ -37,7 +37,7 @@ from tests.benchmarks.soak_records import (
     short,
     whole_lines,
 )
-from toolchain.shrink.surgery import shrink
+from toolchain.shrink.surgery import cut
 
 MEMORY_BYTES = 4 << 30
 """What a network may take, beyond what the process has when it starts."""
@@ -59,7 +59,7 @@ def try_seed(seed: int) -> Entry:
         return Entry(seed, kind, reason, round(time.perf_counter() - start, 3), *shares)
 
     try:
-        outcome = keep_promise(description_of(seed), shrink)
+        outcome = keep_promise(description_of(seed), cut)
     except AssertionError as error:
         return entry("wrong", outline(str(error)))
     except MemoryError:

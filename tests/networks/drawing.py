@@ -52,7 +52,7 @@ LIVE_OUTPUTS = (
     *("convolution", "pointwise", "levels", "pooled", "perceptron"),
     *("boxes", "scores", "boxes_and_scores"),
 )
-SECONDS = ("none",)
+SECONDS = ("none",) * 8 + ("image", "vector")
 TYPES = ("float32",) * 14 + ("float16", "bfloat16")
 LAYOUTS = ("contiguous",) * 4 + ("channels_last",)
 FORMS = ("tuple",) * 4 + ("dict", "nested")

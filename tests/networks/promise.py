@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,9 @@ from networks.judging import (
 from toolchain.errors import AnalysisError, ParityError
 from toolchain.records import FilterVerdict, Surgery
 from toolchain.report.reasons import sentence
+from toolchain.shrink.surgery import Cut
 
-Surgeon = Callable[[nn.Module, Any], tuple[nn.Module, Surgery]]
+Surgeon = Callable[[nn.Module, Inputs], Cut]
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,6 @@ def example_of(description: Description) -> Inputs:
     return dressed(description, torch.randn(1, 3, *EXAMPLE, generator=random))
 
 
-def operate(surgeon: Surgeon, network: nn.Module, example: Inputs) -> tuple[nn.Module, Surgery]:
-    """Shrink; an example of one tensor is given as it is."""
-    return surgeon(network, example if len(example) > 1 else example[0])
-
-
 def traces_of(network: nn.Module) -> dict[str, object]:
     """All of a network that the surgery must leave as it is, apart from the tensors' values."""
     return {
@@ -105,14 +100,12 @@ def assert_unchanged(network: nn.Module, traces: dict[str, object], fresh: nn.Mo
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def shrunk_or_refused(
-    description: Description, surgeon: Surgeon
-) -> tuple[Network, tuple[nn.Module, Surgery] | str]:
+def shrunk_or_refused(description: Description, surgeon: Surgeon) -> tuple[Network, Cut | str]:
     """The network, and what became of it: shrunk, or a reason; the original is as it was."""
     network = build(description)
     traces = traces_of(network)
     try:
-        out: tuple[nn.Module, Surgery] | str = operate(surgeon, network, example_of(description))
+        out: Cut | str = surgeon(network, example_of(description))
     except (AnalysisError, ParityError) as refusal:
         out = f"{type(refusal).__name__}: {refusal}"
     if isinstance(out, str):
@@ -147,27 +140,20 @@ def in_float64(description: Description) -> Network | None:
     return network
 
 
-def judge(
-    description: Description, soft: nn.Module, shrunk: nn.Module, surgeon: Surgeon
-) -> Outcome:
+def judge(description: Description, soft: nn.Module, cut: Cut) -> Outcome:
     """Raise AssertionError if the shrunk network is another function than the soft one."""
     inputs = inputs_of(description)
-    before, after = deployed_parameters(soft), deployed_parameters(shrunk)
+    before, after = deployed_parameters(soft), deployed_parameters(cut.network)
     assert after <= before, f"{before} deployed parameters became {after}"
     kind = "smaller" if after < before else "nothing to remove"
     precise = in_float64(description)
     if precise is None:
-        assert_same(Truth.of(soft, inputs), shrunk)
+        assert_same(Truth.of(soft, inputs), cut.network)
         return Outcome(kind, "in its own type only")
     truth = Truth.of(precise, inputs)
-    exact = None
-    try:
-        example = cast(example_of(description), torch.float64)
-        exact = assert_same(truth, operate(surgeon, precise, example)[0])
-        reason = ""
-    except (AnalysisError, ParityError) as refusal:
-        reason = f"but in float64 {outline(str(refusal))}"
-    return Outcome(kind, reason, exact, *assert_as_near(truth, soft, shrunk))
+    exact = None if cut.exact is None else assert_same(truth, cut.exact)
+    reason = "analysed in its own type" if cut.exact is None else ""
+    return Outcome(kind, reason, exact, *assert_as_near(truth, soft, cut.network))
 
 
 def keep_promise(description: Description, surgeon: Surgeon) -> Outcome:
@@ -177,10 +163,9 @@ def keep_promise(description: Description, surgeon: Surgeon) -> Outcome:
     network, out = shrunk_or_refused(description, surgeon)
     if isinstance(out, str):
         return Outcome("refused", outline(out))
-    shrunk, surgery = out
-    assert not any(module.training for module in shrunk.modules())
-    outcome = judge(description, network, shrunk, surgeon)
-    assert_records_add_up(network, shrunk, surgery)
+    assert not any(module.training for module in out.network.modules())
+    outcome = judge(description, network, out)
+    assert_records_add_up(network, out.network, out.surgery)
     return outcome
 
 

@@ -23,10 +23,10 @@ Failure = Callable[[Description], str]
 def failure_of(description: Description) -> str:
     """How the surgery fails on a network: "wrong", or an exception's type."""
     from networks.promise import keep_promise
-    from toolchain.shrink.surgery import shrink
+    from toolchain.shrink.surgery import cut
 
     try:
-        keep_promise(description, shrink)
+        keep_promise(description, cut)
     except AssertionError:
         return "wrong"
     except Exception as error:
@@ -94,9 +94,9 @@ def main() -> None:
     print(failure_of(small) or "does not fail", small, sep="\n")
     if failure_of(small):
         from networks.promise import keep_promise
-        from toolchain.shrink.surgery import shrink
+        from toolchain.shrink.surgery import cut
 
-        keep_promise(small, shrink)
+        keep_promise(small, cut)
 
 
 if __name__ == "__main__":
