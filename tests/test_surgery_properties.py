@@ -143,7 +143,7 @@ def tally() -> Iterator[Counter[str]]:
 
 
 @pytest.mark.slow
-@trying_new(70)
+@trying_new(50)
 @given(descriptions())
 def test_new_random_networks_lose_nothing_or_are_refused(
     tally: Counter[str], description: Description
@@ -155,7 +155,7 @@ def test_new_random_networks_lose_nothing_or_are_refused(
 
 
 @pytest.mark.slow
-@trying(25)
+@trying(20)
 @given(descriptions())
 def test_the_usual_random_networks_lose_nothing_or_are_refused(
     tally: Counter[str], description: Description
@@ -217,7 +217,7 @@ def test_every_output_loses_nothing_or_is_refused(kind: str) -> None:
 
 
 @pytest.mark.slow
-@trying_new(40)
+@trying_new(30)
 @given(descriptions())
 def test_a_second_shrink_of_random_networks_removes_nothing(description: Description) -> None:
     note(f"SURGERY_SEED={SEED}")
@@ -260,7 +260,7 @@ def trains(description: Description, network: nn.Module) -> bool:
 
 
 @pytest.mark.slow
-@trying_new(40)
+@trying_new(30)
 @given(descriptions())
 def test_shrunk_random_networks_can_be_saved_and_trained_on(description: Description) -> None:
     note(f"SURGERY_SEED={SEED}")
@@ -297,7 +297,7 @@ def has_zeroed_filters(network: nn.Module) -> bool:
 def test_many_random_networks_with_zeroed_filters_lose_channels() -> None:
     with_zeros, smaller = 0, 0
 
-    @without_shrinking(100)
+    @without_shrinking(60)
     @given(descriptions())
     def look(description: Description) -> None:
         nonlocal with_zeros, smaller
@@ -309,7 +309,7 @@ def test_many_random_networks_with_zeroed_filters_lose_channels() -> None:
             ) < deployed_parameters(network)
 
     look()
-    assert with_zeros > 50
+    assert with_zeros > 30
     assert smaller > 0.4 * with_zeros
 
 

@@ -42,11 +42,9 @@ def images_of(sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Tensor]
         yield f"random * {scale:g}", torch.randn(1, 3, height, width, generator=random) * scale
     yield "zeros", torch.zeros(1, 3, height, width)
     yield "bright", torch.full((1, 3, height, width), 1000.0)
-    rows, columns = (0, height // 2, height - 1), (0, width // 2, width - 1)
-    for row, column in [(1, 1), (0, 0), (0, 2), (2, 0), (2, 2)]:
-        image = torch.zeros(1, 3, height, width)
-        image[:, :, rows[row], columns[column]] = 255.0
-        yield f"a bright pixel at ({rows[row]}, {columns[column]})", image
+    pixels = torch.zeros(5, 3, height, width)
+    pixels[range(5), :, [height // 2, 0, 0, -1, -1], [width // 2, 0, -1, 0, -1]] = 255.0
+    yield "a bright pixel in the middle and in each corner", pixels
     ramp = torch.linspace(-128, 127, height * width).view(1, 1, height, width)
     yield "ramp", ramp * torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
     for number, size in enumerate(sizes[1:] or sizes):
