@@ -76,6 +76,10 @@ def steps_in(folder: Path) -> list[str]:
 FINISHED = (ONNX, ONNX_INT8, TFLITE, TFLITE_HALF, TFLITE_INT8)
 """Files for a board."""
 
+DECIDING_BYTES, FEWEST_DECIDING = 2**28, 4
+"""What the outputs of one side may take together, where decisions are counted; and on so many
+inputs they are counted in any case."""
+
 TOLD_BY_TRUTH: tuple[Kind, ...] = ("surgery", "export", "rewrite")
 """Links whose ends give what the network gives, so that its float64 tells rounding from error."""
 
@@ -246,6 +250,9 @@ def _truth(path: Path, recipe: Recipe, first: ProofInput) -> Runner | None:
 def _decisions(
     ends: Sequence[Runner], deciding: Sequence[ProofInput], recipe: Recipe, names: Sequence[str]
 ) -> tuple[Decisions, ...]:
+    first = ends[0](*deciding[0].tensors)
+    most = DECIDING_BYTES // max(1, sum(output.nbytes for output in first))
+    deciding = deciding[: max(FEWEST_DECIDING, most)]
     before, after = ([end(*each.tensors) for each in deciding] for end in ends)
     called = [*names, *(f"output {index}" for index in range(len(names), len(before[0])))]
     return decisions_between(called, before, after, recipe.decode.score_threshold)
