@@ -184,6 +184,24 @@ def test_outputs_that_are_zero_may_not_become_anything() -> None:
     assert not parity(answers(zero), answers(zero + np.float32(1e-9)), limit=1e-5).passed
 
 
+def test_a_coarse_file_s_constant_channel_is_judged_by_its_magnitude() -> None:
+    """Of -5 everywhere, 0.02 off is a fiftieth of a least range of 1; the limit still binds."""
+    before = np.stack([np.full(64, -5.0), np.linspace(0, 30, 64)])[None]
+    after = before + np.array([0.02, 0.0])[:, None]
+    for limit, passes in ((0.03, True), (0.01, False), (1e-9, False)):
+        result = compare(
+            "a -> b",
+            answers(before),
+            answers(after),
+            [ProofInput("x", (torch.zeros(1, 3, 2, 2),))],
+            limit=limit,
+            figure="mean",
+            least_range=0.2,
+        )
+        assert result.worst == pytest.approx(0.02)
+        assert result.passed is passes
+
+
 def test_as_close_to_the_truth_as_the_other_side_passes() -> None:
     """A network whose scales make float32 coarse: both sides are 3e-5 off, each its own way."""
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 1, 1, 40, 40))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deploy import detect
 from toolchain.bench.runs import Picture, input_of, open_run
 from toolchain.certificate import NAME, BoxAgreement, read_certificate
-from toolchain.chain.links import INT8_STEP, pair_boxes
+from toolchain.chain.links import LEAST_OF_INT8, pair_boxes
 from toolchain.check.inputs import noise_inputs
 from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
 from toolchain.errors import DataError, InputError
@@ -131,7 +131,7 @@ def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays])
             list(here[name]),
             list(there[name]),
             limit=limit,
-            resolution=INT8_STEP if is_int8 else None,
+            least_range=LEAST_OF_INT8 if is_int8 else 0.0,
         )
         for name in names
         if _shapes(here[name]) == _shapes(there[name])

@@ -83,9 +83,9 @@ inputs they are counted in any case."""
 TOLD_BY_TRUTH: tuple[Kind, ...] = ("surgery", "export", "rewrite")
 """Links whose ends give what the network gives, so that its float64 tells rounding from error."""
 
-HALF_STEP, INT8_STEP = 2.0**-11, 1 / 127
-"""Largest rounding of a half-precision number as a share of it; a step of int8 as a share of the
-largest number."""
+LEAST_OF_HALF, LEAST_OF_INT8 = 2.0**-11 / 1e-3, 1 / 127 / 0.05
+"""What a channel's range counts as at least, as a share of its magnitude: the smallest of which the
+usual limits (1e-3 and 0.05) are one step of the type."""
 
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of the same face."""
@@ -122,9 +122,8 @@ class Limits:
     """Average precision, from 0 to 1."""
     changed: float | None = None
     """Share of the decisions that may differ."""
-    resolution: float | None = None
-    """What the file's type cannot resolve, as a share of a channel's magnitude; None: by the type
-    of the outputs."""
+    least_range: float = 0.0
+    """What a channel's range counts as at least, as a share of its magnitude."""
 
 
 def limits_of(kind: Kind, proof: ProofSection) -> Limits:
@@ -137,9 +136,9 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
         return Limits("largest", proof.rewrite_limit)
     if kind == "half":
         limits = proof.half_limit, proof.half_boxes, proof.half_loss, proof.half_decisions
-        return Limits("mean", *limits, HALF_STEP)
+        return Limits("mean", *limits, LEAST_OF_HALF)
     limits = proof.int8_limit, proof.int8_boxes, proof.int8_loss, proof.int8_decisions
-    return Limits("mean", *limits, INT8_STEP)
+    return Limits("mean", *limits, LEAST_OF_INT8)
 
 
 def open_end(path: Path, recipe: Recipe) -> Runner:
@@ -227,7 +226,7 @@ def _parity(
             figure=limits.figure,
             truth=truth,
             names=names,
-            resolution=limits.resolution,
+            least_range=limits.least_range,
         )
 
     parity = compared(None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from toolchain.certificate import Attempt, LayerNoise, Link, Mixture
-from toolchain.chain.links import INT8_STEP, open_end
+from toolchain.chain.links import LEAST_OF_INT8, open_end
 from toolchain.check.parity import Outputs, ProofInput, compare_outputs
 from toolchain.export.units import Quantiser
 from toolchain.recipe import Recipe
@@ -85,6 +85,6 @@ def layer_noises(
 def _noise(proof: ProofInput, before: Outputs, after: Outputs, recipe: Recipe) -> float:
     """Return the largest mean difference of channels of one scale, as a share of their range."""
     limit = recipe.proof.int8_limit
-    case = compare_outputs(proof, before, after, limit=limit, resolution=INT8_STEP)
+    case = compare_outputs(proof, before, after, limit=limit, least_range=LEAST_OF_INT8)
     share = case.mean.share(limit)
     return math.inf if share is None else share

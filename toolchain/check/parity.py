@@ -129,13 +129,13 @@ def compare(
     figure: Figure = "largest",
     truth: Runner | None = None,
     names: Sequence[str] = (),
-    resolution: float | None = None,
+    least_range: float = 0.0,
 ) -> Parity:
     """Run both sides on all inputs and return how far apart they are; see :class:`Parity`.
 
     ``truth`` is what ``before`` would give without rounding, in float64: then ``after`` is held
     against that, and may be as far from it as ``before`` is itself (see
-    :func:`~toolchain.check.spots.worst_spots`, for ``resolution`` too). ``names`` are those of the
+    :func:`~toolchain.check.spots.worst_spots`, for ``least_range`` too). ``names`` are those of the
     outputs. Raises :class:`ParityError` where both sides give other shapes.
     """
     cases = [
@@ -146,7 +146,7 @@ def compare(
             limit=limit,
             truth=None if truth is None else truth(*proof.tensors),
             names=names,
-            resolution=resolution,
+            least_range=least_range,
         )
         for proof in inputs
     ]
@@ -161,7 +161,7 @@ def compare_outputs(
     limit: float,
     truth: Outputs | None = None,
     names: Sequence[str] = (),
-    resolution: float | None = None,
+    least_range: float = 0.0,
 ) -> ParityCase:
     """Compare what both sides gave for one input; arguments as those of :func:`compare`."""
     for other, what in ((after, "after"), (truth, "in float64")):
@@ -173,7 +173,7 @@ def compare_outputs(
     if not before:
         raise ParityError(f"{proof.name}: there is no output to compare")
     called = [*names, *(f"output {index}" for index in range(len(names), len(before)))]
-    largest, mean = worst_spots(called, before, after, truth, limit, resolution)
+    largest, mean = worst_spots(called, before, after, truth, limit, least_range)
     shape = tuple(int(side) for side in proof.image.shape)
     return ParityCase(proof.name, shape, _sha256(proof), largest, mean)
 

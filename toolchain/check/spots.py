@@ -34,15 +34,15 @@ def worst_spots(
     after: Sequence[NDArray[np.generic]],
     truth: Sequence[NDArray[np.generic]] | None,
     limit: float,
-    resolution: float | None = None,
+    least_range: float = 0.0,
 ) -> tuple[Spot, Spot]:
     """Return where the largest difference, and where the mean one, is the largest share.
 
     All outputs are looked at channel by channel, along the second dimension and along the last;
     for the mean, neighbouring channels of one scale together. With ``truth``, ``after`` is measured
-    against it, and what ``before`` is off by counts as resolution. ``resolution`` is what the type
-    of a coarse file cannot resolve, as a share of a channel's magnitude; None: :data:`STEPS` steps
-    of the coarser of both sides' types.
+    against it, and what ``before`` is off by counts as resolution. ``least_range`` is what a range
+    counts as at least, as a share of its channel's magnitude: a file of a coarse type resolves
+    magnitudes.
     """
     views = [
         _Views(
@@ -51,7 +51,7 @@ def worst_spots(
             after[index],
             None if truth is None else truth[index],
             limit,
-            resolution,
+            least_range,
         )
         for index, name in enumerate(names)
     ]
@@ -95,7 +95,7 @@ class _Views:
         after: NDArray[np.generic],
         truth: NDArray[np.generic] | None,
         limit: float,
-        resolution: float | None,
+        least_range: float,
     ) -> None:
         self.name, self.limit = name, limit
         reference = before if truth is None else truth
@@ -106,7 +106,7 @@ class _Views:
                 None if truth is None else np.abs(self.reference - before.astype(np.float64))
             )
         steps = STEPS * max(_step(before), _step(after))
-        self.unresolved = steps if resolution is None else resolution
+        self.unresolved = max(steps, least_range * limit)
         self._known: dict[int | None, _Rows] = {}
 
     def largest(self) -> Iterator[Spot]:
