@@ -143,16 +143,3 @@ def test_help_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip().endswith("False")
-
-
-def test_an_unforeseen_error_is_one_line_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    def surprise(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    monkeypatch.setattr("toolchain.pipeline.load_start", surprise)
-    assert cli.run(["shrink", "eresfd", "--out", str(tmp_path / "out")]) == 1
-    printed = capsys.readouterr().err
-    assert "internal error, please report it: ZeroDivisionError: oops" in printed
-    assert "Traceback" not in printed

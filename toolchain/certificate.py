@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from toolchain.errors import DataError, RecipeError
-from toolchain.files import as_json, digest_of
+from toolchain.errors import DataError, InputError, RecipeError
+from toolchain.files import as_json, digest_of, sha256_of
 from toolchain.parity import Decisions, Parity
 from toolchain.recipe import Recipe
 from toolchain.recipe.reader import Reader
@@ -264,3 +265,35 @@ def read_certificate(path: Path) -> Certificate:
     except (RecipeError, AttributeError) as error:
         raise DataError(f"{path}: {error}") from error
     return certificate
+
+
+def open_folder(folder: Path) -> Certificate:
+    """Read an output folder's certificate; raise :class:`InputError` if the folder is none."""
+    try:
+        return read_certificate(folder / NAME)
+    except DataError as error:
+        raise InputError(f"{error}; give an output folder of toolchain shrink") from error
+
+
+def demand_unchanged(
+    folder: Path, certificate: Certificate, names: Iterable[str] | None = None
+) -> None:
+    """Raise :class:`InputError` unless files of a folder (None: all) are those that were proved.
+
+    A file that the certificate does not know is refused, too: nothing is proved of it.
+    """
+    made = {file.name: file.sha256 for file in certificate.files}
+    for name in made if names is None else names:
+        path = folder / name
+        if name not in made:
+            raise InputError(
+                f"{path}: is not in {NAME}, so nothing is proved of it; move it elsewhere, or give "
+                f"it as a file on its own"
+            )
+        if not path.is_file():
+            raise InputError(f"{path}: is missing; toolchain verify {folder} tells more")
+        if sha256_of(path) != made[name]:
+            raise InputError(
+                f"{path}: was changed after it was made (its hash is not the one in {NAME}); "
+                f"toolchain verify {folder} tells more, toolchain shrink makes it anew"
+            )

@@ -17,6 +17,9 @@ A message says what was wrong, where, what was expected and what to do.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ToolchainError(Exception):
     """Root of all errors that are told to the user in one line."""
@@ -64,3 +67,16 @@ class ParityError(ProofError):
 
 class ExportError(ProofError):
     """An exported file is not what it must be."""
+
+
+def did_you_mean(words: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known word that is most like one of these, or nothing.
+
+    ``words`` is a word, or several with commas between.
+    """
+    options = list(known)
+    for word in words.split(","):
+        near = difflib.get_close_matches(word.strip().lower(), options, n=1)
+        if near:
+            return f"; did you mean {near[0]!r}?"
+    return ""

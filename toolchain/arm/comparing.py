@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.bench.runs import Picture, input_of, open_run
-from toolchain.certificate import NAME, BoxAgreement, read_certificate
+from toolchain.certificate import BoxAgreement, demand_unchanged, open_folder
 from toolchain.chain.links import LEAST_OF_INT8, pair_boxes
 from toolchain.check.inputs import noise_inputs
 from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
-from toolchain.errors import DataError, InputError
+from toolchain.errors import InputError
 from toolchain.parity import Parity
 from toolchain.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.sources import example_input, load_network
 from toolchain.timings import ChannelSample, OutputSample
 
+WEIGHTS = "model.safetensors"
+"""The shrunk network, of which inputs are made."""
 Arrays = tuple[NDArray[np.floating], ...]
 SAMPLED, SAMPLED_OF_CHANNEL, MOST_CHANNELS = 64, 24, 32
 """Values that are kept of an output, or of each of its channels where these are few."""
@@ -80,10 +82,7 @@ def paths_of(folder: Path, names: Sequence[str] | None) -> list[Path]:
 
 def recipe_of(folder: Path) -> Recipe:
     """Return the recipe that a folder was made by, as its certificate has it."""
-    try:
-        return read_certificate(folder / NAME).recipe
-    except DataError as error:
-        raise InputError(f"{error}; give an output folder of toolchain shrink") from error
+    return open_folder(folder).recipe
 
 
 def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]) -> Subject:
@@ -99,13 +98,15 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
             image = np.clip(image + 128, 0, 255).astype(np.uint8)
         inputs = {noise.name: image}
         return Subject(place.stem, (place,), inputs, None)
-    paths, recipe = paths_of(place, names), recipe_of(place)
+    paths, certificate = paths_of(place, names), open_folder(place)
+    demand_unchanged(place, certificate, [*(path.name for path in paths), WEIGHTS])
+    recipe = certificate.recipe
     return Subject(place.resolve().name, tuple(paths), inputs_of(place, recipe, photos), recipe)
 
 
 def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str, Picture]:
     """Return the inputs (1, C, H, W) by name; photos come first, for the first one is counted."""
-    network = load_network(recipe, folder / "model.safetensors").network
+    network = load_network(recipe, folder / WEIGHTS).network
     example = example_input(network, recipe.input.height, recipe.input.width)
     view = board_view(recipe)
     proofs = [photo_input(photo, recipe, view) for photo in photos]

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from toolchain.errors import InputError
+from toolchain.errors import InputError, did_you_mean
 from toolchain.recipe import Range
 from toolchain.recipe.reader import Reader
 from toolchain.timings import Estimate
@@ -110,6 +110,6 @@ def find_target(key: str, path: Path | None = None) -> Target:
     if key not in known:
         raise InputError(
             f"--target {key}: there is no such board; known are {', '.join(known)} (add one by "
-            f"--targets FILE)"
+            f"--targets FILE){did_you_mean(key, known)}"
         )
     return known[key]

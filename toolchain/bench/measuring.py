@@ -15,9 +15,9 @@ from pathlib import Path
 from deploy import detect
 from toolchain.bench import fresh
 from toolchain.bench.runs import Picture, open_run, operators, runtime_of
-from toolchain.certificate import NAME, Certificate, read_certificate
+from toolchain.certificate import NAME, Certificate, demand_unchanged, open_folder
 from toolchain.chain.links import bare_of
-from toolchain.errors import DataError, InputError
+from toolchain.errors import InputError
 from toolchain.pictures import Photo, as_fed, board_view, photo_input, smooth_input
 from toolchain.sources import example_input, load_network
 from toolchain.timings import Bench, FileTiming
@@ -44,7 +44,8 @@ def measure(
         raise InputError(
             f"{folder}: has no {REFERENCE} with its {NAME}; give an output folder of shrink"
         )
-    certificate = _certificate(folder)
+    certificate = open_folder(folder)
+    demand_unchanged(folder, certificate, [*(path.name for path in paths), "model.safetensors"])
     image, words = _input(folder, certificate, photo)
     load = os.getloadavg()[0]
     on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
@@ -69,13 +70,6 @@ def measure(
         tuple(files),
         tuple(busy_notes(load)),
     )
-
-
-def _certificate(folder: Path) -> Certificate:
-    try:
-        return read_certificate(folder / NAME)
-    except DataError as error:
-        raise InputError(f"{error}; run toolchain verify {folder}") from error
 
 
 def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple[Picture, str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.arm.checking import earlier_checks
-from toolchain.arm.comparing import paths_of, recipe_of
+from toolchain.arm.comparing import paths_of
 from toolchain.bundle.destination import RUNTIMES, Destination
+from toolchain.certificate import demand_unchanged, open_folder
 from toolchain.errors import InputError
-from toolchain.files import sha256_of
 from toolchain.timings import MAIN
 
 SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite"}
@@ -31,7 +30,7 @@ def choose(folder: Path, destination: Destination, runtime: str | None, cache: P
     Where none was, it is ``model.onnx``, or the first of the runtime. Raises :class:`InputError`
     for what is no output folder, or where a file was changed since it was made.
     """
-    recipe_of(folder)
+    certificate = open_folder(folder)
     paths = [path for path in paths_of(folder, None) if path.suffix in RUNTIMES]
     if runtime is not None:
         suffix = SUFFIXES[runtime]
@@ -42,7 +41,7 @@ def choose(folder: Path, destination: Destination, runtime: str | None, cache: P
                 f"shrink --formats {'onnx' if suffix == '.onnx' else 'tflite'}"
             )
     choice = _cheapest(paths, destination, cache) or _first(paths, destination)
-    _check_unchanged(choice.path)
+    demand_unchanged(folder, certificate, [choice.path.name])
     return choice
 
 
@@ -73,19 +72,3 @@ def _first(paths: list[Path], destination: Destination) -> Choice:
         f"no file was ever checked on {destination.name}, so the main one; toolchain check "
         f"--target {destination.key} tells which is best there",
     )
-
-
-def _check_unchanged(path: Path) -> None:
-    manifest = path.parent / "manifest.json"
-    try:
-        stated = json.loads(manifest.read_bytes())["files"][path.name]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{manifest}: does not tell the hash of {path.name}; give an output folder of "
-            "toolchain shrink"
-        ) from error
-    if stated != sha256_of(path):
-        raise InputError(
-            f"{path}: was changed after it was made (its hash is not the manifest's); run "
-            f"toolchain verify {path.parent}"
-        )

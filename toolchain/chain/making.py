@@ -33,6 +33,7 @@ from toolchain.check.inputs import fault_inputs, noise_inputs
 from toolchain.check.parity import ProofInput
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.export.extra import lacking
+from toolchain.export.formats import FORMATS, read_formats
 from toolchain.export.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
 from toolchain.export.tflite import export_tflite, labelled
 from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
@@ -43,7 +44,6 @@ from toolchain.proofs import Pair
 from toolchain.recipe import Recipe
 from toolchain.records import MemberAccuracy, Source
 
-FORMATS = ("onnx", "tflite", "fp16", "int8")
 ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, links.ONNX)
 """Files that the pipeline has written before the chain is made."""
 COMPARED_PHOTOS = 8
@@ -72,11 +72,7 @@ def choose_formats(
         return ("onnx",), f"ONNX alone: {NO_SUPPRESSION}."
     if asked is None:
         return (FORMATS, None) if missing is None else (("onnx",), f"ONNX alone: {missing}.")
-    unknown = [name for name in asked if name not in FORMATS]
-    if unknown or not asked:
-        raise InputError(
-            f"--formats must be of {', '.join(FORMATS)} (got {', '.join(unknown) or 'nothing'})"
-        )
+    asked = read_formats(",".join(asked))
     if missing is not None and {"tflite", "fp16"} & set(asked):
         raise InputError(f"--formats {','.join(asked)}: {missing}")
     chosen = {"onnx", *asked} | ({"tflite"} if "fp16" in asked else set())

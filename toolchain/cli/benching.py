@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress
+from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
     from toolchain.timings import Bench
@@ -28,6 +29,9 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time every file of a folder in turn: ratios, memory, operators, and a picture."""
+    asking.need_folder(folder, asking.FOLDER)
+    asking.need_photos([photo] if photo else ())
+    asking.need_room(out)
     from toolchain.bench.measuring import measure, read_photo
     from toolchain.errors import InputError
     from toolchain.files import as_json as json_bytes
@@ -46,19 +50,19 @@ def bench(
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     if as_json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        print_json(dataclasses.asdict(found))
     else:
         _print(found, target)
 
 
 def _print(found: Bench, target: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("file", "ms", "ratio", "quartiles", "bytes", "peak MB"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for file in found.files:
         table.add_row(
-            file.name,
+            escape(file.name),
             f"{file.median_ms:.2f}",
             f"{file.ratio:.2f}",
             f"{file.ratio_low:.2f}-{file.ratio_high:.2f}",

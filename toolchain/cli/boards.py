@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
+from toolchain.cli.streams import print_json
 
 OwnTargets = Annotated[
     Path | None, typer.Option("--targets", help="A table of boards of your own.")
@@ -27,9 +28,7 @@ def targets(targets_file: OwnTargets = None, as_json: Json = False) -> None:
 
     known = read_targets(targets_file)
     if as_json:
-        print(
-            json.dumps({key: dataclasses.asdict(board) for key, board in known.items()}, indent=2)
-        )
+        print_json({key: dataclasses.asdict(board) for key, board in known.items()})
         return
     table = Table(box=None, pad_edge=False)
     for heading in (
@@ -43,11 +42,11 @@ def targets(targets_file: OwnTargets = None, as_json: Json = False) -> None:
         table.add_column(heading)
     for key, board in known.items():
         table.add_row(
-            key,
-            board.name,
-            board.core,
+            escape(key),
+            escape(board.name),
+            escape(board.core),
             f"{board.clock_hz / 1e9:g}",
-            f"{board.cycles_per_instruction:g} (fitted on {board.fitted_on})",
+            f"{board.cycles_per_instruction:g} (fitted on {escape(board.fitted_on)})",
             f"{board.median_error:.0%} / {board.worst_error:.0%}",
         )
     table_console().print(table)
@@ -70,6 +69,11 @@ def calibrate(
 ) -> None:
     """Measure files on a board of your own, so that its times are estimated better."""
     import datetime
+
+    for folder in folders:
+        asking.need_folder(folder, asking.FOLDER)
+    asking.need(key, "a private key")
+    asking.need(ssh_config, "a configuration of ssh")
 
     from toolchain.arm.board import check_board
     from toolchain.arm.calibrating import as_toml, fitted, points_of
@@ -95,7 +99,7 @@ def calibrate(
         write_bytes(out, as_toml(made, points).encode())
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print(
         f"{made.cycles_per_instruction:g} cycles per instruction in place of "
         f"{board.cycles_per_instruction:g}; errors {made.median_error:.0%} median, "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
     from toolchain.bundle.making import Bundle
@@ -42,14 +43,18 @@ def bundle(
     as_json: Json = False,
 ) -> None:
     """Pack an archive that a board installs: the best file, detect.py, wheels, a self-test."""
+    asking.need_folder(folder, asking.FOLDER)
+    asking.need_room(out)
     from toolchain.bundle.destination import find_destination
-    from toolchain.bundle.making import make_bundle
 
     destination = find_destination(target, targets_file, python)
+
+    from toolchain.bundle.making import make_bundle
+
     with stage_progress() as on_stage:
         made = make_bundle(folder, destination, runtime, offline, out, cache, on_stage)
     if as_json:
-        print(json.dumps(dataclasses.asdict(made), indent=2))
+        print_json(dataclasses.asdict(made))
     else:
         _print(made)
 
@@ -64,4 +69,5 @@ def _print(made: Bundle) -> None:
         f"{made.python}, {', '.join(made.packages)}, {brought}."
     )
     console.print(f"SHA-256 {made.sha256}")
-    console.print(f"There: [bold]tar xf {made.name}.tar.gz && {made.name}/install.sh[/]")
+    name = escape(made.name)
+    console.print(f"There: [bold]tar xf {name}.tar.gz && {name}/install.sh[/]")

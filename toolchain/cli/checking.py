@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +11,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.streams import print_json
 from toolchain.files import as_json as as_json_bytes
 from toolchain.files import without_infinities, write_bytes
 from toolchain.report import wording
@@ -35,7 +36,7 @@ def check(
     ],
     target: Annotated[
         list[str] | None,
-        typer.Option(help="A board, see toolchain targets; repeatable, or all.  [default: rpi4]"),
+        typer.Option(help="A board, see toolchain targets; repeatable, or all.  \\[default: rpi4]"),
     ] = None,
     file: Annotated[
         list[str] | None, typer.Option(help="A model file in the folder; all by default.")
@@ -45,7 +46,7 @@ def check(
     ] = None,
     targets_file: OwnTargets = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe with [budget.TARGET]; the folder's by default.")
+        Path | None, typer.Option(help="A recipe with \\[budget.TARGET]; the folder's by default.")
     ] = None,
     ssh: Annotated[
         str | None, typer.Option(help="A real board, user@host, in place of the emulated one.")
@@ -60,13 +61,16 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Run the files on a board, emulated or over ssh: parity, instructions or time, memory."""
+    asking.need(folder, f"{asking.FOLDER}, or a model file")
+    asking.need_photos(photo)
+    asking.need_room(out)
+    boards = _boards(target or ["rpi4"], targets_file)
     from toolchain.arm.board import check_board
     from toolchain.arm.remote import Board
     from toolchain.errors import InputError
     from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
 
-    boards = _boards(target or ["rpi4"], targets_file)
     if len(boards) > 1 and (ssh is not None or as_json):
         raise InputError("--ssh and --json are for one --target")
     photos = read_photos(photo or ())
@@ -95,7 +99,7 @@ def check(
         checks.append(found)
         passed = passed and found.passed and not over
         if as_json:
-            print(json.dumps(without_infinities(dataclasses.asdict(found.main)), indent=2))
+            print_json(dataclasses.asdict(found.main))
         else:
             _print(found, place)
         for sentence in over:
@@ -186,8 +190,8 @@ def _finish_several(checks: Sequence[Check], place: Path) -> None:
     for found in checks:
         best = found.cheapest
         table.add_row(
-            found.name,
-            best.file,
+            escape(found.name),
+            escape(best.file),
             f"{best.instructions_per_inference:,}",
             f"{best.estimate_ms.low:.1f} to {best.estimate_ms.high:.1f}",
         )
@@ -203,7 +207,7 @@ def _finish_board(timed: BoardCheck, place: Path, as_json: bool) -> None:
     content = without_infinities({**dataclasses.asdict(timed), "passed": timed.passed})
     write_all(place, {"board.json": as_json_bytes(content)})
     if as_json:
-        print(json.dumps(content, indent=2))
+        print_json(content)
     else:
         _print_board(timed, place)
     if not timed.passed:
@@ -217,7 +221,7 @@ def _print_board(timed: BoardCheck, place: Path) -> None:
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for file in timed.files:
         table.add_row(
-            file.file,
+            escape(file.file),
             f"{file.median_ms:.2f}",
             f"{file.low_ms:.2f} to {file.high_ms:.2f}",
             wording.difference(file.apart.worst)
@@ -242,7 +246,7 @@ def _print(found: Check, place: Path) -> None:
     for file in found.files:
         time = file.estimate_ms
         table.add_row(
-            file.file,
+            escape(file.file),
             f"{file.instructions_per_inference:,}",
             f"{file.instructions.multiply_add / file.instructions_per_inference:.0%}",
             f"{file.peak_memory_bytes / 1e6:.0f}",

@@ -10,9 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.checking import write_all
+from toolchain.cli.streams import print_json_text
 from toolchain.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
@@ -35,12 +37,17 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare files: instructions on an emulated board, time on this machine, size."""
-    from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
+
+    for place in places:
+        asking.need(place, f"{asking.FOLDER}, or a model file")
+    asking.need_room(out)
+    board = find_target(target, targets_file)
+
+    from toolchain.arm.sysroot import prepare
     from toolchain.comparison import compare_files
     from toolchain.report.contest import contest_html, contest_markdown
 
-    board = find_target(target, targets_file)
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)
         found = compare_files(places, board, sysroot, cache, threads, seconds, on_stage)
@@ -54,7 +61,7 @@ def compare(
         },
     )
     if as_json:
-        print(content.decode(), end="")
+        print_json_text(content.decode())
     else:
         _print(found, out)
 

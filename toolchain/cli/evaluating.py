@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import sys
 import time
@@ -25,7 +24,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages
+from toolchain.cli.streams import print_json
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure average precision on WIDER FACE; an interrupted run goes on where it was."""
+    asking.need_folder(data, "the folder of WIDER FACE, with WIDER_val")
+    asking.need_room(out)
     from toolchain.data.wider import read_split
     from toolchain.detection.opening import plan_for
     from toolchain.evaluation import Settings, write_results
@@ -120,7 +123,7 @@ def evaluate(
         scored = [evaluate_one(plan, photos, settings, on_photo) for plan in plans]
     folder, content = write_results(scored, photos, settings)
     if as_json:
-        print(json.dumps(content, indent=2))
+        print_json(content)
     else:
         _print(scored, folder)
 
@@ -173,7 +176,7 @@ def score(
     if out is not None:
         write_results(scored, photos, Settings(out=out, worst=worst, command=command))
     if as_json:
-        print(json.dumps(as_json_content([scored[0].evaluation]), indent=2))
+        print_json(as_json_content([scored[0].evaluation]))
     else:
         _print(scored, out)
 
@@ -181,7 +184,7 @@ def score(
 def _print(scored: Sequence[Scored], folder: Path | None) -> None:
     from toolchain.report.accuracy.table import protocol_words, sample_words, terminal_rows
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     evaluations = [item.evaluation for item in scored]
     for evaluation in evaluations:
         _print_subject(console, evaluation)
@@ -281,6 +284,9 @@ def tables(
     threads: Threads = None,
 ) -> None:
     """Make the paper's tables and figures from checkpoints: soft, shrunk, and beside peers."""
+    asking.need_folder(data, "the folder of WIDER FACE, with WIDER_val")
+    asking.need_folder(weights, "a folder of checkpoints")
+    asking.need_room(out)
     from toolchain.data.wider import read_split
     from toolchain.evaluation import Settings
     from toolchain.tables import TablesJob, make_tables

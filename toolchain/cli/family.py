@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toolchain.accuracy import LEVELS
+from toolchain.cli import asking
 from toolchain.cli.app import app, messages
 from toolchain.cli.evaluating import Data, Limit
 from toolchain.cli.options import (
@@ -97,14 +98,20 @@ def family(
     from toolchain.train.processor import keep_gradients_right
 
     keep_gradients_right()
-    from toolchain.family.job import FamilyJob, parse_rates
-    from toolchain.train.job import TrainingJob
-
+    asking.need_folder(data, asking.WIDER_TRAIN)
+    asking.need_checkpoint(teacher)
+    asking.need_checkpoint(start)
+    asking.need_room(out)
     prune: dict[str, object] = {"rate": None, "criterion": criterion, "scope": scope}
     section = "train" if teacher is None else "teach"
     fields = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
+    wanted = recipe_of(recipe_for(model, recipe, prune, None), fields, settings)
+
+    from toolchain.family.job import FamilyJob, parse_rates
+    from toolchain.train.job import TrainingJob
+
     training = TrainingJob(
-        recipe=recipe_of(recipe_for(model, recipe, prune, None), fields, settings),
+        recipe=wanted,
         out=(out or Path("out") / "family" / model).resolve(),
         cache=cache.resolve(),
         teacher=teacher and teacher.resolve(),
@@ -161,7 +168,7 @@ def _finish(made: Family, out: Path) -> None:
                 *figures,
                 f"{member.hours:.2f}",
             )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print(table)
     console.print(f"The picture is in [bold]{escape(str(out / 'family.html'))}[/]")
     failed = [member for member in made.members if member.state == "failed"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, run, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.measuring import accuracy_measure
+from toolchain.cli.streams import print_json
 from toolchain.errors import InputError, ToolchainError
 
 if TYPE_CHECKING:
@@ -78,19 +79,31 @@ def gate(
     as_json: Json = False,
 ) -> None:
     """Stop a change that makes a model slower, bigger or different on an emulated board."""
-    from toolchain.arm.remote import Board
     from toolchain.arm.targets import find_target
+
+    asking.need_folder(candidate, asking.FOLDER)
+    asking.need_folder(model, asking.FOLDER)
+    asking.need_folder(data, "the folder of WIDER FACE")
+    asking.need_photos(photo)
+    asking.need_room(out)
+    board_here = find_target(target, targets_file)
+    places = _baselines(baseline, target, candidate)
+    if not update:
+        asking.need(
+            places[0], "a baseline, which toolchain gate FOLDER --baseline FILE --update writes"
+        )
+
+    from toolchain.arm.remote import Board
     from toolchain.gate.running import Request, Timed
     from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
 
     board = Board(ssh, port, key, ssh_config) if ssh else None
     timed = Timed(seconds, board=board) if time or ssh else None
-    places = _baselines(baseline, target, candidate)
     request = Request(
         candidate or Path(),
         places[0],
-        find_target(target, targets_file),
+        board_here,
         cache,
         photos=read_photos(photo or ()),
         accuracy_of=None if data is None else accuracy_measure(data),
@@ -176,7 +189,7 @@ def _finish(verdicts: Sequence[Verdict], out: Path, *, as_json: bool) -> None:
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
     if as_json:
-        print(json.dumps(content, indent=2))
+        print_json(content)
         return
     for verdict in verdicts:
         _print(verdict)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress
 from toolchain.cli.measuring import accuracy_measure
 from toolchain.cli.options import Averaged, Key, choice_of
-from toolchain.errors import InputError, RecipeError
+from toolchain.cli.streams import print_json, print_json_text
+from toolchain.errors import InputError, RecipeError, did_you_mean
+from toolchain.export.formats import read_formats
 from toolchain.recipe import REWRITES
 
 if TYPE_CHECKING:
@@ -134,6 +136,14 @@ def shrink(
     if as_json and len(sizes) > 1:
         raise InputError("--json prints one result; give one --size")
     recipes = [override(recipe_for(model, recipe, prune, each), form) for each in sizes]
+    wanted_formats = None if formats is None else read_formats(formats)
+    asking.need_module(model)
+    asking.need_checkpoint(ckpt)
+    asking.need_photos(photo)
+    asking.need_folder(calibration, "a folder of photos")
+    asking.need_folder(data, "the folder of WIDER FACE")
+    folder = out or Path("out") / model.replace(":", "-")
+    asking.need_room(folder)
     known = _costs_of(model, costs, wanted=round_to is not None)
     if round_to is not None:
         assert known is not None
@@ -141,7 +151,6 @@ def shrink(
 
     from toolchain.pipeline import Job, run_shrink  # takes seconds
 
-    folder = out or Path("out") / model.replace(":", "-")
     job = Job(
         recipe=recipes[0],
         out=folder,
@@ -151,7 +160,7 @@ def shrink(
         dynamic=dynamic,
         anchor_ratio=anchor_ratio,
         untrained=untrained,
-        formats=None if formats is None else tuple(filter(None, formats.split(","))),
+        formats=wanted_formats,
         calibration=calibration,
         accuracy_of=None if data is None else accuracy_measure(data),
         command=shlex.join(["toolchain", *sys.argv[1:]]),
@@ -162,7 +171,7 @@ def shrink(
         with stage_progress() as on_stage:
             report = run_shrink(dataclasses.replace(job, recipe=each, out=place), on_stage)
         if as_json:
-            print((place / "report.json").read_text(encoding="utf-8"), end="")
+            print_json_text((place / "report.json").read_text(encoding="utf-8"))
         else:
             _print_report(report, place)
             _print_slower(report, known)
@@ -186,6 +195,10 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Tell what is in a checkpoint: layout, parameters, zero filters, and how much could go."""
+    asking.need_checkpoint(ckpt)
+    if model is not None:
+        recipe_for(model, None, {}, size)
+        asking.need_module(model)
     from toolchain.inspection import inspect_checkpoint, known_model
 
     choice = choice_of(ema, ckpt_key)
@@ -194,7 +207,7 @@ def inspect(
         on_stage("look")
         found = inspect_checkpoint(ckpt, recipe_for(name, None, {}, size), choice)
     if as_json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        print_json(dataclasses.asdict(found))
     else:
         _print_inspection(found)
 
@@ -216,15 +229,15 @@ def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[s
 
 def _rewrites(text: str) -> Sequence[str]:
     """Return the rewrites that ``--rewrites`` asks for; raise :class:`InputError` for others."""
-    known: dict[str, list[str]] = {"default": [*REWRITES], "none": []}
-    if text in known:
-        return known[text]
+    sets: dict[str, list[str]] = {"default": [*REWRITES], "none": []}
+    if text in sets:
+        return sets[text]
     names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in REWRITES]
+    known, unknown = (*sets, *REWRITES), [name for name in names if name not in REWRITES]
     if unknown:
         raise InputError(
             f"--rewrites must be default, none, or of {', '.join(REWRITES)} "
-            f"(got {', '.join(unknown) or 'nothing'})"
+            f"(got {', '.join(unknown) or 'nothing'}){did_you_mean(','.join(unknown), known)}"
         )
     return names
 
@@ -278,7 +291,7 @@ def _print_slower(report: Report, known: CostReport | None) -> None:
     """Say in one line which widths cost more than wider ones, or that the whole is slower here."""
     from toolchain.report.notes import slower_words
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     if known is None:
         if report.latency is not None and report.latency.ratio_low > 1:
             console.print(
@@ -300,7 +313,7 @@ def _print_slower(report: Report, known: CostReport | None) -> None:
 def _print_report(report: Report, out: Path) -> None:
     from toolchain.report.notes import LOUD
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     for note in report.notes:
         loud = note.startswith(LOUD)
         console.print(f"[bold yellow]{escape(note)}[/]" if loud else escape(note))
@@ -344,7 +357,7 @@ def _print_chain(report: Report, console: Console) -> None:
             precision = link.precision
             worst, mean = _added_up(link, certificate)
             table.add_row(
-                link.after,
+                escape(link.after),
                 f"{size[link.after]:,}",
                 f"{worst:.1e} at most, {mean:.1e} on average",
                 _kept(link),
@@ -400,10 +413,13 @@ def _comparison(report: Report) -> Table:
 
 
 def _print_inspection(found: Inspection) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     for note in found.notes:
         console.print(escape(note))
-    console.print(f"{escape(found.name)}: {found.layout} of {found.model}, SHA-256 {found.sha256}")
+    console.print(
+        f"{escape(found.name)}: {escape(str(found.layout))} of {escape(found.model)}, "
+        f"SHA-256 {found.sha256}"
+    )
     console.print(
         f"{found.parameters:,} parameters, {found.nonzero_parameters:,} of them not zero; "
         f"deployed {found.deployed_parameters_before:,}, after shrinking "
@@ -417,7 +433,10 @@ def _print_inspection(found: Inspection) -> None:
         if layer.zeroed_filters:
             going = layer.zeroed_filters - layer.kept
             table.add_row(
-                layer.layer, str(layer.out_channels_before), str(layer.zeroed_filters), str(going)
+                escape(layer.layer),
+                str(layer.out_channels_before),
+                str(layer.zeroed_filters),
+                str(going),
             )
     if table.row_count:
         console.print(table)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from toolchain.cli import asking
 from toolchain.cli.app import app, messages
 from toolchain.cli.evaluating import LINE_EVERY_SECONDS, Data
 from toolchain.cli.options import (
@@ -84,13 +85,18 @@ def train(
     from toolchain.train.processor import keep_gradients_right
 
     keep_gradients_right()
-    from toolchain.train.job import TrainingJob
-    from toolchain.train.training import train as run_training
-
+    asking.need_folder(data, asking.WIDER_TRAIN)
+    asking.need_checkpoint(teacher)
+    asking.need_checkpoint(start)
+    asking.need_room(out)
     prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
     section = "train" if teacher is None else "teach"
     fields = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
     wanted = recipe_of(recipe_for(model, recipe, prune, None), fields, settings)
+
+    from toolchain.train.job import TrainingJob
+    from toolchain.train.training import train as run_training
+
     job = TrainingJob(
         recipe=wanted,
         out=out or Path("out") / "train" / f"{model}-{_pruned(wanted.prune)}",
@@ -115,7 +121,7 @@ def train(
         messages.print(f"left out: {name} ({reason})", markup=False)
     if trained.dropped_faces:
         messages.print(f"{trained.dropped_faces:,} faces of no size or outside their photo")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print(f"{trained.images:,} crops, {trained.seconds:.0f} s in this run")
     console.print(
         f"Weights are in [bold]{escape(str(trained.weights))}[/]. Next: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress
+from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
     from toolchain.chain.verifying import Verification
@@ -27,13 +28,14 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check an output folder: every hash, and every link of its chain again, on new inputs."""
+    asking.need_folder(folder, asking.FOLDER)
     from toolchain.chain.verifying import verify as verify_folder
 
     chosen = secrets.randbelow(2**31) if seed is None else seed
     with stage_progress() as on_link:
         found = verify_folder(folder, chosen, on_link)
     if as_json:
-        print(json.dumps(_as_content(found), indent=2))
+        print_json(_as_content(found))
     else:
         _print(found)
     if not found.passed:
@@ -62,7 +64,7 @@ def _as_content(found: Verification) -> dict[str, object]:
 
 
 def _print(found: Verification) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("link", "differs by, of range", "limit", ""):
         table.add_column(heading, justify="right" if heading in ("limit",) else "left")

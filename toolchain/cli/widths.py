@@ -14,11 +14,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.checking import write_all
 from toolchain.cli.options import PHOTOS, Averaged, Key, choice_of
 from toolchain.cli.shrinking import recipe_for
+from toolchain.cli.streams import print_json_text
 from toolchain.errors import InputError
 from toolchain.files import as_json as as_json_bytes
 
@@ -66,13 +68,16 @@ def cost(
 
     choice = choice_of(ema, ckpt_key)
     whole = _unpruned(recipe_for(model, recipe, {}, size))
+    asking.need_module(model)
+    asking.need_checkpoint(ckpt)
+    asking.need_room(out)
     with stage_progress() as on_stage:
         load = partial(_load, whole, ckpt, choice)
         _, _, found, _ = _measured(load, target, targets_file, cache, every, on_stage)
     place = out or place_of(model, target).parent
     write_all(place, {NAME: report_json(found), "cost.html": cost_html(found).encode()})
     if as_json:
-        print(report_json(found).decode(), end="")
+        print_json_text(report_json(found).decode())
     else:
         _print_cost(found, place)
 
@@ -134,15 +139,22 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
+    from toolchain.widths.budget import read_budget
+
+    wanted = read_budget(latency, instructions, parameters, rate)
+    recipe_for(model, recipe, {}, size)
+    asking.need_module(model)
+    asking.need_checkpoint(ckpt)
+    asking.need_folder(calibration, "a folder of photos")
+    asking.need_room(out)
+
     from toolchain.data.wider import read_split
     from toolchain.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
     from toolchain.report.staircases import plan_html
-    from toolchain.widths.budget import read_budget
 
     if data is not None and calibration is not None:
         raise InputError("--data and --calibration: widths are looked at on one of them; give one")
     split = read_split(data, "train") if data is not None else None
-    wanted = read_budget(latency, instructions, parameters, rate)
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
     choice = choice_of(ema, ckpt_key)
@@ -169,7 +181,7 @@ def plan(
     content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
     write_all(place, {"plan.json": content, "plan.html": plan_html(made).encode()})
     if as_json:
-        print(content.decode(), end="")
+        print_json_text(content.decode())
     else:
         _print_plan(made, place)
 
@@ -258,8 +270,9 @@ def _print_plan(made: Plan, place: Path) -> None:
     )
     if made.uniform is not None:
         console.print(
-            f"lost on {made.looked_at}: {made.loss:.2f}; at rate {made.uniform.rate:.4g} for all, "
-            f"with {made.uniform.cost:,} {made.unit}, {made.uniform.loss:.2f}"
+            f"lost on {escape(made.looked_at)}: {made.loss:.2f}; at rate "
+            f"{made.uniform.rate:.4g} for all, with {made.uniform.cost:,} {made.unit}, "
+            f"{made.uniform.loss:.2f}"
         )
     recipe = escape(str(place / "plan.toml"))
     console.print(

@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from toolchain.accuracy import Protocol, Subject
+from toolchain.certificate import NAME, demand_unchanged, open_folder
 from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
 from toolchain.errors import InputError, ModelError
 from toolchain.files import sha256_of
 
 if TYPE_CHECKING:
+    from toolchain.recipe import Recipe
     from toolchain.sources import Loaded
 
+WEIGHTS = "model.safetensors"
+"""The weights of an output folder."""
 Kind = Literal["network", "onnx", "tflite", "peer"]
 SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite"}
 """Of files that run by themselves."""
@@ -41,6 +45,8 @@ class Plan:
     """``eresfd``, ``extd``...: needed for weights only."""
     anchor_ratio: float | None = None
     """Anchor height over width, if the weights' layout does not tell the right one."""
+    recipe: Recipe | None = None
+    """The one that an output folder was made by; None: the one that ships for the model."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,14 @@ def plan_for(
         return Plan(path, SUFFIXES[path.suffix], protocol)
     from toolchain.inspection import known_model
 
+    recipe = None
     if (path / "manifest.json").is_file():
-        path = path / "model.safetensors"
-    return Plan(path, "network", protocol, known_model(path, model), anchor_ratio)
+        path = path / WEIGHTS
+    if path.name == WEIGHTS and (path.parent / NAME).is_file():
+        certificate = open_folder(path.parent)
+        demand_unchanged(path.parent, certificate, [WEIGHTS])
+        recipe = certificate.recipe
+    return Plan(path, "network", protocol, known_model(path, model), anchor_ratio, recipe)
 
 
 def _peer_protocol(protocol: Protocol) -> Protocol:
@@ -97,7 +108,7 @@ def describe(plan: Plan) -> Description:
         "input": "original size",
         "layout": loaded.source.layout,
     }
-    name = plan.path.parent.name if plan.path.name == "model.safetensors" else plan.path.name
+    name = plan.path.parent.name if plan.path.name == WEIGHTS else plan.path.name
     subject = Subject(name, "network", plan.model, loaded.source.sha256, settings)
     return Description(subject, loaded.notes)
 
@@ -154,10 +165,12 @@ def _load(plan: Plan) -> Loaded:
     from toolchain.sources import load_network
 
     assert plan.model is not None
-    loaded = load_network(default_recipe(plan.model), plan.path, plan.anchor_ratio)
+    recipe = plan.recipe or default_recipe(plan.model)
+    loaded = load_network(recipe, plan.path, plan.anchor_ratio)
     if loaded.recipe.anchors is None:
         raise ModelError(
             f"{plan.model} is no face detector that is known here (its recipe has no anchors), so "
-            f"it has no average precision on faces"
+            f"it has no average precision on faces; shrink it by a recipe with anchors, and give "
+            f"the output folder"
         )
     return loaded

@@ -11,9 +11,8 @@ import toolchain
 from toolchain.arm.checking import check_folder
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
-from toolchain.certificate import NAME, Certificate, read_certificate
-from toolchain.errors import DataError, InputError
-from toolchain.files import sha256_of
+from toolchain.certificate import Certificate, demand_unchanged, open_folder
+from toolchain.errors import InputError
 from toolchain.pictures import Photo
 from toolchain.records import MemberAccuracy
 from toolchain.timings import MAIN, Check, FileCheck
@@ -65,19 +64,12 @@ def _read(folder: Path) -> tuple[Certificate, dict[str, Any]]:
     """Return the folder's certificate and report, after looking whether they are whole."""
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give an output folder of toolchain shrink")
-    try:
-        certificate = read_certificate(folder / NAME)
-    except DataError as error:
-        raise InputError(f"{error}; give an output folder of toolchain shrink") from error
+    certificate = open_folder(folder)
     if not certificate.is_complete:
         broken = [failure.file for failure in certificate.failures]
         broken += [link.name for link in certificate.links if not link.passed]
         raise InputError(f"{folder}: is incomplete ({', '.join(broken)}); mend that first")
-    for file in certificate.files:
-        path = folder / file.name
-        if not path.is_file() or sha256_of(path) != file.sha256:
-            state = "was changed" if path.is_file() else "is missing"
-            raise InputError(f"{path}: {state}; toolchain verify {folder} tells more")
+    demand_unchanged(folder, certificate)
     try:
         report = json.loads((folder / "report.json").read_bytes())
         int(report["deployed_parameters"]["after"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from toolchain.errors import RecipeError
+from toolchain.errors import RecipeError, did_you_mean
 from toolchain.recipe.reader import Reader
 from toolchain.recipe.sections import InputSection, ModelSection, PruneSection, Recipe
 
@@ -31,12 +31,21 @@ def default_recipe(model: str) -> Recipe:
             input=InputSection(height=224, width=224),
             prune=PruneSection(protected=()),
         )
-    resource = resources.files("recipes").joinpath(f"{model}.toml")
-    if not resource.is_file():
+    known = shipped_models()
+    if model not in known:
         raise RecipeError(
-            f"no recipe for model {model!r}; there are: {', '.join(shipped_models())}"
+            f"no recipe for model {model!r}; there are: {', '.join(known)}, and module:factory "
+            f"for a network of your own{_hint(model, known)}"
         )
+    resource = resources.files("recipes").joinpath(f"{model}.toml")
     return parse_recipe(resource.read_text(encoding="utf-8"), f"recipes/{model}.toml")
+
+
+def _hint(model: str, known: Sequence[str]) -> str:
+    """Return what may have been meant by a model's name."""
+    if Path(model).suffix in (".pth", ".pt", ".ckpt", ".safetensors"):
+        return f"; weights are given by --ckpt {model}"
+    return did_you_mean(model, known)
 
 
 def shipped_models() -> list[str]:
@@ -104,7 +113,8 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
             raise RecipeError(f"{recipe.model.name} has no {section_name}, so no {path}")
         hints = typing.get_type_hints(type(section), include_extras=True)
         if field_name not in hints:
-            raise RecipeError(f"{path} is unknown; known here: {', '.join(hints)}")
+            hint = did_you_mean(field_name, hints)
+            raise RecipeError(f"{path} is unknown; known here: {', '.join(hints)}{hint}")
         checked = reader.value(hints[field_name], value, (section_name, field_name))
         section = dataclasses.replace(section, **{field_name: checked})
         recipe = dataclasses.replace(recipe, **{section_name: section})

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from toolchain.errors import RecipeError
+from toolchain.errors import RecipeError, did_you_mean
 
 
 class Reader:
@@ -51,7 +51,8 @@ class Reader:
         fields = {field.name: field for field in dataclasses.fields(kind)}
         for key in table:
             if key not in fields:
-                self.fail((*keys, key), f"is unknown; known here: {', '.join(fields)}")
+                hint = did_you_mean(key, fields)
+                self.fail((*keys, key), f"is unknown; known here: {', '.join(fields)}{hint}")
         hints = typing.get_type_hints(kind, include_extras=True)
         values = {}
         for name, field in fields.items():
