@@ -101,11 +101,11 @@ MISTAKES = {
     "unknown key": (
         HEAD + "[input]\nheigth = 480\n",
         "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean, "
-        "scale, std, range, dtype",
+        "scale, std, range, dtype; did you mean 'height'?",
     ),
     "unknown table": (
         HEAD + "\n[inputs]\nheight = 480\n",
-        "r.toml:4: inputs is unknown; known here: " + SECTIONS,
+        "r.toml:4: inputs is unknown; known here: " + SECTIONS + "; did you mean 'input'?",
     ),
     "unknown key at the top": (
         "seed = 1\n" + HEAD,

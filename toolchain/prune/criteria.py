@@ -20,11 +20,14 @@ from toolchain.recipe import Criterion
 def fpgm_scores(filters: Tensor) -> Tensor:
     """(n, d) filters -> (n,) sums of Euclidean distances to all filters, in float64.
 
-    Differences, not products, are squared, so equal filters are at distance zero exactly.
-    Memory grows with n * d at a time.
+    Differences, not products, are squared, so equal filters are at distance zero exactly. Each pair
+    is measured once; memory grows with n * (n + d).
     """
-    filters = filters.double()
-    return torch.stack([(filters - row).square().sum(dim=1).sqrt().sum() for row in filters])
+    count = len(filters)
+    distances = filters.new_zeros(count, count, dtype=torch.float64)
+    above = torch.ones(count, count, dtype=torch.bool, device=filters.device).triu(1)
+    distances[above] = torch.pdist(filters.double())
+    return (distances + distances.T).sum(dim=1)
 
 
 def l1_scores(filters: Tensor) -> Tensor:

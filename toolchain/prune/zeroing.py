@@ -9,7 +9,7 @@ batch norm's scale and shift: then everything that is zero can be removed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -67,32 +67,52 @@ def _zero_by_group(
     flow, layers = trace_flow(network, example), layers_of(network)
     groups = groups_of(network, flow, prune.protected)
     counts, named = zeroed_counts(groups, prune), named_filters(groups, prune)
+    shifts = shifts_of(network, flow)
     for group in groups:
         rows, count = group.filters(layers), counts[group.name]
         chosen = choose_count(rows, count, prune.criterion, zeros_first=zeros_first)
-        zero_channels(network, flow, group, named.get(group.name, chosen))
+        zero_channels(network, flow, group, named.get(group.name, chosen), shifts)
+
+
+Shifts = Mapping[int, Sequence[tuple[str, int]]]
+"""Class of channels -> the batch norms that they pass, by name, and the channel there."""
+
+
+def shifts_of(network: nn.Module, flow: Flow) -> Shifts:
+    """Return which batch norms each class of channels passes."""
+    found: dict[int, dict[tuple[str, int], None]] = {}
+    for name, nodes in flow.tensor_nodes.items():
+        owner = name.rpartition(".")[0]
+        if isinstance(network.get_submodule(owner), nn.modules.batchnorm._BatchNorm):
+            for channel, node in enumerate(nodes):
+                found.setdefault(flow.classes.find(node), {})[owner, channel] = None
+    return {index: tuple(places) for index, places in found.items()}
 
 
 def zero_channels(
-    network: nn.Module, flow: Flow, group: ChannelGroup, indices: Iterable[int]
+    network: nn.Module,
+    flow: Flow,
+    group: ChannelGroup,
+    indices: Iterable[int],
+    shifts: Shifts | None = None,
 ) -> None:
-    """Zero channels of a group in all that writes them, batch norm's scale and shift too."""
+    """Zero channels of a group in all that writes them, batch norm's scale and shift too.
+
+    ``shifts`` are those of :func:`shifts_of`, for a caller that zeroes many groups.
+    """
     layers = layers_of(network)
+    passed = shifts_of(network, flow) if shifts is None else shifts
+    filters: dict[str, list[int]] = {}
+    scales: dict[str, list[int]] = {}
     for index in indices:
         for name, channel in group.channels[index]:
-            layers[name].zero([channel])
-        _zero_shifts(network, flow, group.channels[index][0])
-
-
-def _zero_shifts(network: nn.Module, flow: Flow, slot: tuple[str, int]) -> None:
-    """Zero scale and shift of every batch norm that the channel passes."""
-    index = flow.classes.find(flow.out_nodes[slot[0]][slot[1]])
-    for name, nodes in flow.tensor_nodes.items():
-        module = network.get_submodule(name.rpartition(".")[0])
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-            continue
-        for channel, node in enumerate(nodes):
-            if flow.classes.find(node) == index:
-                for parameter in module.parameters(recurse=False):
-                    with torch.no_grad():
-                        parameter[channel] = 0.0
+            filters.setdefault(name, []).append(channel)
+        name, channel = group.channels[index][0]
+        for norm, place in passed.get(flow.classes.find(flow.out_nodes[name][channel]), ()):
+            scales.setdefault(norm, []).append(place)
+    for name, channels in filters.items():
+        layers[name].zero(channels)
+    with torch.no_grad():
+        for norm, places in scales.items():
+            for parameter in network.get_submodule(norm).parameters(recurse=False):
+                parameter[places] = 0.0

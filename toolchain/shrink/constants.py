@@ -18,7 +18,7 @@ themselves are, :class:`~toolchain.shrink.precision.Precision` says.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,10 +48,6 @@ class Reader:
     fixed: dict[int, Vector] = field(default_factory=dict)
     """The values of constant channels that stay for other reasons: carriers at no cost."""
 
-    def of_class(self, index: int) -> list[Vector]:
-        """Return the maps of one class here; several if the class is read at several places."""
-        return [self.maps[channel] for channel, owner in self.classes.items() if owner == index]
-
 
 @dataclass(frozen=True)
 class Combination:
@@ -73,36 +69,58 @@ class Plan:
 
 
 class _Span:
-    """An orthonormal basis that grows."""
+    """What combinations of a growing orthonormal basis leave of a reader's maps.
 
-    def __init__(self, vectors: Iterable[Vector], precision: Precision) -> None:
-        self.basis: list[Vector] = []
-        self.precision = precision
-        for vector in vectors:
-            self.add(vector)
+    What is left of every map is kept up to date: an axis that is new is taken off each once, and
+    not the whole basis anew.
+    """
 
-    def residual(self, vector: Vector) -> Vector:
-        """Return what no combination of the basis reaches (twice, for orthogonality)."""
-        left = vector.copy()
-        for _ in range(2):
-            for axis in self.basis:
-                left -= (axis @ left) * axis
-        return left
+    def __init__(self, reader: Reader) -> None:
+        self._nearly = reader.precision.direction
+        self._basis: list[Vector] = []
+        self._rows: dict[int, list[int]] = {}
+        for row, channel in enumerate(reader.maps):
+            self._rows.setdefault(reader.classes[channel], []).append(row)
+        self._maps = np.array(list(reader.maps.values()), np.float64)
+        self._left = self._maps.copy()
+        norms = [float(np.linalg.norm(vector)) for vector in self._maps]
+        seen = [np.abs(vector).max(initial=0.0) >= NEGLIGIBLE for vector in self._maps]
+        self._norms = np.where(seen, norms, np.inf)  # of what is negligible nothing is left
+        vectors = [*reader.maps.values(), *reader.fixed.values()]
+        if reader.absorbs_uniform and vectors:
+            self._add(np.ones_like(vectors[0]))
+        for vector in reader.fixed.values():
+            self._add(vector)
 
-    def share_left(self, vector: Vector) -> float:
-        """Return the residual as a share of the vector; 0 for a negligible vector."""
+    def carry(self, index: int) -> None:
+        """Add the maps of a class to the basis."""
+        for row in self._rows.get(index, ()):
+            self._add(self._maps[row])
+
+    def share_left(self, index: int) -> float:
+        """Return the largest share of a map of the class that the basis does not reach."""
+        return max((self._share(row) for row in self._rows.get(index, ())), default=0.0)
+
+    def _share(self, row: int) -> float:
+        return float(np.linalg.norm(self._left[row]) / self._norms[row])
+
+    def _add(self, vector: Vector) -> None:
+        """Add a direction, unless it is (nearly) there already."""
         norm = float(np.linalg.norm(vector))
         if np.abs(vector).max(initial=0.0) < NEGLIGIBLE:
-            return 0.0
-        return float(np.linalg.norm(self.residual(vector))) / norm
-
-    def add(self, vector: Vector) -> bool:
-        """Add a direction; False if it is (nearly) there already."""
-        if self.share_left(vector) <= self.precision.direction:
-            return False
-        left = self.residual(vector)
-        self.basis.append(left / np.linalg.norm(left))
-        return True
+            return
+        left = vector.copy()
+        for _ in range(2):  # twice, for orthogonality
+            for axis in self._basis:
+                left -= (axis @ left) * axis
+        length = float(np.linalg.norm(left))
+        if length <= self._nearly * norm:
+            return
+        axis = left / length
+        self._basis.append(axis)
+        if len(self._left):
+            for _ in range(2):
+                self._left -= np.outer(self._left @ axis, axis)
 
 
 def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
@@ -112,27 +130,27 @@ def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
     cannot do without become carriers and stay, too; for all others the plan has a combination per
     reader and channel.
     """
-    spans = {reader.name: _start(reader) for reader in readers}
+    spans = [_Span(reader) for reader in readers]
     tolerance = max((reader.precision.combination for reader in readers), default=0.0)
     open_classes = {index for reader in readers for index in reader.classes.values()}
     carriers: set[int] = set()
     for index in sorted(open_classes & set(kept)):
-        _carry(index, readers, spans, carriers)
+        _carry(index, spans, carriers)
     while True:
         distances = {
-            index: _distance(readers, spans, index) for index in sorted(open_classes - carriers)
+            index: max((span.share_left(index) for span in spans), default=0.0)
+            for index in sorted(open_classes - carriers)
         }
         furthest = max(distances, key=lambda index: distances[index], default=None)
         if furthest is None or distances[furthest] <= tolerance:
             return _solve_all(readers, carriers)
-        _carry(furthest, readers, spans, carriers)
+        _carry(furthest, spans, carriers)
 
 
-def _carry(index: int, readers: list[Reader], spans: dict[str, _Span], carriers: set[int]) -> None:
+def _carry(index: int, spans: Iterable[_Span], carriers: set[int]) -> None:
     carriers.add(index)
-    for reader in readers:
-        for vector in reader.of_class(index):
-            spans[reader.name].add(vector)
+    for span in spans:
+        span.carry(index)
 
 
 def broken(
@@ -164,65 +182,76 @@ def _holds(
     return bool(np.abs(made - expected).max(initial=0.0) <= 100 * tolerance * scale)
 
 
-def _start(reader: Reader) -> _Span:
-    vectors = [*reader.maps.values(), *reader.fixed.values()]
-    uniform = [np.ones_like(vectors[0])] if reader.absorbs_uniform and vectors else []
-    return _Span([*uniform, *reader.fixed.values()], reader.precision)
-
-
-def _distance(readers: list[Reader], spans: dict[str, _Span], index: int) -> float:
-    """Return the largest share of the class that some reader cannot do without."""
-    shares = [
-        spans[reader.name].share_left(vector)
-        for reader in readers
-        for vector in reader.of_class(index)
-    ]
-    return max(shares, default=0.0)
-
-
 def _solve_all(readers: list[Reader], carriers: set[int]) -> Plan:
     """Find every combination; classes whose coefficients would be too large become carriers."""
     while True:
-        combinations: dict[str, dict[int, Combination]] = {reader.name: {} for reader in readers}
-        refused: set[int] = set()
-        for reader in readers:
-            for channel, vector in reader.maps.items():
-                if reader.classes[channel] in carriers:
-                    continue
-                found = _solve(reader, carriers, vector)
-                if found is None:
-                    refused.add(reader.classes[channel])
-                else:
-                    combinations[reader.name][channel] = found
+        combinations = {reader.name: _solve(reader, carriers) for reader in readers}
+        refused = {
+            reader.classes[channel]
+            for reader in readers
+            for channel, found in combinations[reader.name].items()
+            if found is None
+        }
         if not refused:
-            return Plan(frozenset(carriers), combinations)
+            return Plan(
+                frozenset(carriers),
+                {
+                    name: {channel: each for channel, each in found.items() if each is not None}
+                    for name, found in combinations.items()
+                },
+            )
         carriers |= refused
 
 
-def _solve(reader: Reader, carriers: set[int], vector: Vector) -> Combination | None:
-    """Return the smallest combination that gives ``vector``, or None if there is none."""
+def _solve(reader: Reader, carriers: set[int]) -> dict[int, Combination | None]:
+    """Return the smallest combination that gives each map that may go, or None if there is none.
+
+    All are solved together: their combinations are of the same maps.
+    """
+    found: dict[int, Combination | None] = {}
+    harder: dict[int, Vector] = {}
+    for channel, vector in reader.maps.items():
+        if reader.classes[channel] in carriers:
+            continue
+        found[channel] = _simple(reader, vector)
+        if found[channel] is None:
+            harder[channel] = vector
+    carried = {c: v for c, v in reader.maps.items() if reader.classes[c] in carriers}
+    known = {**reader.fixed, **carried}
+    columns = list(known.values())
+    if reader.absorbs_uniform and harder:
+        columns.insert(0, np.ones_like(next(iter(harder.values()))))
+    if not columns or not harder:
+        return found
+    matrix, wanted = np.stack(columns, axis=1), np.stack(list(harder.values()), axis=1)
+    scale = np.linalg.norm(matrix, axis=0)
+    scale[scale == 0] = 1.0
+    solutions = np.linalg.lstsq(matrix / scale, wanted, rcond=1e-12)[0] / scale[:, None]
+    left = np.abs(matrix @ solutions - wanted).max(axis=0)
+    for channel, solution, rest in zip(harder, solutions.T, left, strict=True):
+        if rest <= 10 * reader.precision.combination * np.abs(harder[channel]).max():
+            found[channel] = _as_combination(reader, list(known), solution)
+    return found
+
+
+def _simple(reader: Reader, vector: Vector) -> Combination | None:
+    """Return the combination for a map that is zero, or one value everywhere, or None."""
     if np.abs(vector).max(initial=0.0) < NEGLIGIBLE:
         return Combination(0.0, {})
-    ones = np.ones_like(vector)
     if reader.absorbs_uniform:
         beta = float(vector.mean())
         if np.abs(vector - beta).max() <= reader.precision.combination * abs(beta):
             return Combination(beta, {})
-    carried = {c: v for c, v in reader.maps.items() if reader.classes[c] in carriers}
-    known = {**reader.fixed, **carried}
-    columns = [*([ones] if reader.absorbs_uniform else []), *known.values()]
-    if not columns:
-        return None
-    matrix = np.stack(columns, axis=1)
-    scale = np.linalg.norm(matrix, axis=0)
-    scale[scale == 0] = 1.0
-    solution = np.linalg.lstsq(matrix / scale, vector, rcond=1e-12)[0] / scale
-    left = np.abs(matrix @ solution - vector).max()
-    if left > 10 * reader.precision.combination * np.abs(vector).max():
-        return None
+    return None
+
+
+def _as_combination(
+    reader: Reader, channels: Sequence[int], solution: Vector
+) -> Combination | None:
+    """Return a solution as a combination, or None if its coefficients are too large."""
     coefficients = [float(value) for value in solution]
     beta = coefficients.pop(0) if reader.absorbs_uniform else 0.0
     if max(map(abs, coefficients), default=0.0) > reader.precision.max_coefficient:
         return None
-    alphas = {channel: a for channel, a in zip(known, coefficients, strict=True) if a != 0}
+    alphas = {channel: a for channel, a in zip(channels, coefficients, strict=True) if a != 0}
     return Combination(beta, alphas)
