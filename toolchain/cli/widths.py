@@ -66,11 +66,11 @@ def cost(
     from toolchain.report.staircases import cost_html
     from toolchain.widths.files import NAME, place_of, report_json
 
-    choice = choice_of(ema, ckpt_key)
     whole = _unpruned(recipe_for(model, recipe, {}, size))
     asking.need_module(model)
     asking.need_checkpoint(ckpt)
     asking.need_room(out)
+    choice = choice_of(ema, ckpt_key)
     with stage_progress() as on_stage:
         load = partial(_load, whole, ckpt, choice)
         _, _, found, _ = _measured(load, target, targets_file, cache, every, on_stage)
