@@ -278,3 +278,28 @@ def test_a_bias_is_only_added_where_the_call_would_pass_it() -> None:
     for kind, expected in ((WouldPassABias, True), (HasNoBias, False), (RefusesABias, False)):
         done = cut(soft_pruned(kind()), IMAGE)
         assert (done.network.reader.bias is not None) == expected
+
+
+class HoldsItsWidth(Body):
+    """A number of channels in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader.padding = (1, 1)
+        self.head = nn.Conv2d(8, 9, 1)
+        self.last = nn.Linear(9 * 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head(F.relu(self.reader(self.body(x))))
+        out: Tensor = self.last(F.adaptive_avg_pool2d(y, 4).view(-1, 9 * 16))
+        return out
+
+
+def test_a_width_in_the_code_holds_that_layer_alone() -> None:
+    network = soft_pruned(HoldsItsWidth())
+    done = cut(network, IMAGE)
+    assert_equal_in_float64(network, done.exact)
+    assert done.network.head.out_channels == 9
+    assert done.network.reader.out_channels < 8
+    reasons = {i.reason.operator for i in done.surgery.filters if i.layer == "head"}
+    assert reasons == {"view"}

@@ -8,7 +8,6 @@ batch norm's scale and shift: then everything that is zero can be removed.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -27,6 +26,7 @@ from toolchain.recipe import PruneSection
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.flow import trace_flow
 from toolchain.shrink.layers import layers_of
+from toolchain.shrink.running import fresh
 
 
 def zero_filters(
@@ -38,7 +38,7 @@ def zero_filters(
     ``example`` is an input (N, C, H, W), used for its shape. With ``zeros_first`` filters that are
     zero already are counted among them; without, each is chosen by its score alone.
     """
-    network = copy.deepcopy(network).eval()
+    network = fresh(network).eval()
     if (prune.widths or prune.gone) and prune.scope == "layer":
         raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
     if not prune.zeroes:

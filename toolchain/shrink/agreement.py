@@ -21,6 +21,17 @@ MAGNITUDE_SHARE = 2.0**10
 units in its last place are always allowed."""
 
 
+class DoesNotRunError(AnalysisError):
+    """The cut network does not run."""
+
+    def __init__(self, inputs: Inputs, error: Exception) -> None:
+        super().__init__(
+            f"the network does not run once channels are removed ({type(error).__name__}: "
+            f"{error}): its code holds a number of channels, so nothing is removed"
+        )
+        self.inputs = inputs
+
+
 def random_inputs(inputs: Inputs, seed: int, scale: float = 1.0) -> Inputs:
     """Return inputs of the same shapes: random where they are floating, and else as they are."""
     generator = torch.Generator().manual_seed(seed)
@@ -55,26 +66,30 @@ def demand_repeatable(working: Working, inputs: Inputs) -> None:
     )
 
 
+def demand_runs(network: nn.Module, sizes: list[Inputs]) -> None:
+    """Raise :class:`DoesNotRunError` unless a cut network runs on zeros."""
+    for inputs in sizes:
+        try:
+            run_fresh(network, inputs)
+        except AnalysisError:
+            raise
+        except Exception as error:  # a user's code may raise anything
+            raise DoesNotRunError(inputs, error) from error
+
+
 def demand_agreement(
     whole: nn.Module, cut: nn.Module, sizes: list[Inputs], precision: Precision
 ) -> None:
     """Raise :class:`AnalysisError` unless both networks give the same on random inputs.
 
-    ``sizes`` are examples of the sizes to try. Both networks are in ``precision.dtype``.
+    ``sizes`` are examples of the sizes to try; the cut network runs on them. Both networks are in
+    ``precision.dtype``.
     """
     for number, inputs in enumerate(sizes):
         for scale in (1.0, 64.0):
             images = random_inputs(inputs, seed=number, scale=scale)
             expected = run_fresh(whole, images)
-            try:
-                found = run_fresh(cut, images)
-            except AnalysisError:
-                raise
-            except Exception as error:  # a user's code may raise anything
-                raise AnalysisError(
-                    f"the network does not run once channels are removed ({type(error).__name__}: "
-                    f"{error}): its code holds a number of channels, so nothing is removed"
-                ) from error
+            found = run_fresh(cut, images)
             if difference := _difference(expected, found, precision):
                 raise AnalysisError(
                     f"the shrunk network gives another output on an input of shape "

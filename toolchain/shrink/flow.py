@@ -13,6 +13,7 @@ belongs together is removed together.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -62,13 +63,8 @@ def _node(flow: Flow, slot: Slot) -> int | None:
 def watch(network: nn.Module, example: Example) -> Flow:
     """Return what the operators of one run show, without torch-pruning."""
     network = fresh(network)
-    layers = layers_of(network)
-    flow = Flow()
-    for name, layer in layers.items():
-        flow.out_nodes[name] = flow.classes.new(layer.out_channels)
-        flow.in_nodes[name] = flow.classes.new(layer.in_channels)
-        _join_inside(flow, layer)
-    watcher = _Watcher(flow, network, layers)
+    watcher = _watcher(network)
+    flow = watcher.flow
     with plainly(), _Border(watcher), watcher:
         outputs = network(*as_inputs(example))
     for output in tree_leaves(outputs):
@@ -83,6 +79,38 @@ def watch(network: nn.Module, example: Example) -> Flow:
     watcher.protect_peeked()
     flow.peeked = set(watcher.peeked)
     return flow
+
+
+def _watcher(network: nn.Module) -> _Watcher:
+    layers = layers_of(network)
+    flow = Flow()
+    for name, layer in layers.items():
+        flow.out_nodes[name] = flow.classes.new(layer.out_channels)
+        flow.in_nodes[name] = flow.classes.new(layer.in_channels)
+        _join_inside(flow, layer)
+    return _Watcher(flow, network, layers)
+
+
+def find_failure(network: nn.Module, example: Example) -> tuple[str, frozenset[str]]:
+    """Return the operator at which a run fails, and the layers whose channels reach it there.
+
+    Code that holds a number of channels (``view(-1, 320)``) fails there once channels are gone.
+    """
+    network = fresh(network)
+    watcher = _watcher(network)
+    with contextlib.suppress(Exception), plainly(), _Border(watcher), watcher:
+        network(*as_inputs(example))
+    if watcher.failed is None:
+        return "", frozenset()
+    operator, inputs = watcher.failed
+    find = watcher.flow.classes.find
+    reached = {find(node) for tensor in inputs for node in watcher.get(tensor) or []}
+    writers = {
+        name
+        for name, nodes in watcher.flow.out_nodes.items()
+        if name in watcher.flow.calls and reached & {find(node) for node in nodes}
+    }
+    return operator, frozenset(writers)
 
 
 def _join_inside(flow: Flow, layer: Layer) -> None:
@@ -117,18 +145,24 @@ class _Watcher(TorchDispatchMode):
         self.storages: dict[int, set[int]] = {}  # memory -> the tensors with nodes that lie there
         self.writers: dict[int, tuple[Tensor, set[str]]] = {}
         self.used: set[int] = set()  # parameters that the current operator uses as it should
+        self.failed: tuple[str, list[Tensor]] | None = None  # an operator that raised
         self.peeked: dict[str, str] = {}  # parameter -> an operator that reads it otherwise
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        try:
+            out = func(*args, **kwargs)
+        except Exception:
+            self.failed = func.overloadpacket.__name__, inputs
+            raise
         call = Call(
             self,
             func.overloadpacket.__name__,
             args,
-            [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)],
+            inputs,
             [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)],
             _written(func, args, kwargs),
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
+from toolchain.reasons import Reason
 from toolchain.shrink.agreement import random_inputs
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.constants import Vector
@@ -64,11 +65,16 @@ class Sizes:
 
 
 def observe(
-    network: nn.Module, sizes: Sizes, precision: Precision, with_bias: Collection[str]
+    network: nn.Module,
+    sizes: Sizes,
+    precision: Precision,
+    with_bias: Collection[str],
+    held: Mapping[str, Reason],
 ) -> Observation:
     """Look at ``network``, which is in ``precision.dtype``, at several sizes.
 
-    ``with_bias`` names the layers that have a bias, or that would use one.
+    ``with_bias`` names the layers that have a bias, or that would use one; ``held`` those that
+    keep all their channels, and why.
     Every run has a copy of its own. Raises :class:`AnalysisError` if the network cannot be
     followed.
     """
@@ -76,9 +82,12 @@ def observe(
     for inputs, taint in zip(sizes.looked_at, taints, strict=True):
         _demand_same_path(sizes.asked, taints[0], inputs, taint)
     last = sizes.looked_at[-1]
+    flow = trace_flow(network, last)
+    for name, reason in held.items():
+        flow.classes.protect(flow.out_nodes[name], reason)
     return Observation(
         layers=layers_of(network),
-        flow=trace_flow(network, last),
+        flow=flow,
         constants={name: _constants(name, taints) for name in taints[0].readings},
         absorbs={
             name: name in with_bias

@@ -8,22 +8,30 @@ channels away, until a round finds nothing more. The result is checked here
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
+from toolchain.reasons import Reason
 from toolchain.records import Surgery
-from toolchain.shrink.agreement import demand_agreement, demand_repeatable
+from toolchain.shrink.agreement import (
+    DoesNotRunError,
+    demand_agreement,
+    demand_repeatable,
+    demand_runs,
+)
 from toolchain.shrink.biases import layers_with_bias
 from toolchain.shrink.constants import Combination
 from toolchain.shrink.decision import Decision, decide, reason_to_keep, verdict_of
+from toolchain.shrink.flow import find_failure
 from toolchain.shrink.layers import Layer, layers_of
 from toolchain.shrink.narrowing import in_own_types, narrow_tensor
 from toolchain.shrink.observation import Observation, Sizes, observe
 from toolchain.shrink.precision import Precision
-from toolchain.shrink.running import Example, as_inputs, cast, fresh, working_copy
+from toolchain.shrink.running import Example, Working, as_inputs, cast, fresh, working_copy
 from toolchain.shrink.verdicts import Ledger, Origins
 
 MAX_ROUNDS = 50
@@ -60,20 +68,36 @@ def cut(network: nn.Module, example: Example) -> Cut:
     working = working_copy(whole, as_inputs(example))
     inputs = cast(as_inputs(example), working.precision.dtype)
     demand_repeatable(working, inputs)
-    sizes = Sizes.near(working, inputs)
-    shrunk = fresh(working.network)
-    surgery = _remove_all(shrunk, sizes, working.precision)
-    demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
+    shrunk, surgery = _cut_what_runs(working, Sizes.near(working, inputs))
     exact = shrunk if working.precision.is_double else None
     return Cut(in_own_types(shrunk, whole), exact, surgery)
 
 
-def _remove_all(network: nn.Module, sizes: Sizes, precision: Precision) -> Surgery:
+def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
+    """Cut, and cut again without the layers whose number of channels the code holds."""
+    held: dict[str, Reason] = {}
+    while True:
+        shrunk = fresh(working.network)
+        try:
+            surgery = _remove_all(shrunk, sizes, working.precision, held)
+        except DoesNotRunError as failure:
+            operator, layers = find_failure(shrunk, failure.inputs)
+            if layers <= held.keys():
+                raise
+            held |= {name: Reason("operator", operator=operator) for name in layers - held.keys()}
+        else:
+            demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
+            return shrunk, surgery
+
+
+def _remove_all(
+    network: nn.Module, sizes: Sizes, precision: Precision, held: Mapping[str, Reason]
+) -> Surgery:
     """Cut in place, round by round, and return what was done."""
     ledger = Ledger.open(layers_of(network))
     with_bias = layers_with_bias(network, sizes.looked_at[-1])
     for rounds in range(1, MAX_ROUNDS + 1):
-        seen = observe(network, sizes, precision, with_bias)
+        seen = observe(network, sizes, precision, with_bias, held)
         decision = decide(seen)
         if not decision.removed:
             _enter_kept(ledger, seen, decision)
@@ -88,6 +112,7 @@ def _remove_all(network: nn.Module, sizes: Sizes, precision: Precision) -> Surge
         _enter_removed(ledger, decision)
         _take_over_constants(seen, decision)
         _slice(network, seen, decision, ledger.origins)
+        demand_runs(network, sizes.looked_at)
     raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
 
 
