@@ -303,3 +303,26 @@ def test_a_width_in_the_code_holds_that_layer_alone() -> None:
     assert done.network.reader.out_channels < 8
     reasons = {i.reason.operator for i in done.surgery.filters if i.layer == "head"}
     assert reasons == {"view"}
+
+
+class TransposedDepthwise(Body):
+    """A depthwise convolution that enlarges, as EfficientPose and FastDepth have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(9, 9, 4, 2, 1, groups=9, bias=False)
+
+    def read(self, x: Tensor) -> Tensor:
+        out: Tensor = self.reader(self.up(x))
+        return out
+
+
+def test_a_transposed_depthwise_convolution_is_cut_with_what_it_reads() -> None:
+    network = soft_pruned(TransposedDepthwise())
+    network.body[1].running_mean[::3] = 0.0
+    network.body[1].bias.data[::3] = -1.0  # ReLU makes zeros of them
+    done = cut(network, IMAGE)
+    assert_equal_in_float64(network, done.exact)
+    left = done.network.body[0].out_channels
+    assert left == 6
+    assert (done.network.up.in_channels, done.network.up.groups) == (left, left)

@@ -113,8 +113,9 @@ class Layer:
 
     def narrow(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> None:
         """Keep only the given channels, in place."""
+        is_depthwise = self.is_depthwise
         narrow_layer(self.module, self._select(kept_out, kept_in), kept_out)
-        if self.is_depthwise:
+        if is_depthwise:
             cast(_ConvNd, self.module).groups = len(kept_in)
         set_widths(self.module, len(kept_out), len(kept_in))
 
