@@ -101,7 +101,7 @@ MISTAKES = {
     "unknown key": (
         HEAD + "[input]\nheigth = 480\n",
         "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean, "
-        "scale, std, range, dtype; did you mean 'height'?",
+        "scale, std, range, dtype, shapes; did you mean 'height'?",
     ),
     "unknown table": (
         HEAD + "\n[inputs]\nheight = 480\n",
@@ -139,7 +139,7 @@ MISTAKES = {
     ),
     "above the range": (
         HEAD + "[input]\nwidth = 8193\n",
-        "r.toml:4: input.width must be >= 16 and <= 8192 (got 8193)",
+        "r.toml:4: input.width must be >= 1 and <= 8192 (got 8193)",
     ),
     "at an open end above": (
         HEAD + "[prune]\nrate = 1\n",

@@ -10,10 +10,11 @@ from toolchain.errors import ModelError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import read_checkpoint
+from toolchain.models.sizes import resized
 from toolchain.recipe import Recipe
 from toolchain.records import LayerChange
 from toolchain.shrink.surgery import shrink
-from toolchain.sources import example_input, load_network
+from toolchain.sources import load_network
 
 LOOK_SIZE = (320, 256)
 """Height and width at which detectors are looked at; networks of one's own take their recipe's."""
@@ -54,10 +55,9 @@ def known_model(path: Path, asked: str | None) -> str:
 def inspect_checkpoint(path: Path, recipe: Recipe, choice: Choice = PLAIN) -> Inspection:
     """Load the checkpoint into the recipe's network and try the surgery on it."""
     loaded = load_network(recipe, path, choice=choice)
-    height, width = recipe.input.height, recipe.input.width
+    example = loaded.example
     if recipe.anchors is not None:
-        height, width = LOOK_SIZE
-    example = example_input(loaded.network, height, width)
+        example = resized(example, LOOK_SIZE)
     shrunk, surgery = shrink(loaded.network, example)
     before, _ = count_parameters(fold_batch_norm(loaded.network, example))
     after, _ = count_parameters(fold_batch_norm(shrunk, example))

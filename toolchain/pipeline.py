@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import toolchain
 from deploy import detect
@@ -28,8 +28,15 @@ from toolchain.certificate import NAME as CERTIFICATE
 from toolchain.certificate import Certificate, to_json
 from toolchain.chain.calibration import Calibration, read_calibration
 from toolchain.chain.links import ONNX, SOFT, bare_of
-from toolchain.chain.making import Chain, MeasureAccuracy, choose_formats, make_chain
+from toolchain.chain.making import (
+    Chain,
+    MeasureAccuracy,
+    choose_formats,
+    make_chain,
+    possible_formats,
+)
 from toolchain.check.cost import measure_cost
+from toolchain.check.inputs import of_each
 from toolchain.check.latency import compare_latency
 from toolchain.check.parity import run_network, run_onnx
 from toolchain.errors import ParityError
@@ -40,6 +47,7 @@ from toolchain.export.onnx_file import export_onnx
 from toolchain.export.rewriting import Rewrites
 from toolchain.files import as_json, output_folder, sha256_of, write_bytes
 from toolchain.models.choosing import PLAIN, Choice
+from toolchain.models.sizes import Example
 from toolchain.models.weights import save_native
 from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
 from toolchain.proofs import (
@@ -47,7 +55,6 @@ from toolchain.proofs import (
     SurgeryProof,
     analysis_example,
     keeping_evidence,
-    output_names,
     prove_file,
     prove_surgery,
 )
@@ -67,7 +74,7 @@ from toolchain.report.markdown import markdown
 from toolchain.report.notes import decision_notes, one_shot_note, run_notes, shipped_notes
 from toolchain.report.summary import summary
 from toolchain.shrink.surgery import cut
-from toolchain.sources import Loaded, example_input, load_start
+from toolchain.sources import Loaded, load_start
 
 
 @dataclass(frozen=True)
@@ -129,12 +136,15 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
             untrained=job.untrained,
             choice=job.choice,
         )
+    formats, formats_note = possible_formats(
+        job.formats, formats, formats_note, loaded.example, loaded.inputs
+    )
     with output_folder(job.out) as folder:
-        example = example_input(loaded.network, job.recipe.input.height, job.recipe.input.width)
-        look = analysis_example(loaded.network, example)
+        example = loaded.example
+        look = analysis_example(loaded.network, example, loaded.recipe)
         calibration = None
         if "int8" in formats:
-            calibration = read_calibration(job.calibration, loaded.recipe, example)
+            calibration = read_calibration(job.calibration, loaded.recipe, example[0])
         loaded, soft = _zero(loaded, look, clock)
         pair = _make_pair(loaded, soft, example, look, photos, clock)
         with clock.stage("prove the surgery"), keeping_evidence(job.out, pair):
@@ -178,7 +188,7 @@ def _chain(
         folder,
         recipe,
         pair,
-        output_names(pair, recipe),
+        pair.outputs,
         _metadata(loaded, dynamic=job.dynamic),
         metadata_of(recipe, provenance, dynamic=False, layout="NHWC"),
         calibration,
@@ -197,7 +207,7 @@ def _artifacts(folder: Path) -> tuple[Artifact, ...]:
     )
 
 
-def _zero(loaded: Loaded, look: Tensor, clock: Clock) -> tuple[Loaded, nn.Module]:
+def _zero(loaded: Loaded, look: Example, clock: Clock) -> tuple[Loaded, nn.Module]:
     """Return the network with filters zeroed as its recipe says, beside what was loaded.
 
     What its training zeroed of a shipped network is a part of the rate. Where nothing is left to
@@ -224,20 +234,29 @@ def _same(network: nn.Module, other: nn.Module) -> bool:
 def _make_pair(
     loaded: Loaded,
     soft: nn.Module,
-    example: Tensor,
-    look: Tensor,
+    example: Example,
+    look: Example,
     photos: tuple[Photo, ...],
     clock: Clock,
 ) -> Pair:
     recipe = loaded.recipe
     with clock.stage("shrink"):
-        done = cut(soft, look)
-    pictures = [smooth_input(example, recipe.model.seed, recipe.input.given)]
+        made = cut(soft, look)
+    seed, given = recipe.model.seed, recipe.input.given
+    pictures = of_each(example, lambda image, index: [smooth_input(image, seed + index, given)])
     if recipe.anchors is not None:
         specification = _specification(loaded, dynamic=False)
         pictures += [photo_input(photo, recipe, specification) for photo in photos]
     return Pair(
-        soft, done.network, done.exact, done.surgery, example, look, photos, tuple(pictures)
+        soft,
+        made.network,
+        made.exact,
+        made.surgery,
+        example,
+        look,
+        photos,
+        tuple(pictures),
+        loaded.outputs,
     )
 
 
@@ -277,7 +296,8 @@ def _export_and_measure(
         export = functools.partial(
             export_onnx,
             example=pair.example,
-            output_names=output_names(pair, recipe),
+            input_names=loaded.inputs,
+            output_names=pair.outputs,
             metadata=_metadata(loaded, dynamic=job.dynamic),
             dynamic=job.dynamic,
         )
@@ -296,7 +316,9 @@ def _export_and_measure(
         parity_onnx = prove_file(pair, recipe, after_path, dynamic=job.dynamic)
     with clock.stage("measure"):
         costs = [measure_cost(network, pair.example) for network in folded]
-        latency = compare_latency(before_path, after_path, pair.example.numpy())
+        latency = compare_latency(
+            before_path, after_path, [tensor.numpy() for tensor in pair.example]
+        )
         photos = _compare_photos(pair, loaded, after_path)
     before_path.unlink()
     weights = folder / "model.safetensors"
@@ -321,7 +343,11 @@ def _export_and_measure(
         artifacts=_artifacts(folder),
         onnx_before_bytes=before.size_bytes,
         photos=photos,
-        notes=(*_source_notes(job, loaded), *run_notes(pair.surgery, latency)),
+        notes=(
+            *_source_notes(job, loaded),
+            *run_notes(pair.surgery, latency),
+            *_left_out_notes(proof),
+        ),
         versions=versions(),
         command=job.command,
         accuracy=_accuracy(loaded),
@@ -366,6 +392,11 @@ def _source_notes(job: Job, loaded: Loaded) -> Iterator[str]:
         yield from shipped_notes(name, loaded.member, asked, one_shot=zeroed_now.zeroes)
     elif zeroed_now.zeroes:
         yield one_shot_note(zeroed_now)
+
+
+def _left_out_notes(proof: SurgeryProof) -> Iterator[str]:
+    if proof.left_out:
+        yield f"The surgery is not proved at {', '.join(proof.left_out)}."
 
 
 def _write_reports(folder: Path, report: Report) -> None:

@@ -57,7 +57,7 @@ class Wish:
 def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     """Choose the widths that lose least within so many parameters; shrink by them, and count."""
     loaded = wish.loaded
-    deployed = deploy(loaded.network, loaded.recipe)
+    deployed = deploy(loaded.network, loaded.recipe, loaded.image)
     groups, look = deployed.groups, wish.look
     whole = _whole(deployed)
     unpruned = round(whole.cost(whole.widest))
@@ -77,7 +77,7 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
 def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     """Choose which filters go by a rate that all groups share; shrink by that, and count."""
     loaded, rate = wish.loaded, wish.wanted.rate or 0.0
-    deployed = deploy(loaded.network, loaded.recipe)
+    deployed = deploy(loaded.network, loaded.recipe, loaded.image)
     groups, look = deployed.groups, wish.look
     left = planning.at_rate(groups, rate)
     if all(left[group.name] == group.width for group in groups):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
-from toolchain.check.inputs import fault_inputs, noise_inputs
+from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.check.parity import (
     ProofInput,
     compare,
@@ -24,6 +25,7 @@ from toolchain.check.parity import (
 )
 from toolchain.errors import ProofError
 from toolchain.files import as_json, write_bytes
+from toolchain.models.sizes import Example, image_size, near_sizes, resized, try_on
 from toolchain.models.weights import save_native
 from toolchain.parity import Parity
 from toolchain.pictures import Photo, smooth_input
@@ -34,10 +36,11 @@ ANALYSIS_SIZE = (320, 256)
 """Height and width at which the surgery looks at networks that take any size."""
 
 PROOF_SIZES = ((160, 160), (320, 256), (333, 517))
-"""Sizes at which the surgery is proved, besides the recipe's own."""
+"""Sizes at which the surgery of a detector is proved, besides the recipe's own. What else there is
+is proved at sizes near the recipe's, see :func:`~toolchain.models.sizes.near_sizes`."""
 
 DYNAMIC_SIZES = ((160, 160), (333, 517))
-"""Sizes at which a dynamic file is proved, besides the recipe's own."""
+"""Sizes at which a detector's dynamic file is proved, besides the recipe's own."""
 
 EXACT_LIMIT = 1e-11
 """Largest difference that the surgery may make in float64, as a share of a channel's range. There
@@ -54,39 +57,32 @@ class Pair:
     """The shrunk one before its weights were rounded from float64; None where the network does not
     run in float64."""
     surgery: Surgery
-    example: Tensor
-    """Zeros (1, C, H, W) at the recipe's size."""
-    look: Tensor
+    example: Example
+    """Zeros, at the recipe's size: an image (1, C, H, W), or all tensors of an input."""
+    look: Example
     """The same at the size at which the surgery looked, which may be smaller."""
     photos: tuple[Photo, ...]
     pictures: tuple[ProofInput, ...]
     """Smooth shapes, then the photos, at the recipe's size."""
+    outputs: tuple[str, ...] = ()
+    """How exported files call the outputs."""
 
 
-def analysis_example(network: nn.Module, example: Tensor) -> Tensor:
-    """Return an example of :data:`ANALYSIS_SIZE` where the network takes one.
+def analysis_example(network: nn.Module, example: Example, recipe: Recipe) -> Example:
+    """Return an example of the size at which the surgery looks, where the network takes that.
 
-    A larger one costs time; in a smaller one the coarsest levels are one cell wide, where borders
-    are all there is, and what holds there holds nowhere else.
+    That is :data:`ANALYSIS_SIZE`, or twice the recipe's own where a network that is no detector
+    is asked for a smaller one. A larger one costs time; in a smaller one the coarsest levels are
+    one cell wide, where borders are all there is, and what holds there holds nowhere else.
     """
-    usual = example.new_zeros((*example.shape[:2], *ANALYSIS_SIZE))
-    return usual if _runs(network, usual) else example
-
-
-def _runs(network: nn.Module, example: Tensor) -> bool:
-    try:
-        run_network(network)(example)
-    except (RuntimeError, ValueError, AssertionError, IndexError):
-        return False
-    return True
-
-
-def output_names(pair: Pair, recipe: Recipe) -> list[str]:
-    """Return how the exported file calls its outputs."""
-    if recipe.anchors is not None:
-        return ["loc", "logits"]
-    count = len(run_network(pair.shrunk)(pair.example))
-    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+    own = image_size(example)
+    if own is None:
+        return example
+    size = ANALYSIS_SIZE
+    if recipe.anchors is None and own[0] * own[1] <= math.prod(ANALYSIS_SIZE) / 4:
+        size = 2 * own[0], 2 * own[1]
+    usual = resized(example, size)
+    return usual if try_on(network, usual, example).runs else example
 
 
 @dataclass(frozen=True)
@@ -97,6 +93,8 @@ class SurgeryProof:
     """Soft against shrunk network in float64; None where the network does not run in it."""
     rounded: Parity
     """In their own type, against float64's truth where there is one."""
+    left_out: tuple[str, ...] = ()
+    """Sizes at which nothing is proved, with why."""
 
 
 def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
@@ -105,17 +103,18 @@ def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
     In float64 the surgery is exact or wrong, whatever the network's scales. In their own type both
     are held against that: the shrunk one may be as far from it as the soft one is.
     """
-    inputs = _surgery_inputs(pair, recipe)
+    inputs, left_out = _surgery_inputs(pair, recipe)
     compared = functools.partial(
         compare,
         before=run_network(pair.soft),
         after=run_network(pair.shrunk),
         inputs=inputs,
-        names=output_names(pair, recipe),
+        names=pair.outputs,
         limit=recipe.proof.surgery_limit,
     )
     if pair.exact is None:
-        return SurgeryProof(None, demand(compared("soft network -> shrunk network")))
+        parity = demand(compared("soft network -> shrunk network"))
+        return SurgeryProof(None, parity, left_out)
     truth = remembered(in_double(run_network(copy.deepcopy(pair.soft).double())))
     exact = compare(
         "soft network -> shrunk network, in float64",
@@ -123,49 +122,89 @@ def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
         in_double(run_network(pair.exact)),
         inputs,
         limit=EXACT_LIMIT,
-        names=output_names(pair, recipe),
+        names=pair.outputs,
     )
     rounded = compared("soft network -> shrunk network, rounded", truth=truth)
-    return SurgeryProof(demand(exact), demand(rounded))
+    return SurgeryProof(demand(exact), demand(rounded), left_out)
 
 
-def _surgery_inputs(pair: Pair, recipe: Recipe) -> list[ProofInput]:
-    """Return random inputs at all sizes, those that find faults at the smallest, and photos."""
-    own, seed = (recipe.input.height, recipe.input.width), recipe.model.seed
-    given = recipe.input.given
-    channels = int(pair.example.shape[1])
-    shapes, smallest = [(1, channels, *own)], pair.example
-    for size in PROOF_SIZES:
-        shape = (2, channels, *size)
-        if size != own and _runs(pair.soft, pair.example.new_zeros(shape)):
-            shapes.append(shape)
-            smallest = min(smallest, pair.example.new_zeros(1, *shape[1:]), key=Tensor.numel)
-    return [
-        *noise_inputs(shapes, seed, given),
-        *fault_inputs(smallest, seed, given),
-        smooth_input(pair.look, seed, given),
+def _surgery_inputs(pair: Pair, recipe: Recipe) -> tuple[list[ProofInput], tuple[str, ...]]:
+    """Return random inputs at all sizes, those that find faults at the smallest, and photos.
+
+    And the sizes that are left out, with why.
+    """
+    seed, examples, smallest = recipe.model.seed, [pair.example], pair.example
+    left_out, given = list[str](), recipe.input.given
+    for size in _sizes(pair.example, recipe, PROOF_SIZES):
+        found, reason = _largest_batch(pair, recipe, size)
+        if found is None:
+            left_out.append(f"{size[0]}x{size[1]} ({reason})")
+            continue
+        examples.append(found)
+        smallest = min(smallest, resized(pair.example, size), key=_values)
+    own = image_size(pair.example)
+    if recipe.anchors is None:
+        twice = resized(pair.example, own, 2)
+        examples += [twice] if try_on(pair.soft, twice, pair.example).runs else []
+    inputs = [
+        *noise(examples, seed, given),
+        *of_each(smallest, lambda image, index: fault_inputs(image, seed + index, given)),
+        *of_each(pair.look, lambda image, index: [smooth_input(image, seed + index, given)]),
         *pair.pictures[1:],
     ]
+    return inputs, tuple(left_out)
+
+
+def _values(example: Example) -> int:
+    return sum(tensor.numel() for tensor in example)
+
+
+def _sizes(
+    example: Example, recipe: Recipe, of_detectors: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return sizes to try a network on, other than its own."""
+    own = image_size(example)
+    if own is None:
+        return []
+    return [
+        size
+        for size in (near_sizes(*own) if recipe.anchors is None else of_detectors)
+        if size != own
+    ]
+
+
+def _largest_batch(pair: Pair, recipe: Recipe, size: tuple[int, int]) -> tuple[Example | None, str]:
+    """Return two inputs of a size, or one where the network takes no more; None and why: none."""
+    reason = ""
+    for batch in (2, 1):
+        example = resized(pair.example, size, batch)
+        trial = try_on(pair.soft, example, pair.example if recipe.anchors is None else None)
+        if trial.runs:
+            return example, ""
+        reason = "too much memory" if trial.too_large else "does not run"
+    return None, reason
 
 
 def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Parity:
     """Compare the shrunk network with the ONNX file at ``path``."""
-    channels, seed = int(pair.example.shape[1]), recipe.model.seed
-    given = recipe.input.given
-    sizes = [(recipe.input.height, recipe.input.width), *(DYNAMIC_SIZES if dynamic else ())]
-    shapes = [(1, channels, *size) for size in sizes]
+    seed, given = recipe.model.seed, recipe.input.given
+    examples = [pair.example]
+    for size in _sizes(pair.example, recipe, DYNAMIC_SIZES) if dynamic else ():
+        other = resized(pair.example, size)
+        if recipe.anchors is not None or try_on(pair.shrunk, other, pair.example).runs:
+            examples.append(other)
     compared = functools.partial(
         compare,
         "shrunk network -> ONNX file",
         run_network(pair.shrunk),
         run_onnx(path),
         [
-            *noise_inputs(shapes, seed, given),
-            *fault_inputs(pair.example, seed, given),
+            *noise(examples, seed, given),
+            *of_each(pair.example, lambda image, index: fault_inputs(image, seed + index, given)),
             *pair.pictures,
         ],
         limit=recipe.proof.onnx_limit,
-        names=output_names(pair, recipe),
+        names=pair.outputs,
     )
     parity = compared()
     if parity.passed or pair.exact is None:

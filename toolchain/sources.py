@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
+from toolchain.models.calling import Call, find_call, is_told
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import Checkpoint, read_checkpoint
-from toolchain.models.registry import build
+from toolchain.models.registry import BUILDERS, Built, build, build_network
+from toolchain.models.sizes import Example, image_size
 from toolchain.models.weights import load_into
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records import MemberFacts, Source
 from toolchain.shipped.reading import Member, choose, members
+
+DEFAULT_SIZE = (224, 224)
+"""Height and width of the plain recipe for a network of one's own."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,38 @@ class Loaded:
     member: MemberFacts | None = None
     """What a shipped network says of itself; None for all other weights. If the recipe has a rate,
     that is still to be zeroed in one shot; if not, the network is taken as it is shipped."""
+    call: Call | None = None
+    """How a network of one's own is called; None for the two detectors."""
+
+    @property
+    def example(self) -> Example:
+        """What the network is called with: zeros, at the recipe's size."""
+        size = self.recipe.input.height, self.recipe.input.width
+        return self.call.example if self.call else (example_input(self.network, *size),)
+
+    @property
+    def image(self) -> Tensor:
+        """The example of a network of one image.
+
+        Raises :class:`ModelError` for one that takes something else.
+        """
+        if len(self.example) == 1 and self.example[0].ndim == 4:
+            return self.example[0]
+        shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in self.example)
+        raise ModelError(
+            f"{self.recipe.model.name} takes {shapes}; this is made for networks of one image"
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """How exported files call the network's inputs."""
+        return self.call.inputs if self.call else ("image",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """How exported files call the network's outputs."""
+        detects = self.call is None or self.recipe.anchors is not None
+        return ("loc", "logits") if detects or self.call is None else self.call.outputs
 
 
 def load_start(
@@ -68,9 +105,41 @@ def load_network(
     """Build the recipe's network and load its weights; without a file they come from the seed.
 
     ``anchor_ratio`` (height over width) overrides what recipe and layout say; ``choice`` tells
-    which of a file's weights are wanted.
+    which of a file's weights are wanted. Raises :class:`ModelError` for a network that
+    cannot be built, or does not run.
     """
-    network = build(recipe.model.name, recipe.model.seed)
+    built = build_network(recipe.model.name, recipe.model.seed)
+    return _called(
+        built, _load_weights(built.network, recipe, checkpoint_path, anchor_ratio, choice)
+    )
+
+
+def _called(built: Built, loaded: Loaded) -> Loaded:
+    """Return a network of one's own so that it takes and gives tensors, and how it is called.
+
+    The recipe gets the size that the network itself asks for.
+    """
+    recipe = loaded.recipe
+    if recipe.model.name in BUILDERS:
+        return loaded
+    size: tuple[int, int] | None = (recipe.input.height, recipe.input.width)
+    if size == DEFAULT_SIZE and is_told(built.places):
+        size = None
+    network, call = find_call(built, recipe.model.name, size, recipe.input.shapes)
+    own = image_size(call.example)
+    if own is not None:
+        recipe = override(recipe, {"input.height": own[0], "input.width": own[1]})
+    notes = (*built.notes, *loaded.notes, *call.notes)
+    return replace(loaded, network=network, recipe=recipe, notes=notes, call=call)
+
+
+def _load_weights(
+    network: nn.Module,
+    recipe: Recipe,
+    checkpoint_path: Path | None,
+    anchor_ratio: float | None,
+    choice: Choice,
+) -> Loaded:
     if checkpoint_path is None:
         recipe = override(
             recipe, {} if anchor_ratio is None else {"anchors.aspect_ratio": anchor_ratio}

@@ -20,7 +20,7 @@ from toolchain.errors import InputError
 from toolchain.parity import Parity
 from toolchain.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
 from toolchain.recipe import ProofSection, Recipe
-from toolchain.sources import example_input, load_network
+from toolchain.sources import load_network
 from toolchain.timings import ChannelSample, OutputSample
 
 WEIGHTS = "model.safetensors"
@@ -106,8 +106,7 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
 
 def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str, Picture]:
     """Return the inputs (1, C, H, W) by name; photos come first, for the first one is counted."""
-    network = load_network(recipe, folder / WEIGHTS).network
-    example = example_input(network, recipe.input.height, recipe.input.width)
+    example = load_network(recipe, folder / WEIGHTS).image
     view = board_view(recipe)
     proofs = [photo_input(photo, recipe, view) for photo in photos]
     seed, given = recipe.model.seed, recipe.input.given

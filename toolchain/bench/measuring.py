@@ -19,7 +19,7 @@ from toolchain.certificate import NAME, Certificate, demand_unchanged, open_fold
 from toolchain.chain.links import bare_of
 from toolchain.errors import InputError
 from toolchain.pictures import Photo, as_fed, board_view, photo_input, smooth_input
-from toolchain.sources import example_input, load_network
+from toolchain.sources import load_network
 from toolchain.timings import Bench, FileTiming
 
 REFERENCE = "model.onnx"
@@ -77,8 +77,7 @@ def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple
     if photo is not None:
         proof = photo_input(photo, recipe, board_view(recipe))
     else:
-        network = load_network(recipe, folder / "model.safetensors").network
-        example = example_input(network, recipe.input.height, recipe.input.width)
+        example = load_network(recipe, folder / "model.safetensors").image
         proof = smooth_input(example, recipe.model.seed, recipe.input.given)
     return as_fed(proof.image.numpy(), recipe), proof.name
 

@@ -29,7 +29,7 @@ from toolchain.chain.links import Kind
 from toolchain.chain.mixing import layer_noises, mixed_link
 from toolchain.chain.onnx_form import formed_onnx
 from toolchain.chain.tflite_form import NO_SUPPRESSION, formed_tflite
-from toolchain.check.inputs import fault_inputs, noise_inputs
+from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.check.parity import ProofInput
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.export.extra import lacking
@@ -39,6 +39,7 @@ from toolchain.export.tflite import export_tflite, labelled
 from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
 from toolchain.export.units import Quantiser
 from toolchain.files import sha256_of, write_bytes
+from toolchain.models.sizes import Example
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.proofs import Pair
 from toolchain.recipe import Recipe
@@ -77,6 +78,30 @@ def choose_formats(
         raise InputError(f"--formats {','.join(asked)}: {missing}")
     chosen = {"onnx", *asked} | ({"tflite"} if "fp16" in asked else set())
     return tuple(name for name in FORMATS if name in chosen), None
+
+
+def possible_formats(
+    asked: Sequence[str] | None,
+    formats: tuple[str, ...],
+    note: str | None,
+    example: Example,
+    names: Sequence[str],
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the formats that can be made of a network that is called with ``example``; a note.
+
+    Others than ONNX are made of networks of one image. Raises :class:`InputError` where one of them
+    was asked for.
+    """
+    if len(example) == 1 and example[0].ndim == 4 and example[0].is_floating_point():
+        return formats, note
+    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in example)
+    why = f"other files are made of networks of one image, and this takes {shapes}"
+    if len(names) > 1:
+        why += f" ({', '.join(names)})"
+    others = [name for name in formats if name != "onnx"]
+    if asked is not None and others:
+        raise InputError(f"--formats {','.join(others)}: {why}; give --formats onnx")
+    return ("onnx",), f"ONNX alone: {why}." if others else note
 
 
 def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) -> tuple[str, ...]:
@@ -146,7 +171,7 @@ class Chain:
         elif kind == "export" and after.endswith(".tflite"):
             export_tflite(
                 self.pair.shrunk,
-                self.pair.example,
+                self.pair.example[0],
                 target,
                 output_names=self.output_names,
                 metadata=self.tflite_metadata,
@@ -231,12 +256,11 @@ class Chain:
         return (*held_out, *self.pair.photos)
 
     def _any(self) -> list[ProofInput]:
-        shape = (1, *(int(side) for side in self.pair.example.shape[1:]))
-        assert len(shape) == 4
-        seed, given = self.recipe.model.seed, self.recipe.input.given
+        example, seed = self.pair.example, self.recipe.model.seed
+        given = self.recipe.input.given
         return [
-            *noise_inputs([shape], seed, given),
-            *fault_inputs(self.pair.example, seed, given),
+            *noise([example], seed, given),
+            *of_each(example, lambda image, index: fault_inputs(image, seed + index, given)),
             *self._shapes(1),
             *self._shown(),
         ]
@@ -281,7 +305,12 @@ def _reason(link: Link) -> str:
 def new_shapes(pair: Pair, recipe: Recipe, count: int) -> list[ProofInput]:
     """Return smooth shapes at the recipe's size, none of which int8 is calibrated on."""
     seed, given = recipe.model.seed, recipe.input.given
-    return [smooth_input(pair.example, seed + index, given) for index in range(count)]
+    return of_each(
+        pair.example,
+        lambda image, other: [
+            smooth_input(image, seed + other + index, given) for index in range(count)
+        ],
+    )
 
 
 def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:

@@ -10,17 +10,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import torch
-
 from toolchain.certificate import NAME, Certificate, Link, read_certificate
 from toolchain.chain.links import SHRUNK, STEPS, Kind, measure_link, plan_of
-from toolchain.check.inputs import fault_inputs, noise_inputs
+from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.check.parity import ProofInput
 from toolchain.errors import DataError, InputError, ToolchainError
 from toolchain.files import sha256_of
 from toolchain.pictures import smooth_input
 from toolchain.recipe import Recipe
-from toolchain.sources import example_input, load_network
+from toolchain.sources import load_network
 
 MANIFEST = "manifest.json"
 SHAPES, DECIDING = 4, 64
@@ -172,12 +170,13 @@ def _kind(certificate: Certificate, stated: Link) -> Kind | None:
 
 
 def _inputs(folder: Path, recipe: Recipe, kind: Kind, seed: int) -> list[ProofInput]:
-    network = load_network(recipe, folder / "model.safetensors").network
-    example: torch.Tensor = example_input(network, recipe.input.height, recipe.input.width)
+    example = load_network(recipe, folder / "model.safetensors").example
     given = recipe.input.given
     if kind in ("half", "int8"):
         count = SHAPES if recipe.anchors is not None else DECIDING
-        return [smooth_input(example, seed + index, given) for index in range(count)]
-    channels, height, width = example.shape[1:]
-    noise = noise_inputs([(1, int(channels), int(height), int(width))], seed, given)
-    return [*noise, *fault_inputs(example, seed, given), smooth_input(example, seed, given)]
+        return [smooth_input(example[0], seed + index, given) for index in range(count)]
+    return [
+        *noise([example], seed, given),
+        *of_each(example, lambda image, index: fault_inputs(image, seed + index, given)),
+        *of_each(example, lambda image, index: [smooth_input(image, seed + index, given)]),
+    ]

@@ -13,33 +13,39 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models.sizes import Example, as_example
 from toolchain.records import Cost
 
 
-def measure_cost(network: nn.Module, example: Tensor) -> Cost:
-    """Count what ``network`` costs for one ``example`` (1, C, H, W), batch norm folded."""
+def measure_cost(network: nn.Module, example: Tensor | Example) -> Cost:
+    """Count what ``network`` costs for one ``example`` (1, C, H, W), batch norm folded.
+
+    ``example`` may be all tensors that the network is called with; the first one's size is told.
+    """
+    example = as_example(example)
     folded = fold_batch_norm(network, example)
     counter = _count(folded, example)
+    height, width = (1, 1, *example[0].shape)[-2:]
     deployed, loose = count_parameters(folded)
     return Cost(
         deployed_parameters=deployed,
         loose_parameters=loose,
         macs=counter.macs,
-        size=(int(example.shape[-2]), int(example.shape[-1])),
+        size=(int(height), int(width)),
         uncounted_operators=tuple(sorted(counter.uncounted)),
     )
 
 
-def _count(folded: nn.Module, example: Tensor) -> _Counter:
+def _count(folded: nn.Module, example: Example) -> _Counter:
     """Count on shapes alone where the network runs so, and on real values otherwise."""
     counter = _Counter()
     try:
         with torch.no_grad(), counter:
-            copy.deepcopy(folded).to("meta")(example.to("meta"))
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
-        counter = _Counter()
+            copy.deepcopy(folded).to("meta")(*(tensor.to("meta") for tensor in example))
+    except Exception:  # a stranger's code may raise anything without values
+        counter, copied = _Counter(), copy.deepcopy(folded)
         with torch.no_grad(), counter:
-            folded(example)
+            copied(*example)
     return counter
 
 

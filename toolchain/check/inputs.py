@@ -6,12 +6,13 @@ mean colour of a photo.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from toolchain.check.parity import ProofInput, random_inputs
+from toolchain.models.sizes import Example
 
 SMALLER = (1 / 64, 1 / 8)
 """Scales of further noise, as shares of :func:`noise_inputs`' own. Of pixels minus their mean these
@@ -48,6 +49,53 @@ def fault_inputs(example: Tensor, seed: int, given: tuple[float, float]) -> list
         ProofInput("a bright pixel in the middle", (_with_pixels(zero, bright, corners=False),)),
         ProofInput("a bright pixel in each corner", (_with_pixels(zero, bright, corners=True),)),
         ProofInput("a ramp", (_ramp(zero, dark, bright),)),
+    ]
+
+
+def of_each(example: Example, make: Callable[[Tensor, int], list[ProofInput]]) -> list[ProofInput]:
+    """Return inputs for all tensors of ``example``, those of ``make`` for each put together.
+
+    ``make`` is given an image (N, C, H, W) of as many values, and a number to add to a seed. What
+    is no float stays as it is.
+    """
+    made = [
+        make(_as_image(tensor), index) if tensor.is_floating_point() else None
+        for index, tensor in enumerate(example)
+    ]
+    names = next((each for each in made if each is not None), [ProofInput("as given", example)])
+    return [
+        ProofInput(
+            named.name,
+            tuple(
+                tensor if each is None else _shaped(each[index].image, tensor)
+                for tensor, each in zip(example, made, strict=True)
+            ),
+        )
+        for index, named in enumerate(names)
+    ]
+
+
+def _as_image(tensor: Tensor) -> Tensor:
+    """Return a tensor of any shape as (N, C, H, W)."""
+    if tensor.ndim >= 4:
+        return tensor.flatten(2, -2)
+    shape = [*tensor.shape]
+    return tensor.reshape([*shape[:-1], *[1] * (4 - len(shape)), *shape[-1:]])
+
+
+def _shaped(image: Tensor, tensor: Tensor) -> Tensor:
+    """Return an image in the shape and type of ``tensor``; a batch of 1 is repeated."""
+    return image.expand(_as_image(tensor).shape).reshape(tensor.shape).to(tensor.dtype)
+
+
+def noise(examples: Sequence[Example], seed: int, given: tuple[float, float]) -> list[ProofInput]:
+    """Return noise of the shapes of each example; the rest is as in :func:`noise_inputs`."""
+    return [
+        proof
+        for example in examples
+        for proof in of_each(
+            example, lambda image, index: noise_inputs([tuple(image.shape)], seed + index, given)
+        )
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -17,17 +18,22 @@ from toolchain.records import Latency
 
 
 def compare_latency(
-    before: Path, after: Path, example: NDArray[np.float32], *, seconds: float = 3.0
+    before: Path, after: Path, example: Sequence[NDArray[Any]], *, seconds: float = 3.0
 ) -> Latency:
     """Run both files in turn for about ``seconds`` and return the ratio after / before.
 
-    The input is random, of the shape of ``example`` (1, C, H, W).
+    The inputs are random, of the shapes of ``example``, such as (1, C, H, W); whole numbers are
+    taken as they are.
 
     One thread. Each round runs both, in alternating order, so that a machine that slows down
     slows both; the ratio's median and quartiles are over rounds.
     """
-    image = np.random.default_rng(0).normal(0, 64, example.shape).astype(np.float32)
-    runs = [_runner(before, image), _runner(after, image)]
+    random = np.random.default_rng(0)
+    fed = [
+        random.normal(0, 64, each.shape).astype(each.dtype) if each.dtype.kind == "f" else each
+        for each in example
+    ]
+    runs = [_runner(before, fed), _runner(after, fed)]
     for run in runs:
         run()
     times: list[tuple[float, float]] = []
@@ -38,6 +44,7 @@ def compare_latency(
         for side in order:
             spent[side] = runs[side]()
         times.append((spent[0], spent[1]))
+    height, width = (1, 1, *example[0].shape)[-2:]
     ratios = [b / a for a, b in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return Latency(
@@ -48,19 +55,19 @@ def compare_latency(
         after_ms=statistics.median(b for _, b in times) * 1e3,
         rounds=len(times),
         threads=1,
-        size=(example.shape[2], example.shape[3]),
+        size=(height, width),
         runtime=f"onnxruntime {onnxruntime.__version__}",
         machine=f"{platform.system()} {platform.machine()}",
     )
 
 
-def _runner(path: Path, image: NDArray[np.float32]) -> Callable[[], float]:
+def _runner(path: Path, fed: Sequence[NDArray[Any]]) -> Callable[[], float]:
     session = open_session(path)
-    name = session.get_inputs()[0].name
+    named = {each.name: array for each, array in zip(session.get_inputs(), fed, strict=True)}
 
     def run() -> float:
         start = time.perf_counter()
-        session.run(None, {name: image})
+        session.run(None, named)
         return time.perf_counter() - start
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 
 Checkpoint = Annotated[
     Path | None, typer.Option("--ckpt", help="Weights; without, the nearest that are shipped.")
+]
+
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        help="What a network of your own is called with, such as 1x12x160x160; may be repeated, "
+        "for an argument by name as mask=1x1x64x64, of another type as 1x16:int64.",
+    ),
 ]
 
 
@@ -83,6 +93,7 @@ def shrink(
         list[str] | None,
         typer.Option(help="Input size, HEIGHTxWIDTH; may be repeated, a folder for each."),
     ] = None,
+    input_shape: InputShape = None,
     photo: Annotated[list[Path] | None, typer.Option(help="A photo to prove and draw on.")] = None,
     dynamic: Annotated[bool, typer.Option(help="Leave height and width of the file free.")] = False,
     anchor_ratio: Annotated[
@@ -131,6 +142,8 @@ def shrink(
         "input.dtype": pixels,
         "decode.postprocess": postprocess,
     }
+    if input_shape:
+        asked["input.shapes"] = input_shape
     form = {path: value for path, value in asked.items() if value is not None}
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
@@ -142,7 +155,7 @@ def shrink(
     asking.need_photos(photo)
     asking.need_folder(calibration, "a folder of photos")
     asking.need_folder(data, "the folder of WIDER FACE")
-    folder = out or Path("out") / model.replace(":", "-")
+    folder = out or Path("out") / folder_name(model)
     asking.need_room(folder)
     known = _costs_of(model, costs, wanted=round_to is not None)
     if round_to is not None:
@@ -192,6 +205,7 @@ def inspect(
     size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
     ema: Averaged = False,
     ckpt_key: Key = None,
+    input_shape: InputShape = None,
     as_json: Json = False,
 ) -> None:
     """Tell what is in a checkpoint: layout, parameters, zero filters, and how much could go."""
@@ -200,12 +214,16 @@ def inspect(
         recipe_for(model, None, {}, size)
         asking.need_module(model)
     from toolchain.inspection import inspect_checkpoint, known_model
+    from toolchain.recipe import override
 
     choice = choice_of(ema, ckpt_key)
     name = known_model(ckpt, model)
     with stage_progress() as on_stage:
         on_stage("look")
-        found = inspect_checkpoint(ckpt, recipe_for(name, None, {}, size), choice)
+        recipe = override(
+            recipe_for(name, None, {}, size), {"input.shapes": input_shape} if input_shape else {}
+        )
+        found = inspect_checkpoint(ckpt, recipe, choice)
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
@@ -225,6 +243,11 @@ def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[s
     choice = named if member.gone else {"criterion": member.facts["criterion"]}
     scope = member.facts["scope"]
     return {**choice, "scope": scope, "rate": member.rate, "widths": member.widths}
+
+
+def folder_name(model: str) -> str:
+    """Return a network's name as that of a folder: arguments of a factory may hold anything."""
+    return re.sub(r"[^\w.=,()+-]+", "-", model)
 
 
 def _rewrites(text: str) -> Sequence[str]:

@@ -19,13 +19,15 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from toolchain.models.sizes import Example, as_example
 from toolchain.shrink.layers import Layer, layers_of, storage_key
 
 
-def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
+def fold_batch_norm(network: nn.Module, example: Tensor | Example) -> nn.Module:
     """Return a copy of ``network`` with its batch norms folded where that is exact.
 
-    ``example`` is an input (N, C, H, W). The arithmetic is done in float64.
+    ``example`` is an input (N, C, H, W), or all tensors that the network is called with. The
+    arithmetic is done in float64.
     """
     network = copy.deepcopy(network).eval()
     for layer, norm in paired_norms(network, example):
@@ -34,18 +36,22 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
     return network
 
 
-def paired_norms(network: nn.Module, example: Tensor) -> list[tuple[Layer, _BatchNorm]]:
+def paired_norms(network: nn.Module, example: Tensor | Example) -> list[tuple[Layer, _BatchNorm]]:
     """Return every convolution and batch norm of ``network``, in eval mode, that belong together.
 
-    ``example`` is an input (N, C, H, W).
+    ``example`` is as in :func:`fold_batch_norm`. A copy is run, for it may change while it runs.
     """
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return []  # spares the run
-    watcher = _PairWatcher(network)
+    copied = copy.deepcopy(network)
+    watcher = _PairWatcher(copied)
     with watcher, torch.no_grad():
-        outputs = network(example)
+        outputs = copied(*as_example(example))
     watcher.close(outputs)
-    return watcher.pairs()
+    layers, modules = layers_of(network), dict(network.named_modules())
+    names = {module: name for name, module in copied.named_modules()}
+    found = [(layers[layer.name], modules[names[norm]]) for layer, norm in watcher.pairs()]
+    return [(layer, norm) for layer, norm in found if isinstance(norm, _BatchNorm)]
 
 
 class _PairWatcher(TorchDispatchMode):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxsim
@@ -17,35 +19,43 @@ from toolchain.errors import ExportError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.rewriting import Rewrites
 from toolchain.files import sha256_of, write_bytes
+from toolchain.models.plain import in_one_line
+from toolchain.models.sizes import Example, as_example
 from toolchain.records import Artifact
 
 OPSET = 18
 """Version of the operator set: the oldest that the exporter writes without converting."""
 NONE = Rewrites(())
+Names = tuple[Sequence[str], Sequence[str]]
+"""Of inputs and outputs."""
 
 
 def export_onnx(
     network: nn.Module,
-    example: Tensor,
+    example: Tensor | Example,
     path: Path,
     *,
     output_names: Sequence[str],
     metadata: Mapping[str, str],
+    input_names: Sequence[str] = ("image",),
     dynamic: bool = False,
     stages: Path | None = None,
     rewrites: Rewrites = NONE,
 ) -> Artifact:
-    """Write ``network`` as an ONNX file with the input ``image`` of the shape of ``example``.
+    """Write ``network`` as an ONNX file with inputs of the shapes of ``example``.
 
-    With ``dynamic`` height and width are free. The folder ``stages`` takes the file as it was
+    ``example`` is an image, or all tensors that the network is called with. With ``dynamic`` height
+    and width of images are free. The folder ``stages`` takes the file as it was
     exported and, if ``rewrites`` change it, simplified and after each of them. Raises
     :class:`ExportError` when an exporter or checker refuses.
     """
+    example = as_example(example)
     folded = fold_batch_norm(network, example)
     rewrites.of_network(folded)
+    names = (input_names, output_names)
     try:
         with _quiet():
-            model = _without_traces(_export(folded, example, output_names, dynamic=dynamic))
+            model = _without_traces(_export(folded, example, names, dynamic=dynamic))
             _keep(stages, "exported", model)
             model = _simplify(model)
             _check_outputs(model, output_names)
@@ -55,6 +65,12 @@ def export_onnx(
     except ExportError:
         raise
     except Exception as error:  # exporters raise errors of every kind
+        if dynamic and _can_be_fixed(folded, example, names):
+            raise ExportError(
+                "--dynamic: height and width cannot be left free, for the network computes with "
+                "numbers of its own that hold at one size; leave --dynamic out, and give --size, "
+                "once for each size"
+            ) from error
         raise ExportError(f"the network cannot be exported to ONNX ({_root(error)})") from error
     write_bytes(path, _bytes(model))
     return Artifact(path.name, path.stat().st_size, sha256_of(path))
@@ -83,8 +99,17 @@ def _root(error: BaseException) -> str:
     """Return the first line of the error that was the cause of the others."""
     while error.__cause__ is not None:
         error = error.__cause__
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"
+    return in_one_line(error)
+
+
+def _can_be_fixed(network: nn.Module, example: Example, names: Names) -> bool:
+    """True if the export works at the size of ``example``."""
+    try:
+        with _quiet():
+            _export(network, example, names, dynamic=False)
+    except Exception:  # exporters raise errors of every kind
+        return False
+    return True
 
 
 def _check_outputs(model: onnx.ModelProto, output_names: Sequence[str]) -> None:
@@ -96,22 +121,36 @@ def _check_outputs(model: onnx.ModelProto, output_names: Sequence[str]) -> None:
 
 
 def _export(
-    network: nn.Module, example: Tensor, output_names: Sequence[str], *, dynamic: bool
+    network: nn.Module, example: Example, names: Names, *, dynamic: bool
 ) -> onnx.ModelProto:
-    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():  # what it caches at its first run is there when it is traced
+        network(*example)
     program = torch.onnx.export(
         network,
-        (example,),
+        example,
         dynamo=True,
         opset_version=OPSET,
-        input_names=["image"],
-        output_names=list(output_names),
-        dynamic_shapes=(free,) if dynamic else None,
+        input_names=list(names[0]),
+        output_names=list(names[1]),
+        dynamic_shapes=_free_sides(network, example) if dynamic else None,
         verbose=False,
     )
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     return proto
+
+
+def _free_sides(network: nn.Module, example: Example) -> dict[str, Any]:
+    """Return which sides of the arguments of ``forward`` are free: height and width of images."""
+    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    bound = inspect.signature(network.forward).bind(*example).arguments
+
+    def sides(value: Tensor | Example) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(sides, value))
+        return free if value.ndim == 4 else None
+
+    return {name: sides(value) for name, value in bound.items()}
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
+from toolchain.models.sizes import Example
 from toolchain.prune.criteria import choose, choose_count
 from toolchain.prune.groups import (
     ChannelGroup,
@@ -30,13 +31,18 @@ from toolchain.shrink.running import fresh
 
 
 def zero_filters(
-    network: nn.Module, example: Tensor, prune: PruneSection, *, zeros_first: bool = False
+    network: nn.Module,
+    example: Tensor | Example,
+    prune: PruneSection,
+    *,
+    zeros_first: bool = False,
 ) -> nn.Module:
     """Return a copy of ``network`` with floor(rate * n) filters of each layer or group zeroed.
 
     Of a group that has a width of its own, all but as many are zeroed, or those that are named.
-    ``example`` is an input (N, C, H, W), used for its shape. With ``zeros_first`` filters that are
-    zero already are counted among them; without, each is chosen by its score alone.
+    ``example`` is an input (N, C, H, W), or all tensors of one, used for their shapes. With
+    ``zeros_first`` filters that are zero already are counted among them; without, each is chosen by
+    its score alone.
     """
     network = fresh(network).eval()
     if (prune.widths or prune.gone) and prune.scope == "layer":
@@ -51,7 +57,7 @@ def zero_filters(
 
 
 def _zero_by_layer(
-    network: nn.Module, example: Tensor, prune: PruneSection, *, zeros_first: bool
+    network: nn.Module, example: Tensor | Example, prune: PruneSection, *, zeros_first: bool
 ) -> None:
     """Each convolution on its own, but for those that make the output."""
     flow, rate = trace_flow(network, example), prune.rate or 0.0
@@ -62,7 +68,7 @@ def _zero_by_layer(
 
 
 def _zero_by_group(
-    network: nn.Module, example: Tensor, prune: PruneSection, *, zeros_first: bool
+    network: nn.Module, example: Tensor | Example, prune: PruneSection, *, zeros_first: bool
 ) -> None:
     flow, layers = trace_flow(network, example), layers_of(network)
     groups = groups_of(network, flow, prune.protected)

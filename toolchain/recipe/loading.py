@@ -11,7 +11,7 @@ from pathlib import Path
 
 from toolchain.errors import RecipeError, did_you_mean
 from toolchain.recipe.reader import Reader
-from toolchain.recipe.sections import InputSection, ModelSection, PruneSection, Recipe
+from toolchain.recipe.sections import PHOTO, InputSection, ModelSection, PruneSection, Recipe
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -73,7 +73,18 @@ def parse_recipe(text: str, name: str) -> Recipe:
             f"{name}:{line}: anchors.sizes must have one entry per stride "
             f"({len(anchors.strides)}; got {len(anchors.sizes)})"
         )
-    return typing.cast(Recipe, recipe)
+    return _with_photos(recipe, Reader(text, name))
+
+
+def _with_photos(recipe: Recipe, reader: Reader) -> Recipe:
+    """Return ``recipe``; raise :class:`RecipeError` if it is for photos and those are too small."""
+    if ":" in recipe.model.name and recipe.anchors is None:
+        return recipe
+    for side in ("height", "width"):
+        pixels = getattr(recipe.input, side)
+        if pixels not in PHOTO:
+            reader.fail(("input", side), f"must be {PHOTO} (got {pixels!r})")
+    return recipe
 
 
 def _check_input(section: InputSection, reader: Reader) -> None:
@@ -119,4 +130,4 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         section = dataclasses.replace(section, **{field_name: checked})
         recipe = dataclasses.replace(recipe, **{section_name: section})
     _check_input(recipe.input, reader)
-    return recipe
+    return _with_photos(recipe, reader)

@@ -34,7 +34,10 @@ class Range:
         return f"{left} {self.low:g} and {right} {self.high:g}"
 
 
-Pixels = typing.Annotated[int, Range(16, 8192)]
+Pixels = typing.Annotated[int, Range(1, 8192)]
+PHOTO = Range(16, 8192)
+"""Sides of photos, in pixels: a network of one's own that finds no boxes may take less."""
+
 Finite = typing.Annotated[float, Range(-1e6, 1e6)]
 Share = typing.Annotated[float, Range(0, 1)]
 Positive = typing.Annotated[float, Range(0, 1e6, low_open=True)]
@@ -82,6 +85,9 @@ class InputSection:
     dtype: Literal["float32", "uint8"] = "float32"
     """What the exported files take. ``uint8``: a camera's pixels (1, height, width, 3), blue first;
     the files put them in order, scale them and subtract the mean themselves."""
+    shapes: tuple[str, ...] = ()
+    """What a network of one's own is called with, where that is not one image of the size above:
+    shapes such as ``1x12x160x160``, ``mask=1x1x64x64`` or ``1x16:int64``."""
 
     @property
     def channels(self) -> int:

@@ -70,7 +70,7 @@ def open_costs(loaded: Loaded, board: Board, on_stage: Callable[[str], None]) ->
     if ".onnx" not in board.target.runtimes:
         raise InputError(f"{board.target.name} has no onnxruntime; choose a board with 64 bits")
     on_stage("export the network")
-    template = _template(loaded.network, loaded.recipe)
+    template = _template(loaded)
     book = Book.open(board.cache, conditions_of(board))
     on_stage(f"run it on {board.target.name}")
     return Costs(template, book, lambda paths: count_operators(paths, board.target, board.sysroot))
@@ -99,12 +99,16 @@ class Deployed:
     groups: tuple[ChannelGroup, ...]
 
 
-def deploy(network: nn.Module, recipe: Recipe, *, leaky: bool = False) -> Deployed:
+def deploy(
+    network: nn.Module, recipe: Recipe, example: Tensor | None = None, *, leaky: bool = False
+) -> Deployed:
     """Fold batch norm and find the groups; raise :class:`InputError` if none can be narrowed.
 
-    ``leaky``: activations that learnt one slope have it as a constant, as in the file.
+    ``example`` is an image at the recipe's size; ``leaky``: activations that learnt one slope have
+    it as a constant, as in the file.
     """
-    look = analysis_example(network, example_input(network, *_size(recipe)))
+    image = example_input(network, *_size(recipe)) if example is None else example
+    look = analysis_example(network, (image,), recipe)
     folded = fold_batch_norm(network, look)
     if leaky:
         rewrite_activations(folded)
@@ -119,9 +123,9 @@ def _size(recipe: Recipe) -> tuple[int, int]:
     return recipe.input.height, recipe.input.width
 
 
-def _template(network: nn.Module, recipe: Recipe) -> Template:
-    example = example_input(network, *_size(recipe))
-    found = deploy(network, recipe, leaky=True)
+def _template(loaded: Loaded) -> Template:
+    example = loaded.image
+    found = deploy(loaded.network, loaded.recipe, example, leaky=True)
     deployed = found.network
     outputs = [f"output{index}" for index in range(len(run_network(deployed)(example)))]
     with TemporaryDirectory() as folder:
@@ -147,7 +151,7 @@ def read_look(folder: Path | None, loaded: Loaded) -> Look:
     Raises :class:`InputError` for a folder without photos.
     """
     size = _size(loaded.recipe)
-    example = example_input(loaded.network, *size)
+    example = loaded.image
     found = read_calibration(folder, loaded.recipe, example)
     images = spread(found.inputs)
     kind = "photos" if found.facts.kind == "photos" else "random shapes"
@@ -163,7 +167,7 @@ def look_at_faces(split: Split, loaded: Loaded, cache: Path) -> Look:
     ``cache`` may hold the photos, decoded. Raises :class:`DataError` for too few faces, and
     :class:`InputError` for a network that takes other than photos.
     """
-    channels = example_input(loaded.network, *_size(loaded.recipe)).shape[1]
+    channels = loaded.image.shape[1]
     if channels != 3:
         raise InputError(f"--data: photos have 3 channels, the network takes {channels}")
     images = draw_cuttings(split, loaded.recipe, cache)
@@ -182,10 +186,10 @@ def look_at_widths(
 ) -> Importance:
     """Return what widths, by group, lose, and which filters go."""
     recipe, network = loaded.recipe, loaded.network
-    example = example_input(network, *_size(recipe))
+    example = loaded.example
     return measure_importance(
         network,
-        trace_flow(network, analysis_example(network, example)),
+        trace_flow(network, analysis_example(network, example, recipe)),
         groups,
         ranking,
         look.images,
