@@ -86,6 +86,21 @@ PAST_FAILURES = {
     "values that pass through numpy, read by nothing that is seen": Description(
         (Convolution(channels=8), Function("mark_bright_in_numpy"), Function("mean_of_channels"))
     ),
+    "values that pass through numpy and are an output: its shape changed": Description(
+        (
+            Convolution(bias=False, norm="batch"),
+            Convolution(bias=False, norm="batch", zeros=Zeros(columns="all")),
+            Function("mark_bright_in_numpy"),
+        ),
+        (Output("map"),),
+    ),
+    "a layer that pads in its call, where its attributes say that it does not": Description(
+        (
+            Convolution(channels=8, norm="batch", zeros=Zeros("some")),
+            Convolution(kernel=3, weights="pads_in_call"),
+        )
+    ),
+    "attention whose fast path reads its weights elsewhere": Description((Block("encoder"),)),
 }
 """Descriptions on which a surgery was once wrong."""
 
@@ -166,6 +181,13 @@ def test_the_usual_random_networks_lose_nothing_or_are_refused(
 @pytest.mark.parametrize("description", PAST_FAILURES.values(), ids=PAST_FAILURES)
 def test_past_failures_stay_mended(description: Description) -> None:
     keep_promise(description, cut)
+
+
+def test_a_transposed_depthwise_layer_is_cut() -> None:
+    some = Zeros("some")
+    transposed = Convolution(kernel=3, groups=0, transposed=True, zeros=Zeros("all"))
+    steps = (Convolution(zeros=some), transposed, Convolution(kernel=3, zeros=some))
+    assert keep_promise(Description(steps), cut).kind == "smaller"
 
 
 SOME = Zeros(filters="some")
