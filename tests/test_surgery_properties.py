@@ -183,6 +183,17 @@ def test_past_failures_stay_mended(description: Description) -> None:
     keep_promise(description, cut)
 
 
+def test_what_carries_constants_does_not_amplify_its_own_rounding() -> None:
+    some = Zeros("some")
+    steps = (
+        Convolution(channels=8, norm="batch", zeros=some),
+        Convolution(channels=8, kernel=3, norm="batch_without_statistics", zeros=some),
+        Convolution(kernel=3, norm="batch", activation="relu"),
+    )
+    outcome = keep_promise(Description(steps, seed=3), cut)
+    assert outcome.shrunk < 4 * outcome.soft
+
+
 def test_a_transposed_depthwise_layer_is_cut() -> None:
     some = Zeros("some")
     transposed = Convolution(kernel=3, groups=0, transposed=True, zeros=Zeros("all"))

@@ -30,6 +30,8 @@ Vector = NDArray[np.float64]
 
 NEGLIGIBLE = 1e-20
 """A constant below this, far under the rounding of anything that it is added to, counts as zero."""
+TIED = 6
+"""Shares that agree to so many decimal places are equally far."""
 
 
 @dataclass
@@ -101,6 +103,12 @@ class _Span:
         """Return the largest share of a map of the class that the basis does not reach."""
         return max((self._share(row) for row in self._rows.get(index, ())), default=0.0)
 
+    def magnitude(self, index: int) -> float:
+        """Return the largest magnitude in a map of the class."""
+        return max(
+            (float(np.abs(self._maps[row]).max()) for row in self._rows.get(index, ())), default=0.0
+        )
+
     def _share(self, row: int) -> float:
         return float(np.linalg.norm(self._left[row]) / self._norms[row])
 
@@ -126,6 +134,9 @@ class _Span:
 def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
     """Choose carriers greedily, the class that is furthest from the others first.
 
+    Of those that are equally far the one of the largest constant: what it carries is its value
+    times a coefficient, and its own rounding is multiplied by that as well.
+
     Every class of any reader is a candidate, but those ``kept`` stay. Those that some reader
     cannot do without become carriers and stay, too; for all others the plan has a combination per
     reader and channel.
@@ -141,7 +152,14 @@ def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
             index: max((span.share_left(index) for span in spans), default=0.0)
             for index in sorted(open_classes - carriers)
         }
-        furthest = max(distances, key=lambda index: distances[index], default=None)
+        furthest = max(
+            distances,
+            key=lambda index: (
+                round(distances[index], TIED),
+                max(span.magnitude(index) for span in spans),
+            ),
+            default=None,
+        )
         if furthest is None or distances[furthest] <= tolerance:
             return _solve_all(readers, carriers)
         _carry(furthest, spans, carriers)
