@@ -23,7 +23,8 @@ from toolchain.check.parity import (
     run_network,
     run_onnx,
 )
-from toolchain.errors import ProofError
+from toolchain.errors import ExportError, ProofError, ToolchainError
+from toolchain.export.onnx_file import FIXED
 from toolchain.files import as_json, write_bytes
 from toolchain.models.sizes import Example, image_size, near_sizes, resized, try_on
 from toolchain.models.weights import save_native
@@ -186,13 +187,18 @@ def _largest_batch(pair: Pair, recipe: Recipe, size: tuple[int, int]) -> tuple[E
 
 
 def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Parity:
-    """Compare the shrunk network with the ONNX file at ``path``."""
+    """Compare the shrunk network with the ONNX file at ``path``.
+
+    Raises :class:`ExportError` for a dynamic file that holds at one size alone.
+    """
     seed, given = recipe.model.seed, recipe.input.given
     examples = [pair.example]
     for size in _sizes(pair.example, recipe, DYNAMIC_SIZES) if dynamic else ():
         other = resized(pair.example, size)
         if recipe.anchors is not None or try_on(pair.shrunk, other, pair.example).runs:
             examples.append(other)
+    if dynamic and len(examples) == 1:
+        raise ExportError(FIXED)
     compared = functools.partial(
         compare,
         "shrunk network -> ONNX file",
@@ -206,7 +212,12 @@ def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Pari
         limit=recipe.proof.onnx_limit,
         names=pair.outputs,
     )
-    parity = compared()
+    try:
+        parity = compared()
+    except Exception as error:  # onnxruntime's, at a size that the file does not take
+        if dynamic and not isinstance(error, ToolchainError):
+            raise ExportError(FIXED) from error
+        raise
     if parity.passed or pair.exact is None:
         return demand(parity)
     return demand(compared(truth=in_double(run_network(copy.deepcopy(pair.shrunk).double()))))

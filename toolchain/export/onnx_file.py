@@ -26,6 +26,10 @@ from toolchain.records import Artifact
 OPSET = 18
 """Version of the operator set: the oldest that the exporter writes without converting."""
 NONE = Rewrites(())
+FIXED = (
+    "--dynamic: height and width cannot be left free, for the network computes with numbers of its "
+    "own that hold at one size; leave --dynamic out, and give --size, once for each size"
+)
 Names = tuple[Sequence[str], Sequence[str]]
 """Of inputs and outputs."""
 
@@ -66,11 +70,7 @@ def export_onnx(
         raise
     except Exception as error:  # exporters raise errors of every kind
         if dynamic and _can_be_fixed(folded, example, names):
-            raise ExportError(
-                "--dynamic: height and width cannot be left free, for the network computes with "
-                "numbers of its own that hold at one size; leave --dynamic out, and give --size, "
-                "once for each size"
-            ) from error
+            raise ExportError(FIXED) from error
         raise ExportError(f"the network cannot be exported to ONNX ({_root(error)})") from error
     write_bytes(path, _bytes(model))
     return Artifact(path.name, path.stat().st_size, sha256_of(path))
