@@ -45,6 +45,7 @@ ROOMS = (
     "evaluation",
     "train",
     "proofs",
+    "shortfall",
     "chain",
     "bench",
     "arm",

@@ -17,6 +17,7 @@ from toolchain.models.registry import build
 from toolchain.pipeline import Job, run_shrink
 from toolchain.prune.groups import groups_of
 from toolchain.prune.zeroing import zero_filters
+from toolchain.reasons import Removal
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records import Report
 from toolchain.report.markdown import markdown
@@ -65,7 +66,9 @@ class Told:
 def told(job: Job) -> Told:
     loaded = load_start(job.recipe, None, job.anchor_ratio)
     rate, accuracy = pipeline._provenance(loaded).rate, pipeline._accuracy(loaded)
-    return Told(loaded.source.path, rate, accuracy, tuple(pipeline._source_notes(job, loaded)))
+    return Told(
+        loaded.source.path, rate, accuracy, tuple(pipeline._source_notes(job, loaded, None))
+    )
 
 
 def zero_rows(network: torch.nn.Module) -> dict[str, list[int]]:
@@ -104,7 +107,13 @@ def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: P
     assert report.source.accuracy == ACCURACY
     assert report.rate == 0.6
     (note,) = loud(report)
-    assert note.startswith("ONE SHOT: 60 %")
+    removal = report.surgery.removal
+    assert removal is not None
+    assert (removal.zeroed, removal.removed) == (len(report.surgery.filters), removal.asked)
+    now, before = removal.zeroed - removal.zeroed_before, removal.zeroed_before
+    assert before > 0
+    assert note.startswith(f"ONE SHOT: {now} of {removal.filters} filters (")
+    assert f"were zeroed, beside {before} that were zero (fpgm" in note
     assert "NOT MEASURED" in note
     assert "toolchain train eresfd --data WIDER --teacher WEIGHTS --rate 0.6" in note
     assert report.surgery.count("kept") == 0
@@ -151,6 +160,11 @@ def test_without_a_rate_it_is_the_one_with_all_filters(rate: float | None) -> No
     assert loaded.recipe.prune.rate is None
 
 
+ONE_SHOT = Removal(
+    asked=31, removed=31, zeroed=31, zeroed_before=0, filters=104, by_rate=True, widest=16, held=()
+)
+
+
 @pytest.mark.parametrize("choice", [{"criterion": "l1"}, {"scope": "layer"}])
 def test_another_way_to_choose_starts_where_nothing_was_chosen(choice: dict[str, str]) -> None:
     loaded = load_shipped(recipe(0.25, **choice))
@@ -158,8 +172,9 @@ def test_another_way_to_choose_starts_where_nothing_was_chosen(choice: dict[str,
     assert loaded.source.path == "eresfd-0.safetensors"
     assert loaded.recipe.prune.rate == 0.25
     assert loaded.member is not None
-    notes = list(shipped_notes("eresfd-0", loaded.member, loaded.recipe.prune, one_shot=True))
+    notes = list(shipped_notes("eresfd-0", loaded.member, loaded.recipe.prune, ONE_SHOT))
     (name, value), = choice.items()  # fmt: skip
+    assert "ONE SHOT: 31 of 104 filters (30 %) were zeroed" in notes[1]
     assert f"--rate 0.25 --{name} {value}" in notes[1]
 
 
@@ -182,7 +197,7 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
     assert loaded.source.path == planned.name
     assert (loaded.recipe.prune.rate, loaded.recipe.prune.widths) == (None, {})
     assert loaded.member is not None
-    (note,) = shipped_notes("eresfd-52k", loaded.member, recipe(None).prune, one_shot=False)
+    (note,) = shipped_notes("eresfd-52k", loaded.member, recipe(None).prune, None)
     assert "a width for each group, which leaves 52,100 parameters; as shipped AP 0.912" in note
     named = {"base.m0.b2_5.0.res_layer.0": list(range(12))}
     for other in (

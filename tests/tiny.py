@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.utils.prune
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,6 +90,54 @@ class Moody(nn.Module):
         """Return one thing or another."""
         x = self.first(x)
         return x if float(x.mean()) > 0 else F.relu(x)
+
+
+class Halves(nn.Module):
+    """Cuts 24 channels by their position; 8 others are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 1)
+        self.body = nn.Conv2d(12, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 2, H, W)."""
+        left, right = self.stem(x).chunk(2, dim=1)
+        out: Tensor = self.head(self.body(left * right).relu())
+        return out
+
+
+class Groups(nn.Module):
+    """A convolution of two groups holds all that could go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.second = nn.Conv2d(8, 12, 3, padding=1, groups=2)
+        self.head = nn.Conv2d(12, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 2, H, W)."""
+        out: Tensor = self.head(self.second(self.first(x).relu()).relu())
+        return out
+
+
+def masked() -> nn.Module:
+    """Return convolutions of which torch.nn.utils.prune masks four of the 16 first filters."""
+    network = Convolutions()
+    mask = torch.ones(16, 3, 3, 3)
+    mask[:4] = 0
+    torch.nn.utils.prune.custom_from_mask(network.stem, "weight", mask)
+    torch.nn.utils.prune.custom_from_mask(network.end, "weight", mask[:, :1].expand(16, 12, 3, 3))
+    return network
+
+
+def weight_normed() -> nn.Module:
+    """Return convolutions of which one has weight norm."""
+    network = Convolutions()
+    torch.nn.utils.parametrizations.weight_norm(network.inner)
+    return network
 
 
 def raises() -> nn.Module:

@@ -7,6 +7,7 @@
      |   |- ModelError             no such model, or a user's factory does not give one
      |   |- PhotoError             a picture cannot be read
      |   `- DataError              a data set, or a file of detections, is not what it must be
+     |- RemovalError               exit 1: hardly any of the filters that are to go can go
      `- ProofError                 exit 1: a proof failed, so nothing is exported
          |- AnalysisError          the network does what the analysis cannot follow
          |- ParityError            two networks that must agree do not
@@ -51,6 +52,10 @@ class PhotoError(InputError):
 
 class DataError(InputError):
     """A data set, its lists, or a file of detections is not what it must be."""
+
+
+class RemovalError(ToolchainError):
+    """Hardly any of the filters that are to go can go; nothing is exported."""
 
 
 class ProofError(ToolchainError):

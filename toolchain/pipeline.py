@@ -58,7 +58,10 @@ from toolchain.proofs import (
     prove_file,
     prove_surgery,
 )
-from toolchain.prune.zeroing import zero_filters
+from toolchain.prune.asked import Asked
+from toolchain.prune.removal import account
+from toolchain.prune.zeroing import zero_and_tell
+from toolchain.reasons import Removal
 from toolchain.recipe import Recipe, override
 from toolchain.records import (
     Artifact,
@@ -72,7 +75,9 @@ from toolchain.records import (
 from toolchain.report.html import html
 from toolchain.report.markdown import markdown
 from toolchain.report.notes import decision_notes, one_shot_note, run_notes, shipped_notes
+from toolchain.report.removal import removal_note
 from toolchain.report.summary import summary
+from toolchain.shortfall import demand_removal
 from toolchain.shrink.surgery import cut
 from toolchain.sources import Loaded, load_start
 
@@ -91,6 +96,8 @@ class Job:
     """Leave the file's height and width free."""
     anchor_ratio: float | None = None
     """Anchor height over width, if neither recipe nor layout is right."""
+    accept_partial: bool = False
+    """Go on where less than a third of what is to be removed can be."""
     untrained: bool = False
     """Without a checkpoint, take random weights even where trained ones are shipped."""
     formats: tuple[str, ...] | None = None
@@ -145,8 +152,10 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         calibration = None
         if "int8" in formats:
             calibration = read_calibration(job.calibration, loaded.recipe, example[0])
-        loaded, soft = _zero(loaded, look, clock)
-        pair = _make_pair(loaded, soft, example, look, photos, clock)
+        loaded, soft, asked = _zero(loaded, look, clock)
+        pair = _make_pair(loaded, soft, asked, example, look, photos, clock)
+        prune, partial = loaded.recipe.prune, job.accept_partial
+        demand_removal(pair.surgery, prune, job.out, partial=partial)
         with clock.stage("prove the surgery"), keeping_evidence(job.out, pair):
             proof = prove_surgery(pair, loaded.recipe)
         report = _export_and_measure(job, loaded, pair, proof, folder, clock)
@@ -207,23 +216,23 @@ def _artifacts(folder: Path) -> tuple[Artifact, ...]:
     )
 
 
-def _zero(loaded: Loaded, look: Example, clock: Clock) -> tuple[Loaded, nn.Module]:
-    """Return the network with filters zeroed as its recipe says, beside what was loaded.
+def _zero(loaded: Loaded, look: Example, clock: Clock) -> tuple[Loaded, nn.Module, Asked | None]:
+    """Return the network with filters zeroed as its recipe says, and what that asks for.
 
     What its training zeroed of a shipped network is a part of the rate. Where nothing is left to
     zero it is taken as it is, and its recipe loses the rate.
     """
     prune, is_shipped = loaded.recipe.prune, loaded.member is not None
     if not prune.zeroes:
-        return loaded, loaded.network
+        return loaded, loaded.network, None
     with clock.stage("zero filters"):
-        soft = zero_filters(
+        soft = zero_and_tell(
             loaded.network, look, prune, zeros_first=is_shipped or bool(prune.widths)
         )
-    if is_shipped and _same(loaded.network, soft):
+    if is_shipped and _same(loaded.network, soft.network):
         recipe = override(loaded.recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
-        loaded = dataclasses.replace(loaded, recipe=recipe)
-    return loaded, soft
+        return dataclasses.replace(loaded, recipe=recipe), soft.network, None
+    return loaded, soft.network, soft.asked
 
 
 def _same(network: nn.Module, other: nn.Module) -> bool:
@@ -234,6 +243,7 @@ def _same(network: nn.Module, other: nn.Module) -> bool:
 def _make_pair(
     loaded: Loaded,
     soft: nn.Module,
+    asked: Asked | None,
     example: Example,
     look: Example,
     photos: tuple[Photo, ...],
@@ -242,6 +252,8 @@ def _make_pair(
     recipe = loaded.recipe
     with clock.stage("shrink"):
         made = cut(soft, look)
+        removal = account(loaded.network, soft, made.surgery, asked)
+        surgery = dataclasses.replace(made.surgery, removal=removal)
     seed, given = recipe.model.seed, recipe.input.given
     pictures = of_each(example, lambda image, index: [smooth_input(image, seed + index, given)])
     if recipe.anchors is not None:
@@ -251,7 +263,7 @@ def _make_pair(
         soft,
         made.network,
         made.exact,
-        made.surgery,
+        surgery,
         example,
         look,
         photos,
@@ -344,7 +356,7 @@ def _export_and_measure(
         onnx_before_bytes=before.size_bytes,
         photos=photos,
         notes=(
-            *_source_notes(job, loaded),
+            *_source_notes(job, loaded, pair.surgery.removal),
             *run_notes(pair.surgery, latency),
             *_left_out_notes(proof),
         ),
@@ -384,14 +396,17 @@ def _native_metadata(loaded: Loaded) -> dict[str, object]:
     }
 
 
-def _source_notes(job: Job, loaded: Loaded) -> Iterator[str]:
+def _source_notes(job: Job, loaded: Loaded, removal: Removal | None) -> Iterator[str]:
     yield from loaded.notes
     asked, zeroed_now = job.recipe.prune, loaded.recipe.prune
     if loaded.member is not None:
         name = Path(str(loaded.source.path)).stem
-        yield from shipped_notes(name, loaded.member, asked, one_shot=zeroed_now.zeroes)
-    elif zeroed_now.zeroes:
-        yield one_shot_note(zeroed_now)
+        one_shot = removal if zeroed_now.zeroes else None
+        yield from shipped_notes(name, loaded.member, asked, one_shot)
+    elif removal is not None and zeroed_now.zeroes:
+        yield one_shot_note(removal)
+    if removal is not None and (note := removal_note(removal, zeroed_now)):
+        yield note
 
 
 def _left_out_notes(proof: SurgeryProof) -> Iterator[str]:

@@ -26,6 +26,7 @@ Code = Literal[
     "weight_read",
     "leaves_torch",
     "no_layer_writes",
+    "shared_weight",
 ]
 """Why a filter went:
 
@@ -52,7 +53,9 @@ Why channels stay whatever their values are:
 - ``weight_read``: ``operator`` reads ``parameter``, which belongs to ``layers``;
 - ``leaves_torch``: the method ``operator`` of a tensor hands their values to other code;
 - ``no_layer_writes``: the network's input, or a fixed tensor, is joined with them; ``layers`` read
-  it, where that is known.
+  it, where that is known;
+- ``shared_weight``: ``layers`` have no weight of their own: another layer has it too, or it is
+  computed from something else.
 """
 
 
@@ -77,3 +80,35 @@ class Reason:
     """The ``aten`` name of the operator that holds it, without ``aten.``; or nothing."""
     parameter: str = ""
     """The parameter or buffer that ``operator`` reads; or nothing."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Filters that were to go and stay, all for one reason."""
+
+    layers: tuple[str, ...]
+    """The layers whose filters they are."""
+    filters: int
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a run was to remove, and what went."""
+
+    asked: int
+    """Filters that were to go: by the rate or widths, or else all that are zero."""
+    removed: int
+    """Filters that are gone from the layers that were asked, whether zeroed or not."""
+    zeroed: int
+    """Filters of convolutions with only zero weights, before the surgery."""
+    zeroed_before: int
+    """Those of them that were zero in the weights that were given."""
+    filters: int
+    """Filters of all convolutions, before the surgery."""
+    by_rate: bool
+    """True if filters were zeroed in this run, by a rate or by widths."""
+    widest: int
+    """Filters of the widest layer that may be narrowed; 0 where there is none."""
+    held: tuple[Held, ...]
+    """What stays of ``asked``, most first."""

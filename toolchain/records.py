@@ -11,7 +11,7 @@ from typing import Literal, TypedDict, cast
 
 from toolchain.certificate import Certificate
 from toolchain.parity import Parity
-from toolchain.reasons import Reason
+from toolchain.reasons import Reason, Removal
 
 Verdict = Literal["dropped", "folded", "carried", "kept"]
 """What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
@@ -61,6 +61,8 @@ class Surgery:
     without_torch_pruning: str = ""
     """Why torch-pruning could not follow the network, so that our own run alone told which
     channels belong together; empty if it could."""
+    removal: Removal | None = None
+    """What was to be removed, and what went; None where nobody asked."""
 
     def count(self, verdict: Verdict) -> int:
         """Return how many zeroed filters got ``verdict``."""

@@ -12,6 +12,7 @@ from toolchain.errors import InputError, ModelError
 from toolchain.models.calling import Call, find_call, is_told
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import Checkpoint, read_checkpoint
+from toolchain.models.plain_weights import plainly
 from toolchain.models.registry import BUILDERS, Built, build, build_network
 from toolchain.models.sizes import Example, image_size
 from toolchain.models.weights import load_into
@@ -125,6 +126,7 @@ def _called(built: Built, loaded: Loaded) -> Loaded:
     size: tuple[int, int] | None = (recipe.input.height, recipe.input.width)
     if size == DEFAULT_SIZE and is_told(built.places):
         size = None
+    built = replace(built, network=loaded.network)
     network, call = find_call(built, recipe.model.name, size, recipe.input.shapes)
     own = image_size(call.example)
     if own is not None:
@@ -149,9 +151,12 @@ def _load_weights(
             f"UNTRAINED: the weights are random (seed {recipe.model.seed}). The files show sizes "
             f"and speed, and find nothing; give trained weights by --ckpt."
         )
-        return Loaded(network, recipe, source, (note,))
+        network, plain = plainly(network)
+        return Loaded(network, recipe, source, (note, *plain))
     checkpoint = read_checkpoint(checkpoint_path)
-    told = load_into(network, checkpoint, recipe.model.name, choice)
+    network, told = plainly(
+        network, lambda own: load_into(own, checkpoint, recipe.model.name, choice)
+    )
     recipe, notes = _with_ratio(recipe, checkpoint, anchor_ratio)
     notes = (*told, *notes)
     trained = bool(checkpoint.metadata.get("trained", True))

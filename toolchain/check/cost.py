@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models.plain_weights import computed, copied, make_plain
 from toolchain.models.sizes import Example, as_example
 from toolchain.records import Cost
 
@@ -53,8 +54,12 @@ def count_parameters(folded: nn.Module) -> tuple[int, int]:
     """Return (parameters of layers, parameters outside layers) of a folded network.
 
     A batch norm that could not be folded counts scale and shift. A layer is a module without
-    submodules; each shared tensor counts once.
+    submodules; each shared tensor counts once. A weight that is computed from others, as by weight
+    norm or a mask, counts as the plain weight that is deployed.
     """
+    if any(True for _ in computed(folded)):
+        folded = copied(folded)
+        make_plain(folded)
     layers, loose, seen = 0, 0, set()
     for module in folded.modules():
         is_layer = not any(True for _ in module.children())

@@ -85,6 +85,13 @@ def shrink(
     ckpt: Checkpoint = None,
     ema: Averaged = False,
     ckpt_key: Key = None,
+    accept_partial: Annotated[
+        bool,
+        typer.Option(
+            "--accept-partial",
+            help="Go on where less than a third of the filters that are to go can be removed.",
+        ),
+    ] = False,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Random weights from the recipe's seed.")
     ] = False,
@@ -172,6 +179,7 @@ def shrink(
         photos=tuple(photo or ()),
         dynamic=dynamic,
         anchor_ratio=anchor_ratio,
+        accept_partial=accept_partial,
         untrained=untrained,
         formats=wanted_formats,
         calibration=calibration,

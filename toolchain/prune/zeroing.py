@@ -9,12 +9,14 @@ batch norm's scale and shift: then everything that is zero can be removed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
 from toolchain.models.sizes import Example
+from toolchain.prune.asked import Asked, asked_by_group, asked_by_layer
 from toolchain.prune.criteria import choose, choose_count
 from toolchain.prune.groups import (
     ChannelGroup,
@@ -30,6 +32,14 @@ from toolchain.shrink.layers import layers_of
 from toolchain.shrink.running import fresh
 
 
+@dataclass(frozen=True)
+class Zeroed:
+    """A network with zeroed filters, and what was asked for."""
+
+    network: nn.Module
+    asked: Asked
+
+
 def zero_filters(
     network: nn.Module,
     example: Tensor | Example,
@@ -37,7 +47,18 @@ def zero_filters(
     *,
     zeros_first: bool = False,
 ) -> nn.Module:
-    """Return a copy of ``network`` with floor(rate * n) filters of each layer or group zeroed.
+    """Return a copy of ``network`` with filters zeroed: :func:`zero_and_tell` in short."""
+    return zero_and_tell(network, example, prune, zeros_first=zeros_first).network
+
+
+def zero_and_tell(
+    network: nn.Module,
+    example: Tensor | Example,
+    prune: PruneSection,
+    *,
+    zeros_first: bool = False,
+) -> Zeroed:
+    """Zero floor(rate * n) filters of each layer or group in a copy of ``network``.
 
     Of a group that has a width of its own, all but as many are zeroed, or those that are named.
     ``example`` is an input (N, C, H, W), or all tensors of one, used for their shapes. With
@@ -48,28 +69,26 @@ def zero_filters(
     if (prune.widths or prune.gone) and prune.scope == "layer":
         raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
     if not prune.zeroes:
-        return network
-    if prune.scope == "layer":
-        _zero_by_layer(network, example, prune, zeros_first=zeros_first)
-    else:
-        _zero_by_group(network, example, prune, zeros_first=zeros_first)
-    return network
+        return Zeroed(network, Asked())
+    zero = _zero_by_layer if prune.scope == "layer" else _zero_by_group
+    return Zeroed(network, zero(network, example, prune, zeros_first=zeros_first))
 
 
 def _zero_by_layer(
     network: nn.Module, example: Tensor | Example, prune: PruneSection, *, zeros_first: bool
-) -> None:
+) -> Asked:
     """Each convolution on its own, but for those that make the output."""
     flow, rate = trace_flow(network, example), prune.rate or 0.0
     for name, layer in free_layers(network, prune.protected).items():
         if name not in flow.output_layers:
             filters = layer.filters().detach()
             layer.zero(choose(filters, rate, prune.criterion, zeros_first=zeros_first))
+    return asked_by_layer(network, flow, prune)
 
 
 def _zero_by_group(
     network: nn.Module, example: Tensor | Example, prune: PruneSection, *, zeros_first: bool
-) -> None:
+) -> Asked:
     flow, layers = trace_flow(network, example), layers_of(network)
     groups = groups_of(network, flow, prune.protected)
     counts, named = zeroed_counts(groups, prune), named_filters(groups, prune)
@@ -78,6 +97,7 @@ def _zero_by_group(
         rows, count = group.filters(layers), counts[group.name]
         chosen = choose_count(rows, count, prune.criterion, zeros_first=zeros_first)
         zero_channels(network, flow, group, named.get(group.name, chosen), shifts)
+    return asked_by_group(network, flow, groups, prune)
 
 
 Shifts = Mapping[int, Sequence[tuple[str, int]]]

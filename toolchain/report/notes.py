@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from toolchain.certificate import Certificate
+from toolchain.reasons import Removal
 from toolchain.recipe import PruneSection
 from toolchain.records import Latency, MemberFacts, Surgery, trained_widths
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
+from toolchain.report.removal import zeroed_words
 from toolchain.staircases import CostReport
 
 NAMED = 3
@@ -17,25 +19,25 @@ NAMED = 3
 ENOUGH_DECISIONS = 50
 """Of fewer, one that changes is more than the 2 % that are allowed."""
 
-LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER", "FEW DECISIONS")
+LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER", "PARTIAL", "FEW DECISIONS")
 """How notes begin that nobody may miss."""
 
 
 def shipped_notes(
-    name: str, member: MemberFacts, asked: PruneSection, *, one_shot: bool
+    name: str, member: MemberFacts, asked: PruneSection, one_shot: Removal | None
 ) -> Iterator[str]:
     """Yield that ``name`` of those that are shipped was taken, and how it differs from the asked.
 
-    ``one_shot``: this run zeroed more of its filters than its training.
+    ``one_shot``: what this run zeroed and removed, if it zeroed more than training did.
     """
     rate, held = asked.rate or 0.0, wording.percentage(member["rate"])
     yield (
         f"Shipped weights: {name}, trained with {_held(member)}; "
         f"as shipped {accuracy_words(member['accuracy'])}."
     )
-    if one_shot:
+    if one_shot is not None:
         yield (
-            f"ONE SHOT: {_zeroed(asked)} zeroed ({asked.chosen_by}, scope {asked.scope}), and "
+            f"ONE SHOT: {zeroed_words(one_shot)} ({asked.chosen_by}, scope {asked.scope}), and "
             f"{name} was trained with {held}. That costs accuracy, maybe all of it, and was NOT "
             f"MEASURED: the AP of {name} is not that of this network. Train it instead: "
             f"{_training(member, asked)}"
@@ -52,12 +54,6 @@ def _held(member: MemberFacts) -> str:
     if member["rate"]:
         return f"{wording.percentage(member['rate'])} of its filters held at zero"
     return "all of its filters"
-
-
-def _zeroed(prune: PruneSection) -> str:
-    if prune.widths:
-        return "all filters beyond the recipe's widths are"
-    return f"{wording.percentage(prune.rate)} of the filters are"
 
 
 def _as_it_is(name: str, asked: str, held: str, *, narrower: bool) -> str:
@@ -78,10 +74,10 @@ def _training(member: MemberFacts, asked: PruneSection) -> str:
     return words + (f" --scope {asked.scope}" if asked.scope != member["scope"] else "")
 
 
-def one_shot_note(prune: PruneSection) -> str:
+def one_shot_note(removal: Removal) -> str:
     """Return what it means that filters of a user's weights were zeroed in this run."""
     return (
-        f"In one shot {_zeroed(prune)} zeroed, without training afterwards: that costs accuracy, "
+        f"In one shot {zeroed_words(removal)}, without training afterwards: that costs accuracy, "
         f"which is not measured here."
     )
 

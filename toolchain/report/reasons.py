@@ -42,6 +42,7 @@ _STAYS: dict[Code, str] = {
     "it is",
     "leaves_torch": "must stay: {operator}() hands {it} to code outside PyTorch",
     "no_layer_writes": "must stay: {it_is} joined with the network's input or a fixed tensor",
+    "shared_weight": "must stay: {layers} has no weight of its own that could be cut",
 }
 """What a sentence says of channels that stay, after their names."""
 
@@ -58,6 +59,11 @@ def kept_words(layer: str, channels: Sequence[int], reason: Reason) -> str:
     many = len(channels) > 1
     subject = f"channel{'s' if many else ''} {_numbers(channels)} of {layer}"
     return f"{subject} {_filled(_STAYS[reason.code], reason, many=many)}"
+
+
+def held_words(reason: Reason) -> str:
+    """Return why channels stay, after "which": ``must stay: ...``, ``are still written by ...``."""
+    return _filled(_STAYS[reason.code], reason, many=True)
 
 
 def _filled(template: str, reason: Reason, *, many: bool = False) -> str:
