@@ -26,6 +26,7 @@ import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -591,6 +592,25 @@ ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 """What onnxruntime calls the types that inputs may have."""
 
 
+def why_not_opened(error: Exception, version: str) -> str:
+    """Say why onnxruntime of that version does not open a file: it is too old, or the file bad."""
+    words = " ".join(str(error).split())
+    layout = re.search(r"IR version: (\d+), max supported IR version: (\d+)", words)
+    operators = re.search(r"Opset (\d+) is under development.*till opset (\d+)", words)
+    newer = layout or operators
+    if newer:
+        what = "IR version" if layout else "opset"
+        return (
+            f"needs a newer onnxruntime: the file has {what} {newer[1]}, and onnxruntime {version} "
+            f"reads up to {newer[2]}; run: pip install --upgrade onnxruntime"
+        )
+    reason = words.rpartition("failed:")[2].strip()[-200:] or type(error).__name__
+    return (
+        f"is no ONNX file that can be run (onnxruntime {version}: {reason}); copy it again, or "
+        f"export it"
+    )
+
+
 class OnnxNetwork:
     """An ONNX file, run by onnxruntime; ``threads`` 0 means one per core."""
 
@@ -602,10 +622,7 @@ class OnnxNetwork:
         try:
             self._session = runtime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no root but Exception
-            reason = one_line(error).rpartition("failed:")[2]
-            raise DetectError(
-                f"is no ONNX file that can be run ({reason}); copy it again, or export it"
-            ) from error
+            raise DetectError(why_not_opened(error, runtime.__version__)) from error
         self.runtime = f"onnxruntime {runtime.__version__}"
         self.metadata: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
@@ -741,7 +758,10 @@ def open_network(path: Path, threads: int) -> Network:
 def specification_of(network: Network) -> Specification:
     """Read the metadata and compare it with the file's own names."""
     if network.metadata is None:
-        raise DetectError("has no 'detector' metadata; use a file exported by the toolchain")
+        raise DetectError(
+            "has no 'detector' metadata, so it is no face detector of the toolchain's; only those "
+            "are read here"
+        )
     specification = Specification.from_json(network.metadata)
     if network.inputs != {specification.input_name: ONNX_TYPES[specification.dtype]}:
         kind = "float" if specification.dtype == "float32" else specification.dtype
@@ -814,12 +834,18 @@ def _input_size(specification: Specification, size: tuple[int, int] | None) -> t
     return fixed
 
 
-def read_image(path: str | Path, *, upright: bool = True) -> Image:
+def read_image(
+    path: str | Path, *, upright: bool = True, on_damage: Callable[[str], None] | None = None
+) -> Image:
     """Read a picture as uint8 (H, W, 3), BGR, upright as its EXIF data says.
 
     16 bits become 8, grey becomes three channels, and alpha is dropped: the colour stored under
     it counts. A JPEG or PNG that was cut off is refused, though a decoder would fill it up.
     ``upright=False`` leaves the pixels as they are stored, for boxes that were drawn on them so.
+
+    A JPEG that is damaged in the middle is decoded all the same, with what comes after the damage
+    in wrong places. It is refused, or given with ``on_damage`` told what the decoder found. A JPEG
+    has no checksum: damage that decodes without a contradiction is not found.
     """
     try:
         if Path(path).stat().st_size > MAX_FILE_BYTES:
@@ -831,7 +857,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> Image:
         raise DetectError(f"{path}: is {'cut off' if data else 'empty'}; copy the file again")
     try:
         turned = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | turned)
+        image, damage = _decoded_picture(data, cv2.IMREAD_COLOR | turned)
     except cv2.error as error:
         limit = f"more than {os.environ.get('OPENCV_IO_MAX_IMAGE_PIXELS')} pixels; shrink it, "
         limit += "or set OPENCV_IO_MAX_IMAGE_PIXELS higher"
@@ -839,7 +865,51 @@ def read_image(path: str | Path, *, upright: bool = True) -> Image:
         raise DetectError(f"{path}: cannot be read as a picture ({reason})") from error
     if image is None:
         raise DetectError(f"{path}: is no picture that OpenCV reads; give JPEG, PNG or .mp4")
+    if damage and on_damage is None:
+        raise DetectError(f"{path}: is a damaged JPEG ({damage}); copy the file again")
+    if damage and on_damage is not None:
+        on_damage(damage)
     return np.asarray(image, np.uint8)
+
+
+LIBJPEG = re.compile(rb"^(?:Corrupt JPEG data|Premature end of JPEG).*$", re.MULTILINE)
+PADDING = 16
+"""Bytes that cameras put before a JPEG's end; more are left over where blocks were lost."""
+_listening = threading.Lock()
+
+
+def _decoded_picture(data: bytes, how: int) -> tuple[cv2.typing.MatLike | None, str]:
+    """Decode a picture; return also what libjpeg says of damage, which OpenCV does not hand on.
+
+    libjpeg tells it on standard error alone; all else that is written there meanwhile goes there.
+    """
+    pixels = np.frombuffer(data, np.uint8)
+    if not data.startswith(b"\xff\xd8"):
+        return cv2.imdecode(pixels, how), ""
+    with _listening, tempfile.TemporaryFile() as heard:
+        try:
+            kept = os.dup(2)
+        except OSError:  # standard error is closed
+            return cv2.imdecode(pixels, how), ""
+        os.dup2(heard.fileno(), 2)
+        try:
+            image = cv2.imdecode(pixels, how)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        heard.seek(0)
+        said = heard.read()
+    others = LIBJPEG.sub(b"", said).strip()
+    if others:
+        os.write(2, others + b"\n")
+    found = [line.decode("ascii", "replace") for line in LIBJPEG.findall(said)]
+    return image, next(filter(_is_damage, found), "")
+
+
+def _is_damage(words: str) -> bool:
+    """Tell damage from bytes too many between a JPEG's parts, which some cameras write."""
+    extra = re.search(r"(\d+) extraneous bytes before marker (0x\w+)", words)
+    return not extra or (extra[2] == "0xd9" and int(extra[1]) > PADDING)
 
 
 def _is_cut_off(data: bytes) -> bool:
@@ -891,6 +961,8 @@ class Frame:
     image: Image
     number: int | None = None
     per_second: float = 25.0
+    damage: str = ""
+    """What is wrong with a JPEG's data, if it was decoded all the same."""
 
 
 def find_sources(text: str) -> list[Source]:
@@ -916,7 +988,9 @@ def find_sources(text: str) -> list[Source]:
 def frames(source: Source, limit: int | None = None) -> Iterator[Frame]:
     """Yield a source's picture, or its frames, at most ``limit`` of them."""
     if not source.is_stream:
-        yield Frame(read_image(source.name))
+        damage: list[str] = []
+        picture = read_image(source.name, on_damage=damage.append)
+        yield Frame(picture, damage="".join(damage))
         return
     capture = cv2.VideoCapture(source.name if source.camera is None else source.camera)
     try:
@@ -1106,7 +1180,8 @@ def record(source: Source, frame: Frame, found: Detection) -> dict[str, Any]:
     height, width = frame.image.shape[:2]
     size = {"width": width, "height": height}
     ms = round(found.inference_ms, 3)
-    return {"image": source.name, **number, **size, "faces": faces, "ms": ms}
+    damaged = {"damaged": frame.damage} if frame.damage else {}
+    return {"image": source.name, **number, **size, "faces": faces, "ms": ms, **damaged}
 
 
 def sentence(facts: dict[str, Any], target: Path | None) -> str:
@@ -1126,6 +1201,11 @@ def process(
     """Find, write, show and report the faces of a source; False if the user wants no more."""
     with open_output(source, target) as write:
         for frame in frames(source, options.limit):
+            if frame.damage:
+                warn(
+                    f"{source.name}: is a damaged JPEG ({frame.damage}): boxes may be far off; "
+                    "copy the file again"
+                )
             found = detector.measure(frame.image, options.threshold)
             drawn = frame.image
             if target or options.show:
@@ -1190,14 +1270,15 @@ def all_sources(options: argparse.Namespace) -> tuple[list[Source], int]:
     return sources, failed
 
 
+def warn(words: str) -> None:
+    """Print a warning on standard error."""
+    print(f"detect.py: warning: {words}", file=sys.stderr)
+
+
 def warn_of_random_weights(detector: Detector) -> None:
     """Say on standard error that boxes mean nothing, if so."""
     if not detector.specification.trained:
-        print(
-            "detect.py: warning: the weights are random (untrained): boxes mean nothing;",
-            "export a trained checkpoint",
-            file=sys.stderr,
-        )
+        warn("the weights are random (untrained): boxes mean nothing; export a trained checkpoint")
 
 
 def run(options: argparse.Namespace) -> int:

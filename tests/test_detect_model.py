@@ -122,7 +122,7 @@ def test_a_fixed_file_refuses_another_size(model: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (None, {}, "has no 'detector' metadata; use a file exported by the toolchain"),
+        (None, {}, "has no 'detector' metadata, so it is no face detector of the toolchain's"),
         (metadata(schema=9), {}, "use the detect.py that came with the file"),
         (metadata(input__name="picture"), {}, "must have one float input 'picture'"),
         (metadata(outputs=["loc", "scores"]), {}, "onnxruntime cannot run it"),
@@ -153,3 +153,35 @@ def test_real_photos_give_boxes_inside_them(model: Path, photos: list[Path]) -> 
         assert len(boxes) == len(scores) > 0
         assert boxes.min() >= 0
         assert np.all(boxes[:, 2:].max(axis=0) <= image.shape[1::-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from model.onnx failed:/onnxruntime_src/"
+            "onnxruntime/core/graph/model.cc:150 onnxruntime::Model::Model(onnx::ModelProto&&, "
+            "const onnxruntime::PathString&, const IOnnxRuntimeOpSchemaRegistryList*, const "
+            "logging::Logger&, const ModelOptions&) Unsupported model IR version: 10, max "
+            "supported IR version: 8",
+            "needs a newer onnxruntime: the file has IR version 10, and onnxruntime 1.14.0 reads "
+            "up to 8; run: pip install --upgrade onnxruntime",
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from model.onnx failed:model.cc:138 ONNX "
+            "Runtime only *guarantees* support for models stamped with official released onnx "
+            "opset versions. Opset 23 is under development and support for this is limited. "
+            "Current official support for domain ai.onnx is till opset 18.",
+            "needs a newer onnxruntime: the file has opset 23, and onnxruntime 1.14.0 reads up to "
+            "18; run: pip install --upgrade onnxruntime",
+        ),
+        (
+            "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from model.onnx failed:"
+            "Protobuf parsing failed.",
+            "is no ONNX file that can be run (onnxruntime 1.14.0: Protobuf parsing failed.); copy "
+            "it again, or export it",
+        ),
+    ],
+)
+def test_an_old_runtime_is_told_with_both_versions(words: str, told: str) -> None:
+    assert detect.why_not_opened(RuntimeError(words), "1.14.0") == told

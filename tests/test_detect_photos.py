@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from board import NOISE, photo
@@ -155,3 +157,69 @@ def test_a_box_is_drawn_in_a_single_pixel() -> None:
     one = np.zeros((1, 1, 3), np.uint8)
     drawn = detect.draw(one, np.array([[0, 0, 1, 1]], np.float32), np.ones(1, np.float32))
     assert drawn.tolist() == [[[0, 255, 0]]]
+
+
+def jpeg(folder: Path) -> Path:
+    """A photo of nothing in particular, of many blocks."""
+    coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    image = np.asarray(cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return photo(folder / "a.jpg", image)
+
+
+def with_a_hole(path: Path) -> Path:
+    """The file without 100 bytes in its middle."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 100 :])
+    return path
+
+
+def test_a_jpeg_that_is_damaged_in_the_middle_is_refused_or_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = with_a_hole(jpeg(tmp_path))
+    with pytest.raises(DetectError, match=r"a.jpg: is a damaged JPEG \(.+\); copy the file again"):
+        detect.read_image(path)
+    told: list[str] = []
+    assert detect.read_image(path, on_damage=told.append).shape == (480, 640, 3)
+    assert len(told) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_healthy_jpeg_is_not_called_damaged(tmp_path: Path) -> None:
+    detect.read_image(jpeg(tmp_path), on_damage=pytest.fail)
+
+
+@pytest.mark.slow
+def test_photos_of_the_data_set_are_not_called_damaged(photos: list[Path]) -> None:
+    for path in photos[:: max(1, len(photos) // 300)]:
+        detect.read_image(path, on_damage=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_damage"),
+    [
+        ("Corrupt JPEG data: premature end of data segment", True),
+        ("Corrupt JPEG data: bad Huffman code", True),
+        ("Premature end of JPEG file", True),
+        ("Corrupt JPEG data: 200 extraneous bytes before marker 0xd9", True),
+        ("Corrupt JPEG data: 1 extraneous bytes before marker 0xd9", False),
+        ("Corrupt JPEG data: 300 extraneous bytes before marker 0xdb", False),
+    ],
+)
+def test_bytes_that_cameras_add_are_no_damage(words: str, is_damage: bool) -> None:
+    assert detect._is_damage(words) == is_damage
+
+
+def test_what_others_write_meanwhile_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    decode = cv2.imdecode
+
+    def beside_another(*arguments: object) -> object:
+        os.write(2, b"of another thread\n")
+        return decode(*arguments)  # type: ignore[call-overload]
+
+    path = with_a_hole(jpeg(tmp_path))
+    monkeypatch.setattr(cv2, "imdecode", beside_another)
+    detect.read_image(path, on_damage=lambda _words: None)
+    assert capfd.readouterr().err == "of another thread\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.errors import InputError
+from toolchain.errors import ExportError, InputError
 from toolchain.files import output_folder, sha256_of, write_bytes
 
 OURS = json.dumps({"tool": "toolchain 0.1.0", "files": {}})
@@ -133,7 +134,7 @@ def test_a_failure_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         fail(tmp_path / "out", OSError(28, "No space left on device"))
-    assert str(caught.value) == f"cannot write {tmp_path / 'out'}: No space left on device"
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'out'}: the disk is full; ")
     assert tree(tmp_path) == {}
 
 
@@ -277,3 +278,30 @@ def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")  # the example of FIPS 180-2
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(tmp_path / "f") == expected
+
+
+def _failed_by(error: Exception) -> ExportError:
+    failed = ExportError("the network cannot be exported")
+    failed.__cause__ = error
+    return failed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Error while serializing: No space left on device (os error 28)"),
+        _failed_by(OSError(errno.EDQUOT, "Disk quota exceeded")),
+    ],
+)
+def test_a_full_disk_is_told_with_what_was_written(error: Exception, tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(bytes(2_000_000))
+        raise error
+
+    with pytest.raises(InputError) as caught, output_folder(tmp_path / "out") as folder:
+        write(folder)
+    words = str(caught.value)
+    assert words.startswith(f"cannot write {tmp_path / 'out'}: the disk is full; 2.0 MB were")
+    assert words.endswith("make room, or choose another folder by --out")
+    assert list(tmp_path.iterdir()) == []

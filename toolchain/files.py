@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -45,10 +46,39 @@ def output_folder(target: Path) -> Iterator[Path]:
         yield beside
         beside.chmod(0o755)
         _swap(beside, target)
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+    except Exception as error:
+        if disk_is_full(error):
+            raise InputError(_full(target, beside)) from error
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that led to it, is that of a disk without room.
+
+    Libraries in C++ and Rust have errors of their own for it, which are known by their words.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _full(target: Path, beside: Path) -> str:
+    """Say that the disk is full, how much was written, and how much room there is without that."""
+    written = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
+    shutil.rmtree(beside, ignore_errors=True)
+    room = shutil.disk_usage(target.parent).free
+    return (
+        f"cannot write {target}: the disk is full; {written / 1e6:.1f} MB were written and more is "
+        f"needed, {room / 1e6:.1f} MB are free; make room, or choose another folder by --out"
+    )
 
 
 @contextlib.contextmanager

@@ -48,6 +48,11 @@ def photo_input(photo: Photo, recipe: Recipe, specification: detect.Specificatio
     return ProofInput(f"photo {photo.name}", (torch.from_numpy(tensor),))
 
 
+def takes_photos(example: torch.Tensor) -> bool:
+    """Tell whether a network's input is one image of three channels."""
+    return tuple(example.shape[:2]) == (1, 3) and example.ndim == 4
+
+
 def board_view(recipe: Recipe) -> detect.Specification:
     """Return how the board feeds and reads the recipe's network, at the recipe's own size.
 

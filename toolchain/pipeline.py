@@ -49,7 +49,15 @@ from toolchain.files import as_json, output_folder, sha256_of, write_bytes
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.sizes import Example
 from toolchain.models.weights import save_native
-from toolchain.pictures import Photo, compare_on_photo, photo_input, read_photos, smooth_input
+from toolchain.pictures import (
+    Photo,
+    board_view,
+    compare_on_photo,
+    photo_input,
+    read_photos,
+    smooth_input,
+    takes_photos,
+)
 from toolchain.proofs import (
     Pair,
     SurgeryProof,
@@ -160,6 +168,8 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
             proof = prove_surgery(pair, loaded.recipe)
         report = _export_and_measure(job, loaded, pair, proof, folder, clock)
         notes = (*report.notes, *([formats_note] if formats_note else ()))
+        if photos and loaded.recipe.anchors is None and not takes_photos(example):
+            notes += (f"--photo was not used: the network takes {tuple(example.shape)}.",)
         if calibration is not None:
             notes += calibration.notes
         with clock.stage("other formats and their proof"):
@@ -259,6 +269,8 @@ def _make_pair(
     if recipe.anchors is not None:
         specification = _specification(loaded, dynamic=False)
         pictures += [photo_input(photo, recipe, specification) for photo in photos]
+    elif takes_photos(example):
+        pictures += [photo_input(photo, recipe, board_view(recipe)) for photo in photos]
     return Pair(
         soft,
         made.network,

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from deploy import detect
 from toolchain.errors import InputError
 from toolchain.export.extra import quiet
 from toolchain.timings import OperatorCost
@@ -52,8 +53,8 @@ def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no root but Exception
-        reason = (str(error).strip().splitlines() or ["unknown"])[0]
-        raise InputError(f"{path.name}: onnxruntime cannot open it ({reason})") from error
+        why = detect.why_not_opened(error, onnxruntime.__version__)
+        raise InputError(f"{path.name}: {why}") from error
 
 
 def _onnx(path: Path, image: Picture, threads: int) -> Callable[[], object]:

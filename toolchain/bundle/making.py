@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import toolchain
+from toolchain.arm.comparing import recipe_of
 from toolchain.bundle.archive import write_archive
 from toolchain.bundle.choosing import choose
 from toolchain.bundle.contents import (
@@ -61,6 +62,12 @@ def make_bundle(
     Raises :class:`InputError` where the folder is none of ``shrink``, or wheels cannot be fetched.
     """
     choice = choose(folder, destination, runtime, cache)
+    if recipe_of(folder).anchors is None:
+        raise InputError(
+            f"{folder}: its recipe has no [anchors], and bundles are for face detectors so far; "
+            f"copy {choice.path} itself to the board, where "
+            f"{'onnxruntime' if choice.path.suffix == '.onnx' else 'ai-edge-litert'} runs it"
+        )
     on_stage(f"run {choice.path.name} on the bundle's photo")
     expected, faces = expected_files(choice.path)
     on_stage("fetch the wheels that are not there yet")

@@ -38,7 +38,7 @@ from toolchain.export.onnx_quantised import OnnxQuantiser, weights_of, with_meta
 from toolchain.export.tflite import export_tflite, labelled
 from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
 from toolchain.export.units import Quantiser
-from toolchain.files import sha256_of, write_bytes
+from toolchain.files import disk_is_full, sha256_of, write_bytes
 from toolchain.models.sizes import Example
 from toolchain.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.proofs import Pair
@@ -150,6 +150,8 @@ class Chain:
         try:
             link = self._make(before, after, kind)
         except (ExportError, ParityError) as error:
+            if disk_is_full(error):  # the next file would fail as well
+                raise
             self.failures.append(Failure(after, str(error)))
             (self.folder / after).unlink(missing_ok=True)
             return

@@ -135,6 +135,9 @@ def shrink(
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe instead of the shipped one.")
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell of rewrites that do not apply, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
@@ -194,7 +197,7 @@ def shrink(
         if as_json:
             print_json_text((place / "report.json").read_text(encoding="utf-8"))
         else:
-            _print_report(report, place)
+            _print_report(report, place, verbose=verbose)
             _print_slower(report, known)
         complete &= report.certificate is None or report.certificate.is_complete
     if not complete:
@@ -341,7 +344,7 @@ def _print_slower(report: Report, known: CostReport | None) -> None:
         console.print(escape(words))
 
 
-def _print_report(report: Report, out: Path) -> None:
+def _print_report(report: Report, out: Path, *, verbose: bool) -> None:
     from toolchain.report.notes import LOUD
 
     console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -349,7 +352,7 @@ def _print_report(report: Report, out: Path) -> None:
         loud = note.startswith(LOUD)
         console.print(f"[bold yellow]{escape(note)}[/]" if loud else escape(note))
     for each in report.rewrites:
-        if each.lacking:
+        if each.lacking and verbose:
             console.print(escape(f"rewrite {each.name} does not apply: {each.lacking}"))
     console.print(_comparison(report))
     surgery = report.parity_exact or report.parity_surgery

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from toolchain.errors import ExportError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.rewriting import Rewrites
-from toolchain.files import sha256_of, write_bytes
+from toolchain.files import disk_is_full, sha256_of, write_bytes
 from toolchain.models.plain import in_one_line
 from toolchain.models.sizes import Example, as_example
 from toolchain.records import Artifact
@@ -69,6 +69,8 @@ def export_onnx(
     except ExportError:
         raise
     except Exception as error:  # exporters raise errors of every kind
+        if disk_is_full(error):
+            raise
         if dynamic and _can_be_fixed(folded, example, names):
             raise ExportError(FIXED) from error
         raise ExportError(f"the network cannot be exported to ONNX ({_root(error)})") from error
