@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from toolchain import cli
+from toolchain import cli, pipeline
+from toolchain.proofs import Pair
+from toolchain.recipe import Recipe
 
 SMALL = ["--size", "96x128"]
 
@@ -143,3 +147,28 @@ def test_help_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip().endswith("False")
+
+
+def test_a_photo_is_an_input_of_the_proof_for_a_network_without_boxes_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    prove = pipeline.prove_surgery
+
+    def watched(pair: Pair, recipe: Recipe) -> object:
+        seen.extend(each.name for each in pair.pictures)
+        return prove(pair, recipe)
+
+    monkeypatch.setattr(pipeline, "prove_surgery", watched)
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    out = tmp_path / "out"
+    words = ["shrink", "tiny:Tiny", "--photo", str(tmp_path / "a.png"), "--formats", "onnx"]
+    assert cli.run([*words, "--rate", "0.25", "--out", str(out), *SMALL]) == 0
+    assert "photo a.png" in seen
+    printed = capsys.readouterr()
+    assert "does not apply" not in printed.out
+    assert cli.run(["bundle", str(out), "--target", "local", "--out", str(tmp_path / "b")]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "bundles are for face detectors so far" in told
+    assert "onnxruntime runs it" in told

@@ -48,9 +48,9 @@ def photo_input(photo: Photo, recipe: Recipe, specification: detect.Specificatio
     return ProofInput(f"photo {photo.name}", (torch.from_numpy(tensor),))
 
 
-def takes_photos(example: torch.Tensor) -> bool:
-    """Tell whether a network's input is one image of three channels."""
-    return tuple(example.shape[:2]) == (1, 3) and example.ndim == 4
+def takes_photos(example: Sequence[Tensor]) -> bool:
+    """Tell whether a network's only input is an image of three channels."""
+    return len(example) == 1 and example[0].ndim == 4 and tuple(example[0].shape[:2]) == (1, 3)
 
 
 def board_view(recipe: Recipe) -> detect.Specification:

@@ -169,7 +169,8 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         report = _export_and_measure(job, loaded, pair, proof, folder, clock)
         notes = (*report.notes, *([formats_note] if formats_note else ()))
         if photos and loaded.recipe.anchors is None and not takes_photos(example):
-            notes += (f"--photo was not used: the network takes {tuple(example.shape)}.",)
+            shapes = ", ".join(str(tuple(each.shape)) for each in example)
+            notes += (f"--photo was not used, for the network takes {shapes}.",)
         if calibration is not None:
             notes += calibration.notes
         with clock.stage("other formats and their proof"):

@@ -161,7 +161,7 @@ def shrink(
     recipes = [override(recipe_for(model, recipe, prune, each), form) for each in sizes]
     wanted_formats = None if formats is None else read_formats(formats)
     asking.need_module(model)
-    asking.need_checkpoint(ckpt)
+    asking.need_checkpoint(None if untrained else ckpt)
     asking.need_photos(photo)
     asking.need_folder(calibration, "a folder of photos")
     asking.need_folder(data, "the folder of WIDER FACE")
