@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from soft import images, share, soft_pruned
+from soft import assert_equal_in_float64, images, share, soft_pruned
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -241,3 +241,56 @@ def test_a_branch_that_sees_only_a_number_is_not_taken_for_constant() -> None:
         with torch.no_grad():
             inputs = (image, torch.tensor([number]))
             assert share(network(*inputs), shrunk(*inputs)) < 1e-5
+
+
+class Unpools(Plain):
+    """Positions of maxima, which fall outside on NaN where sizes are odd."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, positions = F.max_pool2d(self.body(x), 2, return_indices=True)
+        out: Tensor = self.head(F.max_unpool2d(y, positions, 2))
+        return out
+
+
+def test_a_size_at_which_the_analysis_does_not_run_is_left_out() -> None:
+    network = soft_pruned(Unpools())
+    shrunk, _ = shrink(network, IMAGE)
+    assert shrunk.body[0].out_channels < 9
+    with torch.no_grad():
+        assert share(network(images()[0].float()), shrunk(images()[0].float())) < 1e-5
+
+
+class Attends(Plain):
+    """Attention over all positions: memory grows with the square of their number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        tokens = y.flatten(2).transpose(1, 2)
+        seen = self.attention(tokens, tokens, tokens)[0].transpose(1, 2).reshape(y.shape)
+        out: Tensor = self.head(y + seen)
+        return out
+
+
+def test_attention_keeps_what_it_reads_and_the_rest_is_cut() -> None:
+    network = soft_pruned(Attends())
+    done = cut(network, IMAGE)
+    assert done.network.body[0].out_channels < 9
+    assert done.network.body[3].out_channels == 6
+    assert_equal_in_float64(network, done.exact)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_no_size_is_much_larger_than_the_asked_one() -> None:
+    sizes: list[int] = []
+
+    class Watched(Attends):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(x.shape[2] * x.shape[3])
+            return super().forward(x)
+
+    shrink(soft_pruned(Watched()), IMAGE)
+    assert max(sizes) <= 2 * 32 * 24

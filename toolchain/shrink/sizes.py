@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 from toolchain.shrink.running import Inputs, Working, run_fresh
@@ -85,12 +86,18 @@ def _first_that_runs(
     for candidate in candidates:
         if _shapes(candidate) == _shapes(inputs) or any(not x.numel() for x in candidate):
             continue
+        nowhere = tuple(_not_a_number(x) for x in candidate)
         try:
             run_fresh(network, candidate)
+            run_fresh(network, nowhere)  # the analysis must run there as well
         except Exception:  # a user's code may raise anything at a size that it does not take
             continue
         return candidate
     return None
+
+
+def _not_a_number(x: Tensor) -> Tensor:
+    return torch.full_like(x, float("nan")) if x.is_floating_point() else x
 
 
 def _shapes(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
