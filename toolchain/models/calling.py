@@ -21,7 +21,7 @@ from toolchain.errors import ModelError
 from toolchain.models.leaves import is_plain, leaves, names_of, others_in, output_names, tensors_in
 from toolchain.models.plain import LAYERS, in_one_line, subclass
 from toolchain.models.registry import Built
-from toolchain.models.sizes import largest_operator, resized
+from toolchain.models.sizes import image_size, largest_operator, resized
 
 CHANNELS = (3, 1, 4)
 """Channels of an image that are tried after those of the network's first convolutions."""
@@ -154,7 +154,8 @@ def _advice(network: nn.Module, errors: Sequence[tuple[Arguments, Exception]]) -
         if isinstance(first, kind):
             given = shape.format(first.in_channels)
             return f"its first layer is a {kind.__name__}: give its input by --input-shape {given}"
-    for side in SIDES if errors else ():
+    asked = image_size(errors[0][0].tensors) if errors else None
+    for side in sorted(SIDES, key=lambda each: abs(each - max(asked))) if asked else ():
         example = resized(errors[0][0].tensors, (side, side))
         if largest_operator(network, example) is not None:
             return f"it runs at {side}x{side}: give its size by --size, its input by --input-shape"

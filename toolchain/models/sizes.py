@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,11 +127,22 @@ def largest_operator(network: nn.Module, example: Example) -> int | None:
     watcher = _Largest()
     try:
         fake, copied = FakeTensorMode(allow_non_fake_inputs=True), copy.deepcopy(network)
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), fake, watcher:
+        with _silent(), torch.random.fork_rng(devices=[]), torch.no_grad(), fake, watcher:
             copied(*(fake.from_tensor(tensor) for tensor in example))
     except Exception:  # a stranger's code may raise anything
         return None
     return watcher.largest
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """PyTorch logs what does not run on shapes alone."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 class _Largest(TorchDispatchMode):
