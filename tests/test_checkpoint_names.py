@@ -304,7 +304,7 @@ def test_shrink_takes_what_was_asked_and_reports_it(
     ("arguments", "words"),
     [
         (
-            ["shrink", "tiny:Convolutions", "--ema"],
+            ["shrink", "tiny:Convolutions", "--size", "32x48", "--ema"],
             "among the weights of a file; give --ckpt",
         ),
         (

@@ -102,7 +102,7 @@ def test_a_failed_proof_is_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("toolchain.shrink.surgery.demand_agreement", lambda *_: None)
-    assert cli.run(["shrink", "tiny:unlucky", "--out", str(tmp_path / "out")]) == 1
+    assert cli.run(["shrink", "tiny:unlucky", *SMALL, "--out", str(tmp_path / "out")]) == 1
     assert "nothing is exported" in capsys.readouterr().err
 
 

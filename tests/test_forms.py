@@ -387,7 +387,7 @@ def test_forms_that_cannot_be_had_are_refused_in_one_line(
 
     assert run_cli(["shrink", "eresfd", "--input", "uint8", "--dynamic"]) == 2
     assert "--input uint8 needs files of one size; leave out --dynamic" in capsys.readouterr().err
-    assert run_cli(["shrink", "tiny:Tiny", "--postprocess", "nms"]) == 2
+    assert run_cli(["shrink", "tiny:Tiny", "--size", "32x48", "--postprocess", "nms"]) == 2
     assert "--postprocess is for face detectors" in capsys.readouterr().err
     grey = recipe(input__dtype="uint8", input__color_order="GRAY", input__mean=[1.0])
     refused("--input uint8 is for pictures of three channels, .* GRAY; leave it out", grey)

@@ -36,6 +36,7 @@ from toolchain.chain.making import (
     possible_formats,
 )
 from toolchain.check.cost import measure_cost
+from toolchain.check.fitting import measure_fitting
 from toolchain.check.inputs import of_each
 from toolchain.check.latency import compare_latency
 from toolchain.check.parity import run_network, run_onnx
@@ -82,7 +83,13 @@ from toolchain.records import (
 )
 from toolchain.report.html import html
 from toolchain.report.markdown import markdown
-from toolchain.report.notes import decision_notes, one_shot_note, run_notes, shipped_notes
+from toolchain.report.notes import (
+    assumed_input,
+    decision_notes,
+    one_shot_note,
+    run_notes,
+    shipped_notes,
+)
 from toolchain.report.removal import removal_note
 from toolchain.report.summary import summary
 from toolchain.shortfall import demand_removal
@@ -112,6 +119,8 @@ class Job:
     """Of ``onnx``, ``tflite``, ``fp16``, ``int8``; None: all that can be made here."""
     calibration: Path | None = None
     """Folder of photos for int8; None: synthetic shapes."""
+    assumes_input: bool = False
+    """Nobody said what the network is given of pixels: the recipe's default is taken, and told."""
     accuracy_of: MeasureAccuracy | None = None
     """Measures the average precision of a file; None: it is not measured."""
     command: str = ""
@@ -173,6 +182,7 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
             notes += (f"--photo was not used, for the network takes {shapes}.",)
         if calibration is not None:
             notes += calibration.notes
+        notes += _input_notes(job, loaded, calibration, pair)
         with clock.stage("other formats and their proof"):
             chain = _chain(job, loaded, pair, calibration, folder, on_stage)
             certificate = make_chain(chain, formats, loaded.source)
@@ -186,6 +196,18 @@ def run_shrink(job: Job, on_stage: Callable[[str], None] = _say_nothing) -> Repo
         )
         _write_reports(folder, report)
     return report
+
+
+def _input_notes(
+    job: Job, loaded: Loaded, calibration: Calibration | None, pair: Pair
+) -> tuple[str, ...]:
+    """Return what is assumed of the network's input, and whether its batch norms know such."""
+    notes = (assumed_input(loaded.recipe.input),) if job.assumes_input else ()
+    shown = [proof.tensors for proof in pair.pictures]
+    if calibration is not None:
+        shown = [(image,) for image in calibration.inputs]
+    warning = measure_fitting(loaded.network, shown).warning
+    return notes if warning is None else (*notes, warning)
 
 
 def _demand_main(certificate: Certificate) -> None:

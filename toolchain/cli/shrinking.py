@@ -18,6 +18,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress
+from toolchain.cli.feeding import fed_as, need_size, read_size, says_size
 from toolchain.cli.measuring import accuracy_measure
 from toolchain.cli.options import Averaged, Key, choice_of
 from toolchain.cli.streams import print_json, print_json_text
@@ -101,6 +102,14 @@ def shrink(
         typer.Option(help="Input size, HEIGHTxWIDTH; may be repeated, a folder for each."),
     ] = None,
     input_shape: InputShape = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="The network is given (pixel * scale - mean) / std; 1/255, for example."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="One number, or one per channel, as 0.485,0.456,0.406.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="The same.")] = None,
     photo: Annotated[list[Path] | None, typer.Option(help="A photo to prove and draw on.")] = None,
     dynamic: Annotated[bool, typer.Option(help="Leave height and width of the file free.")] = False,
     anchor_ratio: Annotated[
@@ -158,9 +167,13 @@ def shrink(
     sizes: list[str | None] = [*size] if size else [None]
     if as_json and len(sizes) > 1:
         raise InputError("--json prints one result; give one --size")
-    recipes = [override(recipe_for(model, recipe, prune, each), form) for each in sizes]
+    feeding = {"scale": scale, "mean": mean, "std": std}
+    recipes = [
+        fed_as(override(recipe_for(model, recipe, prune, each), form), feeding) for each in sizes
+    ]
     wanted_formats = None if formats is None else read_formats(formats)
     asking.need_module(model)
+    need_size(model, recipes[0], recipe, size)
     asking.need_checkpoint(None if untrained else ckpt)
     asking.need_photos(photo)
     asking.need_folder(calibration, "a folder of photos")
@@ -186,6 +199,7 @@ def shrink(
         untrained=untrained,
         formats=wanted_formats,
         calibration=calibration,
+        assumes_input=":" in model and recipe is None and not any(feeding.values()),
         accuracy_of=None if data is None else accuracy_measure(data),
         command=shlex.join(["toolchain", *sys.argv[1:]]),
     )
@@ -234,6 +248,7 @@ def inspect(
         recipe = override(
             recipe_for(name, None, {}, size), {"input.shapes": input_shape} if input_shape else {}
         )
+        need_size(name, recipe, None, size)
         found = inspect_checkpoint(ckpt, recipe, choice)
     if as_json:
         print_json(dataclasses.asdict(found))
@@ -285,10 +300,10 @@ def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: st
         raise RecipeError(f"{path} is a recipe for {recipe.model.name}, not for {model}")
     given = {f"prune.{key}": value for key, value in prune.items() if value is not None}
     if size is not None:
-        height, _, width = size.lower().partition("x")
-        if not (height.isdigit() and width.isdigit()):
-            raise InputError(f"--size must be HEIGHTxWIDTH, for example 480x640 (got {size!r})")
-        given |= {"input.height": int(height), "input.width": int(width)}
+        given["input.height"], given["input.width"] = read_size(size)
+    elif path is not None and ":" in model and not says_size(path):
+        plain = default_recipe(model).input  # a size that nobody said is as without a recipe
+        given["input.height"], given["input.width"] = plain.height, plain.width
     return override(recipe, given)
 
 

@@ -18,6 +18,7 @@ from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.checking import write_all
+from toolchain.cli.feeding import need_size
 from toolchain.cli.options import PHOTOS, Averaged, Key, choice_of
 from toolchain.cli.shrinking import recipe_for
 from toolchain.cli.streams import print_json_text
@@ -67,6 +68,7 @@ def cost(
     from toolchain.widths.files import NAME, place_of, report_json
 
     whole = _unpruned(recipe_for(model, recipe, {}, size))
+    need_size(model, whole, recipe, size)
     asking.need_module(model)
     asking.need_checkpoint(ckpt)
     asking.need_room(out)
@@ -157,6 +159,7 @@ def plan(
     split = read_split(data, "train") if data is not None else None
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
+    need_size(model, whole, recipe, size)
     choice = choice_of(ema, ckpt_key)
     load = partial(_load, whole, ckpt, choice)
     on_board = wanted.parameters is wanted.rate is None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from toolchain.certificate import Certificate
 from toolchain.reasons import Removal
-from toolchain.recipe import PruneSection
+from toolchain.recipe import InputSection, PruneSection
 from toolchain.records import Latency, MemberFacts, Surgery, trained_widths
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
@@ -19,7 +19,7 @@ NAMED = 3
 ENOUGH_DECISIONS = 50
 """Of fewer, one that changes is more than the 2 % that are allowed."""
 
-LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER", "PARTIAL", "FEW DECISIONS")
+LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER", "PARTIAL", "FEW DECISIONS", "INPUT DOES NOT FIT")
 """How notes begin that nobody may miss."""
 
 
@@ -79,6 +79,16 @@ def one_shot_note(removal: Removal) -> str:
     return (
         f"In one shot {zeroed_words(removal)}, without training afterwards: that costs accuracy, "
         f"which is not measured here."
+    )
+
+
+def assumed_input(given: InputSection) -> str:
+    """Return what a network is given of pixels where nobody said it."""
+    means = ", ".join(f"{mean:g}" for mean in given.means)
+    return (
+        f"Without a recipe the input is taken as {given.color_order} pixels minus ({means}), not "
+        f"scaled; if the network is given other numbers, say scale, mean and std of [input] in a "
+        f"recipe, or --scale, --mean and --std."
     )
 
 
