@@ -40,7 +40,10 @@ def pair_of(soft: nn.Module, exact: nn.Module | None, shrunk: nn.Module | None =
         assert exact is not None
         shrunk = copy.deepcopy(exact).float()
     pictures = (smooth_input(example, 0, (-128.0, 128.0)),)
-    return Pair(soft, shrunk, exact, Surgery(1, (), ()), example, example, (), pictures)
+    names = ("output_0", "output_1")
+    return Pair(
+        soft, shrunk, exact, Surgery(1, (), ()), (example,), (example,), (), pictures, names
+    )
 
 
 def test_the_same_network_is_exact_and_its_rounding_is_told() -> None:
