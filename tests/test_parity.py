@@ -285,6 +285,17 @@ def test_outputs_of_other_kinds_are_compared(kind: str) -> None:
     assert not result.passed
 
 
+def test_indices_are_not_compared_where_positions_tie() -> None:
+    scores = np.array([[2.0, 2.0]], np.float32)
+    before, after = answers(scores, np.array([[0, 1]])), answers(scores, np.array([[1, 0]]))
+    zero = (torch.zeros(1, 3, 2, 2),)
+    flat, other = ProofInput("all zero", zero, is_flat=True), ProofInput("a ramp", zero)
+    assert compare("a -> b", before, after, [flat], limit=1e-4).passed
+    assert not compare("a -> b", before, after, [other], limit=1e-4).passed
+    moved = answers(scores + 1, np.array([[1, 0]]))
+    assert not compare("a -> b", before, moved, [flat], limit=1e-4).passed
+
+
 # What the message says --------------------------------------------------------------------------
 
 

@@ -43,9 +43,9 @@ def fault_inputs(example: Tensor, seed: int, given: tuple[float, float]) -> list
     zero = torch.zeros(shape)
     return [
         *noise,
-        ProofInput("all zero", (zero,)),
-        ProofInput("bright", (torch.full(shape, bright),)),
-        ProofInput("dark", (torch.full(shape, dark),)),
+        ProofInput("all zero", (zero,), is_flat=True),
+        ProofInput("bright", (torch.full(shape, bright),), is_flat=True),
+        ProofInput("dark", (torch.full(shape, dark),), is_flat=True),
         ProofInput("a bright pixel in the middle", (_with_pixels(zero, bright, corners=False),)),
         ProofInput("a bright pixel in each corner", (_with_pixels(zero, bright, corners=True),)),
         ProofInput("a ramp", (_ramp(zero, dark, bright),)),

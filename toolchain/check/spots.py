@@ -61,11 +61,13 @@ def worst_spots(
 
 
 def _worst(spots: Sequence[Spot], limit: float) -> Spot:
+    """Return the spot of the largest share; of no outputs a difference of nothing."""
+
     def rank(spot: Spot) -> float:
         share = spot.share(limit)
         return np.inf if share is None else share
 
-    return max(spots, key=rank)
+    return max(spots, key=rank, default=Spot("nothing", None, None, 0.0, 0.0))
 
 
 @dataclass(frozen=True)
