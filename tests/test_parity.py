@@ -285,6 +285,24 @@ def test_outputs_of_other_kinds_are_compared(kind: str) -> None:
     assert not result.passed
 
 
+def test_flat_inputs_that_rounding_alone_moves_tell_nothing() -> None:
+    """A norm divides by next to nothing there; the same network on another input is judged."""
+
+    def unsteady(image: Tensor) -> list[np.ndarray]:
+        ramp = np.linspace(0, 1, 64).reshape(1, 1, 64)
+        return [ramp + 1e4 * float(image.double().sum())]
+
+    def after(image: Tensor) -> list[np.ndarray]:
+        return [unsteady(image)[0] + np.linspace(0, 1e-3, 64)]
+
+    zero = (torch.zeros(1, 3, 2, 2),)
+    flat, other = ProofInput("all zero", zero, is_flat=True), ProofInput("noise", zero)
+    both = compare("a -> b", unsteady, after, [flat, other], limit=1e-4, truth=unsteady)
+    assert [case.input for case in both.cases] == ["noise"]
+    alone = compare("a -> b", unsteady, after, [flat], limit=1e-4, truth=unsteady)
+    assert not alone.passed  # nothing was compared
+
+
 def test_indices_are_not_compared_where_positions_tie() -> None:
     scores = np.array([[2.0, 2.0]], np.float32)
     before, after = answers(scores, np.array([[0, 1]])), answers(scores, np.array([[1, 0]]))

@@ -44,8 +44,8 @@ DYNAMIC_SIZES = ((160, 160), (333, 517))
 """Sizes at which a detector's dynamic file is proved, besides the recipe's own."""
 
 EXACT_LIMIT, LEAST_RANGE = 1e-11, 0.1
-"""Largest difference that the surgery may make in float64, as a share of a channel's range; and what
-this range counts as at least, as a share of its magnitude. There the surgery is exact but for
+"""Largest difference that the surgery may make in float64, as a share of a channel's range; and
+what this range counts as at least, as a share of its magnitude. There the surgery is exact but for
 rounding, which leaves about 1e-14, or it is wrong."""
 
 

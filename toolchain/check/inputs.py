@@ -70,6 +70,7 @@ def of_each(example: Example, make: Callable[[Tensor, int], list[ProofInput]]) -
                 tensor if each is None else _shaped(each[index].image, tensor)
                 for tensor, each in zip(example, made, strict=True)
             ),
+            named.is_flat,
         )
         for index, named in enumerate(names)
     ]

@@ -33,6 +33,7 @@ def worst_spots(
     before: Sequence[NDArray[np.generic]],
     after: Sequence[NDArray[np.generic]],
     truth: Sequence[NDArray[np.generic]] | None,
+    moved: Sequence[NDArray[np.generic]] | None,
     limit: float,
     least_range: float = 0.0,
 ) -> tuple[Spot, Spot]:
@@ -40,9 +41,9 @@ def worst_spots(
 
     All outputs are looked at channel by channel, along the second dimension and along the last;
     for the mean, neighbouring channels of one scale together. With ``truth``, ``after`` is measured
-    against it, and what ``before`` is off by counts as resolution. ``least_range`` is what a range
-    counts as at least, as a share of its channel's magnitude: a file of a coarse type resolves
-    magnitudes.
+    against it, and what ``before`` is off by counts as resolution, as does what ``moved`` is.
+    ``least_range`` is what a range counts as at least, as a share of its channel's magnitude: a
+    file of a coarse type resolves magnitudes.
     """
     views = [
         _Views(
@@ -50,6 +51,7 @@ def worst_spots(
             before[index],
             after[index],
             None if truth is None else truth[index],
+            None if moved is None else moved[index],
             limit,
             least_range,
         )
@@ -96,6 +98,7 @@ class _Views:
         before: NDArray[np.generic],
         after: NDArray[np.generic],
         truth: NDArray[np.generic] | None,
+        moved: NDArray[np.generic] | None,
         limit: float,
         least_range: float,
     ) -> None:
@@ -107,6 +110,8 @@ class _Views:
             self.own: Values | None = (
                 None if truth is None else np.abs(self.reference - before.astype(np.float64))
             )
+            if self.own is not None and moved is not None:
+                self.own = np.maximum(self.own, np.abs(self.reference - moved.astype(np.float64)))
         steps = STEPS * max(_step(before), _step(after))
         self.unresolved = max(steps, least_range * limit)
         self._known: dict[int | None, _Rows] = {}
