@@ -24,8 +24,10 @@ from toolchain.arm.checking import check_folder
 from toolchain.arm.comparing import Subject, compare_with_here
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
+from toolchain.certificate import read_certificate, to_json
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError, RecipeError
+from toolchain.files import sha256_of
 from toolchain.pictures import read_photos
 from toolchain.recipe import BudgetSection, parse_recipe
 from toolchain.report.check import check_html
@@ -327,6 +329,16 @@ def test_what_cannot_be_run_is_told(ready: Sysroot, made: Path, tmp_path: Path) 
     with pytest.raises(InputError, match=r"has no model file a.onnx \(there: model.onnx, model_i"):
         check_folder(folder, ["a.onnx"], board(), ready, (), tmp_path, lambda _name: None)
     (folder / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"model.onnx: was changed after it was made"):
+        check_folder(folder, ["model.onnx"], board(), ready, (), tmp_path, lambda _name: None)
+    # One that is as it was made, and that the board's runtime does not take all the same.
+    certificate = read_certificate(folder / "certificate.json")
+    files = tuple(
+        dataclasses.replace(file, sha256=sha256_of(folder / file.name))
+        for file in certificate.files
+    )
+    again = dataclasses.replace(certificate, files=files)
+    (folder / "certificate.json").write_bytes(to_json(again))
     with pytest.raises(InputError, match=r"model.onnx does not run on Raspberry Pi 4B: "):
         check_folder(folder, ["model.onnx"], board(), ready, (), tmp_path, lambda _name: None)
     (folder / "certificate.json").unlink()

@@ -313,7 +313,9 @@ def test_photos_are_spread_over_the_folder(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_network_of_other_channels_takes_no_photos(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="photos have 3 channels, the network takes 1"):
+    with pytest.raises(
+        InputError, match="photos are fed as RGB, 3 channels, and the network takes 1"
+    ):
         read_calibration(tmp_path, recipe(), torch.zeros(1, 1, 96, 128))
 
 
