@@ -19,6 +19,7 @@ ROOMS = (
     "fetching",
     "recipe",
     "parity",
+    "spots",
     "certificate",
     "reasons",
     "records",

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from toolchain.check.spots import STEPS, worst_spots
 from toolchain.errors import ParityError
 from toolchain.parity import Figure, Parity, ParityCase
+from toolchain.spots import STEPS, worst_spots
 
 Outputs: TypeAlias = list[NDArray[np.floating]]
 Runner: TypeAlias = Callable[..., Outputs]
@@ -139,7 +139,7 @@ def compare(
     ``truth`` is what ``before`` would give without rounding, in float64: then ``after`` is held
     against that, and may be as far from it as ``before`` is itself, or as the truth moves when the
     input is rounded; flat inputs on which it moves by more than the limit are left out (see
-    :func:`~toolchain.check.spots.worst_spots`, for ``least_range`` too). ``names`` are those of the
+    :func:`~toolchain.spots.worst_spots`, for ``least_range`` too). ``names`` are those of the
     outputs. Raises :class:`ParityError` where both sides give other shapes.
     """
     cases = []

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from toolchain.errors import AnalysisError
 from toolchain.shrink.precision import Precision
 from toolchain.shrink.running import Inputs, Working, fresh, plainly, run_fresh, shape_words
+from toolchain.spots import worst_spots
 
 MAGNITUDE_SHARE = 2.0**10
 """An output that hardly varies cannot be more exact than its own magnitude's rounding: so many
@@ -123,13 +124,21 @@ def _difference_of_tensors(a: Tensor, b: Tensor, precision: Precision) -> str:
     finite = torch.isfinite(a)
     if not torch.equal(finite, torch.isfinite(b)):
         return "infinite or not a number in one of the two"
-    left, right = a[finite].double(), b[finite].double()
-    if not left.numel():
-        return ""
-    span, magnitude = float(left.max() - left.min()), float(left.abs().max())
     coarsest = max(precision, Precision(a.dtype), key=lambda each: each.epsilon)
-    allowed = coarsest.agreement * span + MAGNITUDE_SHARE * coarsest.epsilon * magnitude
-    worst = float((left - right).abs().max())
-    if worst <= max(allowed, coarsest.floor):
+    limit = coarsest.agreement
+    left, right = (torch.where(finite, each, 0).double() for each in (a, b))
+    right = torch.where((left - right).abs() <= coarsest.floor, left, right)
+    spot, _ = worst_spots(
+        ["it"],
+        [left.numpy()],
+        [right.numpy()],
+        None,
+        None,
+        limit,
+        least_range=MAGNITUDE_SHARE * coarsest.epsilon / limit,
+    )
+    share = spot.share(limit)
+    if share is not None and share <= limit:
         return ""
-    return f"differs by {worst:.1e}, {worst / (span or magnitude or 1.0):.1e} of its range"
+    words = "" if spot.channels is None else f"index {spot.channels[0]} of dimension {spot.axis} "
+    return f"{words}differs by {spot.difference:.1e} of a range of {spot.output_range:.1e}"
