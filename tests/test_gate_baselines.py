@@ -57,7 +57,8 @@ def test_an_accepted_count_reads_back_to_the_same_bytes(tmp_path: Path) -> None:
     [
         (lambda text: text.replace("1000000", "1000001"), "was edited by hand"),
         (lambda text: text[:200], "is no JSON, or was cut off"),
-        (lambda text: text.replace('"schema": 1', '"schema": 2'), "has schema 2; .* a newer one"),
+        (lambda text: text.replace('"schema": 2', '"schema": 3'), "has schema 3; .* a newer one"),
+        (lambda text: text.replace('"schema": 2', '"schema": 1'), "is of an older toolchain"),
         (lambda text: "[]", "is no baseline"),
         (lambda text: "{}", "is no baseline"),
         (lambda text: "[" * 100_000, "is no JSON"),

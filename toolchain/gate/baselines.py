@@ -26,7 +26,7 @@ from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
 from toolchain.verdicts import Accepted, FileRecord, Record, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 HASH = "sha256_of_the_rest"
 MOST_BYTES = 50_000_000
 KEPT = (CERTIFICATE, "report.json")
@@ -68,6 +68,11 @@ def parse(text: bytes, name: str) -> Record:
         raise InputError(f"{name}: is no JSON, or was cut off ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise InputError(f"{name}: is no baseline of toolchain gate")
+    if content["schema"] == 1:
+        raise InputError(
+            f"{name}: is of an older toolchain, which kept outputs without their channels; make it "
+            f"anew from that model by gate FOLDER --baseline {name} --update, once it is moved away"
+        )
     if content["schema"] != SCHEMA:
         raise InputError(
             f"{name}: has schema {content['schema']!r}; this toolchain knows {SCHEMA}: a newer "
