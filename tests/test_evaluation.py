@@ -167,7 +167,7 @@ def test_the_train_split_is_scored_on_all_valid_faces(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["evaluate", "{weights}", "--data", "{tmp}/absent"], "cannot be read (No such file or directory)"),
+        (["evaluate", "{weights}", "--data", "{tmp}/absent"], "absent: cannot be read"),
         (["evaluate", "{weights}", "--data", "{tmp}"], "not WIDER FACE"),
         (["evaluate", "{tmp}/absent.pth", "--data", "{data}"], "no such file"),
         (["evaluate", "--data", "{data}"], "nothing to evaluate"),
@@ -188,7 +188,7 @@ def test_the_train_split_is_scored_on_all_valid_faces(
         (["evaluate", "--peer", "{weights}", "--data", "{data}"], "FaceDetectorYN"),
         (["score", "{tmp}/absent", "--data", "{data}"], "absent"),
         (["tables", "--weights", "{tmp}", "--data", "{data}"], "holds no checkpoint"),
-        (["tables", "--weights", "{tmp}/absent", "--data", "{data}"], "cannot be read (No such file or directory)"),
+        (["tables", "--weights", "{tmp}/absent", "--data", "{data}"], "absent: cannot be read"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -33,7 +33,7 @@ def test_a_folder_passes_its_own_baseline_and_a_change_is_stopped(
     monkeypatch.chdir(tmp_path)
     base = tmp_path / "base.json"
     assert gate(made, "--baseline", base) == 2
-    assert "make it by toolchain gate" in capsys.readouterr().err
+    assert "give a baseline, which toolchain gate FOLDER" in capsys.readouterr().err
     assert gate(made, "--baseline", base, "--update", "--keep-model") == 0
     assert "written, the first one" in capsys.readouterr().out
     first = base.read_bytes()

@@ -26,7 +26,7 @@ def test_markdown_shows_the_numbers() -> None:
     assert "ratio 0.91, faster (quartiles 0.90 to 0.93)" in text
     assert "30 interleaved rounds, 1 thread, image 480 \N{MULTIPLICATION SIGN} 640" in text
     assert (
-        "PASS: soft network -> shrunk network: at most 1.3e-06 of the range, in loc, channel 1"
+        "PASS: soft network -> shrunk network: at most 1.3e-06 of the range, in loc, index 1"
         in text
     )
     assert "7 zeroed filters: 4 removed, 3 kept; 2 live filters removed as well" in text
