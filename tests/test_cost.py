@@ -314,3 +314,15 @@ def test_the_name_is_that_of_the_operator() -> None:
 )
 def test_what_does_not_multiply_and_add_is_not_named(function: Callable[[Tensor], Tensor]) -> None:
     assert extra(function) == (0, ())
+
+
+class PadsByItself(nn.Conv2d):
+    """As "same" convolutions of many repositories are made."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight, self.bias, padding=1)
+
+
+def test_layers_of_a_class_of_one_s_own_are_layers() -> None:
+    network = nn.Sequential(PadsByItself(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    assert count_parameters(network) == (3 * 4 * 9 + 4 + 4 * 2 + 2, 0)

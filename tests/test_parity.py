@@ -213,6 +213,16 @@ def test_as_close_to_the_truth_as_the_other_side_passes() -> None:
     assert not parity(answers(soft), answers(worse), limit=1e-5, truth=answers(truth)).passed
 
 
+def test_columns_of_a_map_share_what_rounding_makes_of_one_of_them() -> None:
+    """Scores of 4e-5 whose logits float32 knows to a thousandth: one column is right by luck."""
+    truth = np.full((1, 1, 40, 40), 4e-5) + np.linspace(0, 4e-5, 1600).reshape(1, 1, 40, 40)
+    soft, shrunk = truth * (1 + 1e-3), truth * (1 - 1e-3)
+    soft[..., 28] = truth[..., 28]
+    assert parity(answers(soft), answers(shrunk), limit=1e-4, truth=answers(truth)).passed
+    worse = truth * (1 - 1e-2)
+    assert not parity(answers(soft), answers(worse), limit=1e-4, truth=answers(truth)).passed
+
+
 def test_the_truth_is_what_counts_where_both_sides_err_alike() -> None:
     truth = np.linspace(0, 1, 1600).reshape(1, 1, 40, 40)
     off = truth + 0.1
@@ -283,6 +293,23 @@ def test_outputs_of_other_kinds_are_compared(kind: str) -> None:
     result = parity(gives([0, 1], kind=kind), gives([1, 1], kind=kind))
     assert result.worst == 1
     assert not result.passed
+
+
+def test_a_flat_input_is_judged_by_the_range_on_others_too() -> None:
+    """Scores that are all 2e-4 there: a sigmoid that is right to 6e-8 is right."""
+
+    def before(image: Tensor) -> list[np.ndarray]:
+        scores = np.linspace(0, 0.9, 64) if float(image.sum()) else np.linspace(0, 2e-4, 64)
+        return [scores.reshape(1, 1, 64)]
+
+    def after(image: Tensor) -> list[np.ndarray]:
+        return [before(image)[0] + 6e-8]
+
+    noise = ProofInput("noise", (torch.ones(1, 3, 2, 2),))
+    flat = ProofInput("all zero", (torch.zeros(1, 3, 2, 2),), is_flat=True)
+    assert compare("a -> b", before, after, [flat, noise], limit=1e-4).passed
+    assert not compare("a -> b", before, after, [flat, noise], limit=1e-4, flat_alone=True).passed
+    assert not compare("a -> b", before, after, [flat], limit=1e-4).passed
 
 
 def test_flat_inputs_that_rounding_alone_moves_tell_nothing() -> None:

@@ -124,6 +124,7 @@ def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
         inputs,
         limit=EXACT_LIMIT,
         least_range=LEAST_RANGE,
+        flat_alone=True,
         names=pair.outputs,
     )
     # What rounding makes of a flat input is an accident of the few values that its outputs take.

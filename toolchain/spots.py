@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,12 @@ FAVOURED = 8.0
 """Of a map (N, C, H, W) the last dimension only counts as that of channels, for means, if its
 ranges differ so many times as much as those along the second do."""
 
+COLUMNS = 3
+"""The last dimension of a map (N, C, H, W)."""
+
 Values = NDArray[np.float64]
+Ranges = Mapping[int, Mapping[int | None, Values]]
+"""By output and dimension: the ranges of the channels along it."""
 
 
 def worst_spots(
@@ -36,6 +41,7 @@ def worst_spots(
     moved: Sequence[NDArray[np.generic]] | None,
     limit: float,
     least_range: float = 0.0,
+    others: Ranges | None = None,
 ) -> tuple[Spot, Spot]:
     """Return where the largest difference, and where the mean one, is the largest share.
 
@@ -43,7 +49,8 @@ def worst_spots(
     for the mean, neighbouring channels of one scale together. With ``truth``, ``after`` is measured
     against it, and what ``before`` is off by counts as resolution, as does what ``moved`` is.
     ``least_range`` is what a range counts as at least, as a share of its channel's magnitude: a
-    file of a coarse type resolves magnitudes.
+    file of a coarse type resolves magnitudes. ``others`` are the channels' ranges on other inputs,
+    where this one shows a single point of them.
     """
     views = [
         _Views(
@@ -54,12 +61,25 @@ def worst_spots(
             None if moved is None else moved[index],
             limit,
             least_range,
+            {} if others is None else others.get(index, {}),
         )
         for index, name in enumerate(names)
     ]
     largest = [spot for view in views for spot in view.largest()]
     mean = [spot for view in views for spot in view.mean()]
     return _worst(largest, limit), _worst(mean, limit)
+
+
+def channel_ranges(outputs: Sequence[NDArray[np.generic]], known: Ranges) -> Ranges:
+    """Return each output's channels' ranges by dimension, or those known where they are larger."""
+    found = {}
+    for index, output in enumerate(outputs):
+        views = _Views("", output, output, None, None, 0.0, 0.0, {})
+        before = known.get(index, {})
+        found[index] = {
+            axis: views.ranges(axis, before.get(axis)) for axis in (None, *views.axes())
+        }
+    return found
 
 
 def _worst(spots: Sequence[Spot], limit: float) -> Spot:
@@ -101,8 +121,9 @@ class _Views:
         moved: NDArray[np.generic] | None,
         limit: float,
         least_range: float,
+        others: Mapping[int | None, Values],
     ) -> None:
-        self.name, self.limit = name, limit
+        self.name, self.limit, self.others = name, limit, others
         reference = before if truth is None else truth
         self.reference: Values = reference.astype(np.float64)
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, which fails
@@ -118,7 +139,7 @@ class _Views:
 
     def largest(self) -> Iterator[Spot]:
         """Yield the worst channel along each dimension, or the whole."""
-        for axis in self._axes() or (None,):
+        for axis in self.axes() or (None,):
             rows = self._rows(axis)
             with np.errstate(divide="ignore", invalid="ignore"):
                 shares = rows.largest / self._scales(rows)
@@ -134,7 +155,16 @@ class _Views:
         for first, last in _runs(self._scales(self._rows(axis))):
             yield self._spot("mean", axis, first, last)
 
-    def _axes(self) -> tuple[int, ...]:
+    def ranges(self, axis: int | None, known: Values | None) -> Values:
+        """Return the ranges of the channels along a dimension, or those known where larger."""
+        ranges = self._rows(axis).ranges
+        return (
+            np.maximum(ranges, known)
+            if known is not None and known.shape == ranges.shape
+            else ranges
+        )
+
+    def axes(self) -> tuple[int, ...]:
         """Return the dimensions along which channels may lie."""
         shape = self.gap.shape
         found = {1, len(shape) - 1} if len(shape) >= 2 else set()
@@ -146,7 +176,7 @@ class _Views:
 
     def _channel_axis(self) -> int | None:
         """Return the dimension along which ranges differ most; None if there is none."""
-        axes = self._axes()
+        axes = self.axes()
         is_map = self.gap.ndim == 4
         if is_map and self.gap.shape[1] == 1:
             return None
@@ -173,8 +203,13 @@ class _Views:
         with np.errstate(invalid="ignore"):
             ranges = reference.max(axis=1) - reference.min(axis=1)
             unresolved = self.unresolved * np.abs(reference).max(axis=1)
+        other = self.others.get(axis)
+        if other is not None and other.shape == ranges.shape:
+            ranges = np.maximum(ranges, other)
         if self.own is not None:
             own = self._folded(self.own, axis).max(axis=1)
+            if axis == COLUMNS and reference.size:
+                own = _even(own, np.abs(reference).max(axis=1))
             unresolved = np.maximum(unresolved, AS_CLOSE * own)
         return _Rows(gap, ranges, unresolved)
 
@@ -194,9 +229,20 @@ class _Views:
             return Spot(self.name, axis, which, None, None)
         difference = float(gap.max() if figure == "largest" else gap.mean())
         spread = float(reference.max() - reference.min())
+        if self.others:
+            spread = max(spread, float(rows.ranges[chosen].max()))
         return Spot(
             self.name, axis, which, difference, spread, float(rows.resolutions[chosen].max())
         )
+
+
+def _even(own: Values, sizes: Values) -> Values:
+    """Return the largest error of all columns as a share of their magnitude, for each of them.
+
+    They are the same channels in other places: what rounding makes of a single one is an accident.
+    """
+    shares = own[sizes > 0] / sizes[sizes > 0]
+    return sizes * float(shares.max(initial=0.0))
 
 
 def _step(values: NDArray[np.generic]) -> float:

@@ -50,6 +50,12 @@ def _count(folded: nn.Module, example: Example) -> _Counter:
     return counter
 
 
+def _is_of_torch(module: nn.Module) -> bool:
+    """Tell whether a module is one of PyTorch's layers, or made of one by a class of one's own."""
+    kinds = [kind for kind in type(module).__mro__ if kind not in (nn.Module, object)]
+    return any(kind.__module__.startswith("torch.nn") for kind in kinds)
+
+
 def count_parameters(folded: nn.Module) -> tuple[int, int]:
     """Return (parameters of layers, parameters outside layers) of a folded network.
 
@@ -67,7 +73,7 @@ def count_parameters(folded: nn.Module) -> tuple[int, int]:
             if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            if is_layer and type(module).__module__.startswith("torch.nn"):
+            if is_layer and _is_of_torch(module):
                 layers += parameter.numel()
             else:
                 loose += parameter.numel()

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import ParityError
 from toolchain.parity import Figure, Parity, ParityCase
-from toolchain.spots import STEPS, worst_spots
+from toolchain.spots import STEPS, Ranges, channel_ranges, worst_spots
 
 Outputs: TypeAlias = list[NDArray[np.floating]]
 Runner: TypeAlias = Callable[..., Outputs]
@@ -133,6 +133,7 @@ def compare(
     truth: Runner | None = None,
     names: Sequence[str] = (),
     least_range: float = 0.0,
+    flat_alone: bool = False,
 ) -> Parity:
     """Run both sides on all inputs and return how far apart they are; see :class:`Parity`.
 
@@ -140,16 +141,21 @@ def compare(
     against that, and may be as far from it as ``before`` is itself, or as the truth moves when the
     input is rounded; flat inputs on which it moves by more than the limit are left out (see
     :func:`~toolchain.spots.worst_spots`, for ``least_range`` too). ``names`` are those of the
-    outputs. Raises :class:`ParityError` where both sides give other shapes.
+    outputs. A flat input shows a single point of a channel's range, so it is judged by the range on
+    the others too, unless it stands ``flat_alone``. Raises :class:`ParityError` where both sides
+    give other shapes.
     """
-    cases = []
-    for proof in inputs:
+    cases = list[ParityCase]()
+    ranges: Ranges = {}
+    for proof in sorted(inputs, key=lambda each: each.is_flat):
         exact = moved = None
         if truth is not None:
             exact, moved = truth(*proof.tensors), truth(*_rounded(proof.tensors))
             if proof.is_flat and _is_unsteady(exact, moved, limit):
                 continue
         sides = before(*proof.tensors), after(*proof.tensors)
+        if not proof.is_flat:
+            ranges = channel_ranges(sides[0], ranges)
         case = compare_outputs(
             proof,
             *sides,
@@ -158,6 +164,7 @@ def compare(
             moved=moved,
             names=names,
             least_range=least_range,
+            others=ranges if proof.is_flat and not flat_alone else None,
         )
         cases.append(case)
     return Parity(link, figure, limit, tuple(cases))
@@ -183,10 +190,12 @@ def compare_outputs(
     moved: Outputs | None = None,
     names: Sequence[str] = (),
     least_range: float = 0.0,
+    others: Ranges | None = None,
 ) -> ParityCase:
     """Compare what both sides gave for one input; arguments as those of :func:`compare`.
 
-    ``moved`` is the truth of the input with other roundings.
+    ``moved`` is the truth of the input with other roundings, ``others`` the channels' ranges on
+    other inputs.
     """
     for other, what in ((after, "after"), (truth, "in float64")):
         shapes = [a.shape for a in before], [b.shape for b in (before if other is None else other)]
@@ -206,6 +215,7 @@ def compare_outputs(
         None if moved is None else [moved[index] for index in places],
         limit,
         least_range,
+        others and {place: others[index] for place, index in enumerate(places) if index in others},
     )
     shape = tuple(int(side) for side in proof.image.shape)
     return ParityCase(proof.name, shape, _sha256(proof), largest, mean)
