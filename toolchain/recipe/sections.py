@@ -244,7 +244,7 @@ class TrainSection:
 class CropSection:
     """How the square crops that a network learns from are drawn; shares are probabilities."""
 
-    side: Pixels = 480
+    side: typing.Annotated[int, Range(16, 8192)] = 480
     """Pixels of a crop's side. In smaller crops the coarsest levels are all border."""
     near_face: Share = 0.4
     """Share of crops that are centred near a face, scaled to a side drawn from ``face_sides``."""
