@@ -17,9 +17,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -30,7 +28,7 @@ from toolchain.shrink.calls import LayerCall, LayerCalls
 from toolchain.shrink.channels import Flow, Nodes
 from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, VIEWS, Call
 from toolchain.shrink.layers import Layer, layers_of, storage_key
-from toolchain.shrink.running import LEAVES_TORCH, Example, as_inputs, fresh, plainly
+from toolchain.shrink.running import Border, Example, as_inputs, fresh, plainly
 
 
 def trace_flow(network: nn.Module, example: Example) -> Flow:
@@ -65,7 +63,7 @@ def watch(network: nn.Module, example: Example) -> Flow:
     network = fresh(network)
     watcher = _watcher(network)
     flow = watcher.flow
-    with plainly(), _Border(watcher), watcher:
+    with plainly(), Border(watcher.leaves), watcher:
         outputs = network(*as_inputs(example))
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
@@ -98,7 +96,7 @@ def find_failure(network: nn.Module, example: Example) -> tuple[str, frozenset[s
     """
     network = fresh(network)
     watcher = _watcher(network)
-    with contextlib.suppress(Exception), plainly(), _Border(watcher), watcher:
+    with contextlib.suppress(Exception), plainly(), Border(watcher.leaves), watcher:
         network(*as_inputs(example))
     if watcher.failed is None:
         return "", frozenset()
@@ -209,6 +207,10 @@ class _Watcher(TorchDispatchMode):
         self.used.add(storage_key(tensor))
         return True
 
+    def leaves(self, tensor: Tensor, method: str) -> None:
+        """Protect the channels whose values leave PyTorch."""
+        self.protect([tensor], Reason("leaves_torch", operator=method))
+
     def protect_peeked(self) -> None:
         """Protect the channels of layers whose weights other code reads as well."""
         flow = self.flow
@@ -292,20 +294,3 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[T
         for leaf in tree_leaves({**given, **kwargs}.get(argument.name))
         if isinstance(leaf, Tensor)
     ]
-
-
-class _Border(TorchFunctionMode):
-    """Watches for channels whose values leave PyTorch, and protects them."""
-
-    def __init__(self, watcher: _Watcher) -> None:
-        super().__init__()
-        self.watcher = watcher
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in LEAVES_TORCH and args and isinstance(args[0], Tensor):
-            with torch._C.DisableTorchFunction():
-                self.watcher.protect([args[0]], Reason("leaves_torch", operator=name))
-        return func(*args, **(kwargs or {}))

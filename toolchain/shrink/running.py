@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -26,6 +27,26 @@ LEAVES_TORCH = frozenset(
     "numpy tolist __array__ __dlpack__ __deepcopy__ __reduce_ex__ data_ptr untyped_storage".split()
 )
 """Methods that hand a tensor's values to code that no operator shows."""
+
+
+class Border(TorchFunctionMode):
+    """Watches for tensors whose values leave PyTorch without an operator.
+
+    ``leaves`` is told of each, with the name of the method that hands its values out.
+    """
+
+    def __init__(self, leaves: Callable[[Tensor, str], None]) -> None:
+        super().__init__()
+        self._leaves = leaves
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in LEAVES_TORCH and args and isinstance(args[0], Tensor):
+            with torch._C.DisableTorchFunction():
+                self._leaves(args[0], name)
+        return func(*args, **(kwargs or {}))
 
 
 def as_inputs(example: Example) -> Inputs:

@@ -16,14 +16,13 @@ from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.shrink.calls import LayerCalls
 from toolchain.shrink.layers import layers_of, storage_key
-from toolchain.shrink.running import LEAVES_TORCH, Example, as_inputs, fresh, plainly
+from toolchain.shrink.running import Border, Example, as_inputs, fresh, plainly
 
 
 @dataclass
@@ -62,7 +61,7 @@ def trace_taint(network: nn.Module, example: Example) -> Taint:
         for x in as_inputs(example)
     )
     tracer.mark(x for x in inputs if not x.is_floating_point())
-    with plainly(), _Border(tracer), tracer:
+    with plainly(), Border(tracer.leaves), tracer:
         copied(*inputs)
     return tracer.taint
 
@@ -114,6 +113,11 @@ class _Tracer(TorchDispatchMode):
             self.is_marked(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)
         )
 
+    def leaves(self, tensor: Tensor, method: str) -> None:
+        """Refuse where values that depend on the image leave PyTorch."""
+        if self.is_marked(tensor):
+            self.refuse(f"Tensor.{method} takes them out of PyTorch")
+
     def is_marked(self, tensor: Tensor) -> bool:
         """Return True if any value of ``tensor`` depends on the image."""
         if tensor.is_floating_point():
@@ -163,25 +167,6 @@ class _Tracer(TorchDispatchMode):
         written = torch.isnan(out.transpose(0, 1).flatten(1)).any(dim=1)
         known = self.taint.written.get(layer.name)
         self.taint.written[layer.name] = written if known is None else known | written
-
-
-class _Border(TorchFunctionMode):
-    """Watches for values that leave PyTorch without an operator."""
-
-    def __init__(self, tracer: _Tracer) -> None:
-        super().__init__()
-        self.tracer = tracer
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in LEAVES_TORCH and args and isinstance(args[0], Tensor):
-            with torch._C.DisableTorchFunction():
-                marked = self.tracer.is_marked(args[0])
-            if marked:
-                self.tracer.refuse(f"Tensor.{name} takes them out of PyTorch")
-        return func(*args, **(kwargs or {}))
 
 
 Rule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
