@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from toolchain import cli
+from toolchain.arm import sysroot
 from toolchain.certificate import demand_unchanged, open_folder
 from toolchain.detection.opening import describe, open_finder, plan_for
 from toolchain.detection.protocols import PROTOCOLS, detections
 from toolchain.errors import InputError
+from toolchain.gate import running
 from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import parse_recipe
 
@@ -48,7 +50,8 @@ def test_a_changed_file_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("toolchain.arm.sysroot.prepare", lambda *_: None)
+    for user in (sysroot, running):  # each binds the name when it is imported
+        monkeypatch.setattr(user, "prepare", lambda *_: None)
     assert cli.run([word.replace("FOLDER", str(changed)) for word in COMMANDS[name]]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"toolchain: {changed / 'model.onnx'}: was changed after it was made")
