@@ -16,7 +16,7 @@ from typing import Any
 
 from toolchain.bundle.archive import write_archive
 from toolchain.bundle.contents import INSTALLER, listed, requirements_file
-from toolchain.files import as_json
+from toolchain.system.files import as_json
 
 NAME = "small-local"
 PROGRAM = "import sys; print('detect', *sys.argv[1:])\n"

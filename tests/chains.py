@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-import toolchain.pipeline as pipeline
+import toolchain.workflows.pipeline as pipeline
 from toolchain.check.latency import compare_latency
-from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import Recipe, default_recipe, override
+from toolchain.workflows.pipeline import Job, run_shrink
 
 quick = functools.partial(compare_latency, seconds=0.0)
 

@@ -38,7 +38,7 @@ def _shared() -> Path:
 @pytest.fixture
 def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare latencies for a moment only: tests do not look at the time."""
-    from toolchain import pipeline
+    from toolchain.workflows import pipeline
 
     brief = functools.partial(pipeline.compare_latency, seconds=0.1)
     monkeypatch.setattr(pipeline, "compare_latency", brief)

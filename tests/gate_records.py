@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from toolchain.recipe import GateSection
-from toolchain.timings import ChannelSample, OperatorCount, OutputSample
-from toolchain.verdicts import FileRecord, Record
+from toolchain.records.timings import ChannelSample, OperatorCount, OutputSample
+from toolchain.records.verdicts import FileRecord, Record
 
 LIMITS = GateSection()
 BOXES = ((1.0, 2.0, 11.0, 12.0), (50.0, 50.0, 80.0, 90.0))

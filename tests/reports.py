@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from toolchain.parity import Parity, ParityCase, Spot
-from toolchain.reasons import Code, Reason
-from toolchain.records import (
+from toolchain.records.parity import Parity, ParityCase, Spot
+from toolchain.records.reasons import Code, Reason
+from toolchain.records.stages import (
     Artifact,
     Cost,
     Detections,

@@ -9,9 +9,9 @@ import torch
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe
-from toolchain.records import MemberFacts, trained_gone, trained_widths
-from toolchain.shipped.reading import member_name
-from toolchain.shipped.writing import write_member
+from toolchain.records.stages import MemberFacts, trained_gone, trained_widths
+from toolchain.zoo.reading import member_name
+from toolchain.zoo.writing import write_member
 
 EXAMPLE = torch.zeros(1, 3, 320, 256)
 

@@ -24,14 +24,14 @@ from toolchain.arm.checking import check_folder
 from toolchain.arm.comparing import Subject, compare_with_here
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
-from toolchain.certificate import read_certificate, to_json
+from toolchain.check.pictures import read_photos
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError, RecipeError
-from toolchain.files import sha256_of
-from toolchain.pictures import read_photos
 from toolchain.recipe import BudgetSection, parse_recipe
+from toolchain.records.certificate import read_certificate, to_json
+from toolchain.records.timings import Check, FileCheck, Instructions, OperatorCount
 from toolchain.report.check import check_html
-from toolchain.timings import Check, FileCheck, Instructions, OperatorCount
+from toolchain.system.files import sha256_of
 
 OWN = """
 [mine]

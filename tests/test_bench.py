@@ -10,18 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-from toolchain.bench import measuring
-from toolchain.bench.measuring import interleaved
+from toolchain.bench import interleaving
+from toolchain.bench.interleaving import interleaved
 from toolchain.cli import run as run_cli
+from toolchain.records.timings import Bench, FileTiming, OperatorCost
 from toolchain.report.bench import bench_html, bench_markdown
-from toolchain.timings import Bench, FileTiming, OperatorCost
 
 
 def test_every_round_runs_all_in_another_order() -> None:
     ran: list[str] = []
     runs = {name: (lambda name=name: ran.append(name)) for name in "abc"}  # type: ignore[misc]
     times = interleaved(runs, 0.0)
-    assert {len(own) for own in times.values()} == {measuring.FEWEST_ROUNDS}
+    assert {len(own) for own in times.values()} == {interleaving.FEWEST_ROUNDS}
     rounds = ["".join(ran[start : start + 3]) for start in range(9, len(ran), 3)]
     assert all(sorted(each) == list("abc") for each in rounds)
     assert len(set(rounds)) > 1

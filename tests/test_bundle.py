@@ -25,16 +25,16 @@ from deploy.bundle import selftest
 from toolchain.arm import checking
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate, find_target
+from toolchain.bundle import building
 from toolchain.bundle import destination as destinations
-from toolchain.bundle import making
 from toolchain.bundle.archive import write_archive
 from toolchain.bundle.choosing import choose
 from toolchain.bundle.contents import expected_files, licence_files, program_files
 from toolchain.bundle.destination import find_destination, needed_libc
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError
-from toolchain.files import as_json, sha256_of
-from toolchain.timings import FileCheck, Instructions
+from toolchain.records.timings import FileCheck, Instructions
+from toolchain.system.files import as_json, sha256_of
 
 LOCAL = find_destination("local", None, None)
 RPI4 = find_destination("rpi4", None, None)
@@ -52,7 +52,7 @@ def quick_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         shutil.copyfile(made, path)
         found.append(path)
     made.unlink()
-    monkeypatch.setattr(making, "fetch_wheels", lambda *_: tuple(found))
+    monkeypatch.setattr(building, "fetch_wheels", lambda *_: tuple(found))
     return found
 
 
@@ -199,7 +199,9 @@ def test_a_place_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be written .*; choose another folder by --out"):
-        making.make_bundle(made, LOCAL, None, True, tmp_path / "file", tmp_path, lambda _name: None)
+        building.make_bundle(
+            made, LOCAL, None, True, tmp_path / "file", tmp_path, lambda _name: None
+        )
 
 
 # The archive --------------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ def test_an_archive_is_the_same_every_time(
 ) -> None:
     digests = set()
     for name in ("one", "two"):
-        found = making.make_bundle(
+        found = building.make_bundle(
             made, LOCAL, None, True, tmp_path / name, tmp_path, lambda _name: None
         )
         assert Path(found.path) == tmp_path / name / "out-local.tar.gz"
@@ -223,7 +225,7 @@ def test_an_archive_is_the_same_every_time(
 def test_what_an_archive_holds(made: Path, tmp_path: Path, quick_wheels: list[Path]) -> None:
     sizes = {}
     for offline in (True, False):
-        found = making.make_bundle(
+        found = building.make_bundle(
             made, RPI4, None, offline, tmp_path, tmp_path / "none", lambda _name: None
         )
         entries = members(Path(found.path))

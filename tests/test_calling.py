@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain import proofs
-from toolchain.chain.making import possible_formats
+from toolchain.check import proofs
 from toolchain.check.cost import measure_cost
 from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.errors import ExportError, InputError, ModelError
 from toolchain.export.onnx_file import export_onnx
+from toolchain.lineage.exports import possible_formats
 from toolchain.models.calling import Call, find_call, read_shapes
 from toolchain.models.registry import Built
 from toolchain.models.sizes import near_sizes, resized, try_on

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from toolchain.certificate import (
+from toolchain.errors import DataError
+from toolchain.recipe import default_recipe
+from toolchain.records.certificate import (
     SCHEMA,
     BoxAgreement,
     CalibrationFacts,
@@ -21,9 +23,7 @@ from toolchain.certificate import (
     read_certificate,
     to_json,
 )
-from toolchain.errors import DataError
-from toolchain.parity import Decisions, Parity, ParityCase, Spot
-from toolchain.recipe import default_recipe
+from toolchain.records.parity import Decisions, Parity, ParityCase, Spot
 
 CASE = ParityCase(
     "noise",

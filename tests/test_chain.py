@@ -13,18 +13,18 @@ import pytest
 import torch
 from chains import faces, little, quick, recipe
 
-import toolchain.pipeline as pipeline
+import toolchain.workflows.pipeline as pipeline
 from deploy import detect
-from toolchain.certificate import NAME, LayerNoise, Link, read_certificate
-from toolchain.chain import making, verifying
-from toolchain.chain.calibration import read_calibration
-from toolchain.chain.links import _pairs
-from toolchain.chain.making import choose_formats
 from toolchain.cli import run as run_cli
 from toolchain.cli.shrinking import _added_up
 from toolchain.errors import ExportError, InputError
 from toolchain.export import extra
-from toolchain.pipeline import Job, run_shrink
+from toolchain.lineage import exports, verifying
+from toolchain.lineage.calibration import read_calibration
+from toolchain.lineage.exports import choose_formats
+from toolchain.lineage.links import _pairs
+from toolchain.records.certificate import NAME, LayerNoise, Link, read_certificate
+from toolchain.workflows.pipeline import Job, run_shrink
 
 EXAMPLE = torch.zeros(1, 3, 96, 128)
 LINKS = [
@@ -140,7 +140,7 @@ def test_an_edited_certificate_is_found(folder: Path) -> None:
 
 def rehash(folder: Path, name: str) -> None:
     """Do what a careful hand would: write the right hashes into manifest and certificate."""
-    from toolchain.files import digest_of, sha256_of
+    from toolchain.system.files import digest_of, sha256_of
 
     for path, key in ((folder / NAME, "files"), (folder / "manifest.json", "files")):
         content = json.loads(path.read_text())
@@ -218,7 +218,7 @@ def test_a_broken_link_leaves_the_good_files(
     def costs(*_: object) -> tuple[LayerNoise, ...]:
         return (LayerNoise("stem.0.weight", 0.5, in_float=False),)
 
-    monkeypatch.setattr(making, "layer_noises", costs)
+    monkeypatch.setattr(exports, "layer_noises", costs)
     job = Job(little(**{"proof.int8_limit": 1e-9}), tmp_path / "out", formats=("onnx", "int8"))
     report = run_shrink(job)
     certificate = read_certificate(tmp_path / "out" / NAME)
@@ -242,7 +242,7 @@ def test_a_file_that_cannot_be_made_leaves_the_others(
     def refuse(*_: object) -> None:
         raise ExportError("the ONNX file cannot be quantised (no)")
 
-    monkeypatch.setattr(making.OnnxQuantiser, "quantised", refuse)
+    monkeypatch.setattr(exports.OnnxQuantiser, "quantised", refuse)
     report = run_shrink(Job(little(), tmp_path / "out", formats=("onnx", "int8")))
     assert report.certificate is not None
     assert not report.certificate.is_complete
@@ -255,7 +255,7 @@ def test_a_file_that_cannot_be_made_leaves_the_others(
 
 
 def test_without_the_extra_onnx_alone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "lacking", lambda: "TFLite files need x; run make setup")
+    monkeypatch.setattr(exports, "lacking", lambda: "TFLite files need x; run make setup")
     formats, note = choose_formats(None)
     assert formats == ("onnx",)
     assert note == "ONNX alone: TFLite files need x; run make setup."
@@ -265,7 +265,7 @@ def test_without_the_extra_onnx_alone_is_the_default(monkeypatch: pytest.MonkeyP
 
 
 def test_formats_bring_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "lacking", lambda: None)
+    monkeypatch.setattr(exports, "lacking", lambda: None)
     assert choose_formats(None) == (("onnx", "tflite", "fp16", "int8"), None)
     assert choose_formats(["fp16"]) == (("onnx", "tflite", "fp16"), None)
     for wrong in (["tflight"], []):
@@ -306,7 +306,7 @@ def test_few_flat_and_broken_photos_are_told(tmp_path: Path) -> None:
 
 
 def test_photos_are_spread_over_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchain.chain.calibration.MOST_PHOTOS", 5)
+    monkeypatch.setattr("toolchain.lineage.calibration.MOST_PHOTOS", 5)
     found = read_calibration(faces(tmp_path / "photos", 17), recipe(), EXAMPLE)
     assert [photo.name for photo in found.held_out] == ["16.png"]
     assert found.facts.inputs == 4

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from toolchain.errors import CheckpointError
-from toolchain.files import sha256_of
 from toolchain.models.layouts import CLOVAAI_PARTS, METADATA_KEY, Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into, save_native, unique_state
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection
 from toolchain.shrink.surgery import shrink
+from toolchain.system.files import sha256_of
 
 torch.set_num_threads(1)
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain import cli, pipeline
-from toolchain.proofs import Pair
+from toolchain import cli
+from toolchain.check.proofs import Pair
 from toolchain.recipe import Recipe
+from toolchain.workflows import pipeline
 
 SMALL = ["--size", "96x128"]
 

@@ -12,13 +12,13 @@ import pytest
 
 from toolchain import cli
 from toolchain.arm import sysroot
-from toolchain.certificate import demand_unchanged, open_folder
 from toolchain.detection.opening import describe, open_finder, plan_for
 from toolchain.detection.protocols import PROTOCOLS, detections
 from toolchain.errors import InputError
 from toolchain.gate import running
-from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import parse_recipe
+from toolchain.records.certificate import demand_unchanged, open_folder
+from toolchain.workflows.pipeline import Job, run_shrink
 
 SINGLE = PROTOCOLS["single"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.arm.counting import read_counts, read_operators, read_stages
-from toolchain.timings import Instructions, StageCounts
+from toolchain.records.timings import Instructions, StageCounts
 
 KINDS = ["multiply-add", "memory", "branch", "other"]
 WORDS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolchain.chain.deciding import decisions_between
-from toolchain.parity import Decisions
+from toolchain.lineage.deciding import decisions_between
+from toolchain.records.parity import Decisions
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from toolchain import files
 from toolchain.data import detections as module
 from toolchain.data.detections import (
     has_detections,
@@ -20,6 +19,7 @@ from toolchain.data.detections import (
     write_detections,
 )
 from toolchain.errors import DataError
+from toolchain.system import files
 
 NAME = "0--Parade/0_Parade_1"
 TWO = np.array([[1, 2, 3, 4, 0.25], [5, 6, 7, 8, 0.75]])

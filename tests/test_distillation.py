@@ -20,7 +20,8 @@ from toolchain.train.distillation import (
     local_loss,
     relative_errors,
 )
-from toolchain.train.lessons import (
+from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
+from toolchain.train.teacher_outputs import (
     BLOCKS,
     FEATURES,
     Lesson,
@@ -33,7 +34,6 @@ from toolchain.train.lessons import (
     tensors,
     watching,
 )
-from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
 
 IMAGES = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 60
 STRIDES = (4, 8, 16, 32, 64, 128)

@@ -15,15 +15,15 @@ import torch
 from widerface import make_wider
 
 from toolchain.errors import InputError
-from toolchain.family.cluster import on_cluster
-from toolchain.family.job import FamilyJob, parse_rates
-from toolchain.family.making import Listeners
-from toolchain.family.running import in_order, run_family
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
-from toolchain.records import Family
+from toolchain.records.stages import Family
 from toolchain.train.job import TrainingJob
+from toolchain.workflows.sweep.cluster import on_cluster
+from toolchain.workflows.sweep.job import FamilyJob, parse_rates
+from toolchain.workflows.sweep.members import Listeners
+from toolchain.workflows.sweep.running import in_order, run_family
 
 SMALL = {"input.height": 96, "input.width": 128, "crops.side": 96, "teach.batch": 2}
 

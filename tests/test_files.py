@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.errors import ExportError, InputError
-from toolchain.files import output_folder, sha256_of, write_bytes
+from toolchain.system.files import output_folder, sha256_of, write_bytes
 
 OURS = json.dumps({"tool": "toolchain 0.1.0", "files": {}})
 """The manifest that the pipeline writes last."""

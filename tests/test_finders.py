@@ -22,7 +22,7 @@ from toolchain.errors import InputError, ModelError, ToolchainError
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
-from toolchain.records import Source
+from toolchain.records.stages import Source
 
 SINGLE = PROTOCOLS["single"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from toolchain import cli
 from toolchain.check.fitting import Fitting, LayerFit, measure_fitting
+from toolchain.check.pictures import smooth_input
 from toolchain.cli.feeding import need_size
 from toolchain.errors import InputError
-from toolchain.pictures import smooth_input
 from toolchain.recipe import InputSection, default_recipe
 
 EXAMPLE = torch.zeros(1, 3, 32, 48)
@@ -194,7 +194,7 @@ def test_a_run_says_what_it_assumes_and_that_it_does_not_fit(
 ) -> None:
     from chains import quick
 
-    import toolchain.pipeline as pipeline
+    import toolchain.workflows.pipeline as pipeline
 
     monkeypatch.setattr(pipeline, "compare_latency", quick)
     command = ["shrink", f"{own}:sized", "--formats", "onnx"]

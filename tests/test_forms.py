@@ -17,24 +17,24 @@ from chains import quick
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import toolchain.pipeline as pipeline
+import toolchain.workflows.pipeline as pipeline
 from deploy import detect
-from toolchain.certificate import NAME, Link, read_certificate
-from toolchain.chain.links import measure_link
-from toolchain.chain.making import choose_formats
-from toolchain.chain.onnx_form import formed_onnx, largest_below
-from toolchain.chain.tflite_form import formed_tflite
-from toolchain.chain.verifying import verify
 from toolchain.check.parity import random_inputs
+from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.cli import run as run_cli
 from toolchain.detection.finders import file_network
 from toolchain.errors import ExportError, InputError, ModelError, ParityError
 from toolchain.export import extra
 from toolchain.export.metadata import KEY, Provenance, metadata_of
-from toolchain.pictures import as_floats, as_pixels, board_view, file_view
-from toolchain.pipeline import Job, run_shrink
+from toolchain.lineage.exports import choose_formats
+from toolchain.lineage.links import measure_link
+from toolchain.lineage.onnx_form import formed_onnx, largest_below
+from toolchain.lineage.tflite_form import formed_tflite
+from toolchain.lineage.verifying import verify
 from toolchain.recipe import Recipe, override, parse_recipe
-from toolchain.records import Source
+from toolchain.records.certificate import NAME, Link, read_certificate
+from toolchain.records.stages import Source
+from toolchain.workflows.pipeline import Job, run_shrink
 
 SIZE = (48, 64)
 RECIPE = """
@@ -329,7 +329,7 @@ def test_a_live_page_asks_for_no_score_below_the_files_own(out: Path) -> None:
 
 def test_int8_faces_at_the_threshold_may_come_and_go_on_a_board(out: Path) -> None:
     from toolchain.arm.comparing import compare_with_here, subject_of
-    from toolchain.pictures import read_photos
+    from toolchain.check.pictures import read_photos
 
     photos = read_photos([out.parent / "photo.png"])
     for name, holds in (("model_int8.onnx", True), ("model.onnx", False)):
@@ -353,7 +353,7 @@ def test_average_precision_of_files_that_suppress_is_refused(out: Path) -> None:
 
 
 def test_a_bench_feeds_pixels(out: Path) -> None:
-    from toolchain.bench.measuring import measure
+    from toolchain.bench.interleaving import measure
 
     found = measure(out, 1, None, 0.0, lambda _stage: None)
     assert [file.name for file in found.files] == ["model.onnx", "model_int8.onnx"]
@@ -365,7 +365,7 @@ def test_a_bench_feeds_pixels(out: Path) -> None:
 def test_a_board_is_fed_pixels(out: Path, ready: Any, tmp_path: Path) -> None:
     from toolchain.arm.checking import check_folder
     from toolchain.arm.targets import find_target
-    from toolchain.pictures import read_photos
+    from toolchain.check.pictures import read_photos
 
     photos = read_photos([out.parent / "photo.png"])
     target = find_target("rpi4")
@@ -396,7 +396,7 @@ def test_forms_that_cannot_be_had_are_refused_in_one_line(
 
 
 def test_tflite_files_do_not_suppress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchain.chain.making.lacking", lambda: None)
+    monkeypatch.setattr("toolchain.lineage.exports.lacking", lambda: None)
     formats, note = choose_formats(None, "nms")
     assert formats == ("onnx",)
     assert note is not None

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from toolchain import gallery
 from toolchain.data.wider import Split, Truth, WiderImage
-from toolchain.gallery import compared_pictures, findings, worst_pictures
+from toolchain.detection import gallery
+from toolchain.detection.gallery import compared_pictures, findings, worst_pictures
 
 FACES = np.array([[10.0, 10, 20, 20], [60, 10, 20, 20], [110, 10, 20, 20]])
 

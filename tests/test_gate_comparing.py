@@ -15,11 +15,11 @@ from toolchain.gate.baselines import to_json
 from toolchain.gate.comparing import accepted_of, compare, difference, let_through
 from toolchain.gate.metrics import KINDS, kind_of
 from toolchain.recipe import GateSection, Limit
+from toolchain.records.timings import OperatorCount
+from toolchain.records.verdicts import Accepted
 from toolchain.report.gate.junit import gate_junit
 from toolchain.report.gate.markdown import gate_markdown
 from toolchain.report.gate.page import gate_html
-from toolchain.timings import OperatorCount
-from toolchain.verdicts import Accepted
 
 
 def test_a_model_against_itself_is_the_same() -> None:

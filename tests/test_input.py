@@ -13,13 +13,8 @@ from board import specification
 from test_forms import PADS, SIZE, body, link, operators, recipe
 
 from deploy import detect
-from toolchain.chain.calibration import read_calibration
-from toolchain.chain.onnx_form import formed_onnx
-from toolchain.chain.tflite_form import _Normalising
 from toolchain.check.inputs import fault_inputs, noise_inputs
-from toolchain.errors import RecipeError
-from toolchain.export.metadata import KEY, Provenance, metadata_of
-from toolchain.pictures import (
+from toolchain.check.pictures import (
     Photo,
     as_floats,
     as_pixels,
@@ -28,8 +23,13 @@ from toolchain.pictures import (
     photo_input,
     smooth_input,
 )
+from toolchain.errors import RecipeError
+from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.lineage.calibration import read_calibration
+from toolchain.lineage.onnx_form import formed_onnx
+from toolchain.lineage.tflite_form import _Normalising
 from toolchain.recipe import InputSection, Recipe, default_recipe, override, parse_recipe
-from toolchain.records import Source
+from toolchain.records.stages import Source
 
 TORCHVISION: dict[str, Any] = {
     "input__scale": 0.00392156862745098,

@@ -14,65 +14,40 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = (
     "errors",
-    "files",
-    "memory",
-    "fetching",
+    "system",
     "recipe",
-    "parity",
-    "spots",
-    "certificate",
-    "reasons",
     "records",
-    "accuracy",
-    "timings",
-    "staircases",
-    "verdicts",
-    "data",
-    "scoring",
-    "published",
     "models",
-    "groups",
     "shrink",
-    "prune",
     "export",
     "check",
+    "data",
     "report",
-    "shipped",
-    "sources",
-    "pictures",
-    "inspection",
-    "detection",
-    "gallery",
-    "evaluation",
-    "train",
-    "proofs",
-    "shortfall",
-    "chain",
+    "zoo",
+    "lineage",
     "bench",
     "arm",
-    "widths",
     "bundle",
-    "comparison",
-    "pipeline",
-    "plans",
-    "family",
-    "tables",
+    "scoring",
+    "prune",
+    "detection",
+    "train",
+    "widths",
+    "workflows",
     "gate",
     "cli",
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
 BOARD_ROOMS = {
-    "pictures",
-    "detection",
-    "gallery",
-    "train",
-    "chain",
+    "check",
+    "lineage",
     "bench",
     "arm",
     "bundle",
-    "pipeline",
-    "plans",
+    "detection",
+    "train",
+    "workflows",
     "gate",
 }
 """The rooms that may run what goes to the board."""
@@ -148,13 +123,13 @@ def test_a_room_imports_only_rooms_before_it(name: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
-def test_only_the_room_of_groups_knows_torch_pruning() -> None:
+def test_one_file_alone_knows_torch_pruning() -> None:
     users = {
         module_of(path)
         for path in [*sources("toolchain"), *sources("deploy")]
         if "torch_pruning" in package_roots([path])
     }
-    assert users == {"toolchain.groups"}
+    assert users == {"toolchain.shrink.dependencies"}
 
 
 def test_the_package_itself_imports_no_room() -> None:
@@ -183,7 +158,7 @@ def test_nothing_imports_tests() -> None:
     assert not package_roots([plugin]) & {"tests", "conftest", "networks", "hypothesis"}
 
 
-@pytest.mark.parametrize("name", ["report", "errors", "records", "recipe", "files"])
+@pytest.mark.parametrize("name", ["report", "errors", "records", "recipe", "system"])
 def test_rooms_without_torch(name: str) -> None:
     """Neither they nor any room that they import."""
     rooms = rooms_with_files()
@@ -220,8 +195,8 @@ def test_imports_are_found_in_every_form(tmp_path: Path, monkeypatch: pytest.Mon
     folder.mkdir(parents=True)
     path = folder / "flow.py"
     path.write_text(
-        "import toolchain.cli as c\nfrom toolchain import pipeline, __version__\n"
+        "import toolchain.cli as c\nfrom toolchain import workflows, __version__\n"
         "from .layers import Layer\nfrom ..export import fold\nfrom .. import check\n"
         "def f():\n    from toolchain.report.html import html\n"
     )
-    assert known_imports(path) == {"cli", "pipeline", "shrink", "export", "check", "report"}
+    assert known_imports(path) == {"cli", "workflows", "shrink", "export", "check", "report"}

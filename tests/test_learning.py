@@ -9,15 +9,15 @@ import torch
 
 from toolchain.data.wider import Split, read_split
 from toolchain.recipe import default_recipe, override
-from toolchain.shipped.reading import FOLDER
-from toolchain.sources import load_network
 from toolchain.train import keeping
 from toolchain.train.batches import Batch, Crops, batches
+from toolchain.train.distillation_trainer import Teaching
 from toolchain.train.job import TrainingJob
 from toolchain.train.photos import prepare_photos
-from toolchain.train.teaching import Teaching
 from toolchain.train.teaching_plan import TeachingPlan
 from toolchain.train.training import train
+from toolchain.zoo.reading import FOLDER
+from toolchain.zoo.sources import load_network
 
 CHANGES = {"prune.rate": 0.25, "crops.side": 320, "teach.batch": 2}
 

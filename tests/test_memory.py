@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from toolchain import memory
+from toolchain.system import memory
 
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
 
 LOOK = """
 import ctypes, resource, sys
-from toolchain.memory import keep_freed_memory
+from toolchain.system.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 libc = ctypes.CDLL(None)
@@ -34,7 +34,7 @@ HOLES = """
 import ctypes
 from pathlib import Path
 from types import SimpleNamespace
-from toolchain.memory import Surplus, keep_freed_memory
+from toolchain.system.memory import Surplus, keep_freed_memory
 def held():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 libc = ctypes.CDLL(None)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.certificate import NAME, LayerNoise, Link, read_certificate
-from toolchain.chain.mixing import mixed_link
 from toolchain.cli import run as run_cli
 from toolchain.export.extra import lacking
 from toolchain.export.units import Operator, Unit, units_of, weights_digest
-from toolchain.parity import Parity, ParityCase, Spot
-from toolchain.pipeline import Job, run_shrink
+from toolchain.lineage.mixing import mixed_link
 from toolchain.recipe import default_recipe, override
+from toolchain.records.certificate import NAME, LayerNoise, Link, read_certificate
+from toolchain.records.parity import Parity, ParityCase, Spot
+from toolchain.workflows.pipeline import Job, run_shrink
 
 
 class Fragile(nn.Module):

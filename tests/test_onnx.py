@@ -19,10 +19,10 @@ from toolchain.errors import ExportError, ProofError
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.export.onnx_file import export_onnx
 from toolchain.export.rewriting import Rewrites
-from toolchain.files import sha256_of
 from toolchain.models.registry import build
 from toolchain.recipe import REWRITES, default_recipe, override
-from toolchain.records import Artifact, Source
+from toolchain.records.stages import Artifact, Source
+from toolchain.system.files import sha256_of
 
 torch.set_num_threads(1)
 

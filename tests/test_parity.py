@@ -22,7 +22,7 @@ from toolchain.check.parity import (
     run_onnx,
 )
 from toolchain.errors import ParityError, ProofError
-from toolchain.parity import Figure, Parity
+from toolchain.records.parity import Figure, Parity
 
 Values = Sequence[float]
 

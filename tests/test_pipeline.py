@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-import toolchain.pipeline as pipeline
+import toolchain.workflows.pipeline as pipeline
 from deploy import detect
 from toolchain.errors import AnalysisError, InputError, ParityError
 from toolchain.export import rewriting
@@ -21,8 +21,8 @@ from toolchain.export.rewriting.graph import Graph
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
-from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import REWRITES, Recipe, default_recipe, override
+from toolchain.workflows.pipeline import Job, run_shrink
 
 FILES = {
     "model.onnx", "model.safetensors", "surgery.json",

@@ -17,9 +17,9 @@ from toolchain.check.cost import count_parameters
 from toolchain.errors import CheckpointError
 from toolchain.models.plain_weights import make_plain, plainly
 from toolchain.models.weights import save_native
-from toolchain.pipeline import Job, run_shrink
 from toolchain.recipe import default_recipe, override
-from toolchain.sources import load_network
+from toolchain.workflows.pipeline import Job, run_shrink
+from toolchain.zoo.sources import load_network
 
 IMAGE = torch.linspace(-2, 2, 3 * 12 * 10).reshape(1, 3, 12, 10)
 COUNT = (16 * 3 * 9 + 16) + (12 * 16 * 9 + 12) + (16 * 12 * 9 + 16) + (2 * 16 + 2)

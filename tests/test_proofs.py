@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from toolchain.check.pictures import smooth_input
+from toolchain.check.proofs import EXACT_LIMIT, Pair, prove_surgery
 from toolchain.errors import ParityError
-from toolchain.pictures import smooth_input
-from toolchain.proofs import EXACT_LIMIT, Pair, prove_surgery
 from toolchain.recipe import ModelSection, Recipe, override
-from toolchain.records import Surgery
+from toolchain.records.stages import Surgery
 
 RECIPE = override(Recipe(ModelSection("a:network")), {"input.height": 32, "input.width": 32})
 

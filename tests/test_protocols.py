@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from toolchain.accuracy import Protocol
 from toolchain.detection.protocols import PROTOCOLS, detections, enlarging_scales, vote
+from toolchain.records.accuracy import Protocol
 
 Box = tuple[float, float, float, float]
 

@@ -11,13 +11,13 @@ from tiny import Tiny
 from torch import nn
 
 from toolchain.errors import RecipeError
-from toolchain.pipeline import Job, run_shrink
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override, parse_recipe
 from toolchain.recipe.writing import as_toml
-from toolchain.sources import load_start
 from toolchain.train.filters import check_rate
 from toolchain.train.masks import choose_masks, zero_filters_of
+from toolchain.workflows.pipeline import Job, run_shrink
+from toolchain.zoo.sources import load_start
 
 torch.set_num_threads(1)
 EXAMPLE = torch.zeros(1, 3, 64, 64)

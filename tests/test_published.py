@@ -9,12 +9,12 @@ import pytest
 from deploy import detect
 from toolchain.check.cost import measure_cost
 from toolchain.check.parity import ProofInput, compare, random_inputs, run_network
+from toolchain.check.pictures import photo_input, read_photos
 from toolchain.export.metadata import KEY, Provenance, metadata_of
-from toolchain.pictures import photo_input, read_photos
 from toolchain.recipe import Recipe, default_recipe
-from toolchain.records import Source
+from toolchain.records.stages import Source
 from toolchain.shrink.surgery import shrink
-from toolchain.sources import example_input, load_network
+from toolchain.zoo.sources import example_input, load_network
 
 AT_MOST = {
     "upstream/eresfd": 91_342,

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.accuracy import LEVELS, Comparator, PublishedRow
-from toolchain.errors import ToolchainError
-from toolchain.published import reading
-from toolchain.published.reading import (
+from toolchain.data.published import reading
+from toolchain.data.published.reading import (
     comparators,
     find_published,
     not_found,
     paper_citation,
     paper_rows,
 )
+from toolchain.errors import ToolchainError
+from toolchain.records.accuracy import LEVELS, Comparator, PublishedRow
 
 TOTALS = {"extd": 162_352, "eresfd": 92_208}
 FAMILIES = {
@@ -115,7 +115,9 @@ def test_every_figure_has_a_source_and_a_sane_value(item: Comparator) -> None:
 def test_names_are_unique_and_every_source_is_used() -> None:
     names = [item.name for item in comparators()]
     assert len(set(names)) == len(names)
-    text = files("toolchain.published").joinpath("comparators.toml").read_text(encoding="utf-8")
+    text = (
+        files("toolchain.data.published").joinpath("comparators.toml").read_text(encoding="utf-8")
+    )
     content = tomllib.loads(text)
     used = {entry.get(f"{what}_source") for entry in content["comparator"] for what in _WHAT}
     assert used - {None} == set(content["sources"])

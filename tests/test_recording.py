@@ -14,9 +14,9 @@ from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train.batches import Batch
 from toolchain.train.devices import memory_format, own_stream
 from toolchain.train.distillation import LossWeights
+from toolchain.train.distillation_trainer import Teaching
 from toolchain.train.filters import Schedule
 from toolchain.train.recording import WARM_STEPS, Recorder
-from toolchain.train.teaching import Teaching
 from toolchain.train.teaching_plan import TeachingPlan
 
 STEPS = 2 * WARM_STEPS

@@ -13,14 +13,14 @@ from torch import nn
 
 from toolchain import cli
 from toolchain.errors import RemovalError
-from toolchain.pipeline import Job, run_shrink
 from toolchain.prune.removal import account
 from toolchain.prune.zeroing import zero_and_tell
-from toolchain.reasons import Held, Reason, Removal
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
-from toolchain.records import Report
+from toolchain.records.reasons import Held, Reason, Removal
+from toolchain.records.stages import Report
 from toolchain.report import removal as words
 from toolchain.shrink.surgery import shrink
+from toolchain.workflows.pipeline import Job, run_shrink
 
 IMAGE = torch.zeros(1, 3, 32, 40)
 SPLIT = Reason("operator", operator="split")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from reports import HOSTILE, words
 from test_report_html import colours, contrast
 
-from toolchain.accuracy import (
+from toolchain.data.published.reading import comparators, not_found, paper_citation, paper_rows
+from toolchain.records.accuracy import (
     LEVELS,
     BrokenPhoto,
     Curve,
@@ -29,7 +30,6 @@ from toolchain.accuracy import (
     Sample,
     Subject,
 )
-from toolchain.published.reading import comparators, not_found, paper_citation, paper_rows
 from toolchain.report import wording
 from toolchain.report.accuracy import curves, labels, listing, rows, scatter, sizes, tables
 from toolchain.report.accuracy.page import evaluation_page

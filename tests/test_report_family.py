@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from reports import HOSTILE, words
 
-from toolchain.records import Family, FamilyMember, MemberState
+from toolchain.records.stages import Family, FamilyMember, MemberState
 from toolchain.report.family import MEASURES, family_page, measured
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports import VARIANTS, layer, parity_of, report_of, words
 
-from toolchain.records import Latency, LayerChange
+from toolchain.records.stages import Latency, LayerChange
 from toolchain.report import facts, figures, filters
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from reports import HOSTILE, VARIANTS, every_variant, hostile_report, page, report_of, words
 
-from toolchain.records import Report
+from toolchain.records.stages import Report
 from toolchain.report import wording
 from toolchain.report.html import html
 from toolchain.report.page import style

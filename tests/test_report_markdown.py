@@ -6,7 +6,7 @@ import re
 
 from reports import VARIANTS, every_variant, hostile_report, report_of
 
-from toolchain.records import Report
+from toolchain.records.stages import Report
 from toolchain.report.markdown import markdown
 
 

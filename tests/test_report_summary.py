@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 from reports import every_variant, layer, page, parity_of, report_of, words
 
-from toolchain.reasons import Channels, Code, Reason
-from toolchain.records import FilterVerdict, Report, Stage, Surgery
+from toolchain.records.reasons import Channels, Code, Reason
+from toolchain.records.stages import FilterVerdict, Report, Stage, Surgery
 from toolchain.report import facts, filters, wording
 from toolchain.report.markdown import markdown
 from toolchain.report.reasons import sentence

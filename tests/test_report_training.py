@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from reports import HOSTILE, words
 
-from toolchain.records import TrainingProgress
+from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.training import training_page
 from toolchain.report.training.page import seconds_left

@@ -17,7 +17,7 @@ from toolchain.cli import shrinking
 from toolchain.errors import InputError
 from toolchain.export.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
 from toolchain.recipe import REWRITES
-from toolchain.records import Rewritten
+from toolchain.records.stages import Rewritten
 
 SIDE = 12
 CLOSE = 1e-5

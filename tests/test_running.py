@@ -23,7 +23,7 @@ from toolchain.detection.opening import Plan
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.detection.running import Parallelism, best_parallelism, run_detector
 from toolchain.errors import InputError
-from toolchain.memory import SHARE, Surplus
+from toolchain.system.memory import SHARE, Surplus
 
 IDENTITY = {"weights": "abc", "protocol": {"name": "single"}}
 PLAN = Plan(Path("weights.pth"), "network", PROTOCOLS["single"], "eresfd")

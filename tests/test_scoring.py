@@ -12,8 +12,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from toolchain.accuracy import Curve
 from toolchain.errors import InputError
+from toolchain.records.accuracy import Curve
 from toolchain.scoring import matching
 from toolchain.scoring.average_precision import THRESHOLDS, average_precision, score
 from toolchain.scoring.matching import match, order

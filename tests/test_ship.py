@@ -14,22 +14,22 @@ from shipping import EXAMPLE, facts_of, make_member
 from widerface import make_wider
 
 from toolchain import cli
-from toolchain.accuracy import Curve, Evaluation, Protocol, Sample, Subject
 from toolchain.check.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError
-from toolchain.evaluation import as_json_content
 from toolchain.export.fold import fold_batch_norm
-from toolchain.files import sha256_of
 from toolchain.models.registry import build
 from toolchain.models.weights import save_native
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.recipe.loading import parse_assignment
+from toolchain.records.accuracy import Curve, Evaluation, Protocol, Sample, Subject
 from toolchain.report.cards import card
-from toolchain.shipped import making
-from toolchain.shipped.history import TEACHERS
-from toolchain.shipped.reading import Member, members
 from toolchain.shrink.surgery import shrink
+from toolchain.system.files import sha256_of
+from toolchain.workflows.evaluation import as_json_content
+from toolchain.zoo import shipping
+from toolchain.zoo.history import TEACHERS
+from toolchain.zoo.reading import Member, members
 
 KNOWN = TEACHERS[0]
 
@@ -103,8 +103,8 @@ def evaluated(
 
 
 def make(training: Path, folder: Path, evaluation: Path | None = None, **changes: Any) -> Member:
-    wanted = making.Wanted(training, evaluation or evaluated(training), **changes)
-    return making.make_member(wanted, folder)
+    wanted = shipping.Wanted(training, evaluation or evaluated(training), **changes)
+    return shipping.make_member(wanted, folder)
 
 
 def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> None:

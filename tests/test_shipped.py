@@ -15,11 +15,11 @@ from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
 from toolchain.report.cards import card
-from toolchain.shipped.packing import LARGEST, PACKED, packed, unpacked
-from toolchain.shipped.reading import FOLDER, Member, choose, choose_within, members
-from toolchain.shipped.writing import fold_statistics, write_member
 from toolchain.shrink.surgery import shrink
-from toolchain.sources import load_network
+from toolchain.zoo.packing import LARGEST, PACKED, packed, unpacked
+from toolchain.zoo.reading import FOLDER, Member, choose, choose_within, members
+from toolchain.zoo.sources import load_network
+from toolchain.zoo.writing import fold_statistics, write_member
 
 SHIPPED = [*members("eresfd"), *members("extd")]
 
@@ -148,7 +148,7 @@ def test_a_file_that_differs_is_not_written(
 ) -> None:
     network, facts = build("eresfd", 2), facts_of(0.0)
     write_member(network, tmp_path / "good.safetensors", facts)
-    monkeypatch.setattr("toolchain.shipped.writing.fold_statistics", lambda _: build("eresfd", 1))
+    monkeypatch.setattr("toolchain.zoo.writing.fold_statistics", lambda _: build("eresfd", 1))
     with pytest.raises(ParityError, match="differs"):
         write_member(network, tmp_path / "bad.safetensors", facts)
     assert [path.name for path in tmp_path.iterdir()] == ["good.safetensors"]

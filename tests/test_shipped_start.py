@@ -11,19 +11,20 @@ import pytest
 import torch
 from shipping import EXAMPLE, facts_of, make_member
 
-from toolchain import cli, pipeline
+from toolchain import cli
 from toolchain.errors import CheckpointError
 from toolchain.models.registry import build
-from toolchain.pipeline import Job, run_shrink
 from toolchain.prune.groups import groups_of
 from toolchain.prune.zeroing import zero_filters
-from toolchain.reasons import Removal
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
-from toolchain.records import Report
+from toolchain.records.reasons import Removal
+from toolchain.records.stages import Report
 from toolchain.report.markdown import markdown
 from toolchain.report.notes import LOUD, shipped_notes
 from toolchain.shrink.flow import trace_flow
-from toolchain.sources import load_shipped, load_start
+from toolchain.workflows import pipeline
+from toolchain.workflows.pipeline import Job, run_shrink
+from toolchain.zoo.sources import load_shipped, load_start
 
 RATES = (0.0, 0.25, 0.5)
 ACCURACY = facts_of()["accuracy"]
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None, folder: Path) -> None:
-    monkeypatch.setattr("toolchain.shipped.reading.FOLDER", folder)
+    monkeypatch.setattr("toolchain.zoo.reading.FOLDER", folder)
     monkeypatch.chdir(Path(__file__).parent)
 
 
@@ -249,7 +250,7 @@ def test_a_rate_takes_what_was_trained_without_filters_that_a_plan_named(tmp_pat
 def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("toolchain.shipped.reading.FOLDER", tmp_path)
+    monkeypatch.setattr("toolchain.zoo.reading.FOLDER", tmp_path)
     better = {**ACCURACY, "easy": 0.95}
     make_member(tmp_path, 0.0, deployed_parameters=90_000, accuracy=better)
     make_member(tmp_path, 0.0, training={"widths": WIDTHS}, deployed_parameters=52_100)
@@ -259,7 +260,7 @@ def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(
         asked.append(job)
         raise CheckpointError("far enough")
 
-    monkeypatch.setattr("toolchain.pipeline.run_shrink", stop)
+    monkeypatch.setattr("toolchain.workflows.pipeline.run_shrink", stop)
     for parameters, widths in (("90k", {}), ("60k", WIDTHS)):
         assert cli.run(["shrink", "eresfd", "--parameters", parameters]) == 2
         assert asked[-1].recipe.prune.widths == widths

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from toolchain.models.registry import build
 from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train import solving
-from toolchain.train.lessons import lesson, tensors
+from toolchain.train.distillation_trainer import Teaching
 from toolchain.train.solving import Equations, Slopes, equations_of
-from toolchain.train.teaching import Teaching
+from toolchain.train.teacher_outputs import lesson, tensors
 from toolchain.train.teaching_plan import TeachingPlan
 
 torch.set_num_threads(1)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from toolchain.errors import AnalysisError
 from toolchain.models.registry import build
-from toolchain.reasons import Channels, Reason
-from toolchain.records import FilterVerdict, Surgery
+from toolchain.records.reasons import Channels, Reason
+from toolchain.records.stages import FilterVerdict, Surgery
 from toolchain.shrink import taint
 from toolchain.shrink.flow import trace_flow, watch
 from toolchain.shrink.surgery import shrink

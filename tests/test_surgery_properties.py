@@ -61,7 +61,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
-from toolchain.records import Surgery
+from toolchain.records.stages import Surgery
 from toolchain.shrink.surgery import Cut, cut
 
 PAST_FAILURES = {

@@ -10,9 +10,10 @@ import pytest
 import torch
 from widerface import make_wider
 
-from toolchain import cli, tables
+from toolchain import cli
 from toolchain.models.registry import build
-from toolchain.tables import count_weights, find_checkpoints, variant_of
+from toolchain.workflows import tables
+from toolchain.workflows.tables import count_weights, find_checkpoints, variant_of
 
 
 @pytest.mark.parametrize(

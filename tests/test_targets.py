@@ -140,7 +140,7 @@ def test_anchors_are_those_of_the_board() -> None:
     from deploy import detect
     from toolchain.export.metadata import KEY, Provenance, metadata_of
     from toolchain.recipe import default_recipe
-    from toolchain.records import Source
+    from toolchain.records.stages import Source
 
     recipe = default_recipe("eresfd")
     assert recipe.anchors is not None

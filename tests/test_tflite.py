@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deploy import detect
-from toolchain.certificate import NAME, read_certificate
-from toolchain.chain import verifying
 from toolchain.check.parity import random_inputs
 from toolchain.check.tflite import run_tflite
 from toolchain.errors import ExportError
 from toolchain.export.extra import PINS, lacking
 from toolchain.export.tflite import export_tflite
-from toolchain.pipeline import Job, run_shrink
+from toolchain.lineage import verifying
 from toolchain.recipe import default_recipe, override
+from toolchain.records.certificate import NAME, read_certificate
+from toolchain.workflows.pipeline import Job, run_shrink
 
 pytestmark = [
     pytest.mark.slow,

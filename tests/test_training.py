@@ -24,19 +24,19 @@ from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
 from toolchain.shrink.surgery import shrink
-from toolchain.sources import load_network
 from toolchain.train import keeping, setup, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import LossWeights
+from toolchain.train.distillation_trainer import Teaching
 from toolchain.train.job import TrainingJob
 from toolchain.train.loss import detection_loss
 from toolchain.train.photos import prepare_photos
 from toolchain.train.processor import keep_gradients_right
 from toolchain.train.targets import anchor_boxes, stacked, targets
-from toolchain.train.teaching import Teaching
 from toolchain.train.teaching_plan import TeachingPlan
 from toolchain.train.training import train
+from toolchain.zoo.sources import load_network
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +326,7 @@ def test_gradients_of_odd_channel_counts_are_right() -> None:
 
 
 def test_fusion_weights_are_the_only_parameters_outside_layers() -> None:
-    from toolchain.train.teaching import _loose
+    from toolchain.train.distillation_trainer import _loose
 
     assert [name for name, _ in _loose(build("eresfd"))] == ["base.m0.fpn.w1"]
     assert _loose(build("extd")) == []

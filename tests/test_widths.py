@@ -25,17 +25,17 @@ from toolchain.models.registry import build
 from toolchain.prune.groups import groups_of
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import default_recipe, override
+from toolchain.records.cost_tables import Staircase
+from toolchain.records.timings import OperatorCount
 from toolchain.shrink.flow import trace_flow
 from toolchain.shrink.surgery import shrink
-from toolchain.staircases import Staircase
-from toolchain.timings import OperatorCount
 from toolchain.widths import planning
 from toolchain.widths.choosing import Problem
+from toolchain.widths.cost_table import apart_groups, measure_staircases, widths_of
 from toolchain.widths.costs import Book, Costs
 from toolchain.widths.importance import Importance
-from toolchain.widths.measuring import deploy
+from toolchain.widths.looking import deploy
 from toolchain.widths.parameters import parameter_problem
-from toolchain.widths.staircase import apart_groups, measure_staircases, widths_of
 from toolchain.widths.template import Template
 
 torch.set_num_threads(1)

@@ -17,9 +17,7 @@ from toolchain.cli import run as run_cli
 from toolchain.cli.shrinking import _rounded
 from toolchain.errors import InputError
 from toolchain.recipe import default_recipe, load_recipe, override
-from toolchain.report.notes import slower_words
-from toolchain.report.staircases import cost_html, plan_html
-from toolchain.staircases import (
+from toolchain.records.cost_tables import (
     CostReport,
     Plan,
     PlannedBoard,
@@ -27,6 +25,8 @@ from toolchain.staircases import (
     Staircase,
     Uniform,
 )
+from toolchain.report.notes import slower_words
+from toolchain.report.staircases import cost_html, plan_html
 from toolchain.widths.budget import read_budget
 from toolchain.widths.files import NAME, read_report, report_json
 

@@ -30,11 +30,11 @@ from widerface import make_wider  # noqa: E402
 from toolchain.data.wider import read_split  # noqa: E402
 from toolchain.models.registry import build  # noqa: E402
 from toolchain.recipe import default_recipe, override  # noqa: E402
-from toolchain.train import teaching  # noqa: E402
+from toolchain.train import distillation_trainer  # noqa: E402
 from toolchain.train.batches import batches  # noqa: E402
+from toolchain.train.distillation_trainer import Teaching  # noqa: E402
 from toolchain.train.job import TrainingJob  # noqa: E402
 from toolchain.train.setup import Setup, new_course, prepare  # noqa: E402
-from toolchain.train.teaching import Teaching  # noqa: E402
 
 STEPS, ROUNDS = 30, 3
 PHOTOS = 60
@@ -99,7 +99,7 @@ def _shares(setup: Setup, course: Teaching) -> None:
     spent["drawing crops"] = time.perf_counter() - begun
     begun = time.perf_counter()
     with (
-        _timed(spent, "the teacher", teaching, "lesson"),
+        _timed(spent, "the teacher", distillation_trainer, "lesson"),
         _timed(spent, "the student forward", course.student, "forward"),
         _timed(spent, "matching labels", course, "label_loss"),
         _timed(spent, "backward", torch.Tensor, "backward"),

@@ -24,7 +24,7 @@ from networks.judging import (
     outputs_of,
 )
 from toolchain.errors import AnalysisError, ParityError
-from toolchain.records import FilterVerdict, Surgery
+from toolchain.records.stages import FilterVerdict, Surgery
 from toolchain.report.reasons import sentence
 from toolchain.shrink.surgery import Cut
 

@@ -22,10 +22,10 @@ from toolchain.arm.comparing import (
     subject_of,
 )
 from toolchain.arm.remote import Board
+from toolchain.check.pictures import Photo
 from toolchain.errors import InputError
-from toolchain.files import sha256_of
-from toolchain.pictures import Photo
-from toolchain.timings import BoardCheck, BoardTiming
+from toolchain.records.timings import BoardCheck, BoardTiming
+from toolchain.system.files import sha256_of
 
 SCRIPTS = Path(guest.__file__).parent
 LIMIT_SECONDS = 3600.0

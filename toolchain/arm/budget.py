@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from toolchain.recipe import BudgetSection
-from toolchain.timings import Check, FileCheck
+from toolchain.records.timings import Check, FileCheck
 
 HELP = {
     "instructions": "prune more (--rate), or a smaller --size",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
-from toolchain.timings import BoardCheck, Check
+from toolchain.records.timings import BoardCheck, Check
 
 
 @dataclass(frozen=True)

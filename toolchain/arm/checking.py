@@ -20,13 +20,13 @@ from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subje
 from toolchain.arm.emulation import count_stages, emulate, run_program
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
-from toolchain.certificate import BoxAgreement
-from toolchain.chain.links import pair_boxes
+from toolchain.check.pictures import Photo
 from toolchain.errors import InputError, RecipeError
-from toolchain.files import as_json, sha256_of, write_bytes
-from toolchain.pictures import Photo
+from toolchain.lineage.links import pair_boxes
 from toolchain.recipe.reader import Reader
-from toolchain.timings import MAIN, Check, FileCheck, StageCounts
+from toolchain.records.certificate import BoxAgreement
+from toolchain.records.timings import MAIN, Check, FileCheck, StageCounts
+from toolchain.system.files import as_json, sha256_of, write_bytes
 
 Arrays = tuple[NDArray[np.floating], ...]
 

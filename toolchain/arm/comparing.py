@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from deploy import detect
 from toolchain.bench.runs import Picture, input_of, open_run
-from toolchain.certificate import BoxAgreement, demand_unchanged, open_folder
-from toolchain.chain.links import LEAST_OF_INT8, pair_boxes
 from toolchain.check.inputs import noise_inputs
 from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
+from toolchain.check.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
 from toolchain.errors import InputError
-from toolchain.parity import Parity
-from toolchain.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
+from toolchain.lineage.links import LEAST_OF_INT8, pair_boxes
 from toolchain.recipe import ProofSection, Recipe
-from toolchain.sources import load_network
-from toolchain.timings import ChannelSample, OutputSample
+from toolchain.records.certificate import BoxAgreement, demand_unchanged, open_folder
+from toolchain.records.parity import Parity
+from toolchain.records.timings import ChannelSample, OutputSample
+from toolchain.zoo.sources import load_network
 
 WEIGHTS = "model.safetensors"
 """The shrunk network, of which inputs are made."""

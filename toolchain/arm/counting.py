@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.arm import guest
-from toolchain.timings import Instructions, OperatorCount, StageCounts
+from toolchain.records.timings import Instructions, OperatorCount, StageCounts
 
 MOSTLY = 0.9
 """Share of an inference that its operators must take, to be believed."""

@@ -22,7 +22,7 @@ from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.bench.runs import Picture
 from toolchain.errors import InputError
-from toolchain.timings import StageCounts
+from toolchain.records.timings import StageCounts
 
 LIMIT_SECONDS = 1800
 STAGE_RUNS = 3

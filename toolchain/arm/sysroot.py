@@ -25,8 +25,8 @@ from pathlib import Path
 
 from toolchain.arm.targets import Target
 from toolchain.errors import InputError
-from toolchain.fetching import download_wheels, run_program
-from toolchain.files import made_beside
+from toolchain.system.fetching import download_wheels, run_program
+from toolchain.system.files import made_beside
 
 HOST_PACKAGES = ("qemu-user", "libcapstone4", "liburing2", "libglib2.0-0", "libpcre2-8-0")
 ARM_PACKAGES = (

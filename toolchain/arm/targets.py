@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from toolchain.errors import InputError, did_you_mean
 from toolchain.recipe import Range
 from toolchain.recipe.reader import Reader
-from toolchain.timings import Estimate
+from toolchain.records.timings import Estimate
 
 Error = Annotated[float, Range(0, 10)]
 BASE_FEATURES = {

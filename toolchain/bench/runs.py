@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deploy import detect
 from toolchain.errors import InputError
 from toolchain.export.extra import quiet
-from toolchain.timings import OperatorCost
+from toolchain.records.timings import OperatorCost
 
 Picture = NDArray[np.float32] | NDArray[np.uint8]
 """Floats, or pixels where the file takes them."""

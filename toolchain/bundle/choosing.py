@@ -8,9 +8,9 @@ from pathlib import Path
 from toolchain.arm.checking import earlier_checks
 from toolchain.arm.comparing import paths_of
 from toolchain.bundle.destination import RUNTIMES, Destination
-from toolchain.certificate import demand_unchanged, open_folder
 from toolchain.errors import InputError
-from toolchain.timings import MAIN
+from toolchain.records.certificate import demand_unchanged, open_folder
+from toolchain.records.timings import MAIN
 
 SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite"}
 """By the runtime, as it is called on the command line."""

@@ -17,8 +17,8 @@ from deploy import detect
 from deploy.bundle import selftest
 from toolchain.arm.comparing import recipe_of
 from toolchain.errors import InputError
-from toolchain.files import as_json, sha256_of
-from toolchain.shipped.reading import FOLDER as SHIPPED
+from toolchain.system.files import as_json, sha256_of
+from toolchain.zoo.reading import FOLDER as SHIPPED
 
 BOARD = Path(deploy.__file__).parent
 """What goes to the board, as it lies in the checkout."""

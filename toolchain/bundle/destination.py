@@ -12,8 +12,8 @@ from pathlib import Path
 from toolchain.arm.sysroot import SYSTEMS, pinned_version
 from toolchain.arm.targets import Target, find_target
 from toolchain.errors import InputError
-from toolchain.fetching import download_wheels
-from toolchain.files import digest_of, made_beside
+from toolchain.system.fetching import download_wheels
+from toolchain.system.files import digest_of, made_beside
 
 LOCAL = "local"
 PIP = "pip==25.3"

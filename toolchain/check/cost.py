@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.plain_weights import computed, copied, make_plain
 from toolchain.models.sizes import Example, as_example
-from toolchain.records import Cost
+from toolchain.records.stages import Cost
 
 
 def measure_cost(network: nn.Module, example: Tensor | Example) -> Cost:

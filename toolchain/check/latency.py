@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from toolchain.check.parity import open_session
-from toolchain.records import Latency
+from toolchain.records.stages import Latency
 
 
 def compare_latency(

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import ParityError
-from toolchain.parity import Figure, Parity, ParityCase
-from toolchain.spots import STEPS, Ranges, channel_ranges, worst_spots
+from toolchain.records.parity import Figure, Parity, ParityCase
+from toolchain.records.spots import STEPS, Ranges, channel_ranges, worst_spots
 
 Outputs: TypeAlias = list[NDArray[np.floating]]
 Runner: TypeAlias = Callable[..., Outputs]
@@ -140,7 +140,7 @@ def compare(
     ``truth`` is what ``before`` would give without rounding, in float64: then ``after`` is held
     against that, and may be as far from it as ``before`` is itself, or as the truth moves when the
     input is rounded; flat inputs on which it moves by more than the limit are left out (see
-    :func:`~toolchain.spots.worst_spots`, for ``least_range`` too). ``names`` are those of the
+    :func:`~toolchain.records.spots.worst_spots`, for ``least_range`` too). ``names`` are of the
     outputs. A flat input shows a single point of a channel's range, so it is judged by the range on
     the others too, unless it stands ``flat_alone``. Raises :class:`ParityError` where both sides
     give other shapes.

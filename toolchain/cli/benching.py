@@ -16,7 +16,7 @@ from toolchain.cli.app import Json, app, stage_progress
 from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
-    from toolchain.timings import Bench
+    from toolchain.records.timings import Bench
 
 
 @app.command(epilog="Example:  [bold]toolchain bench out/eresfd --photo group.jpg[/]")
@@ -32,11 +32,11 @@ def bench(
     asking.need_folder(folder, asking.FOLDER)
     asking.need_photos([photo] if photo else ())
     asking.need_room(out)
-    from toolchain.bench.measuring import measure, read_photo
+    from toolchain.bench.interleaving import measure, read_photo
     from toolchain.errors import InputError
-    from toolchain.files import as_json as json_bytes
-    from toolchain.files import write_bytes
     from toolchain.report.bench import bench_html, bench_markdown
+    from toolchain.system.files import as_json as json_bytes
+    from toolchain.system.files import write_bytes
 
     picture = read_photo(photo)
     with stage_progress() as on_stage:

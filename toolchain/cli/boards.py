@@ -82,7 +82,7 @@ def calibrate(
     from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
     from toolchain.errors import InputError
-    from toolchain.files import write_bytes
+    from toolchain.system.files import write_bytes
 
     board, reached = find_target(target, targets_file), Board(ssh, port, key, ssh_config)
     points = []

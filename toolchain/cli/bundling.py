@@ -15,7 +15,7 @@ from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
-    from toolchain.bundle.making import Bundle
+    from toolchain.bundle.building import Bundle
 
 
 @app.command(
@@ -49,7 +49,7 @@ def bundle(
 
     destination = find_destination(target, targets_file, python)
 
-    from toolchain.bundle.making import make_bundle
+    from toolchain.bundle.building import make_bundle
 
     with stage_progress() as on_stage:
         made = make_bundle(folder, destination, runtime, offline, out, cache, on_stage)

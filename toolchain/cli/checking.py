@@ -15,15 +15,15 @@ from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.streams import print_json
-from toolchain.files import as_json as as_json_bytes
-from toolchain.files import without_infinities, write_bytes
 from toolchain.report import wording
+from toolchain.system.files import as_json as as_json_bytes
+from toolchain.system.files import without_infinities, write_bytes
 
 if TYPE_CHECKING:
     from toolchain.arm.targets import Target
-    from toolchain.pictures import Photo
+    from toolchain.check.pictures import Photo
     from toolchain.recipe import BudgetSection
-    from toolchain.timings import BoardCheck, Check
+    from toolchain.records.timings import BoardCheck, Check
 
 
 @app.command(
@@ -67,8 +67,8 @@ def check(
     boards = _boards(target or ["rpi4"], targets_file)
     from toolchain.arm.board import check_board
     from toolchain.arm.remote import Board
+    from toolchain.check.pictures import read_photos
     from toolchain.errors import InputError
-    from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
 
     if len(boards) > 1 and (ssh is not None or as_json):

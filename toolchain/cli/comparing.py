@@ -15,10 +15,10 @@ from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.boards import CACHE, OwnTargets
 from toolchain.cli.checking import write_all
 from toolchain.cli.streams import print_json_text
-from toolchain.files import as_json as as_json_bytes
+from toolchain.system.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
-    from toolchain.timings import Contest
+    from toolchain.records.timings import Contest
 
 
 @app.command(
@@ -45,8 +45,8 @@ def compare(
     board = find_target(target, targets_file)
 
     from toolchain.arm.sysroot import prepare
-    from toolchain.comparison import compare_files
     from toolchain.report.contest import contest_html, contest_markdown
+    from toolchain.workflows.comparison import compare_files
 
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import toolchain
-from toolchain.files import write_bytes
+from toolchain.system.files import write_bytes
 
 PACKAGES = (
     "torch",

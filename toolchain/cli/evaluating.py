@@ -30,9 +30,9 @@ from toolchain.cli.streams import print_json
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
-    from toolchain.accuracy import Evaluation, Protocol
     from toolchain.detection.opening import Plan
-    from toolchain.evaluation import Scored
+    from toolchain.records.accuracy import Evaluation, Protocol
+    from toolchain.workflows.evaluation import Scored
 
 Data = Annotated[Path, typer.Option("--data", help="WIDER FACE in its official layout.")]
 SplitName = Annotated[
@@ -100,8 +100,8 @@ def evaluate(
     asking.need_room(out)
     from toolchain.data.wider import read_split
     from toolchain.detection.opening import plan_for
-    from toolchain.evaluation import Settings, write_results
-    from toolchain.evaluation import evaluate as evaluate_one
+    from toolchain.workflows.evaluation import Settings, write_results
+    from toolchain.workflows.evaluation import evaluate as evaluate_one
 
     chosen = _protocol(protocol, max_side)
     given = [path for path in (detector, *(compare or ())) if path is not None]
@@ -166,7 +166,12 @@ def score(
 ) -> None:
     """Score detections that another tool wrote, by the official rules."""
     from toolchain.data.wider import read_split
-    from toolchain.evaluation import Settings, as_json_content, evaluate_detections, write_results
+    from toolchain.workflows.evaluation import (
+        Settings,
+        as_json_content,
+        evaluate_detections,
+        write_results,
+    )
 
     photos = read_split(data, split, images_needed=not all_listed).spread(limit)
     if not photos.levels:
@@ -288,8 +293,8 @@ def tables(
     asking.need_folder(weights, "a folder of checkpoints")
     asking.need_room(out)
     from toolchain.data.wider import read_split
-    from toolchain.evaluation import Settings
-    from toolchain.tables import TablesJob, make_tables
+    from toolchain.workflows.evaluation import Settings
+    from toolchain.workflows.tables import TablesJob, make_tables
 
     job = TablesJob(
         weights=weights,

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toolchain.accuracy import LEVELS
 from toolchain.cli import asking
 from toolchain.cli.app import app, messages
 from toolchain.cli.evaluating import Data, Limit
@@ -43,10 +42,11 @@ from toolchain.cli.options import (
 from toolchain.cli.shrinking import recipe_for
 from toolchain.cli.training import training_progress
 from toolchain.errors import ProofError
+from toolchain.records.accuracy import LEVELS
 
 if TYPE_CHECKING:
-    from toolchain.family.job import FamilyJob
-    from toolchain.records import Family
+    from toolchain.records.stages import Family
+    from toolchain.workflows.sweep.job import FamilyJob
 
 
 @app.command(
@@ -107,8 +107,8 @@ def family(
     fields = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
     wanted = recipe_of(recipe_for(model, recipe, prune, None), fields, settings)
 
-    from toolchain.family.job import FamilyJob, parse_rates
     from toolchain.train.job import TrainingJob
+    from toolchain.workflows.sweep.job import FamilyJob, parse_rates
 
     training = TrainingJob(
         recipe=wanted,
@@ -140,9 +140,9 @@ def family(
 
 
 def _run(job: FamilyJob, cluster: str | None) -> Family:
-    from toolchain.family.cluster import on_cluster
-    from toolchain.family.making import Listeners
-    from toolchain.family.running import in_order, run_family
+    from toolchain.workflows.sweep.cluster import on_cluster
+    from toolchain.workflows.sweep.members import Listeners
+    from toolchain.workflows.sweep.running import in_order, run_family
 
     page = escape(str(job.out / "family.html"))
     messages.print(f"How far it is: [bold]{page}[/]")

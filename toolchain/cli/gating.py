@@ -23,7 +23,7 @@ from toolchain.errors import InputError, ToolchainError
 
 if TYPE_CHECKING:
     from toolchain.gate.running import Request
-    from toolchain.verdicts import Verdict
+    from toolchain.records.verdicts import Verdict
 
 BASELINES = Path("recipes") / "baselines"
 
@@ -94,8 +94,8 @@ def gate(
         )
 
     from toolchain.arm.remote import Board
+    from toolchain.check.pictures import read_photos
     from toolchain.gate.running import Request, Timed
-    from toolchain.pictures import read_photos
     from toolchain.recipe import load_recipe
 
     board = Board(ssh, port, key, ssh_config) if ssh else None
@@ -170,11 +170,11 @@ def _one(request: Request, candidate: Path | None, out: Path) -> Verdict:
 
 def _finish(verdicts: Sequence[Verdict], out: Path, *, as_json: bool) -> None:
     """Write and print one verdict in all renderings."""
-    from toolchain.files import as_json as json_bytes
-    from toolchain.files import write_bytes
     from toolchain.report.gate.junit import gate_junit
     from toolchain.report.gate.markdown import gate_markdown
     from toolchain.report.gate.page import gate_html
+    from toolchain.system.files import as_json as json_bytes
+    from toolchain.system.files import write_bytes
 
     content = [
         {**dataclasses.asdict(verdict), "passed": verdict.passed, "improved": verdict.improved}
@@ -224,9 +224,9 @@ def history(
     out: Annotated[Path, typer.Option(help="The page.")] = Path("out") / "history.html",
 ) -> None:
     """Draw every figure of the baselines over time, with where it got worse."""
-    from toolchain.files import write_bytes
     from toolchain.gate.history import read_history
     from toolchain.report.gate.history import history_html
+    from toolchain.system.files import write_bytes
 
     found = read_history(place)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from toolchain.cli.app import messages
 
 if TYPE_CHECKING:
-    from toolchain.records import MemberAccuracy
+    from toolchain.records.stages import MemberAccuracy
 
 
 def accuracy_measure(data: Path) -> Callable[[Path], MemberAccuracy]:
@@ -22,7 +22,7 @@ def accuracy_measure(data: Path) -> Callable[[Path], MemberAccuracy]:
     from toolchain.detection.opening import plan_for
     from toolchain.detection.protocols import PROTOCOLS
     from toolchain.errors import DataError
-    from toolchain.evaluation import Settings, evaluate
+    from toolchain.workflows.evaluation import Settings, evaluate
 
     photos = read_split(data, "val")
     if not photos.levels:

@@ -40,7 +40,7 @@ def ship(
     ] = None,
 ) -> None:
     """Make a shipped network, and its card, from a training and the evaluation of its weights."""
-    from toolchain.shipped.making import BAD_AT, Wanted, make_member, write_cards
+    from toolchain.zoo.shipping import BAD_AT, Wanted, make_member, write_cards
 
     if training is None:
         for path in write_cards(into):

@@ -27,12 +27,12 @@ from toolchain.export.formats import read_formats
 from toolchain.recipe import REWRITES
 
 if TYPE_CHECKING:
-    from toolchain.certificate import Certificate, Link
-    from toolchain.inspection import Inspection
-    from toolchain.parity import Parity
     from toolchain.recipe import Recipe
-    from toolchain.records import Report
-    from toolchain.staircases import CostReport
+    from toolchain.records.certificate import Certificate, Link
+    from toolchain.records.cost_tables import CostReport
+    from toolchain.records.parity import Parity
+    from toolchain.records.stages import Report
+    from toolchain.workflows.inspection import Inspection
 
 Checkpoint = Annotated[
     Path | None, typer.Option("--ckpt", help="Weights; without, the nearest that are shipped.")
@@ -185,7 +185,7 @@ def shrink(
         assert known is not None
         recipes = [_rounded(each, known) for each in recipes]
 
-    from toolchain.pipeline import Job, run_shrink  # takes seconds
+    from toolchain.workflows.pipeline import Job, run_shrink  # takes seconds
 
     job = Job(
         recipe=recipes[0],
@@ -238,8 +238,9 @@ def inspect(
     if model is not None:
         recipe_for(model, None, {}, size)
         asking.need_module(model)
-    from toolchain.inspection import inspect_checkpoint, known_model
+    from toolchain.models.layouts import known_model
     from toolchain.recipe import override
+    from toolchain.workflows.inspection import inspect_checkpoint
 
     choice = choice_of(ema, ckpt_key)
     name = known_model(ckpt, model)
@@ -258,8 +259,8 @@ def inspect(
 
 def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[str, object]:
     """Return how the shipped network was pruned that ``--parameters`` takes."""
-    from toolchain.shipped.reading import choose_within
     from toolchain.widths.budget import read_parameters
+    from toolchain.zoo.reading import choose_within
 
     given = [f"--{name}" for name, value in others.items() if value is not None]
     if given:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from toolchain.files import without_infinities
+from toolchain.system.files import without_infinities
 
 
 class StreamError(Exception):

@@ -16,7 +16,7 @@ from toolchain.cli.app import Json, app, stage_progress
 from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
-    from toolchain.chain.verifying import Verification
+    from toolchain.lineage.verifying import Verification
 
 
 @app.command(epilog="Example:  [bold]toolchain verify out/eresfd[/]")
@@ -29,7 +29,7 @@ def verify(
 ) -> None:
     """Check an output folder: every hash, and every link of its chain again, on new inputs."""
     asking.need_folder(folder, asking.FOLDER)
-    from toolchain.chain.verifying import verify as verify_folder
+    from toolchain.lineage.verifying import verify as verify_folder
 
     chosen = secrets.randbelow(2**31) if seed is None else seed
     with stage_progress() as on_link:

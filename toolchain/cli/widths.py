@@ -23,17 +23,17 @@ from toolchain.cli.options import PHOTOS, Averaged, Key, choice_of
 from toolchain.cli.shrinking import recipe_for
 from toolchain.cli.streams import print_json_text
 from toolchain.errors import InputError
-from toolchain.files import as_json as as_json_bytes
+from toolchain.system.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
     from toolchain.data.wider import Split
     from toolchain.models.choosing import Choice
-    from toolchain.plans import Wish
     from toolchain.recipe import Recipe
-    from toolchain.sources import Loaded
-    from toolchain.staircases import CostReport, Plan
+    from toolchain.records.cost_tables import CostReport, Plan
     from toolchain.widths.costs import Costs
-    from toolchain.widths.measuring import Board, Look
+    from toolchain.widths.looking import Board, Look
+    from toolchain.workflows.plans import Wish
+    from toolchain.zoo.sources import Loaded
 
 Model = Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")]
 OnBoard = Annotated[str, typer.Option("--target", help="A board with 64 bits.")]
@@ -151,8 +151,8 @@ def plan(
     asking.need_room(out)
 
     from toolchain.data.wider import read_split
-    from toolchain.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
     from toolchain.report.staircases import plan_html
+    from toolchain.workflows.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
 
     if data is not None and calibration is not None:
         raise InputError("--data and --calibration: widths are looked at on one of them; give one")
@@ -211,7 +211,7 @@ def _measured(
 
     found = find_target(target, targets_file)  # before what takes seconds to load
 
-    from toolchain.widths.measuring import Board, measure_report, open_costs
+    from toolchain.widths.looking import Board, measure_report, open_costs
 
     loaded = load()
     board = Board(found, prepare(found, cache, on_stage), cache)
@@ -220,7 +220,7 @@ def _measured(
 
 
 def _load(recipe: Recipe, ckpt: Path | None, choice: Choice) -> Loaded:
-    from toolchain.sources import load_start
+    from toolchain.zoo.sources import load_start
 
     loaded = load_start(recipe, ckpt, choice=choice)
     for note in loaded.notes:
@@ -231,7 +231,7 @@ def _load(recipe: Recipe, ckpt: Path | None, choice: Choice) -> Loaded:
 def _look(
     loaded: Loaded, split: Split | None, calibration: Path | None, on_stage: Callable[[str], None]
 ) -> Look:
-    from toolchain.widths.measuring import look_at_faces, read_look
+    from toolchain.widths.looking import look_at_faces, read_look
 
     if split is None:
         return read_look(calibration, loaded)

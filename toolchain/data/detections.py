@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from toolchain.data.bounded import is_there, read_bounded
 from toolchain.data.names import check_name, quoted
 from toolchain.errors import DataError
-from toolchain.files import write_bytes
+from toolchain.system.files import write_bytes
 
 MAX_BYTES = 20 * 2**20
 MAX_BOXES = 100_000

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.accuracy import LEVELS
 from toolchain.data.bounded import is_there
 from toolchain.data.matfile import Value, read_mat
 from toolchain.data.names import name_error, quoted
 from toolchain.errors import DataError
+from toolchain.records.accuracy import LEVELS
 
 FACES = "wider_face_val.mat"
 FILES = (FACES, *(f"wider_{level}_val.mat" for level in LEVELS))

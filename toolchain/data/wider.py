@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.accuracy import LEVELS
 from toolchain.data.annotations import read_annotations, read_file_list
 from toolchain.data.bounded import is_there
 from toolchain.data.levels import FILES, FOLDERS, ground_truth_folder, read_levels
 from toolchain.data.names import without_suffix
 from toolchain.errors import DataError
+from toolchain.records.accuracy import LEVELS
 
 SPLITS = ("val", "train", "test")
 TEXT_LISTS = {

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy import detect
-from toolchain.accuracy import Protocol
 from toolchain.errors import InputError, ModelError
+from toolchain.records.accuracy import Protocol
 
 Found: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Boxes (K, 4), left, top, right, bottom in pixels, and scores (K,), best first."""

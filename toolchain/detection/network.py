@@ -9,8 +9,8 @@ from toolchain.detection.finders import RawNetwork
 from toolchain.errors import ModelError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.metadata import KEY, Provenance, metadata_of
-from toolchain.memory import keep_freed_memory
-from toolchain.sources import Loaded, example_input
+from toolchain.system.memory import keep_freed_memory
+from toolchain.zoo.sources import Loaded, example_input
 
 FOLDING_SIZE = (128, 128)
 """Height and width of the input by which batch norm is folded."""

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from toolchain.accuracy import Protocol, Subject
-from toolchain.certificate import NAME, demand_unchanged, open_folder
 from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
 from toolchain.errors import InputError, ModelError
-from toolchain.files import sha256_of
+from toolchain.records.accuracy import Protocol, Subject
+from toolchain.records.certificate import NAME, demand_unchanged, open_folder
+from toolchain.system.files import sha256_of
 
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
-    from toolchain.sources import Loaded
+    from toolchain.zoo.sources import Loaded
 
 WEIGHTS = "model.safetensors"
 """The weights of an output folder."""
@@ -73,7 +73,7 @@ def plan_for(
         return Plan(path, "peer", _peer_protocol(protocol))
     if path.suffix in SUFFIXES:
         return Plan(path, SUFFIXES[path.suffix], protocol)
-    from toolchain.inspection import known_model
+    from toolchain.models.layouts import known_model
 
     recipe = None
     if (path / "manifest.json").is_file():
@@ -162,7 +162,7 @@ def open_finder(plan: Plan, threads: int) -> Finder:
 
 def _load(plan: Plan) -> Loaded:
     from toolchain.recipe import default_recipe
-    from toolchain.sources import load_network
+    from toolchain.zoo.sources import load_network
 
     assert plan.model is not None
     recipe = plan.recipe or default_recipe(plan.model)

@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy import detect
-from toolchain.accuracy import Protocol, ProtocolName
 from toolchain.detection.finders import Finder
+from toolchain.records.accuracy import Protocol, ProtocolName
 
 PASS_THRESHOLDS: dict[ProtocolName, float] = {"single": 0.02, "paper": 0.05}
 

@@ -26,15 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy import detect
-from toolchain.accuracy import BrokenPhoto
 from toolchain.data.detections import has_detections, write_detections
 from toolchain.data.wider import WiderImage
 from toolchain.detection.finders import Finder
 from toolchain.detection.opening import Plan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
-from toolchain.files import held_alone, write_bytes
-from toolchain.memory import SHARE, Surplus
+from toolchain.records.accuracy import BrokenPhoto
+from toolchain.system.files import held_alone, write_bytes
+from toolchain.system.memory import SHARE, Surplus
 
 OnPhoto = Callable[[int, int], None]
 """Called with how many photos are done, and of how many."""

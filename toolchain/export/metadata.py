@@ -8,7 +8,7 @@ from typing import Literal
 
 import toolchain
 from toolchain.recipe import Recipe
-from toolchain.records import Source
+from toolchain.records.stages import Source
 
 KEY = "detector"
 """Where the JSON lies in the file's metadata; ``deploy/detect.py`` reads it."""

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from toolchain.errors import ExportError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.rewriting import Rewrites
-from toolchain.files import disk_is_full, sha256_of, write_bytes
 from toolchain.models.plain import in_one_line
 from toolchain.models.sizes import Example, as_example
-from toolchain.records import Artifact
+from toolchain.records.stages import Artifact
+from toolchain.system.files import disk_is_full, sha256_of, write_bytes
 
 OPSET = 18
 """Version of the operator set: the oldest that the exporter writes without converting."""

@@ -20,8 +20,8 @@ from toolchain.errors import ExportError
 from toolchain.export.extra import quiet
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.rewriting.activations import rewrite_activations
-from toolchain.files import sha256_of, write_bytes
-from toolchain.records import Artifact
+from toolchain.records.stages import Artifact
+from toolchain.system.files import sha256_of, write_bytes
 
 INPUT = "image"
 """The input's name, as in the ONNX file."""

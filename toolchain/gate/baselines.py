@@ -17,14 +17,14 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolchain.certificate import NAME as CERTIFICATE
-from toolchain.certificate import read_certificate
 from toolchain.errors import InputError, RecipeError
-from toolchain.files import digest_of, held_alone, sha256_of, write_bytes
 from toolchain.gate.comparing import accepted_of
 from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
-from toolchain.verdicts import Accepted, FileRecord, Record, Verdict
+from toolchain.records.certificate import NAME as CERTIFICATE
+from toolchain.records.certificate import read_certificate
+from toolchain.records.verdicts import Accepted, FileRecord, Record, Verdict
+from toolchain.system.files import digest_of, held_alone, sha256_of, write_bytes
 
 SCHEMA = 2
 HASH = "sha256_of_the_rest"

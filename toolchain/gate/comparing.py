@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolchain.chain.links import pair_boxes
 from toolchain.errors import InputError
 from toolchain.gate.metrics import allowed, fits, kind_of
+from toolchain.lineage.links import pair_boxes
 from toolchain.recipe import GateSection
-from toolchain.timings import ChannelSample, OperatorCount, OutputSample
-from toolchain.verdicts import (
+from toolchain.records.timings import ChannelSample, OperatorCount, OutputSample
+from toolchain.records.verdicts import (
     Accepted,
     FileRecord,
     OperatorChange,

@@ -9,7 +9,7 @@ from pathlib import Path
 from toolchain.errors import InputError
 from toolchain.gate.baselines import parse, read_baseline
 from toolchain.gate.comparing import rows_of
-from toolchain.verdicts import Point, Record
+from toolchain.records.verdicts import Point, Record
 
 SEPARATOR = "\x1f"
 Version = tuple[str, str, str, Record]

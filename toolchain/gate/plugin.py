@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from toolchain.verdicts import Verdict
+    from toolchain.records.verdicts import Verdict
 
 Gate = Callable[..., "Verdict"]
 CACHE = Path(".cache") / "arm"

@@ -11,6 +11,7 @@ from pathlib import Path
 from toolchain.arm.remote import Board
 from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target
+from toolchain.check.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.gate.baselines import (
     keep_model,
@@ -20,13 +21,12 @@ from toolchain.gate.baselines import (
     with_accepted,
     write_baseline,
 )
+from toolchain.gate.candidates import MeasureAccuracy, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
-from toolchain.gate.measuring import MeasureAccuracy, measure
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
-from toolchain.pictures import Photo
 from toolchain.recipe import GateSection
-from toolchain.timings import MAIN
-from toolchain.verdicts import Record, Verdict
+from toolchain.records.timings import MAIN
+from toolchain.records.verdicts import Record, Verdict
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from toolchain.errors import CheckpointError
-from toolchain.files import sha256_of
+from toolchain.errors import CheckpointError, ModelError
 from toolchain.models.kinds import SAVE, is_safetensors
 from toolchain.models.reading import read_header, read_pickle, read_safetensors
 from toolchain.models.state_dicts import StateDict, find_state_dicts, quoted
+from toolchain.system.files import sha256_of
 
 CLOVAAI_PARTS = ("base", "loc", "conf", "act_loc", "act_conf")
 METADATA_KEY = "toolchain"
@@ -181,3 +181,16 @@ def _flat_layout(found: StateDict, content: Mapping[str, object]) -> str | None:
 
 def _holds(found: StateDict, name: str) -> bool:
     return any(each == name or each.endswith(f".{name}") for each in found.entries)
+
+
+def known_model(path: Path, asked: str | None) -> str:
+    """Return the network that a checkpoint belongs to, or the one that was asked for."""
+    if asked is not None:
+        return asked
+    found = read_checkpoint(path).model
+    if found is None:
+        raise ModelError(
+            f"{path.name} does not tell which network it belongs to; say it by --model "
+            f"(eresfd, extd, or module:factory)"
+        )
+    return found

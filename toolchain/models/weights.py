@@ -14,7 +14,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from toolchain.errors import CheckpointError
-from toolchain.files import write_bytes
 from toolchain.models.choosing import PLAIN, Choice, choose
 from toolchain.models.layouts import (
     FOLDED_STATISTICS,
@@ -25,6 +24,7 @@ from toolchain.models.layouts import (
 from toolchain.models.registry import BUILDERS
 from toolchain.models.state_dicts import StateDict
 from toolchain.models.values import check_values
+from toolchain.system.files import write_bytes
 
 SCHEMA = 1
 

@@ -18,8 +18,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from toolchain.prune.criteria import count_of
 from toolchain.prune.groups import ChannelGroup, free_layers, zeroed_counts
-from toolchain.reasons import Held, Reason
 from toolchain.recipe import PruneSection
+from toolchain.records.reasons import Held, Reason
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.layers import Layer, layers_of
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 
 from toolchain.prune.asked import Asked
-from toolchain.reasons import Held, Reason, Removal
-from toolchain.records import LayerChange, Surgery
+from toolchain.records.reasons import Held, Reason, Removal
+from toolchain.records.stages import LayerChange, Surgery
 from toolchain.shrink.layers import layers_of
 
 

@@ -316,7 +316,7 @@ class ProofSection:
     Every difference is a share of the range of the channel that it is in, on the input where it is;
     the largest difference unless it says mean. Where the number type cannot resolve that, because a
     channel is constant or nearly so, what it can resolve is allowed: see
-    :mod:`toolchain.spots`.
+    :mod:`toolchain.records.spots`.
     """
 
     surgery_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5

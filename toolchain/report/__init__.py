@@ -1,1 +1,1 @@
-"""Render a :class:`toolchain.records.Report` as JSON, Markdown and HTML; measures nothing."""
+"""Reports as JSON, Markdown and HTML, rendered from records; measures nothing."""

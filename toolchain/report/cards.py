@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from toolchain.records import MemberFacts, trained_gone, trained_widths
+from toolchain.records.stages import MemberFacts, trained_gone, trained_widths
 from toolchain.report import wording
 from toolchain.report.marks import code, plain, table
 from toolchain.report.members import LEVELS, conditions, figures

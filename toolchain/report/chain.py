@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolchain.certificate import Certificate, Link
-from toolchain.records import Report
+from toolchain.records.certificate import Certificate, Link
+from toolchain.records.stages import Report
 from toolchain.report import figures, wording
 from toolchain.report.marks import plain
 from toolchain.report.marks import table as markdown_table

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolchain.records.timings import Check, FileCheck, StageCounts
 from toolchain.report import figures, wording
 from toolchain.report.markup import items, name, paragraph, section, table, text
 from toolchain.report.page import page
-from toolchain.timings import Check, FileCheck, StageCounts
 
 HEAD = [
     "file",

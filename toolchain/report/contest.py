@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from toolchain.records.timings import Contender, Contest
 from toolchain.report import figures, wording
 from toolchain.report.marks import plain
 from toolchain.report.marks import table as markdown_table
 from toolchain.report.markup import items, name, paragraph, section, table, text
 from toolchain.report.page import page
-from toolchain.timings import Contender, Contest
 
 HEAD = [
     "file", "input", "bytes", "instructions", "share", "multiply-adds", "ms here", "time here",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from toolchain.parity import Parity, ParityCase
-from toolchain.records import Artifact, Latency, PhotoComparison, Report
+from toolchain.records.parity import Parity, ParityCase
+from toolchain.records.stages import Artifact, Latency, PhotoComparison, Report
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
 

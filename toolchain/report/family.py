@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from toolchain.accuracy import LEVELS
-from toolchain.records import Family, FamilyMember, MemberState
+from toolchain.records.accuracy import LEVELS
+from toolchain.records.stages import Family, FamilyMember, MemberState
 from toolchain.report import wording
 from toolchain.report.accuracy import shell
 from toolchain.report.accuracy.level_lines import LevelLine, Stop, drawn_lines

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.parity import Parity
-from toolchain.records import LayerChange
+from toolchain.records.parity import Parity
+from toolchain.records.stages import LayerChange
 from toolchain.report import facts, filters, wording
 from toolchain.report.markup import name, text
 

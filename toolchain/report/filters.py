@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.reasons import Reason
-from toolchain.records import FilterVerdict, LayerChange, Surgery
+from toolchain.records.reasons import Reason
+from toolchain.records.stages import FilterVerdict, LayerChange, Surgery
 from toolchain.report import wording
 from toolchain.report.reasons import kept_words
 

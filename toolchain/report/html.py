@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.records import Report
+from toolchain.records.stages import Report
 from toolchain.report import facts, figures, sections, wording
 from toolchain.report.chain import chain_html
 from toolchain.report.markup import items, paragraph, text

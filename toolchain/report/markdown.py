@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.parity import Parity
-from toolchain.records import Report
+from toolchain.records.parity import Parity
+from toolchain.records.stages import Report
 from toolchain.report import facts, filters, wording
 from toolchain.report.chain import chain_markdown
 from toolchain.report.marks import code, name, plain, table

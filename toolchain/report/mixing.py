@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.certificate import Attempt, Certificate, LayerNoise, Link, Mixture
+from toolchain.records.certificate import Attempt, Certificate, LayerNoise, Link, Mixture
 from toolchain.report import figures, wording
 from toolchain.report.marks import name as markdown_name
 from toolchain.report.marks import table as markdown_table

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from toolchain.certificate import Certificate
-from toolchain.reasons import Removal
 from toolchain.recipe import InputSection, PruneSection
-from toolchain.records import Latency, MemberFacts, Surgery, trained_widths
+from toolchain.records.certificate import Certificate
+from toolchain.records.cost_tables import CostReport
+from toolchain.records.reasons import Removal
+from toolchain.records.stages import Latency, MemberFacts, Surgery, trained_widths
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
 from toolchain.report.removal import zeroed_words
-from toolchain.staircases import CostReport
 
 NAMED = 3
 """Groups that a note names."""

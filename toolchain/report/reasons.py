@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.reasons import Channels, Code, Reason
-from toolchain.records import FilterVerdict
+from toolchain.records.reasons import Channels, Code, Reason
+from toolchain.records.stages import FilterVerdict
 
 NAMED = 3
 """Layers that a sentence names; the record has all."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from toolchain.reasons import Held, Removal
 from toolchain.recipe import PruneSection
+from toolchain.records.reasons import Held, Removal
 from toolchain.report import wording
 from toolchain.report.reasons import held_words, listed
 

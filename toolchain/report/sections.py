@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from toolchain.parity import Parity
-from toolchain.records import Detections, PhotoComparison, Report, Surgery
+from toolchain.records.parity import Parity
+from toolchain.records.stages import Detections, PhotoComparison, Report, Surgery
 from toolchain.report import facts, figures, filters, wording
 from toolchain.report.markup import details, items, name, paragraph, section, table, text
 from toolchain.report.reasons import sentence

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from toolchain.records.cost_tables import CostReport, Plan, PlannedGroup, Staircase
 from toolchain.report import figures, wording
 from toolchain.report.markup import name, paragraph, section, table, text
 from toolchain.report.page import page
-from toolchain.staircases import CostReport, Plan, PlannedGroup, Staircase
 
 HEIGHT = 44
 """Pixels of a staircase."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
-from toolchain.parity import Parity
-from toolchain.records import PhotoComparison, Report, Surgery
+from toolchain.records.parity import Parity
+from toolchain.records.stages import PhotoComparison, Report, Surgery
 from toolchain.report import facts, filters
 from toolchain.report.reasons import sentence
 

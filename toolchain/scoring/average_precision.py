@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.accuracy import Curve
 from toolchain.errors import InputError
+from toolchain.records.accuracy import Curve
 from toolchain.scoring.matching import match, order
 
 THRESHOLDS: NDArray[np.float64] = 1 - np.arange(1, 1001) / 1000

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
+from toolchain.records.spots import worst_spots
 from toolchain.shrink.precision import Precision
 from toolchain.shrink.running import Inputs, Working, fresh, plainly, run_fresh, shape_words
-from toolchain.spots import worst_spots
 
 MAGNITUDE_SHARE = 2.0**10
 """An output that hardly varies cannot be more exact than its own magnitude's rounding: so many

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from toolchain.reasons import Reason
+from toolchain.records.reasons import Reason
 
 Nodes: TypeAlias = list[int]
 """One node per channel of a tensor's dimension 1."""

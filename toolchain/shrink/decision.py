@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from toolchain.reasons import Channels, Reason
-from toolchain.records import Verdict
+from toolchain.records.reasons import Channels, Reason
+from toolchain.records.stages import Verdict
 from toolchain.shrink.constants import Plan, Reader, broken, plan_removal
 from toolchain.shrink.layers import Layer
+from toolchain.shrink.ledger import Origins
 from toolchain.shrink.observation import Observation
-from toolchain.shrink.verdicts import Origins
 
 
 @dataclass

@@ -22,10 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
-from toolchain.groups import Slot, coupled_slots
-from toolchain.reasons import Code, Reason
+from toolchain.records.reasons import Code, Reason
 from toolchain.shrink.calls import LayerCall, LayerCalls
 from toolchain.shrink.channels import Flow, Nodes
+from toolchain.shrink.dependencies import Slot, coupled_slots
 from toolchain.shrink.flow_rules import RULES, SHAPE_ONLY, VIEWS, Call
 from toolchain.shrink.layers import Layer, layers_of, storage_key
 from toolchain.shrink.running import Border, Example, as_inputs, fresh, plainly

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from toolchain.reasons import Reason
+from toolchain.records.reasons import Reason
 from toolchain.shrink.channels import Flow, Nodes
 
 

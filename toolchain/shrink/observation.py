@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
-from toolchain.reasons import Reason
+from toolchain.records.reasons import Reason
 from toolchain.shrink.agreement import random_inputs
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.constants import Vector

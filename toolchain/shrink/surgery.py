@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
-from toolchain.reasons import Reason
-from toolchain.records import Surgery
+from toolchain.records.reasons import Reason
+from toolchain.records.stages import Surgery
 from toolchain.shrink.agreement import (
     DoesNotRunError,
     demand_agreement,
@@ -28,11 +28,11 @@ from toolchain.shrink.constants import Combination
 from toolchain.shrink.decision import Decision, decide, reason_to_keep, verdict_of
 from toolchain.shrink.flow import find_failure
 from toolchain.shrink.layers import Layer, layers_of
+from toolchain.shrink.ledger import Ledger, Origins
 from toolchain.shrink.narrowing import in_own_types, narrow_tensor
 from toolchain.shrink.observation import Observation, Sizes, observe
 from toolchain.shrink.precision import Precision
 from toolchain.shrink.running import Example, Working, as_inputs, cast, fresh, working_copy
-from toolchain.shrink.verdicts import Ledger, Origins
 
 MAX_ROUNDS = 50
 

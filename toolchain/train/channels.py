@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from toolchain.train.lessons import Call, Seen, Value, hearing, tensors
+from toolchain.train.teacher_outputs import Call, Seen, Value, hearing, tensors
 
 VARIANCE_FLOOR, SQUARE_FLOOR = 0.01, 1e-3
 """Of a tensor's mean variance and mean square: what hardly varies must not weigh beyond measure."""

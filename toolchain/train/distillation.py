@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolchain.train.channels import Channels
-from toolchain.train.lessons import Call, Lesson, Seen, Value, face_weight, tensors
 from toolchain.train.ranks import total
+from toolchain.train.teacher_outputs import Call, Lesson, Seen, Value, face_weight, tensors
 
 
 @dataclass(frozen=True)

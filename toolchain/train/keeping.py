@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from toolchain.errors import ProofError
-from toolchain.files import write_bytes
-from toolchain.records import TrainingProgress
+from toolchain.records.stages import TrainingProgress
 from toolchain.report.training import training_page
+from toolchain.system.files import write_bytes
 from toolchain.train.course import Course
 from toolchain.train.events import Events, open_events
 from toolchain.train.job import TrainingJob

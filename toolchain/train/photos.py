@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from deploy import detect
 from toolchain.data.wider import Split, WiderImage
 from toolchain.errors import DataError
-from toolchain.files import sha256_of, write_bytes
+from toolchain.system.files import sha256_of, write_bytes
 
 DEFAULT_LONGEST = 1024
 """Pixels of a photo's longer side."""

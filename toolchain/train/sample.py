@@ -15,11 +15,11 @@ from toolchain.detection.finders import network_finder
 from toolchain.detection.network import torch_network
 from toolchain.detection.protocols import PROTOCOLS, detections
 from toolchain.recipe import Recipe
-from toolchain.records import Source
+from toolchain.records.stages import Source
 from toolchain.scoring.average_precision import score
-from toolchain.sources import Loaded
 from toolchain.train.masks import Masks, apply_masks
 from toolchain.train.ranks import unshare_batch_norm
+from toolchain.zoo.sources import Loaded
 
 
 @dataclass(frozen=True)

@@ -16,24 +16,24 @@ from torch import Tensor, nn
 import toolchain
 from toolchain.data.wider import Split
 from toolchain.errors import InputError, ModelError
-from toolchain.files import sha256_of
 from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.recipe import InputSection, Recipe
-from toolchain.sources import Loaded, example_input, load_network
+from toolchain.system.files import sha256_of
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.course import Course
 from toolchain.train.devices import placed
+from toolchain.train.distillation_trainer import Teaching
 from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
 from toolchain.train.labels import LabelCourse, LabelPlan
-from toolchain.train.lessons import BLOCKS
 from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
-from toolchain.train.teaching import Teaching
+from toolchain.train.teacher_outputs import BLOCKS
 from toolchain.train.teaching_plan import TeachingPlan, shares_of
+from toolchain.zoo.sources import Loaded, example_input, load_network
 
 EXAMPLE = 256
 """Pixels of the input on which a structure is looked at: two cells at the coarsest stride."""
@@ -74,7 +74,7 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
         if model not in BLOCKS:
             raise ModelError(
                 f"a teacher is known for {', '.join(BLOCKS)} only (got {model}); its blocks must "
-                f"be named in toolchain/train/lessons.py"
+                f"be named in toolchain/train/teacher_outputs.py"
             )
         teacher = load_network(job.recipe, job.teacher)
         teacher.network.eval()

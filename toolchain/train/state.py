@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from toolchain.errors import CheckpointError, InputError
-from toolchain.files import write_bytes
 from toolchain.models.reading import read_pickle
+from toolchain.system.files import write_bytes
 
 FORMAT = 2
 

@@ -20,12 +20,13 @@ import torch
 
 from toolchain.data.wider import Split
 from toolchain.errors import InputError
-from toolchain.files import write_bytes
-from toolchain.memory import SHARE, Surplus, keep_freed_memory
 from toolchain.models.weights import save_native
+from toolchain.system.files import write_bytes
+from toolchain.system.memory import SHARE, Surplus, keep_freed_memory
 from toolchain.train.batches import Batch
 from toolchain.train.course import Course
 from toolchain.train.devices import own_stream, placed
+from toolchain.train.distillation_trainer import Teaching
 from toolchain.train.job import Trained, TrainingJob
 from toolchain.train.keeping import Keeper, OnStep
 from toolchain.train.masks import apply_masks
@@ -33,7 +34,6 @@ from toolchain.train.ranks import joined, rank, ranks, total
 from toolchain.train.sample import Sample
 from toolchain.train.setup import Setup, crops_from, prepare, resumed_course, state_of
 from toolchain.train.state import State
-from toolchain.train.teaching import Teaching
 
 
 def train(

@@ -18,7 +18,7 @@ import onnx
 
 from toolchain.arm.counting import Ran
 from toolchain.errors import AnalysisError
-from toolchain.files import as_json, write_bytes
+from toolchain.system.files import as_json, write_bytes
 from toolchain.widths.template import Node, Template, Widths
 
 TOGETHER = 16

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from toolchain.errors import InputError, RecipeError
-from toolchain.files import as_json
 from toolchain.recipe.reader import Reader
-from toolchain.staircases import CostReport
+from toolchain.records.cost_tables import CostReport
+from toolchain.system.files import as_json
 
 NAME = "cost.json"
 LIMIT_BYTES = 50_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from toolchain.errors import InputError
 from toolchain.prune.criteria import count_of
 from toolchain.prune.groups import ChannelGroup
-from toolchain.staircases import PlannedGroup, Staircase, Uniform
+from toolchain.records.cost_tables import PlannedGroup, Staircase, Uniform
 from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
 from toolchain.widths.costs import Costs, Operator
 from toolchain.widths.importance import Importance

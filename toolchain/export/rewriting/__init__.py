@@ -18,7 +18,7 @@ from toolchain.export.rewriting.graph import Graph
 from toolchain.export.rewriting.heads import merge_heads
 from toolchain.export.rewriting.largest import compare_channels
 from toolchain.export.rewriting.rows import sum_rows
-from toolchain.records import Rewritten
+from toolchain.records.stages import Rewritten
 
 LEAKY = "leaky"
 LACKING = {

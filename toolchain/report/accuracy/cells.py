@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.accuracy import LEVELS, Member, PeerMember, Sample
-from toolchain.published.reading import paper_citation
+from toolchain.data.published.reading import paper_citation
+from toolchain.records.accuracy import LEVELS, Member, PeerMember, Sample
 from toolchain.report import wording
 from toolchain.report.accuracy import rows as lines
 from toolchain.report.accuracy.rows import Row

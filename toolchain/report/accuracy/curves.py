@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolchain.accuracy import Curve, Evaluation
+from toolchain.records.accuracy import Curve, Evaluation
 from toolchain.report import wording
 from toolchain.report.accuracy.plot import Box, Scale, axes, chart, precision_ticks, words_at
 from toolchain.report.accuracy.table import figure, on_photos

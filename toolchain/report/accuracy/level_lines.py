@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from toolchain.accuracy import LEVELS
+from toolchain.records.accuracy import LEVELS
 from toolchain.report.accuracy.curves import COLOURS, line_style, swatch
 from toolchain.report.accuracy.labels import LINE_HEIGHT, MARK, Placed, around, place_labels
 from toolchain.report.accuracy.plot import Box, words_at

@@ -6,7 +6,7 @@ import csv as csv_module
 import io
 from collections.abc import Sequence
 
-from toolchain.accuracy import LEVELS, Member, PeerMember
+from toolchain.records.accuracy import LEVELS, Member, PeerMember
 from toolchain.report import wording
 from toolchain.report.accuracy import rows as lines
 from toolchain.report.accuracy.rows import Row, rows_of

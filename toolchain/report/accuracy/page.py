@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.accuracy import Evaluation, Picture, Sample
+from toolchain.records.accuracy import Evaluation, Picture, Sample
 from toolchain.report import wording
 from toolchain.report.accuracy import curves, shell
 from toolchain.report.accuracy.table import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from toolchain.accuracy import LEVELS, Evaluation, Member, PublishedRow
-from toolchain.published.reading import paper_rows
+from toolchain.data.published.reading import paper_rows
+from toolchain.records.accuracy import LEVELS, Evaluation, Member, PublishedRow
 from toolchain.report import wording
 from toolchain.report.accuracy.sizes import row_label
 from toolchain.report.accuracy.table import NOTHING, figure, same_figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 
-from toolchain.accuracy import Picture
+from toolchain.records.accuracy import Picture
 from toolchain.report.markup import text
 from toolchain.report.page import page as frame
 

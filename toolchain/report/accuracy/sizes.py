@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.accuracy import Comparator, Member, PeerMember, PublishedRow
-from toolchain.published.reading import comparators, paper_rows
+from toolchain.data.published.reading import comparators, paper_rows
+from toolchain.records.accuracy import Comparator, Member, PeerMember, PublishedRow
 from toolchain.report import wording
 from toolchain.report.accuracy.scatter import SHAPES, Point, mark, scatter
 from toolchain.report.accuracy.table import figure

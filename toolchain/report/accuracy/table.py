@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.accuracy import Evaluation, Protocol, Sample
+from toolchain.records.accuracy import Evaluation, Protocol, Sample
 from toolchain.report import wording
 
 NOTHING = "-"

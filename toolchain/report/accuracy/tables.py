@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from toolchain.accuracy import Member, PeerMember
+from toolchain.records.accuracy import Member, PeerMember
 from toolchain.report import marks
 from toolchain.report.accuracy import rows as lines
 from toolchain.report.accuracy.cells import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from toolchain.accuracy import Citation, Comparator, Member, PeerMember, Picture
-from toolchain.published.reading import comparators, not_found, paper_citation, paper_rows
+from toolchain.data.published.reading import comparators, not_found, paper_citation, paper_rows
+from toolchain.records.accuracy import Citation, Comparator, Member, PeerMember, Picture
 from toolchain.report import wording
 from toolchain.report.accuracy import rows as lines
 from toolchain.report.accuracy import shell

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from toolchain.records.verdicts import Point
 from toolchain.report import figures
 from toolchain.report.markup import items, name, paragraph, section, text
 from toolchain.report.page import page
-from toolchain.verdicts import Point
 
 HEIGHT = 40
 MARGIN = 6

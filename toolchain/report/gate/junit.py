@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from toolchain.records.verdicts import Row, Verdict
 from toolchain.report.gate import words
-from toolchain.verdicts import Row, Verdict
 
 
 def gate_junit(verdicts: Sequence[Verdict]) -> bytes:

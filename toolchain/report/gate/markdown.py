@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolchain.records.verdicts import Verdict
 from toolchain.report.gate import words
-from toolchain.verdicts import Verdict
 
 
 def gate_markdown(verdicts: Sequence[Verdict]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from toolchain.records.verdicts import Row, Verdict
 from toolchain.report import figures
 from toolchain.report.gate import words
 from toolchain.report.markup import items, name, paragraph, section, table, text
 from toolchain.report.page import page
-from toolchain.verdicts import Row, Verdict
 
 NUMERIC = (1, 2, 3, 4)
 MOST_LIMITS = 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from toolchain.verdicts import OperatorChange, Row, Verdict
+from toolchain.records.verdicts import OperatorChange, Row, Verdict
 
 HEADINGS = ("figure", "before", "after", "change", "allowed", "noise-free", "")
 NAMED = 4

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.records import TrainingProgress
+from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy.curves import line_style, swatch
 from toolchain.report.accuracy.plot import Scale, Tick, axes, chart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from toolchain.records import TrainingProgress
+from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy import shell
 from toolchain.report.markup import items, name, paragraph, section, table, text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from toolchain.accuracy import LEVELS
-from toolchain.records import TrainingProgress
+from toolchain.records.accuracy import LEVELS
+from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy.level_lines import LevelLine, Stop, drawn_lines, level_key
 from toolchain.report.accuracy.plot import Scale, axes, chart, precision_ticks

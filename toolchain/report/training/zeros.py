@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.records import TrainingProgress
+from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.figures import MANY_LAYERS, WIDE_FILTERS, drawing, percent, row
 from toolchain.report.markup import name, paragraph, section

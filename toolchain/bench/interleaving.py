@@ -1,0 +1,174 @@
+"""Measuring the files of a folder: interleaved, in random order, as ratios within rounds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from deploy import detect
+from toolchain.bench import fresh
+from toolchain.bench.runs import Picture, open_run, operators, runtime_of
+from toolchain.check.pictures import Photo, as_fed, board_view, photo_input, smooth_input
+from toolchain.errors import InputError
+from toolchain.lineage.links import bare_of
+from toolchain.records.certificate import NAME, Certificate, demand_unchanged, open_folder
+from toolchain.records.timings import Bench, FileTiming
+from toolchain.zoo.sources import load_network
+
+REFERENCE = "model.onnx"
+WARM_UP, FEWEST_ROUNDS, MOST_ROUNDS = 3, 5, 2000
+BUSY = 0.5
+"""Load per processor from which on a machine is said to be busy."""
+
+
+def measure(
+    folder: Path,
+    threads: int,
+    photo: Photo | None,
+    seconds: float,
+    on_stage: Callable[[str], None],
+) -> Bench:
+    """Measure every file of an output folder of ``shrink`` for about ``seconds``.
+
+    Raises :class:`InputError` if the folder has no ``model.onnx`` or no certificate.
+    """
+    paths = sorted(path for path in folder.glob("model*") if path.suffix in (".onnx", ".tflite"))
+    if folder / REFERENCE not in paths or not (folder / NAME).is_file():
+        raise InputError(
+            f"{folder}: has no {REFERENCE} with its {NAME}; give an output folder of shrink"
+        )
+    certificate = open_folder(folder)
+    demand_unchanged(folder, certificate, [*(path.name for path in paths), "model.safetensors"])
+    image, words = _input(folder, certificate, photo)
+    load = os.getloadavg()[0]
+    on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
+    start = time.perf_counter()
+    times = interleaved({path.name: open_run(path, image, threads) for path in paths}, seconds)
+    spent = time.perf_counter() - start
+    files = []
+    for path in paths:
+        on_stage(f"look into {path.name}")
+        files.append(_timing(path, times, image, threads, certificate))
+    return Bench(
+        folder.resolve().name,
+        REFERENCE,
+        words,
+        (int(image.shape[2]), int(image.shape[3])),
+        threads,
+        len(times[REFERENCE]),
+        round(spent, 1),
+        machine_name(),
+        processor_name(),
+        round(load, 2),
+        tuple(files),
+        tuple(busy_notes(load)),
+    )
+
+
+def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple[Picture, str]:
+    recipe = certificate.recipe
+    if photo is not None:
+        proof = photo_input(photo, recipe, board_view(recipe))
+    else:
+        example = load_network(recipe, folder / "model.safetensors").image
+        proof = smooth_input(example, recipe.model.seed, recipe.input.given)
+    return as_fed(proof.image.numpy(), recipe), proof.name
+
+
+def interleaved(runs: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Return each file's times in seconds, one per round; every round runs all in random order."""
+    order, shuffle = list(runs), random.Random(0)
+    for run in runs.values():
+        for _ in range(WARM_UP):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < FEWEST_ROUNDS or (time.perf_counter() < end and rounds < MOST_ROUNDS):
+        shuffle.shuffle(order)
+        for name in order:
+            start = time.perf_counter()
+            runs[name]()
+            times[name].append(time.perf_counter() - start)
+        rounds += 1
+    return times
+
+
+def _timing(
+    path: Path,
+    times: Mapping[str, Sequence[float]],
+    image: Picture,
+    threads: int,
+    certificate: Certificate,
+) -> FileTiming:
+    own = times[path.name]
+    ratios = [mine / other for mine, other in zip(own, times[REFERENCE], strict=True)]
+    low, median, high = (1e3 * quartile for quartile in statistics.quantiles(own, n=4))
+    ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
+    bare = bare_of(path.name, certificate.recipe)
+    link = next((link for link in certificate.links if link.after == bare), None)
+    return FileTiming(
+        path.name,
+        runtime_of(path),
+        path.stat().st_size,
+        _peak(path, image, threads),
+        median,
+        low,
+        high,
+        ratio,
+        ratio_low,
+        ratio_high,
+        link.mean if link else None,
+        operators(path, image, threads),
+    )
+
+
+def _peak(path: Path, image: Picture, threads: int) -> int:
+    _, channels, height, width = map(str, image.shape)
+    command = [sys.executable, fresh.__file__, str(path), height, width, channels, str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise InputError(f"{path.name}: does not run in a process of its own ({reason})")
+    return int(done.stdout.split()[-1])
+
+
+def machine_name() -> str:
+    """Return this machine's system and how many processors it has."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+
+
+def processor_name() -> str:
+    """Return what the system calls the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def busy_notes(load: float) -> list[str]:
+    """Return what is to be said of times that were taken under such a load."""
+    if load <= BUSY * (os.cpu_count() or 1):
+        return []
+    return [
+        f"The machine was busy (load {load:.1f}): times are of a busy machine; ratios, taken "
+        f"within rounds, suffer less."
+    ]
+
+
+def read_photo(path: Path | None) -> Photo | None:
+    """Read the photo that is to be fed; raise :class:`InputError` if it cannot be."""
+    if path is None:
+        return None
+    try:
+        return Photo(path.name, detect.read_image(path))
+    except detect.DetectError as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,135 @@
+"""Making a bundle: choose, fetch, run here, pack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import toolchain
+from toolchain.arm.comparing import recipe_of
+from toolchain.bundle.archive import write_archive
+from toolchain.bundle.choosing import choose
+from toolchain.bundle.contents import (
+    Files,
+    expected_files,
+    licence_files,
+    listed,
+    model_files,
+    program_files,
+    requirements_file,
+    unpacked_bytes,
+)
+from toolchain.bundle.destination import Destination, fetch_wheels, needed_libc
+from toolchain.errors import InputError
+from toolchain.system.files import as_json, sha256_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was made."""
+
+    path: str
+    name: str
+    """Of the folder in it."""
+    target: str
+    model: str
+    why: str
+    """Why this file."""
+    packages: tuple[str, ...]
+    python: str
+    offline: bool
+    faces: int
+    """That the model finds on the bundle's photo."""
+    size_bytes: int
+    sha256: str
+
+
+def make_bundle(
+    folder: Path,
+    destination: Destination,
+    runtime: str | None,
+    offline: bool,
+    out: Path,
+    cache: Path,
+    on_stage: Callable[[str], None],
+) -> Bundle:
+    """Write ``out/NAME.tar.gz``; the same input gives the same bytes.
+
+    Raises :class:`InputError` where the folder is none of ``shrink``, or wheels cannot be fetched.
+    """
+    choice = choose(folder, destination, runtime, cache)
+    if recipe_of(folder).anchors is None:
+        raise InputError(
+            f"{folder}: its recipe has no [anchors], and bundles are for face detectors so far; "
+            f"copy {choice.path} itself to the board, where "
+            f"{'onnxruntime' if choice.path.suffix == '.onnx' else 'ai-edge-litert'} runs it"
+        )
+    on_stage(f"run {choice.path.name} on the bundle's photo")
+    expected, faces = expected_files(choice.path)
+    on_stage("fetch the wheels that are not there yet")
+    wheels = fetch_wheels(destination, choice.path.suffix, cache)
+    packages = destination.requirements(choice.path.suffix)
+    pip = [wheel for wheel in wheels if wheel.name.startswith("pip-")]
+    packed = wheels if offline else pip
+    files: Files = {
+        **program_files(),
+        **model_files(choice.path),
+        **expected,
+        "requirements.txt": requirements_file(wheels, packages),
+        **licence_files(packed),
+        **{f"wheels/{wheel.name}": wheel for wheel in packed},
+    }
+    name = _name(folder, destination)
+    manifest = {
+        "tool": f"toolchain {toolchain.__version__}",
+        "schema": SCHEMA,
+        "name": name,
+        "board": destination.name,
+        "architecture": destination.architecture,
+        "python": destination.python,
+        "glibc": needed_libc(wheels),
+        "packages": list(packages),
+        "offline": offline,
+        "installed_bytes": unpacked_bytes([wheel for wheel in wheels if wheel not in pip]),
+        "model": {"file": choice.path.name, "why": choice.why},
+        "files": listed(files),
+    }
+    on_stage("pack")
+    path = _packed(out, name, files | {"manifest.json": as_json(manifest)})
+    return Bundle(
+        str(path),
+        name,
+        destination.key,
+        choice.path.name,
+        choice.why,
+        packages,
+        destination.python,
+        offline,
+        faces,
+        path.stat().st_size,
+        sha256_of(path),
+    )
+
+
+def _name(folder: Path, destination: Destination) -> str:
+    """Return what the folder in the archive is called, and the service with it."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{folder.resolve().name}-{destination.key}").lstrip(
+        "-."
+    )
+
+
+def _packed(out: Path, name: str, files: Files) -> Path:
+    target = out / f"{name}.tar.gz"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_archive(target, name, files)
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror or error}); choose another folder by "
+            "--out"
+        ) from error
+    return target

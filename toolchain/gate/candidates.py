@@ -1,0 +1,142 @@
+"""An output folder of ``shrink`` in, a record of what it costs and gives on a board out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import toolchain
+from toolchain.arm.checking import check_folder
+from toolchain.arm.sysroot import Sysroot
+from toolchain.arm.targets import Target
+from toolchain.check.pictures import Photo
+from toolchain.errors import InputError
+from toolchain.records.certificate import Certificate, demand_unchanged, open_folder
+from toolchain.records.stages import MemberAccuracy
+from toolchain.records.timings import MAIN, Check, FileCheck
+from toolchain.records.verdicts import FileRecord, Record
+
+MeasureAccuracy = Callable[[Path], MemberAccuracy]
+LEVELS = ("easy", "medium", "hard")
+
+
+def measure(
+    folder: Path,
+    name: str,
+    target: Target,
+    sysroot: Sysroot,
+    photos: Sequence[Photo],
+    accuracy_of: MeasureAccuracy | None,
+    cache: Path,
+    on_stage: Callable[[str], None],
+    files: Sequence[str] | None = None,
+) -> Record:
+    """Measure files of a folder (None: all) on an emulated board.
+
+    Raises :class:`InputError` for a folder that is none, is incomplete, was changed, or whose
+    proof fails.
+    """
+    certificate, report = _read(folder)
+    found = check_folder(folder, files, target, sysroot, photos, cache, on_stage)
+    _demand_parity(found, folder)
+    accuracy = _accuracy(folder, accuracy_of, on_stage)
+    return Record(
+        name,
+        certificate.recipe.model.name,
+        target.key,
+        _conditions(found, accuracy),
+        dict(_metrics(found, certificate, report, accuracy)),
+        {layer["layer"]: int(layer["out_channels_after"]) for layer in report["layers"]},
+        {key: str(value) for key, value in sorted(report["versions"].items())},
+        {
+            file.file: FileRecord(file.sha256, file.operators, file.outputs)
+            for file in found.files
+        },
+        certificate.recipe.gate,
+        (),
+        (),
+    )  # fmt: skip
+
+
+def _read(folder: Path) -> tuple[Certificate, dict[str, Any]]:
+    """Return the folder's certificate and report, after looking whether they are whole."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; give an output folder of toolchain shrink")
+    certificate = open_folder(folder)
+    if not certificate.is_complete:
+        broken = [failure.file for failure in certificate.failures]
+        broken += [link.name for link in certificate.links if not link.passed]
+        raise InputError(f"{folder}: is incomplete ({', '.join(broken)}); mend that first")
+    demand_unchanged(folder, certificate)
+    try:
+        report = json.loads((folder / "report.json").read_bytes())
+        int(report["deployed_parameters"]["after"])
+        return certificate, report | {"layers": list(report["layers"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'report.json'}: is no report of toolchain shrink") from error
+
+
+def _demand_parity(found: Check, folder: Path) -> None:
+    for file in found.files:
+        if not file.parity:
+            raise InputError(
+                f"{folder / file.file}: gives other outputs on {found.name} than here "
+                f"({file.apart.problem or 'other boxes'}); toolchain check tells more"
+            )
+
+
+def _accuracy(
+    folder: Path, accuracy_of: MeasureAccuracy | None, on_stage: Callable[[str], None]
+) -> MemberAccuracy | None:
+    if accuracy_of is None:
+        return None
+    on_stage(f"average precision of {MAIN}")
+    return accuracy_of(folder / MAIN)
+
+
+def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, str]:
+    """Return all that figures depend on beside the model."""
+    height, width = found.main.size
+    conditions = {
+        "board": f"{found.target}, {found.core}, emulated by QEMU",
+        "input": f"{height}x{width}",
+        "threads": "1",
+        "toolchain": toolchain.__version__,
+        **{f"runtime of {file.file}": file.runtime for file in found.files},
+    }
+    if accuracy is not None:
+        conditions["photos"] = f"{accuracy['photos']} by protocol {accuracy['protocol']}"
+    return conditions
+
+
+def _metrics(
+    found: Check,
+    certificate: Certificate,
+    report: Mapping[str, Any],
+    accuracy: MemberAccuracy | None,
+) -> Iterator[tuple[str, float]]:
+    for file in found.files:
+        yield from _of_file(file)
+    yield "network/parameters", int(report["deployed_parameters"]["after"])
+    for link in certificate.links:
+        share = (link.parity.worst or 0.0) / link.parity.limit
+        yield f"network/parity/{link.after}", _rounded(share)
+    if accuracy is not None:
+        for level in LEVELS:
+            yield f"network/average_precision/{level}", _rounded(float(accuracy[level]))  # type: ignore[literal-required]
+
+
+def _of_file(file: FileCheck) -> Iterator[tuple[str, float]]:
+    yield f"{file.file}/instructions", file.instructions_per_inference
+    yield f"{file.file}/multiply_adds", file.instructions.multiply_add
+    yield f"{file.file}/size_bytes", file.size_bytes
+    yield f"{file.file}/peak_memory_bytes", file.peak_memory_bytes
+    yield f"{file.file}/parity/board", _rounded((file.apart.worst or 0.0) / file.apart.limit)
+    for kind, (count, _) in sorted(file.operator_types.items()):
+        yield f"{file.file}/operators/{kind}", count
+
+
+def _rounded(figure: float) -> float:
+    return float(f"{figure:.4g}")

@@ -1,0 +1,344 @@
+"""Making the files of the chain, one after the other, each with its link.
+
+A file whose link breaks is taken away again, and what would have been made of it is not made; the
+other branches go on. What is missing then stands in the certificate, which is not complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import toolchain
+from toolchain.check.inputs import fault_inputs, noise, of_each
+from toolchain.check.parity import ProofInput
+from toolchain.check.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.check.proofs import Pair
+from toolchain.errors import ExportError, InputError, ParityError
+from toolchain.export.extra import lacking
+from toolchain.export.formats import FORMATS, read_formats
+from toolchain.export.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
+from toolchain.export.tflite import export_tflite, labelled
+from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
+from toolchain.export.units import Quantiser
+from toolchain.lineage import links
+from toolchain.lineage.calibration import Calibration
+from toolchain.lineage.links import Kind
+from toolchain.lineage.mixing import layer_noises, mixed_link
+from toolchain.lineage.onnx_form import formed_onnx
+from toolchain.lineage.tflite_form import NO_SUPPRESSION, formed_tflite
+from toolchain.models.sizes import Example
+from toolchain.recipe import Recipe
+from toolchain.records.certificate import (
+    SCHEMA,
+    CalibrationFacts,
+    Certificate,
+    Failure,
+    FileFacts,
+    LayerNoise,
+    Link,
+    Precision,
+)
+from toolchain.records.stages import MemberAccuracy, Source
+from toolchain.system.files import disk_is_full, sha256_of, write_bytes
+
+ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, links.ONNX)
+"""Files that the pipeline has written before the chain is made."""
+COMPARED_PHOTOS = 8
+"""At most so many photos are inputs of an approximate link."""
+NEW_SHAPES = 4
+"""So many where there are no photos."""
+DECIDING = 64
+"""At most so many inputs on which decisions are counted."""
+NOISE_INPUTS = 2
+"""Calibration inputs on which each layer alone is put into int8."""
+
+MeasureAccuracy = Callable[[Path], MemberAccuracy]
+
+
+def choose_formats(
+    asked: Sequence[str] | None, postprocess: str = "none"
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the formats to make, and a note if others could be had.
+
+    None asks for all where the extra is installed, and for ONNX alone elsewhere or where files
+    suppress by themselves. Raises :class:`InputError` for a format that is unknown or cannot be
+    made here.
+    """
+    missing = lacking()
+    if asked is None and postprocess == "nms":
+        return ("onnx",), f"ONNX alone: {NO_SUPPRESSION}."
+    if asked is None:
+        return (FORMATS, None) if missing is None else (("onnx",), f"ONNX alone: {missing}.")
+    asked = read_formats(",".join(asked))
+    if missing is not None and {"tflite", "fp16"} & set(asked):
+        raise InputError(f"--formats {','.join(asked)}: {missing}")
+    chosen = {"onnx", *asked} | ({"tflite"} if "fp16" in asked else set())
+    return tuple(name for name in FORMATS if name in chosen), None
+
+
+def possible_formats(
+    asked: Sequence[str] | None,
+    formats: tuple[str, ...],
+    note: str | None,
+    example: Example,
+    names: Sequence[str],
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the formats that can be made of a network that is called with ``example``; a note.
+
+    Others than ONNX are made of networks of one image. Raises :class:`InputError` where one of them
+    was asked for.
+    """
+    if len(example) == 1 and example[0].ndim == 4 and example[0].is_floating_point():
+        return formats, note
+    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in example)
+    why = f"other files are made of networks of one image, and this takes {shapes}"
+    if len(names) > 1:
+        why += f" ({', '.join(names)})"
+    others = [name for name in formats if name != "onnx"]
+    if asked is not None and others:
+        raise InputError(f"--formats {','.join(others)}: {why}; give --formats onnx")
+    return ("onnx",), f"ONNX alone: {why}." if others else note
+
+
+def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the files of the recipe's whole chain for these formats, in order.
+
+    ``steps`` are the ONNX files between the exported and the finished one.
+    """
+    wanted = {*ALWAYS, *steps}
+    if "int8" in formats:
+        wanted.add(links.ONNX_INT8)
+    if "tflite" in formats:
+        wanted.add(links.TFLITE)
+        wanted |= {links.TFLITE_HALF} if "fp16" in formats else set()
+        wanted |= {links.TFLITE_INT8} if "int8" in formats else set()
+    wanted |= {links.bare_of(name, recipe) for name in wanted}
+    every = (links.SOFT, *(end for _, end, _ in links.plan_of(recipe, steps)))
+    return tuple(name for name in every if name in wanted)
+
+
+@dataclass
+class Chain:
+    """The chain while it is made."""
+
+    folder: Path
+    recipe: Recipe
+    pair: Pair
+    output_names: Sequence[str]
+    metadata: Mapping[str, str]
+    """Of ONNX files."""
+    tflite_metadata: Mapping[str, str]
+    calibration: Calibration | None
+    accuracy_of: MeasureAccuracy | None = None
+    on_stage: Callable[[str], None] = lambda _name: None
+    links: list[Link] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
+
+    def extend(self, before: str, after: str, kind: Kind) -> None:
+        """Make one file, if it is not there, and its link; note what goes wrong.
+
+        Raises :class:`ParityError` when a rewrite does not keep what the network gives.
+        """
+        if not (self.folder / before).exists():
+            self.failures.append(Failure(after, f"not made, for {before} is not there"))
+            return
+        try:
+            link = self._make(before, after, kind)
+        except (ExportError, ParityError) as error:
+            if disk_is_full(error):  # the next file would fail as well
+                raise
+            self.failures.append(Failure(after, str(error)))
+            (self.folder / after).unlink(missing_ok=True)
+            return
+        self.links.append(link)
+        if kind == "rewrite" and not link.passed:
+            raise ParityError(
+                f"{link.name}: {_reason(link)}; choose the rewrites that are done with --rewrites"
+            )
+        if not link.passed:
+            self.failures.append(Failure(after, _reason(link)))
+            (self.folder / after).unlink()
+
+    def _make(self, before: str, after: str, kind: Kind) -> Link:
+        target = self.folder / after
+        if kind == "int8":
+            return self._make_int8(before, after)
+        if kind == "form":
+            write_bytes(target, self._formed((self.folder / before).read_bytes(), after))
+        elif kind == "export" and after.endswith(".tflite"):
+            export_tflite(
+                self.pair.shrunk,
+                self.pair.example[0],
+                target,
+                output_names=self.output_names,
+                metadata=self.tflite_metadata,
+            )
+        elif kind == "half":
+            write_bytes(target, self._finished(to_half((self.folder / before).read_bytes()), after))
+        return self._link(before, after, kind)
+
+    def _make_int8(self, before: str, after: str) -> Link:
+        with tempfile.TemporaryDirectory(prefix="int8.") as room:
+            return self._mix_int8(before, after, Path(room))
+
+    def _mix_int8(self, before: str, after: str, room: Path) -> Link:
+        assert self.calibration is not None
+        source, inputs = self.folder / before, self.calibration.inputs
+        quantiser = self._quantiser(source, room)
+
+        def make(data: bytes, what: str) -> Link:
+            if what:
+                self.on_stage(f"{after}: {what}")
+            self._accuracy.pop(after, None)
+            write_bytes(self.folder / after, self._finished(data, after))
+            return self._link(before, after, "int8")
+
+        def noises() -> tuple[LayerNoise, ...]:
+            self.on_stage(f"{after}: what each of {len(quantiser.units)} layers costs")
+            shown = inputs[:: max(1, len(inputs) // NOISE_INPUTS)][:NOISE_INPUTS]
+            return layer_noises(quantiser, source, self.recipe, shown, room)
+
+        return mixed_link(quantiser, make, noises)
+
+    def _quantiser(self, source: Path, room: Path) -> Quantiser:
+        assert self.calibration is not None
+        inputs = self.calibration.inputs
+        if source.suffix == ".onnx":
+            return OnnxQuantiser(source, [image.numpy() for image in inputs], room)
+        last = [image.permute(0, 2, 3, 1).contiguous().numpy() for image in inputs]
+        return TfliteQuantiser(source.read_bytes(), last, weights_of(self.folder / links.EXPORTED))
+
+    def _finished(self, data: bytes, name: str) -> bytes:
+        if name.endswith(".onnx"):
+            return with_metadata(data, self.metadata)
+        return labelled(data, self.output_names, self.tflite_metadata)
+
+    def _formed(self, data: bytes, name: str) -> bytes:
+        give = formed_onnx if name.endswith(".onnx") else formed_tflite
+        return give(data, self.recipe)
+
+    def _link(self, before: str, after: str, kind: Kind) -> Link:
+        approximate = kind in ("half", "int8")
+        inputs = self._like_photos() if approximate else self._any()
+        link = links.measure_link(
+            self.folder,
+            before,
+            after,
+            kind,
+            self.recipe,
+            inputs,
+            self._photos(),
+            self._deciding() if approximate else (),
+            self.output_names,
+        )
+        if not approximate or self.accuracy_of is None or not link.passed:
+            return link  # average precision is the costliest to measure, so the last
+        found = [self._measured(name) for name in (before, after)]
+        return dataclasses.replace(link, precision=self._precision(kind, *found))
+
+    def _precision(self, kind: Kind, before: MemberAccuracy, after: MemberAccuracy) -> Precision:
+        lost = links.limits_of(kind, self.recipe.proof).lost
+        assert lost is not None
+        levels = [(each["easy"], each["medium"], each["hard"]) for each in (before, after)]
+        return Precision(before["protocol"], before["photos"], levels[0], levels[1], lost)
+
+    def _measured(self, name: str) -> MemberAccuracy:
+        if name not in self._accuracy:
+            assert self.accuracy_of is not None
+            self._accuracy[name] = self.accuracy_of(self.folder / name)
+        return self._accuracy[name]
+
+    def _photos(self) -> tuple[Photo, ...]:
+        held_out = self.calibration.held_out if self.calibration else ()
+        return (*held_out, *self.pair.photos)
+
+    def _any(self) -> list[ProofInput]:
+        example, seed = self.pair.example, self.recipe.model.seed
+        given = self.recipe.input.given
+        return [
+            *noise([example], seed, given),
+            *of_each(example, lambda image, index: fault_inputs(image, seed + index, given)),
+            *self._shapes(1),
+            *self._shown(),
+        ]
+
+    def _shapes(self, count: int) -> list[ProofInput]:
+        return new_shapes(self.pair, self.recipe, count)
+
+    def _shown(self) -> list[ProofInput]:
+        if self.recipe.anchors is None:
+            return []
+        view = board_view(self.recipe)
+        chosen = self._photos()[:COMPARED_PHOTOS]
+        return [photo_input(photo, self.recipe, view) for photo in chosen]
+
+    def _like_photos(self) -> list[ProofInput]:
+        return self._shown() or self._shapes(NEW_SHAPES)
+
+    def _deciding(self) -> list[ProofInput]:
+        """Return inputs on which decisions are counted: photos, or shapes; those int8 learnt last.
+
+        Networks that find boxes are judged by these.
+        """
+        if self.recipe.anchors is not None:
+            return []
+        learnt = self.calibration.inputs if self.calibration else ()
+        is_photos = self.calibration is not None and self.calibration.facts.kind == "photos"
+        view = board_view(self.recipe)
+        shown = [photo_input(photo, self.recipe, view) for photo in self._photos()]
+        more = [ProofInput(f"calibration {index}", (image,)) for index, image in enumerate(learnt)]
+        return [*shown, *more][:DECIDING] if is_photos else self._shapes(DECIDING)
+
+
+def _reason(link: Link) -> str:
+    """Say what breaks a link, and of int8 that float for the worst layers does not mend it."""
+    found = "; ".join(link.problems)
+    if link.mixture is None:
+        return found
+    last = link.mixture.attempts[-1]
+    return f"{found}, with {last.in_float} of {len(link.mixture.layers)} layers in float"
+
+
+def new_shapes(pair: Pair, recipe: Recipe, count: int) -> list[ProofInput]:
+    """Return smooth shapes at the recipe's size, none of which int8 is calibrated on."""
+    seed, given = recipe.model.seed, recipe.input.given
+    return of_each(
+        pair.example,
+        lambda image, other: [
+            smooth_input(image, seed + other + index, given) for index in range(count)
+        ],
+    )
+
+
+def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:
+    """Make every file of these formats and its link; return the certificate of them all."""
+    steps = links.steps_in(chain.folder)
+    wanted = files_of(formats, chain.recipe, steps)
+    for before, after, kind in links.plan_of(chain.recipe, steps):
+        if after in wanted:
+            chain.on_stage(after)
+            chain.extend(before, after, kind)
+    return Certificate(
+        SCHEMA,
+        f"toolchain {toolchain.__version__}",
+        source.path,
+        source.sha256,
+        chain.recipe,
+        tuple(
+            FileFacts(name, path.stat().st_size, sha256_of(path))
+            for name in wanted
+            if (path := chain.folder / name).exists()
+        ),
+        tuple(chain.links),
+        _facts(chain.calibration, formats),
+        tuple(chain.failures),
+    )
+
+
+def _facts(calibration: Calibration | None, formats: Sequence[str]) -> CalibrationFacts | None:
+    return calibration.facts if calibration is not None and "int8" in formats else None

@@ -1,0 +1,352 @@
+"""The frozen records that stages hand on; nothing here computes.
+
+Every record turns into JSON by :func:`dataclasses.asdict`; field names carry their units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict, cast
+
+from toolchain.records.certificate import Certificate
+from toolchain.records.parity import Parity
+from toolchain.records.reasons import Reason, Removal
+
+Verdict = Literal["dropped", "folded", "carried", "kept"]
+"""What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
+constant went into the bias of what reads it. *carried*: its constant went into the weights that
+read another constant channel, its carrier. *kept*: it is still there, and the reason says why."""
+
+
+@dataclass(frozen=True)
+class FilterVerdict:
+    """What the surgery did with one zeroed filter."""
+
+    layer: str
+    index: int
+    """The filter, counted as in the network before the surgery; its channel has the same number."""
+    verdict: Verdict
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """One layer before and after the surgery, for tables and pictures."""
+
+    layer: str
+    kind: str
+    out_channels_before: int
+    out_channels_after: int
+    in_channels_before: int
+    in_channels_after: int
+    zeroed_filters: int
+    dropped: int
+    folded: int
+    carried: int
+    kept: int
+    """``dropped`` ... ``kept`` count zeroed filters; they add up to ``zeroed_filters``."""
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """Everything that one surgery did."""
+
+    rounds: int
+    filters: tuple[FilterVerdict, ...]
+    layers: tuple[LayerChange, ...]
+    removed_live_filters: int = 0
+    """Filters with non-zero weights that went because nothing reads them, or because all that
+    they compute does not depend on the image."""
+    without_torch_pruning: str = ""
+    """Why torch-pruning could not follow the network, so that our own run alone told which
+    channels belong together; empty if it could."""
+    removal: Removal | None = None
+    """What was to be removed, and what went; None where nobody asked."""
+
+    def count(self, verdict: Verdict) -> int:
+        """Return how many zeroed filters got ``verdict``."""
+        return sum(item.verdict == verdict for item in self.filters)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs to store and to run once on one image."""
+
+    deployed_parameters: int
+    """Weights and biases of layers after batch norm is folded, each shared tensor once."""
+    loose_parameters: int
+    """Parameters outside layers (EResFD's 18 fusion weights); exporters bake them in."""
+    macs: int
+    """Multiply-accumulates of one image at ``size``."""
+    size: tuple[int, int]
+    """(height, width) of that image."""
+    uncounted_operators: tuple[str, ...] = ()
+    """Operators that multiply and add but have no counting rule; empty for both detectors."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A quick comparison of two ONNX files on this machine: a ratio, never a promise."""
+
+    ratio: float
+    """Median over rounds of after / before, measured interleaved in one run."""
+    ratio_low: float
+    ratio_high: float
+    """Quartiles of the ratio over the rounds."""
+    before_ms: float
+    after_ms: float
+    rounds: int
+    threads: int
+    size: tuple[int, int]
+    runtime: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that was written."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long a stage took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes on one photo, in its pixels."""
+
+    boxes: tuple[tuple[float, float, float, float], ...]
+    """(left, top, right, bottom)."""
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PhotoComparison:
+    """The same photo through the network before and after."""
+
+    name: str
+    before: Detections
+    after: Detections
+    max_box_diff_px: float | None
+    """Largest difference of any coordinate; None when the boxes cannot be paired."""
+    before_png: bytes = field(repr=False, default=b"")
+    after_png: bytes = field(repr=False, default=b"")
+
+
+class MemberAccuracy(TypedDict):
+    """Average precision of a shipped network on WIDER FACE's validation set, from 0 to 1."""
+
+    protocol: str
+    """``single`` or ``paper``."""
+    photos: int
+    """Photos that were scored."""
+    easy: float
+    medium: float
+    hard: float
+
+
+class MemberFacts(TypedDict):
+    """What a shipped network says of itself: the metadata of its file, and all that its card says.
+
+    A dictionary, because it is JSON in the file; :mod:`toolchain.zoo.reading` checks it.
+    """
+
+    model: str
+    """``eresfd`` or ``extd``."""
+    rate: float
+    """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
+    criterion: str
+    scope: str
+    deployed_parameters: int
+    """After its zero filters are removed, those outside layers included; see :class:`Cost`."""
+    aspect_ratio: float
+    """Anchor height over width."""
+    trained: bool
+    teacher_name: str
+    teacher_licence: str
+    teacher_sha256: str
+    data: str
+    """What it learnt from, in words."""
+    images: int
+    """Crops that it learnt from, each time that one was shown."""
+    seed: int
+    hours: float
+    """Of training."""
+    command: str
+    """Makes it again. The file may have it packed."""
+    accuracy: MemberAccuracy
+    bad_at: list[str]
+    """What it finds badly, a sentence each."""
+    terms: str
+    """Under which terms it may be used, in words."""
+    training: Mapping[str, object]
+    """The settings of its training, by name."""
+
+
+def trained_gone(member: MemberFacts) -> dict[str, tuple[int, ...]]:
+    """Return which filters of a group a plan named to go; nothing where a criterion chose them."""
+    gone = member["training"].get("gone", {})
+    named = cast(Mapping[str, Sequence[int]], gone).items()
+    return {str(group): tuple(indices) for group, indices in named}
+
+
+def trained_widths(member: MemberFacts) -> dict[str, int]:
+    """Return the width of each group that a plan narrowed; nothing where training had a rate."""
+    widths = member["training"].get("widths", {})
+    return {str(group): int(width) for group, width in cast(Mapping[str, int], widths).items()}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from."""
+
+    path: str | None
+    """The file's name (never its folder), or None when they were made from a seed."""
+    layout: str
+    sha256: str | None
+    trained: bool
+    seed: int
+    accuracy: MemberAccuracy | None = None
+    """Of a shipped network, measured as it is shipped; None for all other weights."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What a rewrite of the ONNX file did."""
+
+    name: str
+    changed: int
+    """How many operators were rewritten or are gone."""
+    lacking: str | None
+    """Why nothing was, in words; None if something was."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one run of ``shrink`` found; the report room only renders it."""
+
+    model: str
+    source: Source
+    rate: float | None
+    criterion: str | None
+    scope: str | None
+    stages: tuple[Stage, ...]
+    surgery: Surgery
+    cost_before: Cost
+    cost_after: Cost
+    parity_exact: Parity | None
+    """Of the surgery in float64, where it is exact or wrong; None where the network does not run
+    in float64."""
+    parity_surgery: Parity
+    """Of the surgery in the network's own type, against float64's truth where there is one."""
+    parity_onnx: Parity
+    latency: Latency | None
+    artifacts: tuple[Artifact, ...]
+    onnx_before_bytes: int
+    """Size of the network before, exported in the same way."""
+    photos: tuple[PhotoComparison, ...]
+    notes: tuple[str, ...]
+    """What the reader must know: untrained, one-shot pruning costs accuracy, and so on."""
+    versions: dict[str, str]
+    command: str
+    accuracy: MemberAccuracy | None = None
+    """Measured of these very weights before they were shipped; None: not known. The shrunk network
+    has it too, as the proof says."""
+    certificate: Certificate | None = None
+    """The chain of all files, with what each link costs."""
+    rewrites: tuple[Rewritten, ...] = ()
+    """In the order in which they were done."""
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is, for the page that is looked at while it runs."""
+
+    settings: dict[str, object]
+    """What it was asked for, as its state has it."""
+    phases: tuple[tuple[str, int], ...]
+    """Name and last step of each phase, in order."""
+    step: int
+    losses: tuple[float, ...]
+    """Means over ``steps_per_loss`` steps each."""
+    steps_per_loss: int
+    samples: tuple[Mapping[str, float], ...]
+    """``step``, and average precision by level after it, on a small sample of other photos."""
+    sample_photos: int
+    zero_filters: Mapping[str, Sequence[int]]
+    """By layer, which filters are zeroed."""
+    zeroed_share: float
+    """Share of all parameters that is held at zero."""
+    photos: int
+    faces: int
+    broken: tuple[tuple[str, str], ...]
+    """Name and reason of photos that were left out."""
+    images_per_second: float | None
+    """Of this run so far; None before the first step."""
+    filters: Mapping[str, int] = field(default_factory=dict)
+    """By layer, how many filters it has; a layer may be missing."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.phases[-1][1]
+
+    @property
+    def is_done(self) -> bool:
+        """True when all steps are taken."""
+        return self.step >= self.steps
+
+
+MemberState = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class FamilyMember:
+    """One pruned network of a family; a figure is None until it is measured."""
+
+    rate: float
+    """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
+    state: MemberState
+    reason: str | None = None
+    """One line for a person: why it failed; None otherwise."""
+    deployed_parameters: int | None = None
+    """After its zero filters are removed; see :class:`Cost`."""
+    macs: int | None = None
+    """Multiply-accumulates of one image; see :class:`Cost`."""
+    onnx_bytes: int | None = None
+    """Size of the file for the board."""
+    accuracy: Mapping[str, float] | None = None
+    """Average precision from 0 to 1 by level: ``easy``, ``medium``, ``hard``."""
+    hours: float | None = None
+    """Of training."""
+    folder: str | None = None
+    """Where its report lies, relative to the family's page and with ``/`` between names."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one model, pruned at several rates and measured in the same way."""
+
+    model: str
+    criterion: str
+    scope: str
+    protocol: str
+    """Of the evaluation: ``single`` or ``paper``."""
+    photos: int
+    """Photos on which every member is scored."""
+    members: tuple[FamilyMember, ...]
+    """By rising rate."""
+
+    @property
+    def is_finished(self) -> bool:
+        """True when no member is waiting or running."""
+        return all(member.state in ("done", "failed") for member in self.members)

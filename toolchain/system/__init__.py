@@ -1,0 +1,1 @@
+"""Files, memory and other programs: what the operating system gives."""

@@ -1,0 +1,1 @@
+"""Whole runs: the order of the stages, which only this room knows."""

@@ -1,0 +1,99 @@
+"""Making one member of a family: train, shrink, export, evaluate.
+
+OUT/rate-0.1/train/     state, page and weights of the training
+OUT/rate-0.1/shrunk/    what ``shrink`` makes of it
+OUT/rate-0.1/eval/      average precision of the shrunk network
+
+Every stage goes on where it was stopped, so making a member that is there already takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.data.wider import Split, read_split
+from toolchain.detection.opening import plan_for
+from toolchain.detection.protocols import PROTOCOLS
+from toolchain.errors import ToolchainError
+from toolchain.records.stages import FamilyMember
+from toolchain.system.files import sha256_of
+from toolchain.train.training import train
+from toolchain.workflows.evaluation import Settings, evaluate, write_results
+from toolchain.workflows.pipeline import Job, run_shrink
+from toolchain.workflows.sweep.job import FamilyJob
+
+
+def _nothing(*_: object) -> None:
+    """The default for those who do not want to hear of progress."""
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told how far a member is."""
+
+    on_stage: Callable[[str], None] = _nothing
+    on_photo: Callable[[int, int], None] = _nothing
+    on_step: Callable[[str, int, int, float], None] = _nothing
+
+
+def photos_of(job: FamilyJob) -> tuple[Split, Split, Split | None]:
+    """Return the photos to learn from, those to score, and those to look at on the way."""
+    scored = read_split(job.data, "val").spread(job.limit)
+    looked = scored.spread(job.sample) if job.sample else None
+    return read_split(job.data, "train"), scored, looked
+
+
+def make_member(job: FamilyJob, rate: float, listeners: Listeners) -> FamilyMember:
+    """Make the member of ``rate``, or what is missing of it; a failure is a record too."""
+    try:
+        return _make(job, rate, listeners)
+    except ToolchainError as error:
+        return FamilyMember(rate, "failed", " ".join(str(error).split()))
+
+
+def _make(job: FamilyJob, rate: float, listeners: Listeners) -> FamilyMember:
+    learnt, scored, looked = photos_of(job)
+    name, folder = f"rate {rate:g}", job.folder(rate)
+    listeners.on_stage(f"{name}: train")
+    trained = train(job.training_of(rate), learnt, looked, listeners.on_photo, listeners.on_step)
+    shrunk = folder / "shrunk"
+    if not _is_of(shrunk, trained.weights):
+        listeners.on_stage(f"{name}: shrink and export")
+        recipe = job.training.recipe  # it zeroes nothing: what training zeroed is zero
+        run_shrink(Job(recipe, shrunk, trained.weights, command=job.command))
+    listeners.on_stage(f"{name}: evaluate")
+    settings = Settings(folder / "eval", command=job.command)
+    plan = plan_for(shrunk, PROTOCOLS[job.protocol])
+    result = evaluate(
+        plan, scored, settings, lambda _, done, total: listeners.on_photo(done, total)
+    )
+    _, content = write_results([result], scored, settings)
+    return _record(rate, folder, content)
+
+
+def _is_of(shrunk: Path, weights: Path) -> bool:
+    """Tell whether ``shrunk`` was made of just these weights."""
+    try:
+        report = json.loads((shrunk / "report.json").read_bytes())
+        return bool(report["source"]["sha256"] == sha256_of(weights))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _record(rate: float, folder: Path, evaluated: dict[str, Any] | Any) -> FamilyMember:
+    report = json.loads((folder / "shrunk" / "report.json").read_bytes())
+    training = json.loads((folder / "train" / "train.json").read_bytes())
+    return FamilyMember(
+        rate,
+        "done",
+        deployed_parameters=report["deployed_parameters"]["after"],
+        macs=report["macs"]["after"],
+        onnx_bytes=(folder / "shrunk" / "model.onnx").stat().st_size,
+        accuracy={level: ap for level, ap in evaluated["ap"].items() if ap is not None},
+        hours=training["seconds"] / 3600,
+        folder=f"{folder.name}/shrunk",
+    )

@@ -1,0 +1,228 @@
+"""Where a trained network comes from: its teachers, and the command that makes it again.
+
+A training may have started from the weights of another; then both are its history, and the
+command is a chain.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from toolchain.errors import InputError, RecipeError
+from toolchain.models.layouts import read_metadata
+from toolchain.recipe import Recipe, default_recipe, override
+from toolchain.zoo.reading import checked_facts
+
+NOTHING = (None, "None")
+"""How a record says that a training started from random weights."""
+
+NOT_FREE = re.compile(r"non.?commercial|academic|research|\bNC\b", re.IGNORECASE)
+"""Licences whose weights teach nothing that is shipped."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Weights that a shipped network learnt from."""
+
+    name: str
+    licence: str
+    sha256: str
+    """Of the checkpoint, as it is read."""
+
+
+TEACHERS = (
+    Teacher(
+        "EResFD 1x by clovaai (eresfd_16.pth)",
+        "Apache-2.0",
+        "a75310e2bcac6930626dfa5653a4ea5fb0df5cde3fc599e324f491bf460e2ec2",
+    ),
+    Teacher(
+        "EXTD 64 by clovaai (EXTD_64.pth)",
+        "MIT",
+        "34f9b1eea0b9d477c8409ea236562662c29062553d6fd84a594530b087baefe2",
+    ),
+)
+"""Those that are known to allow it."""
+
+
+@dataclass(frozen=True)
+class History:
+    """A training, and all that it started from."""
+
+    command: str
+    images: int
+    """Crops, of all trainings together."""
+    hours: float
+    """Of all trainings together."""
+    teachers: tuple[Teacher, ...]
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a history may refer to."""
+
+    starts: Mapping[str, Path]
+    """By SHA-256, files that a training may have started from: members, or outputs of trainings."""
+    teacher_name: str | None = None
+    teacher_licence: str | None = None
+    """Of a teacher that is not in :data:`TEACHERS`."""
+
+
+def read_record(folder: Path) -> Mapping[str, object]:
+    """Return what a finished training wrote of itself, in ``folder``/train.json."""
+    path = folder / "train.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: must be the record of a finished training ({error}); give the output folder "
+            f"of toolchain train"
+        ) from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: must be a table (got {type(record).__name__})")
+    return record
+
+
+def demand_one_training(
+    record: Mapping[str, object], metadata: Mapping[str, object], path: Path
+) -> Mapping[str, object]:
+    """Check that a record and the metadata of the weights in ``path`` are of one training.
+
+    Returns that training's settings.
+    """
+    settings = metadata.get("training")
+    if not isinstance(settings, dict) or not metadata.get("trained"):
+        raise InputError(f"{path}: must be what toolchain train wrote (it says nothing of it)")
+    for name, value in settings.items():
+        if record.get(name) != value:
+            raise InputError(
+                f"{path}: {name} is {value!r} here and {record.get(name)!r} in train.json; give a "
+                f"folder whose files are of one training"
+            )
+    return settings
+
+
+def entry(record: Mapping[str, object], name: str, kind: type[Value], path: Path) -> Value:
+    """Return an entry that must be there and of type ``kind``; a whole number is a float too."""
+    value = record.get(name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{path}: {name} must be a {kind.__name__} (got {value!r})")
+    return value
+
+
+def history_of(folder: Path, origins: Origins) -> History:
+    """Return the history of the training in ``folder``.
+
+    Raises :class:`InputError` where a teacher's licence is not known, or what it started from.
+    """
+    path, record = folder / "train.json", read_record(folder)
+    before = _before(record, path, origins)
+    teachers = [] if before is None else list(before.teachers)
+    own = _teacher(record, path, origins)
+    if own is not None and own not in teachers:
+        teachers.append(own)
+    return History(
+        _command(record, path, before),
+        entry(record, "images", int, path) + (before.images if before else 0),
+        entry(record, "seconds", float, path) / 3600 + (before.hours if before else 0.0),
+        tuple(teachers),
+    )
+
+
+def _before(record: Mapping[str, object], path: Path, origins: Origins) -> History | None:
+    """Return the history of what a training started from; None where that is random weights."""
+    digest = record.get("start")
+    if digest in NOTHING:
+        return None
+    start = origins.starts.get(str(digest))
+    if start is None:
+        raise InputError(
+            f"{path}: it started from weights that are none of those shipped ({digest}); give "
+            f"their file by --start, beside the train.json of their own training"
+        )
+    metadata = read_metadata(start)
+    if "command" not in metadata:
+        demand_one_training(read_record(start.parent), metadata, start)
+        return history_of(start.parent, origins)
+    facts = checked_facts(metadata, start)
+    teacher = Teacher(facts["teacher_name"], facts["teacher_licence"], facts["teacher_sha256"])
+    teachers = (teacher,) if teacher.sha256 else ()
+    return History(facts["command"], facts["images"], float(facts["hours"]), teachers)
+
+
+def _teacher(record: Mapping[str, object], path: Path, origins: Origins) -> Teacher | None:
+    digest = record.get("teacher")
+    if digest is None:
+        return None
+    known = next((teacher for teacher in TEACHERS if teacher.sha256 == digest), None)
+    if known is not None:
+        return known
+    file, licence = record.get("teacher_file"), origins.teacher_licence
+    if licence is None:
+        raise InputError(
+            f"{path}: its teacher {file} (SHA-256 {digest}) is not known to allow that what it "
+            f"taught is shipped; if its licence does, name that by --teacher-licence"
+        )
+    if NOT_FREE.search(licence):
+        raise InputError(
+            f"{path}: its teacher {file} is under {licence!r}; what is shipped must be free for "
+            f"any use, so take a teacher that is"
+        )
+    return Teacher(origins.teacher_name or str(file), licence, str(digest))
+
+
+def _command(record: Mapping[str, object], path: Path, before: History | None) -> str:
+    """Return what makes the weights again, with every setting that the command line knows."""
+    model = entry(record, "model", str, path)
+    words = ["toolchain", "train", model, "--data", "WIDER"]
+    processes = record.get("processes", 1)
+    if processes != 1:
+        words = f"torchrun --nproc-per-node {processes} -m toolchain.cli".split() + words[1:]
+    if record.get("teacher") is not None:
+        words += ["--teacher", str(record.get("teacher_file") or "TEACHER")]
+        words += ["--images", str(entry(record, "images", int, path))]
+    words += ["--rate", f"{entry(record, 'rate', float, path):.10g}"]
+    if record.get("widths"):
+        words += ["--set", f"prune.widths={_inline(record['widths'])}"]
+    if record.get("gone"):
+        words += ["--set", f"prune.gone={_inline(record['gone'])}"]
+    for name in ("criterion", "scope", "threads", "seed", "device"):
+        if name in record and not (name == "criterion" and record.get("gone")):
+            words += [f"--{name}", str(record[name])]
+    words += ["--bfloat16"] if record.get("bfloat16") else []
+    for key, value in record.items():
+        name = re.sub(r"^crop\.", "crops.", key)  # a crop's settings are the recipe's crops
+        if _is_in_recipe(default_recipe(model), name, value):
+            words += ["--set", f"{name}={json.dumps(value)}"]
+    if before is None:
+        return shlex.join(words)
+    place = f"out/train/{model}-step-{before.command.count(' && ') + 1}"
+    return f"{before.command} --out {place} && {shlex.join(words)} --from {place}/model.safetensors"
+
+
+def _inline(table: object) -> str:
+    """Return widths or filters by group as the command line and a recipe have them."""
+    if not isinstance(table, dict):
+        raise InputError(f"widths and gone must be tables (got {table!r})")
+    return f"{{{', '.join(f'{json.dumps(group)}={value}' for group, value in table.items())}}}"
+
+
+def _is_in_recipe(recipe: Recipe, name: str, value: object) -> bool:
+    """Return whether ``name`` is a field of a recipe's section, and may be ``value``."""
+    if not hasattr(recipe, name.partition(".")[0]) or name.count(".") != 1:
+        return False
+    try:
+        override(recipe, {name: value})
+    except RecipeError:
+        return False
+    return True

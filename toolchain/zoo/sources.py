@@ -1,0 +1,259 @@
+"""Where a run's network comes from: a model by name, and weights, shipped ones, or a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import InputError, ModelError
+from toolchain.models.calling import Call, find_call, is_told
+from toolchain.models.choosing import PLAIN, Choice
+from toolchain.models.layouts import Checkpoint, read_checkpoint
+from toolchain.models.plain_weights import plainly
+from toolchain.models.registry import BUILDERS, Built, build, build_network
+from toolchain.models.sizes import Example, image_size
+from toolchain.models.weights import load_into
+from toolchain.recipe import PruneSection, Recipe, default_recipe, override
+from toolchain.records.stages import MemberFacts, Source
+from toolchain.zoo.reading import Member, choose, members
+
+DEFAULT_SIZE = (224, 224)
+"""Height and width of the plain recipe for a network of one's own."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to work on."""
+
+    network: nn.Module
+    recipe: Recipe
+    """The recipe, with the anchors' ratio that belongs to the weights."""
+    source: Source
+    notes: tuple[str, ...]
+    member: MemberFacts | None = None
+    """What a shipped network says of itself; None for all other weights. If the recipe has a rate,
+    that is still to be zeroed in one shot; if not, the network is taken as it is shipped."""
+    call: Call | None = None
+    """How a network of one's own is called; None for the two detectors."""
+
+    @property
+    def example(self) -> Example:
+        """What the network is called with: zeros, at the recipe's size."""
+        size = self.recipe.input.height, self.recipe.input.width
+        return self.call.example if self.call else (example_input(self.network, *size),)
+
+    @property
+    def image(self) -> Tensor:
+        """The example of a network of one image.
+
+        Raises :class:`ModelError` for one that takes something else.
+        """
+        if len(self.example) == 1 and self.example[0].ndim == 4:
+            return self.example[0]
+        shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in self.example)
+        raise ModelError(
+            f"{self.recipe.model.name} takes {shapes}; this is made for networks of one image"
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """How exported files call the network's inputs."""
+        return self.call.inputs if self.call else ("image",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """How exported files call the network's outputs."""
+        detects = self.call is None or self.recipe.anchors is not None
+        return ("loc", "logits") if detects or self.call is None else self.call.outputs
+
+
+def load_start(
+    recipe: Recipe,
+    checkpoint_path: Path | None,
+    anchor_ratio: float | None = None,
+    *,
+    untrained: bool = False,
+    choice: Choice = PLAIN,
+) -> Loaded:
+    """Load the checkpoint; without one the nearest shipped network; without that, a seed's.
+
+    ``untrained`` takes the seed's weights whatever is shipped; raises :class:`InputError` if there
+    is a checkpoint too, and if something is chosen of none. ``choice`` is as in
+    :func:`load_network`.
+    """
+    if checkpoint_path is None and choice != PLAIN:
+        raise InputError("--ema and --ckpt-key choose among the weights of a file; give --ckpt")
+    if checkpoint_path is None and not untrained:
+        shipped = load_shipped(recipe, anchor_ratio)
+        if shipped is not None:
+            return shipped
+    if checkpoint_path is not None and untrained:
+        raise InputError(
+            f"--untrained takes random weights and --ckpt those of {checkpoint_path}; give one"
+        )
+    return load_network(recipe, checkpoint_path, anchor_ratio, choice)
+
+
+def load_network(
+    recipe: Recipe,
+    checkpoint_path: Path | None,
+    anchor_ratio: float | None = None,
+    choice: Choice = PLAIN,
+) -> Loaded:
+    """Build the recipe's network and load its weights; without a file they come from the seed.
+
+    ``anchor_ratio`` (height over width) overrides what recipe and layout say; ``choice`` tells
+    which of a file's weights are wanted. Raises :class:`ModelError` for a network that
+    cannot be built, or does not run.
+    """
+    built = build_network(recipe.model.name, recipe.model.seed)
+    return _called(
+        built, _load_weights(built.network, recipe, checkpoint_path, anchor_ratio, choice)
+    )
+
+
+def _called(built: Built, loaded: Loaded) -> Loaded:
+    """Return a network of one's own so that it takes and gives tensors, and how it is called.
+
+    The recipe gets the size that the network itself asks for.
+    """
+    recipe = loaded.recipe
+    if recipe.model.name in BUILDERS:
+        return loaded
+    size: tuple[int, int] | None = (recipe.input.height, recipe.input.width)
+    if size == DEFAULT_SIZE and is_told(built.places):
+        size = None
+    built = replace(built, network=loaded.network)
+    network, call = find_call(built, recipe.model.name, size, recipe.input.shapes)
+    own = image_size(call.example)
+    if own is not None:
+        recipe = override(recipe, {"input.height": own[0], "input.width": own[1]})
+    notes = (*built.notes, *loaded.notes, *call.notes)
+    return replace(loaded, network=network, recipe=recipe, notes=notes, call=call)
+
+
+def _load_weights(
+    network: nn.Module,
+    recipe: Recipe,
+    checkpoint_path: Path | None,
+    anchor_ratio: float | None,
+    choice: Choice,
+) -> Loaded:
+    if checkpoint_path is None:
+        recipe = override(
+            recipe, {} if anchor_ratio is None else {"anchors.aspect_ratio": anchor_ratio}
+        )
+        source = Source(None, "seed", None, trained=False, seed=recipe.model.seed)
+        note = (
+            f"UNTRAINED: the weights are random (seed {recipe.model.seed}). The files show sizes "
+            f"and speed, and find nothing; give trained weights by --ckpt."
+        )
+        network, plain = plainly(network)
+        return Loaded(network, recipe, source, (note, *plain))
+    checkpoint = read_checkpoint(checkpoint_path)
+    network, told = plainly(
+        network, lambda own: load_into(own, checkpoint, recipe.model.name, choice)
+    )
+    recipe, notes = _with_ratio(recipe, checkpoint, anchor_ratio)
+    notes = (*told, *notes)
+    trained = bool(checkpoint.metadata.get("trained", True))
+    if not trained:
+        notes = (*notes, f"UNTRAINED: {checkpoint.name} says that its weights are not trained.")
+    source = Source(
+        checkpoint.name, checkpoint.layout, checkpoint.sha256, trained, recipe.model.seed
+    )
+    return Loaded(network, recipe, source, notes)
+
+
+def load_shipped(
+    recipe: Recipe, anchor_ratio: float | None = None, folder: Path | None = None
+) -> Loaded | None:
+    """Return the shipped network whose rate is nearest to the recipe's; None if there is none.
+
+    If it has at least as many zero filters as the recipe asks for, or its very widths, it is taken
+    as it is, and the recipe loses its rate or its widths. ``anchor_ratio`` is that of
+    :func:`load_network`, ``folder`` that of :func:`choose`.
+    """
+    member = _nearest(recipe, folder)
+    if member is None:
+        return None
+    network = build(recipe.model.name, recipe.model.seed)
+    checkpoint = read_checkpoint(member.path)
+    load_into(network, checkpoint, recipe.model.name)
+    recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
+    if member.widths:
+        recipe = override(recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
+    elif (recipe.prune.rate or 0.0) <= member.rate:
+        recipe = override(recipe, {"prune.rate": None, "prune.gone": {}})
+    source = Source(
+        checkpoint.name,
+        checkpoint.layout,
+        checkpoint.sha256,
+        member.facts["trained"],
+        recipe.model.seed,
+        member.facts["accuracy"],
+    )
+    return Loaded(network, recipe, source, (), member.facts)
+
+
+def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
+    """Return the shipped network to start from.
+
+    Filters that another criterion chose, or in another scope, cannot be added to, nor can widths
+    of groups: then only a network without zero filters will do, or one of these very widths.
+    """
+    prune = recipe.prune
+    asked = (dict(prune.widths), dict(prune.gone), prune.chosen_by, prune.scope)
+    for planned in members(recipe.model.name, folder) if prune.widths else ():
+        facts = planned.facts
+        if (planned.widths, planned.gone, facts["criterion"], facts["scope"]) == asked:
+            return planned
+    member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
+    if member is None or not prune.zeroes or not member.rate:
+        return member
+    if not prune.widths and _may_add(prune, member):
+        return member
+    whole = choose(recipe.model.name, 0.0, folder)
+    return whole if whole is not None and not whole.rate else None
+
+
+def _may_add(prune: PruneSection, member: Member) -> bool:
+    """Tell whether a member's zero filters are some of those that a rate asks for.
+
+    What a plan named in place of the default criterion goes as well as what that would choose.
+    """
+    scope = member.facts["scope"]
+    if prune.gone:
+        return (dict(prune.gone), prune.scope) == (member.gone, scope)
+    default = default_recipe(member.model).prune.criterion
+    criterion = default if member.gone else member.facts["criterion"]
+    return (prune.criterion, prune.scope) == (criterion, scope)
+
+
+def _with_ratio(
+    recipe: Recipe, checkpoint: Checkpoint, anchor_ratio: float | None
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Let the anchors take the ratio that was asked for, or that the layout tells."""
+    if anchor_ratio is not None:
+        return override(recipe, {"anchors.aspect_ratio": anchor_ratio}), ()
+    if recipe.anchors is None or checkpoint.aspect_ratio is None:
+        return recipe, ()
+    note = (
+        f"Anchors are {checkpoint.aspect_ratio:g} times as high as wide, as the layout "
+        f"{checkpoint.layout} says; if yours were trained with others, give --anchor-ratio."
+    )
+    return override(recipe, {"anchors.aspect_ratio": checkpoint.aspect_ratio}), (note,)
+
+
+def example_input(network: nn.Module, height: int, width: int, batch: int = 1) -> Tensor:
+    """Return zeros (batch, C, height, width) with the channels that the first convolution reads.
+
+    Raises :class:`ModelError` if the network has no convolution.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            return torch.zeros(batch, module.in_channels, height, width)
+    raise ModelError("the network has no Conv2d, so nothing here applies to it")
