@@ -49,7 +49,7 @@ AGAIN ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code soak-surgery test test-all test-fast lint format clean
+.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code soak-surgery test test-all test-fast lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -203,6 +203,11 @@ lint: setup ## Check style, format and types
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: ## Build the documentation as a site, out/site/index.html
+	@$(MAKE) --no-print-directory setup EXTRAS=docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	echo "docs: out/site/index.html"
 
 format: setup ## Format the code
 	@$(BIN)/ruff format .
