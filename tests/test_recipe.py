@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 from toolchain.errors import InputError, RecipeError
 from toolchain.recipe import (
     AnchorSection,
+    CropSection,
     DecodeSection,
     InputSection,
     ModelSection,
@@ -24,6 +28,7 @@ from toolchain.recipe import (
     PruneSection,
     Range,
     Recipe,
+    TrainSection,
     default_recipe,
     load_recipe,
     override,
@@ -406,3 +411,37 @@ def test_range_holds_what_it_says(
     assert all(value in limits for value in inside)
     assert not any(value in limits for value in outside)
     assert str(limits) == words
+
+
+# Sections made in Python --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PruneSection(rate=5.0), r"prune\.rate must be >= 0 and < 1 \(got 5\.0\)"),
+        (lambda: PruneSection(rate=math.nan), r"prune\.rate must be >= 0 and < 1 \(got nan\)"),
+        (lambda: PruneSection(rate=True), r"prune\.rate must be float \(got True\)"),
+        (lambda: PruneSection(criterion="l2"), r"prune\.criterion must be one of fpgm, l1"),  # type: ignore[arg-type]
+        (lambda: PruneSection(protected="head"), r"prune\.protected must be a list"),  # type: ignore[arg-type]
+        (lambda: PruneSection(widths={"conv": 0}), r"prune\.widths\.conv must be >= 1"),
+        (lambda: TrainSection(epochs=-1), r"train\.epochs must be >= 0"),
+        (lambda: CropSection(scales=(0.0, 1.0)), r"crops\.scales must be > 0"),
+        (lambda: Recipe(model="eresfd"), r"recipe\.model must be a ModelSection"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_section_made_in_python_is_held_to_the_same_ranges(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make()
+
+
+def test_a_section_made_in_python_is_what_a_file_gives() -> None:
+    made = PruneSection(rate=np.float32(0.5), protected=["head.*"], widths={"a.b": np.int64(3)})  # type: ignore[arg-type]
+    text = (
+        '[model]\nname = "x:y"\n[prune]\nrate = 0.5\nprotected = ["head.*"]\nwidths = {"a.b" = 3}'
+    )
+    assert made == parse_recipe(f"{HEAD}[prune]\n{text}", "recipe.toml").prune
+    assert type(made.rate) is float
+    assert PruneSection(rate=0) == PruneSection(rate=0.0)

@@ -4,6 +4,7 @@ A recipe says everything that a run depends on besides the weights. Unknown or m
 and values out of range raise :class:`~toolchain.errors.RecipeError` with the file's line.
 """
 
+from toolchain.recipe.checking import Range
 from toolchain.recipe.loading import (
     default_recipe,
     load_recipe,
@@ -26,7 +27,6 @@ from toolchain.recipe.sections import (
     ModelSection,
     ProofSection,
     PruneSection,
-    Range,
     Recipe,
     Rewrite,
     Scope,

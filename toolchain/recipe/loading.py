@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import typing
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from toolchain.errors import RecipeError, did_you_mean
+from toolchain.recipe.checking import hints_of
 from toolchain.recipe.reader import Reader
 from toolchain.recipe.sections import PHOTO, InputSection, ModelSection, PruneSection, Recipe
 
@@ -122,7 +122,7 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         section = getattr(recipe, section_name)
         if section is None:
             raise RecipeError(f"{recipe.model.name} has no {section_name}, so no {path}")
-        hints = typing.get_type_hints(type(section), include_extras=True)
+        hints = hints_of(type(section))
         if field_name not in hints:
             hint = did_you_mean(field_name, hints)
             raise RecipeError(f"{path} is unknown; known here: {', '.join(hints)}{hint}")

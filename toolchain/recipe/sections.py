@@ -6,32 +6,14 @@ import typing
 from dataclasses import dataclass, field
 from typing import Literal
 
+from toolchain.recipe.checking import Range, Section
+
 Criterion = Literal["fpgm", "l1"]
 Scope = Literal["group", "layer"]
 Rewrite = Literal["leaky", "factors", "heads", "largest", "rows"]
 REWRITES: tuple[Rewrite, ...] = typing.get_args(Rewrite)
 """Exact rewrites of the ONNX file, in the order in which they are done: what is faster on a
 Cortex-A72 and no slower elsewhere."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """The values a number may take; attached to a field by ``Annotated``."""
-
-    low: float
-    high: float
-    low_open: bool = False
-    high_open: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.low_open else value >= self.low
-        below = value < self.high if self.high_open else value <= self.high
-        return above and below
-
-    def __str__(self) -> str:
-        left = ">" if self.low_open else ">="
-        right = "<" if self.high_open else "<="
-        return f"{left} {self.low:g} and {right} {self.high:g}"
 
 
 Pixels = typing.Annotated[int, Range(1, 8192)]
@@ -45,7 +27,7 @@ Factor = typing.Annotated[float, Range(1e-6, 1e6)]
 
 
 @dataclass(frozen=True)
-class ModelSection:
+class ModelSection(Section, name="model"):
     """Which network, and how it starts when there are no weights."""
 
     name: str
@@ -55,7 +37,7 @@ class ModelSection:
 
 
 @dataclass(frozen=True)
-class InputSection:
+class InputSection(Section, name="input"):
     """What the network is given: float32 (1, channels, height, width), made of pixels 0 to 255 by
 
         x = (pixel * scale - mean) / std
@@ -143,7 +125,7 @@ def _got(entries: tuple[float, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class AnchorSection:
+class AnchorSection(Section, name="anchors"):
     """One anchor per cell, centred at (i + 0.5) * stride."""
 
     sizes: tuple[Positive, ...]
@@ -155,7 +137,7 @@ class AnchorSection:
 
 
 @dataclass(frozen=True)
-class DecodeSection:
+class DecodeSection(Section, name="decode"):
     """From raw outputs to boxes (SSD's encoding)."""
 
     variances: tuple[Positive, Positive] = (0.1, 0.2)
@@ -175,7 +157,7 @@ Width = typing.Annotated[int, Range(1, 65_536)]
 
 
 @dataclass(frozen=True)
-class PruneSection:
+class PruneSection(Section, name="prune"):
     """Which filters are zeroed when a rate is given."""
 
     rate: typing.Annotated[float, Range(0, 1, high_open=True)] | None = None
@@ -211,7 +193,7 @@ Epochs = typing.Annotated[int, Range(0, 100_000)]
 
 
 @dataclass(frozen=True)
-class TrainSection:
+class TrainSection(Section, name="train"):
     """Training by the data set's own faces: soft filter pruning, then the zeros held.
 
     The values are those of "Filter-Pruning of Lightweight Face Detectors Using a Geometric Median
@@ -241,7 +223,7 @@ class TrainSection:
 
 
 @dataclass(frozen=True)
-class CropSection:
+class CropSection(Section, name="crops"):
     """How the square crops that a network learns from are drawn; shares are probabilities."""
 
     side: typing.Annotated[int, Range(16, 8192)] = 480
@@ -265,7 +247,7 @@ class CropSection:
 
 
 @dataclass(frozen=True)
-class TeachSection:
+class TeachSection(Section, name="teach"):
     """Training with a teacher: block by block first, then end to end."""
 
     batch: typing.Annotated[int, Range(1, 4096)] = 1
@@ -302,7 +284,7 @@ class TeachSection:
 
 
 @dataclass(frozen=True)
-class ExportSection:
+class ExportSection(Section, name="export"):
     """What form the ONNX file takes."""
 
     rewrites: tuple[Rewrite, ...] = REWRITES
@@ -310,7 +292,7 @@ class ExportSection:
 
 
 @dataclass(frozen=True)
-class ProofSection:
+class ProofSection(Section, name="proof"):
     """How far two sides may differ before the export is stopped.
 
     Every difference is a share of the range of the channel that it is in, on the input where it is;
@@ -346,7 +328,7 @@ Amount = typing.Annotated[int, Range(1, 1e18)]
 
 
 @dataclass(frozen=True)
-class BudgetSection:
+class BudgetSection(Section, name="budget"):
     """What the main file may cost on one board, as ``[budget.rpi4]``; None: no limit."""
 
     instructions: Amount | None = None
@@ -361,7 +343,7 @@ class BudgetSection:
 
 
 @dataclass(frozen=True)
-class Limit:
+class Limit(Section, name="limit"):
     """How much worse a figure may get: the larger of both holds."""
 
     relative: Share = 0.0
@@ -371,7 +353,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class GateSection:
+class GateSection(Section, name="gate"):
     """What a change may make worse before the gate stops it."""
 
     instructions: Limit = Limit(relative=0.005)
@@ -397,7 +379,7 @@ class GateSection:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Section, name="recipe"):
     """All of it."""
 
     model: ModelSection
