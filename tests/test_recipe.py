@@ -439,9 +439,7 @@ def test_a_section_made_in_python_is_held_to_the_same_ranges(
 
 def test_a_section_made_in_python_is_what_a_file_gives() -> None:
     made = PruneSection(rate=np.float32(0.5), protected=["head.*"], widths={"a.b": np.int64(3)})  # type: ignore[arg-type]
-    text = (
-        '[model]\nname = "x:y"\n[prune]\nrate = 0.5\nprotected = ["head.*"]\nwidths = {"a.b" = 3}'
-    )
+    text = 'rate = 0.5\nprotected = ["head.*"]\nwidths = {"a.b" = 3}'
     assert made == parse_recipe(f"{HEAD}[prune]\n{text}", "recipe.toml").prune
     assert type(made.rate) is float
     assert PruneSection(rate=0) == PruneSection(rate=0.0)
