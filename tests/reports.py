@@ -24,8 +24,8 @@ from toolchain.records.stages import (
     Surgery,
     Verdict,
 )
-from toolchain.report import filters
-from toolchain.report.html import html
+from toolchain.report.run import filters
+from toolchain.report.run.html import html
 
 HOSTILE = (
     '<script>alert(1)</script>"\' onload=x a"b|`c``d` \x1b[31m\u202e\ud800 ]]> &amp; {} \\| *e*'

@@ -30,7 +30,7 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.recipe import BudgetSection, parse_recipe
 from toolchain.records.certificate import read_certificate, to_json
 from toolchain.records.timings import Check, FileCheck, Instructions, OperatorCount
-from toolchain.report.check import check_html
+from toolchain.report.costs.check import check_html
 from toolchain.system.files import sha256_of
 
 OWN = """

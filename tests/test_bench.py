@@ -14,7 +14,7 @@ from toolchain.bench import interleaving
 from toolchain.bench.interleaving import interleaved
 from toolchain.cli import run as run_cli
 from toolchain.records.timings import Bench, FileTiming, OperatorCost
-from toolchain.report.bench import bench_html, bench_markdown
+from toolchain.report.costs.bench import bench_html, bench_markdown
 
 
 def test_every_round_runs_all_in_another_order() -> None:

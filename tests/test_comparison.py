@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from toolchain.arm.sysroot import Sysroot
 from toolchain.cli import run as run_cli
 from toolchain.records.timings import Contender, Contest
-from toolchain.report.contest import contest_html, contest_markdown, notes
+from toolchain.report.costs.comparison import contest_html, contest_markdown, notes
 
 FIRST = Contender(
     "wide/model.onnx", "onnxruntime 1", (96, 128), 4000, 1_000_000, 400_000, 1.0, 2.5, 1.0, 1.0,

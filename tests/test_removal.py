@@ -18,7 +18,7 @@ from toolchain.prune.zeroing import zero_and_tell
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.reasons import Held, Reason, Removal
 from toolchain.records.stages import Report
-from toolchain.report import removal as words
+from toolchain.report.run import removal as words
 from toolchain.shrink.surgery import shrink
 from toolchain.workflows.pipeline import Job, run_shrink
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports import HOSTILE, words
 from test_report_html import colours, contrast
@@ -31,18 +31,20 @@ from toolchain.records.accuracy import (
     Subject,
 )
 from toolchain.report import wording
-from toolchain.report.accuracy import curves, labels, listing, rows, scatter, sizes, tables
-from toolchain.report.accuracy.page import evaluation_page
-from toolchain.report.accuracy.plot import Box, Scale
-from toolchain.report.accuracy.table import (
+from toolchain.report.accuracy import curves, listing, rows, sizes
+from toolchain.report.accuracy import paper_tables as tables
+from toolchain.report.accuracy.evaluation import evaluation_page
+from toolchain.report.accuracy.paper_page import sources, tables_page
+from toolchain.report.accuracy.precision_words import (
     figure,
     protocol_words,
     same_figure,
     sample_words,
     terminal_rows,
 )
-from toolchain.report.accuracy.tables_html import sources, tables_page
-from toolchain.report.page import style
+from toolchain.report.charts import labels, scatter
+from toolchain.report.charts.axes import Box, Scale
+from toolchain.report.document.frame import style
 
 SINGLE = Protocol("single", 0.02, 5000, 0.3, 750)
 PART = Sample("val", 3226, 2823, 403, None, "a" * 64)
@@ -430,6 +432,7 @@ places = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(places, max_size=25))
 def test_labels_lie_on_no_mark_and_on_no_other_label(
     wanted: list[tuple[float, float, str]],

@@ -9,7 +9,7 @@ import pytest
 from reports import HOSTILE, words
 
 from toolchain.records.stages import Family, FamilyMember, MemberState
-from toolchain.report.family import MEASURES, family_page, measured
+from toolchain.report.sweep import MEASURES, family_page, measured
 
 
 def done(rate: float, parameters: int, easy: float, **changes: object) -> FamilyMember:

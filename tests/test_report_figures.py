@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from reports import VARIANTS, layer, parity_of, report_of, words
 
 from toolchain.records.stages import Latency, LayerChange
-from toolchain.report import facts, figures, filters
+from toolchain.report.charts import figures
+from toolchain.report.run import facts, filters
 
 
 def fragment(markup: str) -> ElementTree.Element:

@@ -12,8 +12,8 @@ from reports import HOSTILE, VARIANTS, every_variant, hostile_report, page, repo
 
 from toolchain.records.stages import Report
 from toolchain.report import wording
-from toolchain.report.html import html
-from toolchain.report.page import style
+from toolchain.report.document.frame import style
+from toolchain.report.run.html import html
 
 
 class Balance(HTMLParser):

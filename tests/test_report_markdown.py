@@ -7,7 +7,7 @@ import re
 from reports import VARIANTS, every_variant, hostile_report, report_of
 
 from toolchain.records.stages import Report
-from toolchain.report.markdown import markdown
+from toolchain.report.run.markdown import markdown
 
 
 @every_variant

@@ -12,10 +12,11 @@ from reports import every_variant, layer, page, parity_of, report_of, words
 
 from toolchain.records.reasons import Channels, Code, Reason
 from toolchain.records.stages import FilterVerdict, Report, Stage, Surgery
-from toolchain.report import facts, filters, wording
-from toolchain.report.markdown import markdown
-from toolchain.report.reasons import sentence
-from toolchain.report.summary import summary
+from toolchain.report import wording
+from toolchain.report.run import facts, filters
+from toolchain.report.run.markdown import markdown
+from toolchain.report.run.reasons import sentence
+from toolchain.report.run.summary import summary
 
 # --- report.json
 

@@ -11,7 +11,7 @@ from reports import HOSTILE, words
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.training import training_page
-from toolchain.report.training.page import seconds_left
+from toolchain.report.training.progress import seconds_left
 
 RUNNING = TrainingProgress(
     settings={"model": "eresfd", "rate": 0.3, "seed": 0},

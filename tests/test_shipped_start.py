@@ -19,8 +19,8 @@ from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.reasons import Removal
 from toolchain.records.stages import Report
-from toolchain.report.markdown import markdown
-from toolchain.report.notes import LOUD, shipped_notes
+from toolchain.report.run.markdown import markdown
+from toolchain.report.run.notes import LOUD, shipped_notes
 from toolchain.shrink.flow import trace_flow
 from toolchain.workflows import pipeline
 from toolchain.workflows.pipeline import Job, run_shrink

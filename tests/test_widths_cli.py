@@ -25,8 +25,8 @@ from toolchain.records.cost_tables import (
     Staircase,
     Uniform,
 )
-from toolchain.report.notes import slower_words
-from toolchain.report.staircases import cost_html, plan_html
+from toolchain.report.costs.cost_tables import cost_html, plan_html
+from toolchain.report.run.notes import slower_words
 from toolchain.widths.budget import read_budget
 from toolchain.widths.files import NAME, read_report, report_json
 

@@ -34,7 +34,7 @@ def bench(
     asking.need_room(out)
     from toolchain.bench.interleaving import measure, read_photo
     from toolchain.errors import InputError
-    from toolchain.report.bench import bench_html, bench_markdown
+    from toolchain.report.costs.bench import bench_html, bench_markdown
     from toolchain.system.files import as_json as json_bytes
     from toolchain.system.files import write_bytes
 

@@ -153,7 +153,7 @@ def _over(
 
 
 def _write(found: Check, over: Sequence[str], place: Path) -> None:
-    from toolchain.report.check import check_html
+    from toolchain.report.costs.check import check_html
 
     passed = found.passed and not over
     content = without_infinities(
@@ -180,7 +180,7 @@ def write_all(place: Path, files: Mapping[str, bytes]) -> None:
 def _finish_several(checks: Sequence[Check], place: Path) -> None:
     """Tell which file is best on which board."""
     from toolchain.errors import InputError
-    from toolchain.report.check import boards_html
+    from toolchain.report.costs.check import boards_html
 
     if not checks:
         raise InputError("none of the boards can run any of the files (see above)")

@@ -45,7 +45,7 @@ def compare(
     board = find_target(target, targets_file)
 
     from toolchain.arm.sysroot import prepare
-    from toolchain.report.contest import contest_html, contest_markdown
+    from toolchain.report.costs.comparison import contest_html, contest_markdown
     from toolchain.workflows.comparison import compare_files
 
     with stage_progress() as on_stage:
@@ -67,7 +67,7 @@ def compare(
 
 
 def _print(found: Contest, out: Path) -> None:
-    from toolchain.report.contest import conditions, notes
+    from toolchain.report.costs.comparison import conditions, notes
 
     console = table_console()
     table = Table(box=None, pad_edge=False)

@@ -187,7 +187,11 @@ def score(
 
 
 def _print(scored: Sequence[Scored], folder: Path | None) -> None:
-    from toolchain.report.accuracy.table import protocol_words, sample_words, terminal_rows
+    from toolchain.report.accuracy.precision_words import (
+        protocol_words,
+        sample_words,
+        terminal_rows,
+    )
 
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     evaluations = [item.evaluation for item in scored]

@@ -339,7 +339,7 @@ def _rounded(recipe: Recipe, known: CostReport) -> Recipe:
 
 def _print_slower(report: Report, known: CostReport | None) -> None:
     """Say in one line which widths cost more than wider ones, or that the whole is slower here."""
-    from toolchain.report.notes import slower_words
+    from toolchain.report.run.notes import slower_words
 
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     if known is None:
@@ -361,7 +361,7 @@ def _print_slower(report: Report, known: CostReport | None) -> None:
 
 
 def _print_report(report: Report, out: Path, *, verbose: bool) -> None:
-    from toolchain.report.notes import LOUD
+    from toolchain.report.run.notes import LOUD
 
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     for note in report.notes:

@@ -64,7 +64,7 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """Measure what every width of every dependency group costs, on an emulated board."""
-    from toolchain.report.staircases import cost_html
+    from toolchain.report.costs.cost_tables import cost_html
     from toolchain.widths.files import NAME, place_of, report_json
 
     whole = _unpruned(recipe_for(model, recipe, {}, size))
@@ -151,7 +151,7 @@ def plan(
     asking.need_room(out)
 
     from toolchain.data.wider import read_split
-    from toolchain.report.staircases import plan_html
+    from toolchain.report.costs.cost_tables import plan_html
     from toolchain.workflows.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
 
     if data is not None and calibration is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from toolchain.records.stages import MemberFacts, trained_gone, trained_widths
 from toolchain.report import wording
-from toolchain.report.marks import code, plain, table
+from toolchain.report.document.marks import code, plain, table
 from toolchain.report.members import LEVELS, conditions, figures
 
 PARAMETER_BYTES = 4

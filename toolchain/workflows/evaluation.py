@@ -34,7 +34,7 @@ from toolchain.detection.running import (
 )
 from toolchain.errors import InputError
 from toolchain.records.accuracy import BrokenPhoto, Evaluation, Picture, Sample, Subject
-from toolchain.report.accuracy.page import evaluation_page
+from toolchain.report.accuracy.evaluation import evaluation_page
 from toolchain.scoring.average_precision import score
 from toolchain.system.files import sha256_of, write_bytes
 

@@ -80,17 +80,17 @@ from toolchain.records.stages import (
     Stage,
     trained_widths,
 )
-from toolchain.report.html import html
-from toolchain.report.markdown import markdown
-from toolchain.report.notes import (
+from toolchain.report.run.html import html
+from toolchain.report.run.markdown import markdown
+from toolchain.report.run.notes import (
     assumed_input,
     decision_notes,
     one_shot_note,
     run_notes,
     shipped_notes,
 )
-from toolchain.report.removal import removal_note
-from toolchain.report.summary import summary
+from toolchain.report.run.removal import removal_note
+from toolchain.report.run.summary import summary
 from toolchain.shrink.surgery import cut
 from toolchain.system.files import as_json, output_folder, sha256_of, write_bytes
 from toolchain.workflows.shortfall import demand_removal

@@ -8,7 +8,7 @@ from pathlib import Path
 from toolchain.errors import RemovalError
 from toolchain.recipe import PruneSection
 from toolchain.records.stages import Surgery
-from toolchain.report.removal import falls_short, shortfall_words
+from toolchain.report.run.removal import falls_short, shortfall_words
 from toolchain.system.files import as_json, write_bytes
 
 

@@ -25,7 +25,7 @@ from toolchain.errors import CheckpointError, InputError
 from toolchain.models.layouts import CLOVAAI_PARTS, read_checkpoint
 from toolchain.recipe import default_recipe
 from toolchain.records.accuracy import Evaluation, Member, PeerMember, Picture, Protocol
-from toolchain.report.accuracy import tables as drawing
+from toolchain.report.accuracy import paper_tables as drawing
 from toolchain.system.files import write_bytes
 from toolchain.workflows.evaluation import OnPhoto, Scored, Settings, evaluate
 from toolchain.workflows.pipeline import Job, run_shrink

@@ -8,15 +8,15 @@ from toolchain.data.published.reading import paper_citation
 from toolchain.records.accuracy import LEVELS, Member, PeerMember, Sample
 from toolchain.report import wording
 from toolchain.report.accuracy import rows as lines
-from toolchain.report.accuracy.rows import Row
-from toolchain.report.accuracy.sizes import MODELS
-from toolchain.report.accuracy.table import (
+from toolchain.report.accuracy.precision_words import (
     NOTHING,
     figure,
     on_photos,
     protocol_words,
     sample_words,
 )
+from toolchain.report.accuracy.rows import Row
+from toolchain.report.accuracy.sizes import MODELS
 
 TABLES = {"extd": 1, "eresfd": 2}
 """Numbers of the paper's tables."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from toolchain.records.accuracy import Curve, Evaluation
 from toolchain.report import wording
-from toolchain.report.accuracy.plot import Box, Scale, axes, chart, precision_ticks, words_at
-from toolchain.report.accuracy.table import figure, on_photos
-from toolchain.report.markup import text
+from toolchain.report.accuracy.precision_words import figure, on_photos
+from toolchain.report.charts.axes import Box, Scale, axes, chart, precision_ticks, words_at
+from toolchain.report.document.markup import text
 
 WIDTH, HEIGHT = 360, 350
 FRAME = Box(34, 26, 350, 306)

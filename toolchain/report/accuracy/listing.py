@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from toolchain.records.accuracy import LEVELS, Member, PeerMember
 from toolchain.report import wording
 from toolchain.report.accuracy import rows as lines
+from toolchain.report.accuracy.precision_words import on_photos
 from toolchain.report.accuracy.rows import Row, rows_of
-from toolchain.report.accuracy.table import on_photos
 
 CSV_HEAD = (
     *("table", "network", "file", "measured"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from toolchain.data.published.reading import paper_rows
 from toolchain.records.accuracy import LEVELS, Evaluation, Member, PublishedRow
 from toolchain.report import wording
+from toolchain.report.accuracy.precision_words import NOTHING, figure, same_figure
 from toolchain.report.accuracy.sizes import row_label
-from toolchain.report.accuracy.table import NOTHING, figure, same_figure
 
 SAME_NETWORK = "same network: nothing was removed"
 NOT_EVALUATED = "not evaluated"

@@ -6,8 +6,8 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 from toolchain.records.accuracy import Picture
-from toolchain.report.markup import text
-from toolchain.report.page import page as frame
+from toolchain.report.document.frame import page as frame
+from toolchain.report.document.markup import text
 
 REFRESH_SECONDS = 20
 """How often a page of something that still runs is loaded again."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from toolchain.data.published.reading import comparators, paper_rows
 from toolchain.records.accuracy import Comparator, Member, PeerMember, PublishedRow
 from toolchain.report import wording
-from toolchain.report.accuracy.scatter import SHAPES, Point, mark, scatter
-from toolchain.report.accuracy.table import figure
-from toolchain.report.markup import text
+from toolchain.report.accuracy.precision_words import figure
+from toolchain.report.charts.scatter import SHAPES, Point, mark, scatter
+from toolchain.report.document.markup import text
 
 MODELS = {"extd": "EXTD", "eresfd": "EResFD"}
 FIGURES = {"easy": 2, "hard": 3}

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from toolchain.records.verdicts import Point
-from toolchain.report import figures
-from toolchain.report.markup import items, name, paragraph, section, text
-from toolchain.report.page import page
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.markup import items, name, paragraph, section, text
 
 HEIGHT = 40
 MARGIN = 6

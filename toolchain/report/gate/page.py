@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolchain.records.verdicts import Row, Verdict
-from toolchain.report import figures
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.markup import items, name, paragraph, section, table, text
 from toolchain.report.gate import words
-from toolchain.report.markup import items, name, paragraph, section, table, text
-from toolchain.report.page import page
 
 NUMERIC = (1, 2, 3, 4)
 MOST_LIMITS = 3.0

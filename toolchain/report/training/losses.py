@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy.curves import line_style, swatch
-from toolchain.report.accuracy.plot import Scale, Tick, axes, chart
-from toolchain.report.accuracy.table import NOTHING
-from toolchain.report.markup import paragraph, section, text
+from toolchain.report.accuracy.precision_words import NOTHING
+from toolchain.report.charts.axes import Scale, Tick, axes, chart
+from toolchain.report.document.markup import paragraph, section, text
 from toolchain.report.training.steps import FRAME, HEIGHT, WIDTH, borders, step_scale, step_ticks
 
 

@@ -7,10 +7,10 @@ import math
 from toolchain.records.accuracy import LEVELS
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
-from toolchain.report.accuracy.level_lines import LevelLine, Stop, drawn_lines, level_key
-from toolchain.report.accuracy.plot import Scale, axes, chart, precision_ticks
-from toolchain.report.accuracy.table import NEVER_OFFICIAL, figure
-from toolchain.report.markup import paragraph, section
+from toolchain.report.accuracy.precision_words import NEVER_OFFICIAL, figure
+from toolchain.report.charts.axes import Scale, axes, chart, precision_ticks
+from toolchain.report.charts.level_lines import LevelLine, Stop, drawn_lines, level_key
+from toolchain.report.document.markup import paragraph, section
 from toolchain.report.training.steps import (
     FRAME,
     HEIGHT,

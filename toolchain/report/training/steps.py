@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from toolchain.records.stages import TrainingProgress
-from toolchain.report.accuracy.plot import Box, Scale, Tick, count_words
+from toolchain.report.charts.axes import Box, Scale, Tick, count_words
 
 WIDTH, HEIGHT = 440, 330
 FRAME = Box(48, 26, 388, 286)

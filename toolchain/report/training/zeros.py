@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
-from toolchain.report.figures import MANY_LAYERS, WIDE_FILTERS, drawing, percent, row
-from toolchain.report.markup import name, paragraph, section
+from toolchain.report.charts.figures import MANY_LAYERS, WIDE_FILTERS, drawing, percent, row
+from toolchain.report.document.markup import name, paragraph, section
 
 HEIGHT = 14
 FILLED = 0.86

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from toolchain.errors import InputError
 from toolchain.records.stages import Family, FamilyMember
-from toolchain.report.family import family_page
+from toolchain.report.sweep import family_page
 from toolchain.system.files import write_bytes
 from toolchain.workflows.sweep.job import FamilyJob
 from toolchain.workflows.sweep.members import Listeners, make_member, photos_of

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from toolchain.records.stages import Report
-from toolchain.report import facts, figures, sections, wording
-from toolchain.report.chain import chain_html
-from toolchain.report.markup import items, paragraph, text
-from toolchain.report.page import page
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.markup import items, paragraph, text
+from toolchain.report.run import facts, sections
+from toolchain.report.run.lineage import chain_html
 
 
 def html(report: Report) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from toolchain.records.timings import Contender, Contest
-from toolchain.report import figures, wording
-from toolchain.report.marks import plain
-from toolchain.report.marks import table as markdown_table
-from toolchain.report.markup import items, name, paragraph, section, table, text
-from toolchain.report.page import page
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.marks import plain
+from toolchain.report.document.marks import table as markdown_table
+from toolchain.report.document.markup import items, name, paragraph, section, table, text
 
 HEAD = [
     "file", "input", "bytes", "instructions", "share", "multiply-adds", "ms here", "time here",

@@ -7,7 +7,7 @@ import math
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy import shell
-from toolchain.report.markup import items, name, paragraph, section, table, text
+from toolchain.report.document.markup import items, name, paragraph, section, table, text
 from toolchain.report.training.losses import losses
 from toolchain.report.training.precision import precision
 from toolchain.report.training.zeros import zeros

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from toolchain.records.accuracy import Evaluation, Picture, Sample
 from toolchain.report import wording
 from toolchain.report.accuracy import curves, shell
-from toolchain.report.accuracy.table import (
+from toolchain.report.accuracy.precision_words import (
     figure,
     levels_of,
     on_photos,
     protocol_words,
     sample_words,
 )
-from toolchain.report.markup import details, items, name, paragraph, section, table, text
+from toolchain.report.document.markup import details, items, name, paragraph, section, table, text
 
 
 def evaluation_page(

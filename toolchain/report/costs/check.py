@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolchain.records.timings import Check, FileCheck, StageCounts
-from toolchain.report import figures, wording
-from toolchain.report.markup import items, name, paragraph, section, table, text
-from toolchain.report.page import page
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.markup import items, name, paragraph, section, table, text
 
 HEAD = [
     "file",

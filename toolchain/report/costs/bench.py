@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from toolchain.records.timings import Bench, FileTiming
-from toolchain.report import figures, wording
-from toolchain.report.marks import plain
-from toolchain.report.marks import table as markdown_table
-from toolchain.report.markup import details, items, name, paragraph, section, table, text
-from toolchain.report.page import page
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.marks import plain
+from toolchain.report.document.marks import table as markdown_table
+from toolchain.report.document.markup import details, items, name, paragraph, section, table, text
 
 HEAD = ["file", "time, ms", "ratio", "quartiles", "bytes", "peak memory, MB", "differs by"]
 NUMERIC = (1, 2, 4, 5, 6)

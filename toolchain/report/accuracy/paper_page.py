@@ -22,10 +22,10 @@ from toolchain.report.accuracy.cells import (
     size_cells,
     title_of,
 )
+from toolchain.report.accuracy.precision_words import NEVER_OFFICIAL, figure, sample_words
 from toolchain.report.accuracy.rows import Row, rows_of
 from toolchain.report.accuracy.sizes import FIGURES, MODELS, size_figure
-from toolchain.report.accuracy.table import NEVER_OFFICIAL, figure, sample_words
-from toolchain.report.markup import items, paragraph, section, table, text
+from toolchain.report.document.markup import items, paragraph, section, table, text
 
 
 def tables_page(

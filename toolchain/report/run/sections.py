@@ -6,9 +6,11 @@ from base64 import b64encode
 
 from toolchain.records.parity import Parity
 from toolchain.records.stages import Detections, PhotoComparison, Report, Surgery
-from toolchain.report import facts, figures, filters, wording
-from toolchain.report.markup import details, items, name, paragraph, section, table, text
-from toolchain.report.reasons import sentence
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.markup import details, items, name, paragraph, section, table, text
+from toolchain.report.run import facts, filters
+from toolchain.report.run.reasons import sentence
 
 REASONS_SHOWN = 10
 """How many reasons for keeping filters are listed; the rest are under "Every zeroed filter"."""

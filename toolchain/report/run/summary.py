@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from toolchain.records.parity import Parity
 from toolchain.records.stages import PhotoComparison, Report, Surgery
-from toolchain.report import facts, filters
-from toolchain.report.reasons import sentence
+from toolchain.report.run import facts, filters
+from toolchain.report.run.reasons import sentence
 
 
 def summary(report: Report) -> dict[str, object]:

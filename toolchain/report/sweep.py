@@ -15,8 +15,9 @@ from toolchain.records.accuracy import LEVELS
 from toolchain.records.stages import Family, FamilyMember, MemberState
 from toolchain.report import wording
 from toolchain.report.accuracy import shell
-from toolchain.report.accuracy.level_lines import LevelLine, Stop, drawn_lines
-from toolchain.report.accuracy.plot import (
+from toolchain.report.accuracy.precision_words import NOTHING, figure
+from toolchain.report.accuracy.rows import count, millions
+from toolchain.report.charts.axes import (
     Box,
     Scale,
     Tick,
@@ -25,9 +26,8 @@ from toolchain.report.accuracy.plot import (
     count_ticks,
     precision_axis,
 )
-from toolchain.report.accuracy.rows import count, millions
-from toolchain.report.accuracy.table import NOTHING, figure
-from toolchain.report.markup import paragraph, section, table, text
+from toolchain.report.charts.level_lines import LevelLine, Stop, drawn_lines
+from toolchain.report.document.markup import paragraph, section, table, text
 
 WIDTH, HEIGHT = 440, 360
 FRAME = Box(48, 30, 428, 316)

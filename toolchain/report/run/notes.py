@@ -11,7 +11,7 @@ from toolchain.records.reasons import Removal
 from toolchain.records.stages import Latency, MemberFacts, Surgery, trained_widths
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
-from toolchain.report.removal import zeroed_words
+from toolchain.report.run.removal import zeroed_words
 
 NAMED = 3
 """Groups that a note names."""

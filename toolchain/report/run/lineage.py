@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from toolchain.records.certificate import Certificate, Link
 from toolchain.records.stages import Report
-from toolchain.report import figures, wording
-from toolchain.report.marks import plain
-from toolchain.report.marks import table as markdown_table
-from toolchain.report.markup import items, name, paragraph, section, table, text
-from toolchain.report.mixing import mixing_html, mixing_markdown
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.marks import plain
+from toolchain.report.document.marks import table as markdown_table
+from toolchain.report.document.markup import items, name, paragraph, section, table, text
+from toolchain.report.run.mixed_precision import mixing_html, mixing_markdown
 
 HEAD = [
     "link",

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from toolchain.records.accuracy import LEVELS
 from toolchain.report.accuracy.curves import COLOURS, line_style, swatch
-from toolchain.report.accuracy.labels import LINE_HEIGHT, MARK, Placed, around, place_labels
-from toolchain.report.accuracy.plot import Box, words_at
-from toolchain.report.accuracy.table import figure
-from toolchain.report.markup import text
+from toolchain.report.accuracy.precision_words import figure
+from toolchain.report.charts.axes import Box, words_at
+from toolchain.report.charts.labels import LINE_HEIGHT, MARK, Placed, around, place_labels
+from toolchain.report.document.markup import text
 
 RADIUS = 3.5
 """Of a line's marks."""

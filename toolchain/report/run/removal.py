@@ -7,7 +7,7 @@ import math
 from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Held, Removal
 from toolchain.report import wording
-from toolchain.report.reasons import held_words, listed
+from toolchain.report.run.reasons import held_words, listed
 
 ENOUGH = 1 / 3
 """Share of what is to go that must go."""

@@ -56,4 +56,4 @@ def page(
 @cache
 def style() -> str:
     """Return the style sheet of all pages."""
-    return files("toolchain.report").joinpath("page.css").read_text(encoding="utf-8")
+    return files("toolchain.report.document").joinpath("page.css").read_text(encoding="utf-8")

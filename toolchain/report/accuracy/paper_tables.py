@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from toolchain.records.accuracy import Member, PeerMember
-from toolchain.report import marks
 from toolchain.report.accuracy import rows as lines
 from toolchain.report.accuracy.cells import (
     AP_HEAD,
@@ -20,8 +19,9 @@ from toolchain.report.accuracy.cells import (
     title_of,
 )
 from toolchain.report.accuracy.listing import csv
+from toolchain.report.accuracy.paper_page import tables_page
 from toolchain.report.accuracy.rows import Row, rows_of
-from toolchain.report.accuracy.tables_html import tables_page
+from toolchain.report.document import marks
 
 __all__ = ["csv", "markdown", "tables_page"]
 

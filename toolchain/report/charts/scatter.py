@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.report.accuracy.labels import Placed, around, place_labels
-from toolchain.report.accuracy.plot import (
+from toolchain.report.charts.axes import (
     Box,
     Scale,
     Tick,
@@ -19,7 +18,8 @@ from toolchain.report.accuracy.plot import (
     precision_axis,
     words_at,
 )
-from toolchain.report.markup import text
+from toolchain.report.charts.labels import Placed, around, place_labels
+from toolchain.report.document.markup import text
 
 WIDTH, HEIGHT = 900, 470
 STRIP = 130

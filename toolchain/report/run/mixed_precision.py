@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from toolchain.records.certificate import Attempt, Certificate, LayerNoise, Link, Mixture
-from toolchain.report import figures, wording
-from toolchain.report.marks import name as markdown_name
-from toolchain.report.marks import table as markdown_table
-from toolchain.report.markup import details, name, paragraph, table, text
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.marks import name as markdown_name
+from toolchain.report.document.marks import table as markdown_table
+from toolchain.report.document.markup import details, name, paragraph, table, text
 
 HEAD = ["layers in float", "bytes", "mean difference", "AP lost", "verdict"]
 NUMERIC = (0, 1, 2, 3)

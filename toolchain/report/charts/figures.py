@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from toolchain.records.parity import Parity
 from toolchain.records.stages import LayerChange
-from toolchain.report import facts, filters, wording
-from toolchain.report.markup import name, text
+from toolchain.report import wording
+from toolchain.report.document.markup import name, text
+from toolchain.report.run import facts, filters
 
 _STROKES = {
     "kept": "M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from toolchain.records.reasons import Reason
 from toolchain.records.stages import FilterVerdict, LayerChange, Surgery
 from toolchain.report import wording
-from toolchain.report.reasons import kept_words
+from toolchain.report.run.reasons import kept_words
 
 
 @dataclass(frozen=True)

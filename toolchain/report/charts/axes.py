@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchain.report import wording
-from toolchain.report.markup import text
+from toolchain.report.document.markup import text
 
 
 @dataclass(frozen=True)

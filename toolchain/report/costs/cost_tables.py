@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from toolchain.records.cost_tables import CostReport, Plan, PlannedGroup, Staircase
-from toolchain.report import figures, wording
-from toolchain.report.markup import name, paragraph, section, table, text
-from toolchain.report.page import page
+from toolchain.report import wording
+from toolchain.report.charts import figures
+from toolchain.report.document.frame import page
+from toolchain.report.document.markup import name, paragraph, section, table, text
 
 HEIGHT = 44
 """Pixels of a staircase."""

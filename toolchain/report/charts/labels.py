@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.report.accuracy.plot import Box
+from toolchain.report.charts.axes import Box
 
 LETTER_WIDTH, LINE_HEIGHT = 6.7, 12.0
 """About a letter of 11 user units, measured generously."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from toolchain.records.parity import Parity
 from toolchain.records.stages import Report
-from toolchain.report import facts, filters, wording
-from toolchain.report.chain import chain_markdown
-from toolchain.report.marks import code, name, plain, table
+from toolchain.report import wording
+from toolchain.report.document.marks import code, name, plain, table
+from toolchain.report.run import facts, filters
+from toolchain.report.run.lineage import chain_markdown
 
 REASONS_SHOWN = 10
 """How many reasons for keeping filters are listed; the rest are counted in one line."""

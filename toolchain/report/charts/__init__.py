@@ -1,0 +1,1 @@
+"""Drawings as inline SVG, for the figures of all documents."""

@@ -1,0 +1,1 @@
+"""What files cost: on this machine, on an emulated board, side by side, and per width."""
