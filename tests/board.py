@@ -16,8 +16,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import detect
-from deploy.detect import Specification
+from toolchain.deploy import detect
+from toolchain.deploy.detect import Specification
 
 RED, BLUE = (0, 0, 255), (255, 0, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)

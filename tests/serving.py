@@ -20,7 +20,7 @@ import numpy as np
 from board import RED, metadata, picture, write_model
 from conftest import ROOT
 
-from deploy.detect import VideoFile
+from toolchain.deploy.detect import VideoFile
 
 PROGRAM = ROOT / "deploy" / "detect.py"
 SECONDS = 20.0

@@ -20,8 +20,6 @@ from bundles import install, members, write_wheel
 from conftest import ARM_CACHE
 from reports import parity_of
 
-from deploy import detect
-from deploy.bundle import selftest
 from toolchain.arm import checking
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate, find_target
@@ -32,6 +30,8 @@ from toolchain.bundle.choosing import choose
 from toolchain.bundle.contents import expected_files, licence_files, program_files
 from toolchain.bundle.destination import find_destination, needed_libc
 from toolchain.cli import run as run_cli
+from toolchain.deploy import detect
+from toolchain.deploy.bundle import selftest
 from toolchain.errors import InputError
 from toolchain.records.timings import FileCheck, Instructions
 from toolchain.system.files import as_json, sha256_of

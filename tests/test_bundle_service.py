@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bundles import NAME, install, unpack, write_bundle
 
-from deploy.bundle import service
+from toolchain.deploy.bundle import service
 
 FAKE = """#!/bin/sh
 echo "$*" >> "{log}"

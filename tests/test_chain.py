@@ -14,9 +14,9 @@ import torch
 from chains import faces, little, quick, recipe
 
 import toolchain.workflows.pipeline as pipeline
-from deploy import detect
 from toolchain.cli import run as run_cli
 from toolchain.cli.shrinking import _added_up
+from toolchain.deploy import detect
 from toolchain.errors import ExportError, InputError
 from toolchain.export import extra
 from toolchain.lineage import exports, verifying

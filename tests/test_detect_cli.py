@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from board import BLUE, IN_PICTURE, NOISE, metadata, photo, picture, run, write_model
 
-from deploy import detect
-from deploy.detect import Detector
+from toolchain.deploy import detect
+from toolchain.deploy.detect import Detector
 
 
 @pytest.fixture
@@ -33,11 +33,12 @@ def test_the_program_needs_only_what_the_board_has() -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).partition(".")[0])
     assert imported - set(sys.stdlib_module_names) == {"cv2", "numpy"}
-    code = "import sys, deploy.detect; print(*{name.partition('.')[0] for name in sys.modules})"
+    module = "toolchain.deploy.detect"
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    runtimes = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "torch", "toolchain"}
+    runtimes = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "torch"}
     assert not runtimes & set(loaded.stdout.split())  # the one that a file needs is loaded with it
 
 

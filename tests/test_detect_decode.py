@@ -11,8 +11,8 @@ from board import specification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy import detect
-from deploy.detect import DetectError, Placement, Specification
+from toolchain.deploy import detect
+from toolchain.deploy.detect import DetectError, Placement, Specification
 
 # Anchors ----------------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from board import BLUE, IN_PICTURE, metadata, picture, specification, write_model
 
-from deploy import detect
-from deploy.detect import DetectError, Detector, Specification
+from toolchain.deploy import detect
+from toolchain.deploy.detect import DetectError, Detector, Specification
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from board import NOISE, photo
 
-from deploy import detect
-from deploy.detect import DetectError
+from toolchain.deploy import detect
+from toolchain.deploy.detect import DetectError
 
 
 def png(width: int, height: int) -> bytes:

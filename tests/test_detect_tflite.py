@@ -11,8 +11,8 @@ import pytest
 from board import IN_PICTURE, metadata, picture, specification, write_model
 from tflite_board import write_tflite
 
-from deploy import detect
-from deploy.detect import DetectError, Detector
+from toolchain.deploy import detect
+from toolchain.deploy.detect import DetectError, Detector
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from board import IN_PICTURE, metadata, photo, picture, run, write_model
 
-from deploy import detect
-from deploy.detect import DetectError, Detector
+from toolchain.deploy import detect
+from toolchain.deploy.detect import DetectError, Detector
 
 
 @pytest.fixture

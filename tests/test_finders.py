@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from deploy import detect
+from toolchain.deploy import detect
 from toolchain.detection.finders import Finder, network_finder, peer_finder
 from toolchain.detection.opening import describe, open_finder, plan_for
 from toolchain.detection.protocols import PROTOCOLS, detections
@@ -220,7 +220,7 @@ LIMITED = """
 import toolchain.detection.finders  # loads OpenCV before the board's code does
 import cv2, numpy, sys
 from pathlib import Path
-from deploy import detect
+from toolchain.deploy import detect
 path = Path(sys.argv[1])
 cv2.imwrite(str(path), numpy.zeros((11000, 10000), numpy.uint8))
 try:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import toolchain.workflows.pipeline as pipeline
-from deploy import detect
 from toolchain.check.parity import random_inputs
 from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.cli import run as run_cli
+from toolchain.deploy import detect
 from toolchain.detection.finders import file_network
 from toolchain.errors import ExportError, InputError, ModelError, ParityError
 from toolchain.export import extra
@@ -318,7 +318,7 @@ def test_a_threshold_below_the_files_own_is_refused(out: Path) -> None:
 
 
 def test_a_live_page_asks_for_no_score_below_the_files_own(out: Path) -> None:
-    from deploy.live.watching import Watcher
+    from toolchain.deploy.live.watching import Watcher
 
     detector: Any = detect.Detector(out / "model.onnx")
     nothing: Any = None

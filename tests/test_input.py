@@ -12,7 +12,6 @@ import torch
 from board import specification
 from test_forms import PADS, SIZE, body, link, operators, recipe
 
-from deploy import detect
 from toolchain.check.inputs import fault_inputs, noise_inputs
 from toolchain.check.pictures import (
     Photo,
@@ -23,6 +22,7 @@ from toolchain.check.pictures import (
     photo_input,
     smooth_input,
 )
+from toolchain.deploy import detect
 from toolchain.errors import RecipeError
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.calibration import read_calibration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -149,9 +150,44 @@ def test_the_board_needs_neither_toolchain_nor_torch() -> None:
     assert package_roots(files) - {""} <= allowed
 
 
+@pytest.mark.parametrize("folder", ["deploy", "recipes"])
+def test_folders_of_the_top_level_have_one_name(folder: str) -> None:
+    """In code they are the toolchain's; a project may have folders of the same names."""
+    assert (ROOT / "toolchain" / folder).resolve() == ROOT / folder
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in [*sources("toolchain"), *sources("tests")]
+        if folder in package_roots([path])
+    }
+    assert not users
+
+
+def test_a_users_folders_of_the_same_names_break_nothing(tmp_path: Path) -> None:
+    for folder in ("deploy", "recipes"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("raise ImportError('the user's own')\n")
+    code = (
+        "from toolchain.deploy import detect, live; from toolchain.bundle import contents\n"
+        "from toolchain.recipe.loading import default_recipe; default_recipe('eresfd')\n"
+        "from pathlib import Path; files = [*contents.program_files().values()]\n"
+        "print(all(Path(file).is_file() for file in files))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
+
+
 def test_few_rooms_run_what_goes_to_the_board() -> None:
     users = {
-        room(module_of(path)) for path in sources("toolchain") if "deploy" in package_roots([path])
+        room(module_of(path))
+        for path in sources("toolchain")
+        if "deploy" in map(room, imports(path))
     }
     assert users <= BOARD_ROOMS
 
@@ -183,7 +219,7 @@ def test_rooms_without_torch(name: str) -> None:
     [
         "toolchain.report.run.html, toolchain.report.run.markdown, toolchain.report.run.summary",
         "toolchain.cli",
-        "deploy.detect",
+        "toolchain.deploy.detect",
     ],
 )
 def test_torch_is_not_loaded_by(modules: str) -> None:

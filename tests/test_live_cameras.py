@@ -19,8 +19,8 @@ from board import RED, photo, picture
 from rtsp import RtspServer
 from serving import grey, red_clip
 
-from deploy.live import cameras
-from deploy.live.cameras import CameraError, EndedError, PacedCamera, opener, shown_name
+from toolchain.deploy.live import cameras
+from toolchain.deploy.live.cameras import CameraError, EndedError, PacedCamera, opener, shown_name
 
 SIZE = (480, 640)
 

@@ -21,7 +21,7 @@ import pytest
 from board import photo, run
 from serving import PROGRAM, Service, grey, raw, red_clip, red_model, until
 
-from deploy import detect, live
+from toolchain.deploy import detect, live
 
 BOX = [128.0, 56.0, 192.0, 136.0]
 """The red block's, in the clip of 256 x 256 pixels."""
@@ -261,8 +261,8 @@ def test_stopping_with_viewers_is_one_line(model: Path, tmp_path: Path) -> None:
 HANGING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from deploy import detect
-from deploy.live import cameras
+from toolchain.deploy import detect
+from toolchain.deploy.live import cameras
 
 class Hanging:
     description, is_live = "hanging", True

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import toolchain.workflows.pipeline as pipeline
-from deploy import detect
+from toolchain.deploy import detect
 from toolchain.errors import AnalysisError, InputError, ParityError
 from toolchain.export import rewriting
 from toolchain.export.rewriting.graph import Graph

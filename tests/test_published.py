@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy import detect
 from toolchain.check.cost import measure_cost
 from toolchain.check.parity import ProofInput, compare, random_inputs, run_network
 from toolchain.check.pictures import photo_input, read_photos
+from toolchain.deploy import detect
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.recipe import Recipe, default_recipe
 from toolchain.records.stages import Source

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from widerface import make_wider
 
-from deploy import detect
 from toolchain.data.detections import read_detections
 from toolchain.data.wider import Split, read_split
+from toolchain.deploy import detect
 from toolchain.detection import running
 from toolchain.detection.opening import Plan
 from toolchain.detection.protocols import PROTOCOLS

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deploy import detect
 from toolchain.check.parity import random_inputs
 from toolchain.check.tflite import run_tflite
+from toolchain.deploy import detect
 from toolchain.errors import ExportError
 from toolchain.export.extra import PINS, lacking
 from toolchain.export.tflite import export_tflite

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
+if __package__:
+    from .. import detect
+else:  # on the board
+    from deploy import detect  # type: ignore[no-redef]
 
 SAMPLED = 64
 """Values of each output that are compared."""

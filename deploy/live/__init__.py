@@ -11,6 +11,6 @@ All times are monotonic: a clock that jumps changes nothing.
 
 from __future__ import annotations
 
-from deploy.live.service import serve
+from .service import serve
 
 __all__ = ["serve"]

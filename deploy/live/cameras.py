@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from deploy.detect import VIDEO_SUFFIXES, DetectError, Image, find_sources, one_line, read_image
+from ..detect import VIDEO_SUFFIXES, DetectError, Image, find_sources, one_line, read_image
 
 STREAM_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 STREAM_TIMEOUT_MS = 5000

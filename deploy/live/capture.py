@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deploy.detect import DetectError, Image
-from deploy.live.cameras import Camera, CameraError, EndedError, Opener
+from ..detect import DetectError, Image
+from .cameras import Camera, CameraError, EndedError, Opener
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 """Between two attempts to open a camera: doubled after each that failed."""

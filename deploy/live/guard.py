@@ -13,8 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.detect import DetectError
-from deploy.live.http import Request, RequestError
+from ..detect import DetectError
+from .http import Request, RequestError
 
 REQUESTS_PER_SECOND = 300.0
 """Of one address: eight viewers at 30 pictures a second, as through one ssh tunnel."""

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.detect import Image
+from ..detect import Image
 
 BACKLOG = 64
 """Messages kept for viewers that are behind; older ones are lost to them."""

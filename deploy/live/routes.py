@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.live.board import Health
-from deploy.live.capture import Capture
-from deploy.live.guard import Guard
-from deploy.live.http import Request, RequestError, Response
-from deploy.live.hub import Hub
-from deploy.live.metrics import family, resident_bytes
-from deploy.live.snapshots import Snapshots
-from deploy.live.watching import Watcher
-from deploy.live.web import Answer, Web
+from .board import Health
+from .capture import Capture
+from .guard import Guard
+from .http import Request, RequestError, Response
+from .hub import Hub
+from .metrics import family, resident_bytes
+from .snapshots import Snapshots
+from .watching import Watcher
+from .web import Answer, Web
 
 PAGE = Path(__file__).with_name("page")
 KINDS = {

@@ -13,17 +13,17 @@ import threading
 import time
 from pathlib import Path
 
-from deploy.detect import Detector, OutputFolder, emit
-from deploy.live.board import health
-from deploy.live.cameras import opener, shown_name
-from deploy.live.capture import CameraState, Capture, turned
-from deploy.live.guard import Access, Guard, is_loopback, token_in
-from deploy.live.hub import Hub
-from deploy.live.notify import FaceCommand, notify, say
-from deploy.live.routes import Site
-from deploy.live.snapshots import Snapshots
-from deploy.live.watching import Watcher
-from deploy.live.web import Web, bind
+from ..detect import Detector, OutputFolder, emit
+from .board import health
+from .cameras import opener, shown_name
+from .capture import CameraState, Capture, turned
+from .guard import Access, Guard, is_loopback, token_in
+from .hub import Hub
+from .notify import FaceCommand, notify, say
+from .routes import Site
+from .snapshots import Snapshots
+from .watching import Watcher
+from .web import Web, bind
 
 HEALTH_SECONDS = 5.0
 TOKEN_NAME = "live-token"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.detect import OutputError, draw, one_line, write_picture, written_beside
-from deploy.live.http import RequestError
-from deploy.live.hub import View
-from deploy.live.notify import say
+from ..detect import OutputError, draw, one_line, write_picture, written_beside
+from .http import RequestError
+from .hub import View
+from .notify import say
 
 MAX_SNAPSHOTS = 1000
 """In a folder: a stranger with the token cannot fill the disk."""

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deploy.detect import Detector, Frame, Image, Source, record
-from deploy.live.capture import Capture, Shot
-from deploy.live.hub import Hub, View
+from ..detect import Detector, Frame, Image, Source, record
+from .capture import Capture, Shot
+from .hub import Hub, View
 
 LOWEST_SCORE = 0.1
 """Boxes down to this score are sent, so that each viewer can choose a threshold of its own."""

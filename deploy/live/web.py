@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from deploy.detect import DetectError, one_line
-from deploy.live.http import MAX_HEAD_BYTES, Request, RequestError, Response, parse
-from deploy.live.notify import say
+from ..detect import DetectError, one_line
+from .http import MAX_HEAD_BYTES, Request, RequestError, Response, parse
+from .notify import say
 
 MAX_CONNECTIONS = 64
 """Open at once; a viewer has two or three."""

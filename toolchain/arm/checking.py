@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import toolchain
-from deploy import detect
 from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subject_of
 from toolchain.arm.emulation import count_stages, emulate, run_program
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
 from toolchain.check.pictures import Photo
+from toolchain.deploy import detect
 from toolchain.errors import InputError, RecipeError
 from toolchain.lineage.links import pair_boxes
 from toolchain.recipe.reader import Reader

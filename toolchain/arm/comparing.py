@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deploy import detect
 from toolchain.bench.runs import Picture, input_of, open_run
 from toolchain.check.inputs import noise_inputs
 from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
 from toolchain.check.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
+from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.lineage.links import LEAST_OF_INT8, pair_boxes
 from toolchain.recipe import ProofSection, Recipe

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
 from toolchain.arm import guest
 from toolchain.arm.counting import Counts, Ran, read_counts, read_operators, read_stages
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.bench.runs import Picture
+from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.records.timings import StageCounts
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploy import detect
 from toolchain.bench import fresh
 from toolchain.bench.runs import Picture, open_run, operators, runtime_of
 from toolchain.check.pictures import Photo, as_fed, board_view, photo_input, smooth_input
+from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.lineage.links import bare_of
 from toolchain.records.certificate import NAME, Certificate, demand_unchanged, open_folder

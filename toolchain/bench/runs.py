@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from deploy import detect
+from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.export.extra import quiet
 from toolchain.records.timings import OperatorCost

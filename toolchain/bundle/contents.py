@@ -12,10 +12,10 @@ from pathlib import Path
 
 import cv2
 
-import deploy
-from deploy import detect
-from deploy.bundle import selftest
+from toolchain import deploy
 from toolchain.arm.comparing import recipe_of
+from toolchain.deploy import detect
+from toolchain.deploy.bundle import selftest
 from toolchain.errors import InputError
 from toolchain.system.files import as_json, sha256_of
 from toolchain.zoo.reading import FOLDER as SHIPPED
@@ -116,7 +116,7 @@ def requirements_file(wheels: Sequence[Path], requirements: Sequence[str]) -> by
 
 def licence_files(wheels: Sequence[Path]) -> Files:
     """Return the licences of what a bundle holds: the project's own, and a text for each wheel."""
-    files: Files = {"LICENSE": BOARD.parent / "LICENSE"}
+    files: Files = {"LICENSE": BOARD.with_name("LICENSE")}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             texts = [

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deploy import detect
 from toolchain.check.parity import ProofInput, Runner
+from toolchain.deploy import detect
 from toolchain.errors import PhotoError
 from toolchain.export.form import OUTPUTS, border_colour
 from toolchain.recipe import AnchorSection, Recipe

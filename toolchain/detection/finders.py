@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
+from toolchain.deploy import detect
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol
 

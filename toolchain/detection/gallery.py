@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
 from toolchain.data.wider import Split, Truth, WiderImage
+from toolchain.deploy import detect
 from toolchain.records.accuracy import Picture
 from toolchain.scoring.matching import match
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from deploy import detect
+from toolchain.deploy import detect
 from toolchain.detection.finders import RawNetwork
 from toolchain.errors import ModelError
 from toolchain.export.fold import fold_batch_norm

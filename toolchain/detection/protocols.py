@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
+from toolchain.deploy import detect
 from toolchain.detection.finders import Finder
 from toolchain.records.accuracy import Protocol, ProtocolName
 

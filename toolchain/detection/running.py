@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
 from toolchain.data.detections import has_detections, write_detections
 from toolchain.data.wider import WiderImage
+from toolchain.deploy import detect
 from toolchain.detection.finders import Finder
 from toolchain.detection.opening import Plan, open_finder
 from toolchain.detection.protocols import detections

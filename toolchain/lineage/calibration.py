@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from deploy import detect
 from toolchain.check.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import CalibrationFacts

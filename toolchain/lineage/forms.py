@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deploy import detect
 from toolchain.check.parity import Outputs, ProofInput, Runner
 from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
+from toolchain.deploy import detect
 from toolchain.errors import ParityError
 from toolchain.recipe import Recipe
 

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from deploy import detect
 from toolchain.check.parity import (
     ProofInput,
     Runner,
@@ -25,6 +24,7 @@ from toolchain.check.parity import (
 )
 from toolchain.check.pictures import Photo, find_faces
 from toolchain.check.tflite import run_tflite
+from toolchain.deploy import detect
 from toolchain.export.form import has_form
 from toolchain.export.rewriting import ON_GRAPHS
 from toolchain.lineage.deciding import decisions_between

@@ -21,8 +21,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import detect
 from toolchain.check.pictures import board_view
+from toolchain.deploy import detect
 from toolchain.errors import ExportError
 from toolchain.export.form import (
     OUTPUTS,

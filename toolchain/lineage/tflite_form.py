@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deploy import detect
 from toolchain.check.pictures import board_view
+from toolchain.deploy import detect
 from toolchain.errors import ExportError
 from toolchain.export.extra import quiet
 from toolchain.export.form import OUTPUTS, formed_metadata

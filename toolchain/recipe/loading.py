@@ -37,7 +37,7 @@ def default_recipe(model: str) -> Recipe:
             f"no recipe for model {model!r}; there are: {', '.join(known)}, and module:factory "
             f"for a network of your own{_hint(model, known)}"
         )
-    resource = resources.files("recipes").joinpath(f"{model}.toml")
+    resource = resources.files("toolchain.recipes").joinpath(f"{model}.toml")
     return parse_recipe(resource.read_text(encoding="utf-8"), f"recipes/{model}.toml")
 
 
@@ -50,7 +50,7 @@ def _hint(model: str, known: Sequence[str]) -> str:
 
 def shipped_models() -> list[str]:
     """Return the names that have a recipe of their own."""
-    files = resources.files("recipes").iterdir()
+    files = resources.files("toolchain.recipes").iterdir()
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
 
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy import detect
 from toolchain.data.wider import Split, WiderImage
+from toolchain.deploy import detect
 from toolchain.errors import DataError
 from toolchain.system.files import sha256_of, write_bytes
 

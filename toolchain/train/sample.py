@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from torch import nn
 
-from deploy import detect
 from toolchain.data.wider import Split
+from toolchain.deploy import detect
 from toolchain.detection.finders import network_finder
 from toolchain.detection.network import torch_network
 from toolchain.detection.protocols import PROTOCOLS, detections

@@ -23,7 +23,6 @@ import torch
 from torch import nn
 
 import toolchain
-from deploy import detect
 from toolchain.check.cost import measure_cost
 from toolchain.check.fitting import measure_fitting
 from toolchain.check.inputs import of_each
@@ -46,6 +45,7 @@ from toolchain.check.proofs import (
     prove_file,
     prove_surgery,
 )
+from toolchain.deploy import detect
 from toolchain.errors import ParityError
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.form import check_form
