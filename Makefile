@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything is installed into .venv, nothing elsewhere.
+# `make help` lists the targets. Everything is installed into .venv and kept in .cache, nothing elsewhere.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+export TOOLCHAIN_CACHE ?= $(CURDIR)/.cache
 
 MODEL ?= eresfd
 RATE ?=
@@ -75,10 +76,10 @@ help: ## List the targets
 	@echo "make family MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
-setup: ## Make .venv and install what is pinned; EXTRAS=tflite adds the converter
+setup: ## Make .venv and install what constraints.txt pins; EXTRAS=tflite adds the converter
 	@had="$$(sed -n 2p $(STAMP) 2>/dev/null || true)"
 	extras="$$(printf '%s\n' dev $${had//,/ } $(EXTRAS) | tr ',' '\n' | sort -u | paste -sd,)"
-	wanted="$$(cat pyproject.toml | cksum)"$$'\n'"$$extras"
+	wanted="$$(cat pyproject.toml constraints.txt | cksum)"$$'\n'"$$extras"
 	if [ "$$(cat $(STAMP) 2>/dev/null)" = "$$wanted" ] \
 	    && $(BIN)/toolchain --version >/dev/null 2>&1 && $(BIN)/python -m pip check >/dev/null 2>&1; then
 	  exit 0
@@ -86,8 +87,8 @@ setup: ## Make .venv and install what is pinned; EXTRAS=tflite adds the converte
 	if ! command -v $(PYTHON) >/dev/null; then
 	  echo "setup: $(PYTHON) is not there; install Python 3.11 (Debian: apt install python3 python3-venv) or say PYTHON=/path/to/python3.11" >&2; exit 2
 	fi
-	if ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))'; then
-	  echo "setup: Python 3.11 or 3.12 is needed; $(PYTHON) is $$($(PYTHON) --version). Say PYTHON=/path/to/python3.11" >&2; exit 2
+	if ! $(PYTHON) -c 'import sys; sys.exit(not sys.version_info[:2] >= (3, 11))'; then
+	  echo "setup: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Say PYTHON=/path/to/python3.11" >&2; exit 2
 	fi
 	if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then
 	  echo "setup: $(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 2
@@ -95,7 +96,7 @@ setup: ## Make .venv and install what is pinned; EXTRAS=tflite adds the converte
 	echo "setup: installing into $(VENV); PyTorch is large, the first time takes some minutes" >&2
 	rm -f $(STAMP)
 	install() {
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$$extras]" \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable ".[$$extras]" \
 	    || { echo "setup: pip failed (see above); is the network there, and 3 GB of disk (4 with EXTRAS=tflite)? Then run make setup again" >&2; exit 2; }
 	}
 	works() { $(BIN)/python -m pip check >/dev/null 2>&1 && $(BIN)/toolchain --version >/dev/null 2>&1; }
