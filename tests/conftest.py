@@ -23,7 +23,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup leaves it, and
 
 os.environ.setdefault("SURGERY_SEED", str(secrets.randbelow(2**32)))  # workers inherit it
 ROOT = Path(__file__).resolve().parents[1]
-ARM_CACHE = ROOT / ".cache" / "arm"
+CACHE = Path(os.environ.setdefault("TOOLCHAIN_CACHE", str(ROOT / ".cache")))
+ARM_CACHE = CACHE / "arm"
 """What emulation needs, and earlier checks."""
 
 
@@ -38,10 +39,10 @@ def _shared() -> Path:
 @pytest.fixture
 def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare latencies for a moment only: tests do not look at the time."""
-    from toolchain.workflows.stages import measuring
+    from toolchain.workflows import pipeline
 
-    brief = functools.partial(measuring.compare_latency, seconds=0.1)
-    monkeypatch.setattr(measuring, "compare_latency", brief)
+    brief = functools.partial(pipeline.compare_latency, seconds=0.1)
+    monkeypatch.setattr(pipeline, "compare_latency", brief)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -68,3 +71,17 @@ def test_a_misspelt_word_is_told_the_right_one(
 ) -> None:
     assert cli.run(words) == 2
     assert meant in capsys.readouterr().err.replace("Did", "did")
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    def completed(words: str, place: int) -> list[str]:
+        asked = {"_TOOLCHAIN_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        done = subprocess.run(
+            [sys.executable, "-m", "toolchain"], capture_output=True, text=True, check=True,
+            env={**os.environ, **asked, "COMP_CWORD": str(place)},
+        )  # fmt: skip
+        assert not done.stderr
+        return done.stdout.split()
+
+    assert completed("toolchain shr", 1) == ["shrink"]
+    assert completed("toolchain shrink --ra", 2) == ["--rate"]

@@ -12,6 +12,7 @@ from widerface import make_wider
 
 from toolchain import cli
 from toolchain.models.registry import build
+from toolchain.system.installation import how_to_get
 from toolchain.train import keeping
 from toolchain.train.events import open_events
 
@@ -63,7 +64,7 @@ def test_without_the_package_one_line_names_an_extra_that_exists(
         line for line in capsys.readouterr().err.splitlines() if line.startswith("toolchain: ")
     ]
     assert "--tensorboard" in line
-    assert "pip install 'edge-toolchain[tensorboard]'" in line
+    assert line.endswith(f"run {how_to_get('tensorboard')}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (needed,) = project["optional-dependencies"]["tensorboard"]
     assert needed.startswith("tensorboard>=")

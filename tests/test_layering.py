@@ -38,6 +38,7 @@ ROOMS = (
     "gate",
     "library",
     "cli",
+    "__main__",
 )
 """Modules and folders of ``toolchain``, each after all that it may import."""
 

@@ -27,6 +27,7 @@ from toolchain.arm.targets import Target
 from toolchain.errors import InputError
 from toolchain.system.fetching import download_wheels, run_program
 from toolchain.system.files import made_beside
+from toolchain.system.installation import how_to_get
 
 HOST_PACKAGES = ("qemu-user", "libcapstone4", "liburing2", "libglib2.0-0", "libpcre2-8-0")
 ARM_PACKAGES = (
@@ -156,7 +157,7 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError as error:
-        raise InputError(f"{package} is not installed here; run make setup") from error
+        raise InputError(f"{package} is not installed here; run {how_to_get()}") from error
 
 
 def _hash(parts: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.export.extra import quiet
 from toolchain.records.timings import OperatorCost
+from toolchain.system.installation import how_to_get
 
 Picture = NDArray[np.float32] | NDArray[np.uint8]
 """Floats, or pixels where the file takes them."""
@@ -67,7 +68,7 @@ def _interpreter(path: Path, threads: int) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise InputError(f"{path.name} needs ai-edge-litert; run make setup") from error
+        raise InputError(f"{path.name} needs ai-edge-litert; run {how_to_get('arm')}") from error
     try:
         with quiet():
             interpreter = Interpreter(str(path), num_threads=threads)

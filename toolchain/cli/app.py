@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
@@ -27,6 +28,10 @@ from toolchain.errors import ToolchainError
 app = typer.Typer(
     name="toolchain",
     help="Prune, physically shrink, export and prove a detector for an ARM board.",
+    epilog=(
+        "[bold]toolchain --install-completion[/] lets bash, zsh, fish or PowerShell complete "
+        "commands and options by Tab."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -104,9 +109,17 @@ def _run(arguments: list[str]) -> tuple[int, str]:
     except SystemExit as error:
         if isinstance(error.__context__, OSError):  # the library ends a program whose pipe broke
             return _told(error.__context__, arguments)
+        if _is_of_the_library(error):  # a shell's completion is shown, installed or asked for
+            return (error.code if isinstance(error.code, int) else 0), ""
         return 2, f"the network's own code ended the program (SystemExit: {error.code})"
     except Exception as error:
         return _told(error, arguments)
+
+
+def _is_of_the_library(error: SystemExit) -> bool:
+    """Tell whether the command-line library itself ended the program."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("typer", "click")
 
 
 STOPPED = "stopped; nothing half-made is left"

@@ -14,11 +14,21 @@ from rich.table import Table
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
 from toolchain.cli.streams import print_json
+from toolchain.system import caches
 
 OwnTargets = Annotated[
     Path | None, typer.Option("--targets", help="A table of boards of your own.")
 ]
-CACHE = Path(".cache") / "arm"
+ArmCache = Annotated[
+    Path,
+    typer.Option(
+        "--cache",
+        show_default=f"arm in {caches.SHOWN}",
+        help="What emulation needs, and earlier checks.",
+    ),
+]
+CACHE = caches.arm_cache()
+"""What ``--cache`` is by default."""
 
 
 @app.command()
@@ -65,7 +75,7 @@ def calibrate(
     ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
     runs: Annotated[int, typer.Option(min=5, max=10_000, help="Timed runs of each file.")] = 50,
     out: Annotated[Path, typer.Option(help="The table for --targets.")] = Path("targets.toml"),
-    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    cache: ArmCache = CACHE,
 ) -> None:
     """Measure files on a board of your own, so that its times are estimated better."""
     import datetime
@@ -113,7 +123,7 @@ def calibrate(
 def setup_arm(
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
     targets_file: OwnTargets = None,
-    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    cache: ArmCache = CACHE,
 ) -> None:
     """Fetch what emulation needs, so that check needs no network; no root rights are needed."""
     from toolchain.arm.sysroot import prepare

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
-from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def bundle(
     ] = None,
     targets_file: OwnTargets = None,
     out: Annotated[Path, typer.Option(help="Folder of the archive.")] = Path("out") / "bundle",
-    cache: Annotated[Path, typer.Option(help="Wheels, and earlier checks.")] = CACHE,
+    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Pack an archive that a board installs: the best file, detect.py, wheels, a self-test."""

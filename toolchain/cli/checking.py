@@ -13,7 +13,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.streams import print_json
 from toolchain.report import wording
 from toolchain.system.files import as_json as as_json_bytes
@@ -57,7 +57,7 @@ def check(
     runs: Annotated[int, typer.Option(min=5, max=10_000, help="Timed on a real board.")] = 50,
     threads: Annotated[int, typer.Option(min=1, max=64, help="On a real board.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder; out/check/NAME-TARGET.")] = None,
-    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Run the files on a board, emulated or over ssh: parity, instructions or time, memory."""

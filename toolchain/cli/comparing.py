@@ -12,7 +12,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.checking import write_all
 from toolchain.cli.streams import print_json_text
 from toolchain.system.files import as_json as as_json_bytes
@@ -33,7 +33,7 @@ def compare(
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Timed here, in all.")] = 20.0,
     targets_file: OwnTargets = None,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("out") / "compare",
-    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Compare files: instructions on an emulated board, time on this machine, size."""

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, run, stage_progress, table_console
-from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.measuring import accuracy_measure
 from toolchain.cli.streams import print_json
 from toolchain.errors import InputError, ToolchainError
@@ -75,7 +75,7 @@ def gate(
     key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
     ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the verdict.")] = Path("out") / "gate",
-    cache: Annotated[Path, typer.Option(help="What emulation needs, and earlier checks.")] = CACHE,
+    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Stop a change that makes a model slower, bigger or different on an emulated board."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolchain.errors import InputError
+from toolchain.system import caches
 
 if TYPE_CHECKING:
     from toolchain.models.choosing import Choice
@@ -68,7 +69,12 @@ Drawers = Annotated[
     int, typer.Option("--workers", min=0, max=64, help="Processes that draw crops ahead.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights, order and crops.")]
-Cache = Annotated[Path, typer.Option("--cache", help="Where decoded photos are kept.")]
+Cache = Annotated[
+    Path,
+    typer.Option(
+        "--cache", show_default=f"photos in {caches.SHOWN}", help="Where decoded photos are kept."
+    ),
+]
 KeepSeconds = Annotated[
     float, typer.Option("--keep-seconds", min=0, help="How often the state is written.")
 ]
@@ -80,7 +86,7 @@ LookedAt = Annotated[
     typer.Option("--sample", min=0, help="Photos of val to look at on the way; 0: none."),
 ]
 
-PHOTOS = Path(".cache/photos")
+PHOTOS = caches.photo_cache()
 """Where decoded photos are kept by default."""
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.boards import CACHE, OwnTargets
+from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.checking import write_all
 from toolchain.cli.feeding import need_size
 from toolchain.cli.options import PHOTOS, Averaged, Key, choice_of
@@ -45,7 +45,6 @@ Every = Annotated[
     int, typer.Option(min=1, max=4096, help="Measure every so many widths; for wide networks.")
 ]
 OwnRecipe = Annotated[Path | None, typer.Option(help="A recipe instead of the shipped one.")]
-Cache = Annotated[Path, typer.Option(help="What emulation needs, and costs measured before.")]
 
 
 @app.command(epilog="Example:  [bold]toolchain cost eresfd --target rpi4 --size 320x320[/]")
@@ -60,7 +59,7 @@ def cost(
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
     out: Annotated[Path | None, typer.Option(help="Folder; out/cost/MODEL-TARGET.")] = None,
-    cache: Cache = CACHE,
+    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Measure what every width of every dependency group costs, on an emulated board."""
@@ -137,7 +136,7 @@ def plan(
         Path | None,
         typer.Option(help="Folder; out/plan/MODEL-TARGET, MODEL-parameters or MODEL-rate-R."),
     ] = None,
-    cache: Cache = CACHE,
+    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""

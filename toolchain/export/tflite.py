@@ -1,6 +1,6 @@
 """PyTorch -> TFLite by litert-torch: channels last, named, with the metadata inside the file.
 
-The converter is an optional extra (``pip install -e '.[tflite]'``); it is imported only here, in
+The converter is an optional extra (``tflite``); it is imported only here, in
 :mod:`toolchain.export.tflite_quantised`, and only when a file is asked for.
 """
 

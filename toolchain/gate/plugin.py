@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from toolchain.records.verdicts import Verdict
 
 Gate = Callable[..., "Verdict"]
-CACHE = Path(".cache") / "arm"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--toolchain-gate`` and where emulation keeps what it needs."""
     group = parser.getgroup("toolchain-gate", "models on emulated ARM boards")
     group.addoption("--toolchain-gate", action="store_true", help="run the gates of models")
-    group.addoption("--toolchain-cache", type=Path, default=CACHE, help="what emulation needs")
+    group.addoption("--toolchain-cache", type=Path, help="what emulation needs")
 
 
 @pytest.fixture
@@ -36,15 +35,16 @@ def model_gate(request: pytest.FixtureRequest) -> Gate:
     """
     if not request.config.getoption("--toolchain-gate"):
         pytest.skip("gates of models run with --toolchain-gate")
-    cache: Path = request.config.getoption("--toolchain-cache")
+    told: Path | None = request.config.getoption("--toolchain-cache")
 
     def gate(candidate: str | Path, *, baseline: str | Path, target: str = "rpi4") -> Verdict:
         from toolchain.arm.targets import find_target
         from toolchain.errors import ToolchainError
         from toolchain.gate.running import Request, run_gate
         from toolchain.report.gate import words
+        from toolchain.system.caches import arm_cache
 
-        asked = Request(Path(candidate), Path(baseline), find_target(target), cache)
+        asked = Request(Path(candidate), Path(baseline), find_target(target), told or arm_cache())
         try:
             verdict = run_gate(asked, lambda _stage: None)
         except ToolchainError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from toolchain.errors import InputError
+from toolchain.system.installation import how_to_get
 
 
 class Events(Protocol):
@@ -28,7 +29,7 @@ class _Folder:
         except ImportError as error:
             raise InputError(
                 "--tensorboard: the package tensorboard is not installed; "
-                "pip install 'edge-toolchain[tensorboard]'"
+                f"run {how_to_get('tensorboard')}"
             ) from error
         self.writer = SummaryWriter(str(folder))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from toolchain.errors import InputError
 from toolchain.records.stages import FamilyMember
+from toolchain.system.installation import how_to_get
 from toolchain.workflows.sweep.job import FamilyJob
 from toolchain.workflows.sweep.running import Maker
 
@@ -46,7 +47,7 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise InputError(
-            "--ray: the package ray is not installed; pip install 'edge-toolchain[ray]'"
+            f"--ray: the package ray is not installed; run {how_to_get('ray')}"
         ) from error
     return ray
 
