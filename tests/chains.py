@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-import toolchain.workflows.pipeline as pipeline
+import toolchain.workflows.stages.measuring as measuring
 from toolchain.check.latency import compare_latency
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.workflows.pipeline import Job, run_shrink
@@ -41,7 +41,7 @@ def faces(folder: Path, count: int) -> Path:
 def make_folder(root: Path) -> Path:
     """The folder of a shipped network with ONNX and its int8."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "compare_latency", quick)
+        patch.setattr(measuring, "compare_latency", quick)
         photos = faces(root / "photos", 20)
         run_shrink(Job(recipe(), root / "out", formats=("onnx", "int8"), calibration=photos))
     return root / "out"

@@ -39,10 +39,10 @@ def _shared() -> Path:
 @pytest.fixture
 def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare latencies for a moment only: tests do not look at the time."""
-    from toolchain.workflows import pipeline
+    from toolchain.workflows.stages import measuring
 
-    brief = functools.partial(pipeline.compare_latency, seconds=0.1)
-    monkeypatch.setattr(pipeline, "compare_latency", brief)
+    brief = functools.partial(measuring.compare_latency, seconds=0.1)
+    monkeypatch.setattr(measuring, "compare_latency", brief)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from chains import faces, little, quick, recipe
 
-import toolchain.workflows.pipeline as pipeline
+import toolchain.workflows.stages.measuring as measuring
 from toolchain.cli import run as run_cli
 from toolchain.cli.shrinking import _added_up
 from toolchain.deploy import detect
@@ -164,7 +164,7 @@ def rehash(folder: Path, name: str) -> None:
 def test_another_network_with_right_hashes_breaks_its_links(folder: Path, tmp_path: Path) -> None:
     """Running the links finds what hashes cannot."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "compare_latency", quick)
+        patch.setattr(measuring, "compare_latency", quick)
         run_shrink(
             Job(recipe(**{"prune.rate": 0.0}), tmp_path / "b", untrained=True, formats=("onnx",))
         )

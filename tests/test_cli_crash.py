@@ -29,7 +29,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fail:
             assert network is not None
             raise error
 
-        monkeypatch.setattr("toolchain.workflows.pipeline.load_start", load)
+        monkeypatch.setattr("toolchain.workflows.stages.starting.load_start", load)
         return ["shrink", "eresfd", "--formats", "onnx", "--out", str(tmp_path / "out")]
 
     return prepare

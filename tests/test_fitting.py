@@ -194,9 +194,9 @@ def test_a_run_says_what_it_assumes_and_that_it_does_not_fit(
 ) -> None:
     from chains import quick
 
-    import toolchain.workflows.pipeline as pipeline
+    import toolchain.workflows.stages.measuring as measuring
 
-    monkeypatch.setattr(pipeline, "compare_latency", quick)
+    monkeypatch.setattr(measuring, "compare_latency", quick)
     command = ["shrink", f"{own}:sized", "--formats", "onnx"]
     assert cli.run(command) == 0
     said = " ".join(capsys.readouterr().out.split())

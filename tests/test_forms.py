@@ -17,7 +17,7 @@ from chains import quick
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import toolchain.workflows.pipeline as pipeline
+import toolchain.workflows.stages.measuring as measuring
 from toolchain.check.parity import random_inputs
 from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.cli import run as run_cli
@@ -260,7 +260,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(root / "photo.png"), photo)
     which = recipe(input__dtype="uint8", decode__postprocess="nms", decode__score_threshold=0.3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "compare_latency", quick)
+        patch.setattr(measuring, "compare_latency", quick)
         job = Job(which, root / "out", photos=(root / "photo.png",), formats=("onnx", "int8"))
         run_shrink(job)
     return root / "out"
@@ -434,7 +434,7 @@ def test_metadata_of_a_form_are_checked(change: dict[str, Any], message: str) ->
 def test_tflite_files_take_pixels_and_decode(tmp_path: Path) -> None:
     which = recipe(input__dtype="uint8", decode__postprocess="decode")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "compare_latency", quick)
+        patch.setattr(measuring, "compare_latency", quick)
         report = run_shrink(Job(which, tmp_path / "out", formats=("tflite", "fp16", "int8")))
     assert report.certificate is not None
     assert report.certificate.is_complete

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-import toolchain.workflows.pipeline as pipeline
+import toolchain.workflows.stages.exporting as exporting
 from toolchain.deploy import detect
 from toolchain.errors import AnalysisError, InputError, ParityError
 from toolchain.export import rewriting
@@ -193,7 +193,7 @@ def test_a_file_that_is_not_the_network_is_not_handed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Break the exported file: its proof must see it."""
-    real = pipeline.export_onnx
+    real = exporting.export_onnx
 
     def broken(network, *, path, **options):
         artifact = real(network, path=path, **options)
@@ -205,7 +205,7 @@ def test_a_file_that_is_not_the_network_is_not_handed_out(
         onnx.save(model, path)
         return artifact
 
-    monkeypatch.setattr(pipeline, "export_onnx", broken)
+    monkeypatch.setattr(exporting, "export_onnx", broken)
     with pytest.raises(ParityError, match="ONNX file"):
         run_shrink(Job(default_recipe("tiny:Tiny"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()

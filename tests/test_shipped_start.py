@@ -22,8 +22,9 @@ from toolchain.records.stages import Report
 from toolchain.report.run.markdown import markdown
 from toolchain.report.run.notes import LOUD, shipped_notes
 from toolchain.shrink.flow import trace_flow
-from toolchain.workflows import pipeline
 from toolchain.workflows.pipeline import Job, run_shrink
+from toolchain.workflows.stages.origin import provenance_of
+from toolchain.workflows.stages.reporting import accuracy_of, source_notes
 from toolchain.zoo.sources import load_shipped, load_start
 
 RATES = (0.0, 0.25, 0.5)
@@ -66,10 +67,9 @@ class Told:
 
 def told(job: Job) -> Told:
     loaded = load_start(job.recipe, None, job.anchor_ratio)
-    rate, accuracy = pipeline._provenance(loaded).rate, pipeline._accuracy(loaded)
-    return Told(
-        loaded.source.path, rate, accuracy, tuple(pipeline._source_notes(job, loaded, None))
-    )
+    rate, accuracy = provenance_of(loaded).rate, accuracy_of(loaded)
+    notes = tuple(source_notes(job, loaded, None))
+    return Told(loaded.source.path, rate, accuracy, notes)
 
 
 def zero_rows(network: torch.nn.Module) -> dict[str, list[int]]:

@@ -25,7 +25,8 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.lineage.links import pair_boxes
 from toolchain.recipe.reader import Reader
 from toolchain.records.certificate import BoxAgreement
-from toolchain.records.timings import MAIN, Check, FileCheck, StageCounts
+from toolchain.records.run_folder import ONNX
+from toolchain.records.timings import Check, FileCheck, StageCounts
 from toolchain.system.files import as_json, sha256_of, write_bytes
 
 Arrays = tuple[NDArray[np.floating], ...]
@@ -80,7 +81,7 @@ def _runnable(paths: Sequence[Path], asked: bool, target: Target) -> list[Path]:
 
 
 def _main(paths: Sequence[Path]) -> Path:
-    return next((path for path in paths if path.name == MAIN), paths[0])
+    return next((path for path in paths if path.name == ONNX), paths[0])
 
 
 def _program(

@@ -10,7 +10,7 @@ from toolchain.arm.comparing import paths_of
 from toolchain.bundle.destination import RUNTIMES, Destination
 from toolchain.errors import InputError
 from toolchain.records.certificate import demand_unchanged, open_folder
-from toolchain.records.timings import MAIN
+from toolchain.records.run_folder import ONNX
 
 SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite"}
 """By the runtime, as it is called on the command line."""
@@ -64,7 +64,7 @@ def _cheapest(paths: list[Path], destination: Destination, cache: Path) -> Choic
 
 
 def _first(paths: list[Path], destination: Destination) -> Choice:
-    chosen = next((path for path in paths if path.name == MAIN), paths[0])
+    chosen = next((path for path in paths if path.name == ONNX), paths[0])
     if destination.board is None:
         return Choice(chosen, "the main file; toolchain bench compares the files on this machine")
     return Choice(

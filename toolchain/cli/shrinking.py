@@ -7,6 +7,7 @@ import dataclasses
 import re
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -185,7 +186,11 @@ def shrink(
         assert known is not None
         recipes = [_rounded(each, known) for each in recipes]
 
+    begun = time.perf_counter()
+    from toolchain.records.stages import Stage
     from toolchain.workflows.pipeline import Job, run_shrink  # takes seconds
+
+    before: tuple[Stage, ...] = (Stage("load PyTorch", round(time.perf_counter() - begun, 3)),)
 
     job = Job(
         recipe=recipes[0],
@@ -207,7 +212,8 @@ def shrink(
     for each, text in zip(recipes, sizes, strict=True):
         place = folder if len(sizes) == 1 else folder.with_name(f"{folder.name}-{text}".lower())
         with stage_progress() as on_stage:
-            report = run_shrink(dataclasses.replace(job, recipe=each, out=place), on_stage)
+            report = run_shrink(dataclasses.replace(job, recipe=each, out=place), on_stage, before)
+        before = ()
         if as_json:
             print_json_text((place / "report.json").read_text(encoding="utf-8"))
         else:

@@ -14,8 +14,9 @@ from toolchain.arm.targets import Target
 from toolchain.check.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.records.certificate import Certificate, demand_unchanged, open_folder
+from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import MemberAccuracy
-from toolchain.records.timings import MAIN, Check, FileCheck
+from toolchain.records.timings import Check, FileCheck
 from toolchain.records.verdicts import FileRecord, Record
 
 MeasureAccuracy = Callable[[Path], MemberAccuracy]
@@ -92,8 +93,8 @@ def _accuracy(
 ) -> MemberAccuracy | None:
     if accuracy_of is None:
         return None
-    on_stage(f"average precision of {MAIN}")
-    return accuracy_of(folder / MAIN)
+    on_stage(f"average precision of {ONNX}")
+    return accuracy_of(folder / ONNX)
 
 
 def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ from toolchain.gate.candidates import MeasureAccuracy, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
 from toolchain.recipe import GateSection
-from toolchain.records.timings import MAIN
+from toolchain.records.run_folder import ONNX
 from toolchain.records.verdicts import Record, Verdict
 
 
@@ -156,7 +156,7 @@ def _with_time(
     limits: GateSection,
     on_stage: Callable[[str], None],
 ) -> Verdict:
-    name = MAIN if MAIN in old.files else min(old.files)
+    name = ONNX if ONNX in old.files else min(old.files)
     before = model_of(request.baseline, old, request.model) / name
     on_stage(f"{name} timed beside the baseline's")
     with _blocks(before, request.candidate / name, timed) as more:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 import toolchain
 from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.check.parity import ProofInput
@@ -26,7 +28,7 @@ from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
 from toolchain.export.units import Quantiser
 from toolchain.lineage import links
 from toolchain.lineage.calibration import Calibration
-from toolchain.lineage.links import Kind
+from toolchain.lineage.links import Kind, Reopen
 from toolchain.lineage.mixing import layer_noises, mixed_link
 from toolchain.lineage.onnx_form import formed_onnx
 from toolchain.lineage.tflite_form import NO_SUPPRESSION, formed_tflite
@@ -42,10 +44,11 @@ from toolchain.records.certificate import (
     Link,
     Precision,
 )
+from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import MemberAccuracy, Source
 from toolchain.system.files import disk_is_full, sha256_of, write_bytes
 
-ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, links.ONNX)
+ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, ONNX)
 """Files that the pipeline has written before the chain is made."""
 COMPARED_PHOTOS = 8
 """At most so many photos are inputs of an approximate link."""
@@ -128,6 +131,8 @@ class Chain:
     folder: Path
     recipe: Recipe
     pair: Pair
+    folded: nn.Module
+    """The smaller network with batch norm folded into its layers, which exporters are given."""
     output_names: Sequence[str]
     metadata: Mapping[str, str]
     """Of ONNX files."""
@@ -135,6 +140,8 @@ class Chain:
     calibration: Calibration | None
     accuracy_of: MeasureAccuracy | None = None
     on_stage: Callable[[str], None] = lambda _name: None
+    reopen: Reopen | None = None
+    """Takes weights of the chain; None: the recipe's model is built by its name."""
     links: list[Link] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
@@ -172,7 +179,7 @@ class Chain:
             write_bytes(target, self._formed((self.folder / before).read_bytes(), after))
         elif kind == "export" and after.endswith(".tflite"):
             export_tflite(
-                self.pair.shrunk,
+                self.folded,
                 self.pair.example[0],
                 target,
                 output_names=self.output_names,
@@ -235,6 +242,7 @@ class Chain:
             self._photos(),
             self._deciding() if approximate else (),
             self.output_names,
+            self.reopen,
         )
         if not approximate or self.accuracy_of is None or not link.passed:
             return link  # average precision is the costliest to measure, so the last

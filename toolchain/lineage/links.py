@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import pairwise
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from torch import nn
 
 from toolchain.check.parity import (
     ProofInput,
@@ -32,13 +33,17 @@ from toolchain.lineage.forms import bare_end, crowd_of, expected_faces, formed_e
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement, Link
 from toolchain.records.parity import Decisions, Parity
+from toolchain.records.run_folder import ONNX, WEIGHTS
 from toolchain.system.files import sha256_of
 from toolchain.zoo.sources import load_network
 
 Kind = Literal["surgery", "export", "rewrite", "half", "int8", "form"]
 
-SOFT, SHRUNK, EXPORTED = "chain/soft.safetensors", "model.safetensors", "chain/exported.onnx"
-ONNX, ONNX_INT8 = "model.onnx", "model_int8.onnx"
+Reopen = Callable[[Path], nn.Module]
+"""Gives a network its weights back from a file of the chain."""
+
+SOFT, SHRUNK, EXPORTED = "chain/soft.safetensors", WEIGHTS, "chain/exported.onnx"
+ONNX_INT8 = "model_int8.onnx"
 TFLITE, TFLITE_HALF, TFLITE_INT8 = "model.tflite", "model_fp16.tflite", "model_int8.tflite"
 
 SIMPLIFIED = "chain/simplified.onnx"
@@ -141,11 +146,19 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
     return Limits("mean", *limits, LEAST_OF_INT8)
 
 
-def open_end(path: Path, recipe: Recipe) -> Runner:
-    """Open a file of the chain: weights, ONNX or TFLite."""
+def open_end(path: Path, recipe: Recipe, reopen: Reopen | None = None) -> Runner:
+    """Open a file of the chain: weights, ONNX or TFLite.
+
+    ``reopen`` takes weights; None builds the network that the recipe names.
+    """
     if path.suffix == ".safetensors":
-        return run_network(load_network(recipe, path).network.eval())
+        return run_network(_network(path, recipe, reopen))
     return run_onnx(path) if path.suffix == ".onnx" else run_tflite(path)
+
+
+def _network(path: Path, recipe: Recipe, reopen: Reopen | None) -> nn.Module:
+    network = load_network(recipe, path).network if reopen is None else reopen(path)
+    return network.eval()
 
 
 def runtime_of(name: str) -> str:
@@ -165,18 +178,19 @@ def measure_link(
     photos: Sequence[Photo] = (),
     deciding: Sequence[ProofInput] = (),
     names: Sequence[str] = (),
+    reopen: Reopen | None = None,
 ) -> Link:
     """Run both ends on all inputs, and on photos if they find faces; judge nothing.
 
     ``deciding`` are inputs on which an approximate link's decisions are counted where it finds no
-    faces; ``names`` are those of the outputs.
+    faces; ``names`` are those of the outputs; ``reopen`` is as in :func:`open_end`.
     """
     limits = limits_of(kind, recipe.proof)
-    ends = [open_end(folder / name, recipe) for name in (before, after)]
+    ends = [open_end(folder / name, recipe, reopen) for name in (before, after)]
     if kind == "form":
         ends = [bare_end(ends[0], recipe), formed_end(folder / after, recipe)]
         names = ()
-    parity = _parity(folder, f"{before} -> {after}", ends, kind, recipe, inputs, names)
+    parity = _parity(folder, f"{before} -> {after}", ends, kind, recipe, inputs, names, reopen)
     if kind == "form" and recipe.decode.postprocess == "nms":
         crowd = crowd_of(inputs[0], recipe)
         found = expected_faces(crowd, recipe), found_faces(folder / after, crowd, recipe)
@@ -211,6 +225,7 @@ def _parity(
     recipe: Recipe,
     inputs: Sequence[ProofInput],
     names: Sequence[str],
+    reopen: Reopen | None,
 ) -> Parity:
     """Compare both ends; where an exact link seems to break, with float64's truth beside them."""
     limits = limits_of(kind, recipe.proof)
@@ -232,13 +247,14 @@ def _parity(
     parity = compared(None)
     if parity.passed or kind not in TOLD_BY_TRUTH:
         return parity
-    truth = _truth(folder / (SOFT if kind == "surgery" else SHRUNK), recipe, inputs[0])
+    exact = _network(folder / (SOFT if kind == "surgery" else SHRUNK), recipe, reopen)
+    truth = _truth(exact, inputs[0])
     return parity if truth is None else compared(truth)
 
 
-def _truth(path: Path, recipe: Recipe, first: ProofInput) -> Runner | None:
-    """Return what runs weights in float64; None where the network does not run in it."""
-    run = in_double(run_network(load_network(recipe, path).network.eval().double()))
+def _truth(network: nn.Module, first: ProofInput) -> Runner | None:
+    """Return what runs ``network`` in float64; None where it does not run in it."""
+    run = in_double(run_network(network.double()))
     try:
         run(*first.tensors)
     except Exception:  # a stranger's code may raise anything

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.parity import Parity
-
-MAIN = "model.onnx"
-"""The file that a folder is judged by."""
+from toolchain.records.run_folder import ONNX
 
 
 @dataclass(frozen=True)
@@ -259,7 +257,7 @@ class Check:
     @property
     def main(self) -> FileCheck:
         """``model.onnx``, or the first file."""
-        return next((file for file in self.files if file.file == MAIN), self.files[0])
+        return next((file for file in self.files if file.file == ONNX), self.files[0])
 
     @property
     def cheapest(self) -> FileCheck:

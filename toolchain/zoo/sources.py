@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,9 @@ class Loaded:
     that is still to be zeroed in one shot; if not, the network is taken as it is shipped."""
     call: Call | None = None
     """How a network of one's own is called; None for the two detectors."""
+    reopen: Callable[[Path], nn.Module] | None = None
+    """Gives a network that was handed over, not built by its name, its weights back from a file of
+    this run; None for those that the recipe's name builds."""
 
     @property
     def example(self) -> Example:

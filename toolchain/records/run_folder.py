@@ -1,0 +1,132 @@
+"""An output folder of ``shrink``: what lies in it under which name, and what it tells of itself.
+
+    folder = RunFolder.open(Path("out/eresfd"))
+    folder.report.deployed_parameters_after, folder.certificate.is_complete, folder.onnx
+
+Everything is read once, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from toolchain.errors import InputError
+from toolchain.records.certificate import NAME as CERTIFICATE
+from toolchain.records.certificate import Certificate, demand_unchanged, open_folder
+
+ONNX = "model.onnx"
+"""The main file."""
+WEIGHTS = "model.safetensors"
+"""The smaller network."""
+REPORT, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
+MANIFEST = "manifest.json"
+"""All files with their hashes; a folder that has one may be replaced by another run."""
+BOARD_SUFFIXES = (".onnx", ".tflite")
+"""Of files that run on a board."""
+
+__all__ = [
+    "BOARD_SUFFIXES",
+    "CERTIFICATE",
+    "MANIFEST",
+    "ONNX",
+    "REPORT",
+    "REPORT_HTML",
+    "REPORT_MD",
+    "WEIGHTS",
+    "RunFolder",
+    "RunReport",
+]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What ``report.json`` tells, as far as other parts of the toolchain need it."""
+
+    model: str
+    source_sha256: str | None
+    """Of the checkpoint; None for weights of a seed."""
+    deployed_parameters_before: int
+    deployed_parameters_after: int
+    macs_before: int
+    macs_after: int
+    size: tuple[int, int]
+    """(height, width) in pixels, at which multiply-accumulates are counted."""
+    size_bytes: Mapping[str, int]
+    """Of each file."""
+    widths: Mapping[str, int]
+    """Output channels of each layer after the surgery."""
+    versions: Mapping[str, str]
+    """Of what was at work."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An output folder of ``shrink``, or of :func:`toolchain.export`."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return the folder; raise :class:`InputError` in one line if it is none."""
+        if not path.is_dir():
+            raise InputError(f"{path}: is no folder; give an output folder of toolchain shrink")
+        if not (path / CERTIFICATE).is_file():
+            raise InputError(
+                f"{path}: has no {CERTIFICATE}; give the output folder of a run of toolchain shrink"
+            )
+        return cls(path)
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """The chain of its files; raises :class:`InputError` where it was changed."""
+        return open_folder(self.path)
+
+    @cached_property
+    def report(self) -> RunReport:
+        """What the run found; raises :class:`InputError` where that cannot be read."""
+        try:
+            return _report(json.loads((self.path / REPORT).read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{self.path / REPORT}: is no report of toolchain shrink") from error
+
+    @property
+    def onnx(self) -> Path:
+        """The main file."""
+        return self.path / ONNX
+
+    @property
+    def weights(self) -> Path:
+        """The smaller network as safetensors."""
+        return self.path / WEIGHTS
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files for a board, by name; those in its folders are steps on the way to them."""
+        found = self.path.glob("model*")
+        return tuple(sorted(path for path in found if path.suffix in BOARD_SUFFIXES))
+
+    def demand_unchanged(self, names: Iterable[str] | None = None) -> None:
+        """Raise :class:`InputError` unless files (None: all) are those that were proved."""
+        demand_unchanged(self.path, self.certificate, names)
+
+
+def _report(content: dict[str, Any]) -> RunReport:
+    deployed, macs = content["deployed_parameters"], content["macs"]
+    height, width = macs["size"]
+    return RunReport(
+        model=str(content["model"]),
+        source_sha256=content["source"]["sha256"],
+        deployed_parameters_before=int(deployed["before"]),
+        deployed_parameters_after=int(deployed["after"]),
+        macs_before=int(macs["before"]),
+        macs_after=int(macs["after"]),
+        size=(int(height), int(width)),
+        size_bytes={str(name): int(size) for name, size in content["size_bytes"].items()},
+        widths={str(each["layer"]): int(each["out_channels_after"]) for each in content["layers"]},
+        versions={key: str(value) for key, value in sorted(content["versions"].items())},
+    )
