@@ -19,6 +19,7 @@ ROOMS = (
     "recipe",
     "records",
     "models",
+    "operators",
     "shrink",
     "export",
     "check",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from toolchain import operators
 from toolchain.errors import AnalysisError
 from toolchain.models.registry import build
 from toolchain.records.reasons import Channels, Reason
 from toolchain.records.stages import FilterVerdict, Surgery
-from toolchain.shrink import taint
 from toolchain.shrink.flow import trace_flow, watch
 from toolchain.shrink.surgery import shrink
 
@@ -316,7 +317,7 @@ def test_the_second_net_catches_an_operator_that_is_wrongly_trusted(
 ) -> None:
     network = randomised(Signs())
     assert shrink(network, IMAGE)[0].head.in_channels == 4
-    monkeypatch.setattr(taint, "CARRIERS", taint.CARRIERS | {"sign"})
+    monkeypatch.setitem(operators.TABLE, "sign", replace(operators.find("sign"), nan="carried"))
     with pytest.raises(AnalysisError, match="head reads looked constant but changes"):
         shrink(network, IMAGE)
 

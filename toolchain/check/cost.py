@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toolchain.export.fold import fold_batch_norm
 from toolchain.models.plain_weights import computed, copied, make_plain
 from toolchain.models.sizes import Example, as_example
+from toolchain.operators import find, operator_name
+from toolchain.operators.products import HIDDEN
 from toolchain.records.stages import Cost
 
 
@@ -82,35 +82,6 @@ def count_parameters(folded: nn.Module) -> tuple[int, int]:
     return layers, loose
 
 
-Rule: TypeAlias = Callable[[tuple[Any, ...], Any], int]
-
-
-def _convolution(args: tuple[Any, ...], out: Any) -> int:
-    x, weight, transposed = args[0], args[1], args[6]
-    positions = math.prod(x.shape[2:]) if transposed else math.prod(out.shape[2:])
-    return int(x.shape[0] * positions * weight.numel())
-
-
-def _matrix_product(args: tuple[Any, ...], out: Any) -> int:
-    left = args[-2]
-    return int(out.numel() * left.shape[-1])
-
-
-RULES: dict[str, Rule] = {
-    "convolution": _convolution,
-    "mm": _matrix_product,
-    "addmm": _matrix_product,
-    "bmm": _matrix_product,
-}
-"""Operator -> multiply-accumulates of a call. Every other operator has none by definition
-(element-wise, data movement), but for those that hide products inside:"""
-
-HIDDEN_PRODUCTS = tuple(
-    "attention conv mm matmul mv dot trilinear cdist lstm gru rnn einsum fft".split()
-)
-"""An operator without a rule whose name holds one of these is reported as uncounted."""
-
-
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -121,10 +92,10 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        rule = RULES.get(name)
-        if rule is not None:
-            self.macs += rule(args, out)
-        elif any(word in name for word in HIDDEN_PRODUCTS):
+        name = operator_name(func)
+        macs = find(name).macs
+        if macs is not None:
+            self.macs += macs if isinstance(macs, int) else macs(args, out)
+        elif any(word in func.overloadpacket.__name__ for word in HIDDEN):
             self.uncounted.add(name)
         return out

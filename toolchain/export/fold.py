@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.models.sizes import Example, as_example
+from toolchain.operators import find, operator_name
 from toolchain.shrink.layers import Layer, layers_of, storage_key
 
 
@@ -84,15 +85,15 @@ class _PairWatcher(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
+        kind = find(operator_name(func)).layer
         norm = None
-        if name in ("native_batch_norm", "_native_batch_norm_legit_no_training"):
+        if kind == "batch_norm":
             norm = self.norms.get(storage_key(args[3])) if isinstance(args[3], Tensor) else None
             if norm is not None:
                 self.calls.subtract([norm])
                 _, source = self.outputs.get(id(args[0]), (None, None))
                 self.sources.setdefault(norm, []).append(source)
-        convolves = name == "convolution" and storage_key(args[1]) in self.layers
+        convolves = kind == "convolution" and storage_key(args[1]) in self.layers
         for leaf in tree_leaves((args, kwargs)):
             self._read(leaf, norm, weights=not convolves or leaf is not args[1])
         if convolves:

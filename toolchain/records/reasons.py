@@ -59,6 +59,11 @@ Why channels stay whatever their values are:
 """
 
 
+def operator_words(name: str) -> str:
+    """Return an operator's name with its namespace, ``aten`` where it has none."""
+    return name if "." in name else f"aten.{name}"
+
+
 @dataclass(frozen=True)
 class Channels:
     """Some input channels of a layer, counted as in the network before the surgery."""
@@ -77,7 +82,8 @@ class Reason:
     carriers: tuple[Channels, ...] = ()
     """By reader, the constant channels whose weights took the constant over."""
     operator: str = ""
-    """The ``aten`` name of the operator that holds it, without ``aten.``; or nothing."""
+    """The operator that holds it (``aten``'s without ``aten.``; see :func:`operator_words`), or
+    nothing."""
     parameter: str = ""
     """The parameter or buffer that ``operator`` reads; or nothing."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from toolchain.operators import find
 from toolchain.shrink.layers import Layer, storage_key
 
 
@@ -44,10 +45,11 @@ class LayerCalls:
         A call with a part of the weight, another layout, another bias than the module's (or none
         though it has one) or another number of groups is not the layer's own.
         """
-        if name == "convolution":
+        kind = find(name).layer
+        if kind == "convolution":
             return self._convolution(args)
-        if name in ("mm", "addmm"):
-            return self._product(name, args, kwargs)
+        if kind == "product":
+            return self._product(args, kwargs)
         return None
 
     def _convolution(self, args: tuple[Any, ...]) -> LayerCall | None:
@@ -62,10 +64,8 @@ class LayerCalls:
         unpadded = not transposed and all(int(side) == 0 for side in padding)
         return _reading(layer, x, keeps_uniform=unpadded)
 
-    def _product(
-        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> LayerCall | None:
-        bias, x, weight = args if name == "addmm" else (None, *args)
+    def _product(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LayerCall | None:
+        bias, x, weight = args if len(args) == 3 else (None, *args)
         layer = self._layers.get(storage_key(weight))
         if layer is None or layer.is_convolution:
             return None

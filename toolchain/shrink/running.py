@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
+from toolchain.operators import operator_name
+from toolchain.records.reasons import operator_words
 from toolchain.shrink.precision import Precision
 
 Inputs: TypeAlias = tuple[Tensor, ...]
@@ -171,7 +173,7 @@ class _Facts(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self.random_operators[f"aten.{func.overloadpacket.__name__}"] = None
+            self.random_operators[operator_words(operator_name(func))] = None
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self.largest_bytes = max(self.largest_bytes, leaf.numel() * leaf.element_size())

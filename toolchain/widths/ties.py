@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from toolchain.operators.classes import Nodes
 from toolchain.prune.groups import ChannelGroup
-from toolchain.shrink.channels import Flow, Nodes
+from toolchain.shrink.channels import Flow
 from toolchain.shrink.layers import Layer, layers_of
 
 Place = tuple[str, int] | None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.records.reasons import Channels, Code, Reason
+from toolchain.records.reasons import Channels, Code, Reason, operator_words
 from toolchain.records.stages import FilterVerdict
 
 NAMED = 3
@@ -33,14 +33,12 @@ _STAYS: dict[Code, str] = {
     "joined": "{verb} joined with values that depend on the image before {layers} read{s} {it}",
     "never_called": "{verb} never computed: the layer is not called",
     "output": "must stay: {it_is} part of the network's output",
-    "operator": "must stay: the operator aten.{operator} does not keep channels apart",
-    "unknown_operator": "must stay: the operator aten.{operator} is not known to keep channels "
-    "apart",
-    "spread": "must stay: the operator aten.{operator} spreads one channel over many",
+    "operator": "must stay: the operator {operator} does not keep channels apart",
+    "unknown_operator": "must stay: the operator {operator} is not known to keep channels apart",
+    "spread": "must stay: the operator {operator} spreads one channel over many",
     "groups": "must stay: {layers} is a convolution of several groups, which must stay equal",
-    "weight_read": "must stay: the operator aten.{operator} reads {parameter}, which must stay as "
-    "it is",
-    "leaves_torch": "must stay: {operator}() hands {it} to code outside PyTorch",
+    "weight_read": "must stay: the operator {operator} reads {parameter}, which must stay as it is",
+    "leaves_torch": "must stay: {method}() hands {it} to code outside PyTorch",
     "no_layer_writes": "must stay: {it_is} joined with the network's input or a fixed tensor",
     "shared_weight": "must stay: {layers} has no weight of its own that could be cut",
 }
@@ -71,7 +69,8 @@ def _filled(template: str, reason: Reason, *, many: bool = False) -> str:
         layers=listed(reason.layers),
         s="s" if len(reason.layers) == 1 else "",
         carriers="; ".join(map(_carriers, reason.carriers[:NAMED])),
-        operator=reason.operator,
+        operator=operator_words(reason.operator),
+        method=reason.operator,
         parameter=reason.parameter,
         verb="are" if many else "is",
         it="them" if many else "it",

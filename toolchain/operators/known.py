@@ -1,0 +1,121 @@
+"""The operators of PyTorch (``aten``) whose traits are known, checked one by one in the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolchain.operators import hiding, keeping, products
+from toolchain.operators.traits import Operator
+
+
+def _each(names: str, **traits: Any) -> dict[str, Operator]:
+    """Give every operator of a list the same traits."""
+    return dict.fromkeys(names.split(), Operator(**traits))
+
+
+LAYERS = {
+    **_each("convolution", nan=hiding.convolution, macs=products.convolution, layer="convolution"),
+    **_each("mm addmm", nan=hiding.matrix_product, macs=products.matrix_product, layer="product"),
+    **_each(
+        "native_batch_norm _native_batch_norm_legit_no_training",
+        channels=keeping.batch_norm,
+        nan=hiding.batch_norm,
+        layer="batch_norm",
+    ),
+}
+
+ARITHMETIC = {
+    **_each(
+        """
+        relu relu_ leaky_relu leaky_relu_ silu silu_ sigmoid sigmoid_ tanh tanh_ hardswish
+        hardswish_ hardsigmoid hardsigmoid_ hardtanh hardtanh_ elu elu_ gelu mish mish_ softplus
+        add add_ sub sub_ rsub mul_ div div_ neg abs exp log log1p expm1 sqrt rsqrt square
+        reciprocal sin cos erf clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ minimum
+        maximum clone _to_copy lerp addcmul addcdiv
+        """,
+        channels=keeping.pointwise,
+        nan="carried",
+    ),
+    **_each("_prelu_kernel", channels=keeping.prelu, nan="carried"),
+    **_each("mul", channels=keeping.pointwise, nan=hiding.product),
+    **_each("pow", channels=keeping.pointwise, nan=hiding.power),
+    **_each("where masked_fill", channels=keeping.pointwise, nan=hiding.choose),
+    **_each("mean sum amax amin", channels=keeping.reduction, nan="carried"),
+    **_each("max min", nan="carried"),
+    **_each("bmm", nan="carried", macs=products.matrix_product),
+}
+
+SWALLOWING = _each(
+    """
+    relu6 selu celu log_sigmoid_forward softsign threshold threshold_ pow_ atan round floor ceil
+    trunc frac sign sgn fmin fmax heaviside masked_fill_ nan_to_num gt ge lt le eq ne isnan isfinite
+    logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not copysign remainder fmod
+    fake_quantize_per_tensor_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
+    """,
+    channels=keeping.pointwise,
+)
+"""Position by position, but NaN may be lost in them, or was not tried."""
+
+POSITIONS = {
+    **_each(
+        """
+        max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d
+        upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d
+        reflection_pad2d replication_pad2d
+        """,
+        channels=keeping.spatial,
+        nan="carried",
+    ),
+    **_each("_upsample_bilinear2d_aa", channels=keeping.spatial),
+    **_each("constant_pad_nd", channels=keeping.padding, nan="carried"),
+    **_each("_softmax", channels=keeping.along_positions),
+    **_each("slice select", channels=keeping.along_positions, nan="carried"),
+    **_each("split split_with_sizes", channels=keeping.split, nan="carried"),
+    **_each("cat", channels=keeping.concatenation, nan="carried"),
+}
+
+VIEWS = {
+    **_each("detach alias", channels=keeping.pointwise, nan="carried", view=True),
+    **_each("unsqueeze", channels=keeping.along_positions, nan="carried", view=True),
+    **_each("transpose permute", channels=keeping.permutation, nan="carried", view=True),
+    **_each("view _unsafe_view squeeze", channels=keeping.reshaping, nan="carried", view=True),
+    **_each("expand", channels=keeping.expansion, nan="carried", view=True),
+    **_each("t", nan="carried", view=True),
+}
+
+MOVING = {
+    **_each(
+        """
+        as_strided copy_ gather index_put index_put_ index_select pixel_shuffle pixel_unshuffle
+        reshape unbind
+        """,
+        nan="carried",
+    ),
+    **_each("index masked_select", nan="carried", picks=True),
+}
+"""Values go elsewhere, so that channels do not stay apart."""
+
+SHAPES = {
+    **_each("zeros_like ones_like full_like", channels=keeping.pointwise, shape_only=True),
+    **_each("empty_like new_empty new_zeros new_ones new_full", shape_only=True),
+}
+
+ESCAPES = _each(
+    """
+    _local_scalar_dense nonzero is_nonzero equal unique _unique2 unique_dim unique_consecutive
+    repeat_interleave bincount
+    """,
+    escapes=True,
+)
+
+BUILT_IN: dict[str, Operator] = {
+    **LAYERS,
+    **ARITHMETIC,
+    **SWALLOWING,
+    **POSITIONS,
+    **VIEWS,
+    **MOVING,
+    **SHAPES,
+    **ESCAPES,
+}

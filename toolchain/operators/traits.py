@@ -1,0 +1,96 @@
+"""The traits of an operator, and what its rules are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from torch import Tensor
+
+from toolchain.operators.classes import Classes, Nodes
+
+
+class Watcher(Protocol):
+    """What channel rules may ask of the run."""
+
+    classes: Classes
+
+    def get(self, tensor: object) -> Nodes | None:
+        """Return the nodes of ``tensor``, or None if no layer's channels are in it."""
+
+    def join_tensor(self, tensor: Tensor, nodes: Nodes) -> bool:
+        """Tie a parameter or buffer with one entry per channel to ``nodes``."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator call."""
+
+    watcher: Watcher
+    name: str
+    """The operator's ``aten`` name, without overload."""
+    args: tuple[Any, ...]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    written: list[Tensor]
+    """Arguments that the operator changes in place."""
+
+    @property
+    def out(self) -> Tensor:
+        """The first output."""
+        return self.outputs[0]
+
+    @property
+    def x(self) -> Tensor:
+        """The first argument."""
+        first: Tensor = self.args[0]
+        return first
+
+    @property
+    def x_nodes(self) -> Nodes | None:
+        """The nodes of the first argument."""
+        return self.watcher.get(self.args[0])
+
+    def dim(self, position: int, default: int = 0) -> int:
+        """Return the argument at ``position`` as a dimension counted from the front."""
+        value = self.args[position] if len(self.args) > position else default
+        return int(value) % self.x.ndim
+
+
+ChannelRule: TypeAlias = Callable[[Call], Nodes | None]
+"""Returns the output's nodes, or None when this call does not keep channels apart."""
+
+NanRule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
+"""Runs the operator (func, args, kwargs) so that the output is NaN exactly where it depends on
+what is NaN in the arguments."""
+
+MacsRule: TypeAlias = Callable[[tuple[Any, ...], Any], int]
+"""Returns the multiply-accumulates of a call from its arguments and its result; values may be
+missing (tensors on the device ``meta``), shapes are there."""
+
+LayerKind: TypeAlias = Literal["", "convolution", "product", "batch_norm"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What is known of one operator; what is not known protects."""
+
+    channels: ChannelRule | None = None
+    """How it hands channels on; None where it does not keep them apart, or nobody knows."""
+    nan: NanRule | Literal["carried", "unknown"] = "unknown"
+    """``carried`` if its result is NaN wherever it depends on a NaN; a rule where that needs a
+    correction (a weight of zero hides what it multiplies). Of any other, all that it gives counts
+    as dependent on the image."""
+    macs: MacsRule | int | None = None
+    """Multiply-accumulates of a call; None where no rule says them."""
+    layer: LayerKind = ""
+    """The layer that it computes, linear in what it reads; or nothing."""
+    shape_only: bool = False
+    """True if it takes a tensor for its shape and type alone."""
+    view: bool = False
+    """True if it computes nothing: what it gives still is the parameter that it looks at."""
+    escapes: bool = False
+    """True if values become Python numbers or shapes by it."""
+    picks: bool = False
+    """True if the values of a mask among its arguments, but not of the rest, become a shape."""
