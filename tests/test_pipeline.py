@@ -17,7 +17,7 @@ import toolchain.workflows.stages.exporting as exporting
 from toolchain.deploy import detect
 from toolchain.errors import AnalysisError, InputError, ParityError
 from toolchain.export import rewriting
-from toolchain.export.rewriting.graph import Graph
+from toolchain.export.graph import Graph
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into

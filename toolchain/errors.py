@@ -85,3 +85,21 @@ def did_you_mean(words: str, known: Iterable[str]) -> str:
         if near:
             return f"; did you mean {near[0]!r}?"
     return ""
+
+
+def first_line(error: BaseException | str, longest: int = 200) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:longest] if lines else type(error).__name__
+
+
+def last_line(said: str, otherwise: str = "it says nothing") -> str:
+    """Return the last line of what a program says, where programs tell why they failed."""
+    return (said.strip().splitlines() or [otherwise])[-1]
+
+
+def in_one_line(error: BaseException, longest: int = 160) -> str:
+    """Return an error's kind and first line, as a part of a message."""
+    text = " ".join(first_line(error, 10 * longest).split()) if str(error).strip() else ""
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.errors import InputError
+from toolchain.errors import InputError, last_line
 
 OPTIONS = (
     *("-o", "BatchMode=yes"),
@@ -64,9 +64,9 @@ class Board:
         """
         done = self._patient(words, data)
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+            said = last_line(done.stderr.decode(errors="replace"))
             what = problem or f"{words[0]} fails"
-            raise InputError(f"{self.host}: {what} ({said[-1][:300]})")
+            raise InputError(f"{self.host}: {what} ({said[:300]})")
         return done.stdout
 
     def _patient(self, words: Sequence[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -77,7 +77,7 @@ class Board:
             done = subprocess.run(self.command(words), input=data, capture_output=True, check=False)
             if done.returncode != LOST:
                 return done
-            reason = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
+            reason = last_line(done.stderr.decode(errors="replace"), "")
             if not _may_pass(reason):
                 break
             if attempt < TRIES - 1:
@@ -141,7 +141,7 @@ class Board:
                 return
             if code:
                 said = self.run(["tail", "-n", "3", f"{folder}/log"]).decode(errors="replace")
-                last = (said.strip().splitlines() or ["it says nothing"])[-1]
+                last = last_line(said)
                 raise InputError(f"{self.host}: {Path(words[-1]).name} fails there ({last[:300]})")
             time.sleep(POLL_SECONDS)
         raise InputError(f"{self.host}: not done after {seconds:.0f} s")

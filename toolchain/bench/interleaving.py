@@ -16,7 +16,7 @@ from toolchain.bench import fresh
 from toolchain.bench.runs import Picture, open_run, operators, runtime_of
 from toolchain.check.pictures import Photo, as_fed, board_view, photo_input, smooth_input
 from toolchain.deploy import detect
-from toolchain.errors import InputError
+from toolchain.errors import InputError, last_line
 from toolchain.lineage.links import bare_of
 from toolchain.records.certificate import NAME, Certificate, demand_unchanged, open_folder
 from toolchain.records.timings import Bench, FileTiming
@@ -134,7 +134,7 @@ def _peak(path: Path, image: Picture, threads: int) -> int:
     command = [sys.executable, fresh.__file__, str(path), height, width, channels, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        reason = last_line(done.stderr)
         raise InputError(f"{path.name}: does not run in a process of its own ({reason})")
     return int(done.stdout.split()[-1])
 

@@ -15,10 +15,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from toolchain.deploy import detect
-from toolchain.errors import InputError
-from toolchain.export.extra import quiet
+from toolchain.errors import InputError, first_line
 from toolchain.records.timings import OperatorCost
 from toolchain.system.installation import how_to_get
+from toolchain.system.quiet import silent
+from toolchain.system.sessions import open_session
 
 Picture = NDArray[np.float32] | NDArray[np.uint8]
 """Floats, or pixels where the file takes them."""
@@ -44,15 +45,8 @@ def runtime_of(path: Path) -> str:
 
 
 def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
     try:
-        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        return open_session(path, threads, profile)
     except Exception as error:  # onnxruntime's errors share no root but Exception
         why = detect.why_not_opened(error, onnxruntime.__version__)
         raise InputError(f"{path.name}: {why}") from error
@@ -70,11 +64,11 @@ def _interpreter(path: Path, threads: int) -> Any:
     except ImportError as error:
         raise InputError(f"{path.name} needs ai-edge-litert; run {how_to_get('arm')}") from error
     try:
-        with quiet():
+        with silent():
             interpreter = Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or ["unknown"])[0]
+        reason = first_line(error)
         raise InputError(f"{path.name}: ai-edge-litert cannot open it ({reason})") from error
     return interpreter
 

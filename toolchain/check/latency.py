@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from toolchain.check.parity import open_session
 from toolchain.records.stages import Latency
+from toolchain.system.sessions import open_session
 
 
 def compare_latency(

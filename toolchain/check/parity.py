@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from toolchain.errors import ParityError
 from toolchain.records.parity import Figure, Parity, ParityCase
 from toolchain.records.spots import STEPS, Ranges, channel_ranges, worst_spots
+from toolchain.system.sessions import open_session
 
 Outputs: TypeAlias = list[NDArray[np.floating]]
 Runner: TypeAlias = Callable[..., Outputs]
@@ -109,17 +109,6 @@ def run_onnx(path: Path) -> Runner:
         return list(session.run(None, fed))
 
     return run
-
-
-def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open an ONNX file for the CPU with a fixed number of threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=["CPUExecutionProvider"]
-    )
 
 
 def compare(

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from toolchain.check.parity import Outputs, Runner
-from toolchain.errors import ExportError
-from toolchain.export.extra import quiet
+from toolchain.errors import ExportError, first_line
+from toolchain.system.quiet import silent
 
 
 def run_tflite(path: Path) -> Runner:
@@ -20,11 +20,11 @@ def run_tflite(path: Path) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        with quiet():
+        with silent():
             interpreter = Interpreter(str(path), num_threads=1)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or ["unknown"])[0]
+        reason = first_line(error)
         raise ExportError(f"{path.name}: cannot be opened by ai-edge-litert ({reason})") from error
     (entry,) = interpreter.get_input_details()
     exits = [item["index"] for item in interpreter.get_output_details()]

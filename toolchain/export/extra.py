@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
 from importlib import metadata
 
 from toolchain.system.installation import how_to_get
@@ -31,22 +27,3 @@ def lacking() -> str | None:
         if found[package] != version
     ]
     return f"TFLite files: {', '.join(wrong)}; run {how}" if wrong else None
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Send what C++ libraries print to standard output and error nowhere while a block runs."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    with tempfile.TemporaryFile() as sink:
-        try:
-            os.dup2(sink.fileno(), 1)
-            os.dup2(sink.fileno(), 2)
-            yield
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            for number, copy in zip((1, 2), kept, strict=True):
-                os.dup2(copy, number)
-                os.close(copy)

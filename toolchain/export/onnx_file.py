@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,13 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ExportError
+from toolchain.errors import ExportError, in_one_line
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.rewriting import Rewrites
-from toolchain.models.plain import in_one_line
 from toolchain.models.sizes import Example, as_example
 from toolchain.records.stages import Artifact
 from toolchain.system.files import disk_is_full, sha256_of, write_bytes
+from toolchain.system.quiet import without_warnings
 
 OPSET = 18
 """Version of the operator set: the oldest that the exporter writes without converting."""
@@ -58,7 +55,7 @@ def export_onnx(
     rewrites.of_network(folded)
     names = (input_names, output_names)
     try:
-        with _quiet():
+        with without_warnings("torch.onnx"):
             model = _without_traces(_export(folded, example, names, dynamic=dynamic))
             _keep(stages, "exported", model)
             model = _simplify(model)
@@ -107,7 +104,7 @@ def _root(error: BaseException) -> str:
 def _can_be_fixed(network: nn.Module, example: Example, names: Names) -> bool:
     """True if the export works at the size of ``example``."""
     try:
-        with _quiet():
+        with without_warnings("torch.onnx"):
             _export(network, example, names, dynamic=False)
     except Exception:  # exporters raise errors of every kind
         return False
@@ -179,17 +176,3 @@ def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     for key, value in sorted(metadata.items()):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter warns of packages that are not needed here."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -8,10 +8,7 @@ their rounding is that of boxes and scores. Input and outputs are float32.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from toolchain.errors import ExportError
+from toolchain.errors import ExportError, first_line
 from toolchain.export.onnx_file import set_metadata
 from toolchain.export.units import Operator, units_of, weights_digest
+from toolchain.system.quiet import without_warnings
 
 Floats = NDArray[np.float32]
 MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -66,7 +64,7 @@ class OnnxQuantiser:
         """
         folder = self._folder
         try:
-            with _quiet():
+            with without_warnings(""):
                 quantize_static(
                     str(self._source),
                     str(folder / "int8.onnx"),
@@ -80,8 +78,8 @@ class OnnxQuantiser:
                     calibration_cache_path=folder / "ranges.json",
                 )
         except Exception as error:  # errors of every kind
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ExportError(f"the ONNX file cannot be quantised ({reason[:200]})") from error
+            reason = first_line(error)
+            raise ExportError(f"the ONNX file cannot be quantised ({reason})") from error
         return (folder / "int8.onnx").read_bytes()
 
 
@@ -131,17 +129,3 @@ def _heads(model: Any) -> list[str]:
         if node.op_type not in MULTIPLYING:
             todo += node.input
     return sorted(found)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser advises a pass that PyTorch's exporter and onnxsim have done already."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

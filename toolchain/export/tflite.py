@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ExportError
-from toolchain.export.extra import quiet
+from toolchain.errors import ExportError, first_line
 from toolchain.export.fold import fold_batch_norm
 from toolchain.export.rewriting.activations import rewrite_activations
 from toolchain.records.stages import Artifact
 from toolchain.system.files import sha256_of, write_bytes
+from toolchain.system.quiet import silent
 
 INPUT = "image"
 """The input's name, as in the ONNX file."""
@@ -40,7 +39,7 @@ def export_tflite(
     ``example`` is (1, C, H, W) and fixes the size. Raises :class:`ExportError` when the converter
     refuses, naming the operator and the layer.
     """
-    with quiet():  # it warns of parts that are not needed here
+    with silent():  # it warns of parts that are not needed here
         import litert_torch
 
     folded = fold_batch_norm(network, example)
@@ -48,8 +47,7 @@ def export_tflite(
     last = litert_torch.to_channel_last_io(folded, args=[0])
     sample = example.permute(0, 2, 3, 1).contiguous()
     try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             data = bytes(litert_torch.convert(last, (sample,)).model_content())
     except Exception as error:  # the converter raises errors of every kind
         raise ExportError(
@@ -103,7 +101,7 @@ def _mend_resizing(graph: Any, kind: Any) -> None:
 
 def _reason(error: BaseException, network: nn.Module, example: Tensor) -> str:
     """Return what the converter said, with the layer that an unknown operator belongs to."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = first_line(error, 10_000)
     unknown = re.search(r"aten\.([\w.]+)", text)
     if not unknown:
         return text[:200]

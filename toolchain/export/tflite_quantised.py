@@ -8,16 +8,15 @@ smallest and largest values over the calibration pictures. Input and outputs sta
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.errors import ExportError
-from toolchain.export.extra import quiet
+from toolchain.errors import ExportError, first_line
 from toolchain.export.units import Operator, units_of, weights_digest
+from toolchain.system.quiet import silent
 
 Floats = NDArray[np.float32]
 Ranges = dict[str, dict[str, Any]]
@@ -106,8 +105,7 @@ def _ranges(quantizer: Any, data: bytes, pictures: Sequence[Floats]) -> Ranges:
     key, name = _signature(data)
     merged: Ranges = {}
     for picture in pictures:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             found = quantizer.calibrate({key: [{name: picture}]}, num_threads=1)
         for tensor, values in found.items():
             known = merged.setdefault(tensor, values)
@@ -137,17 +135,16 @@ def _signature(data: bytes) -> tuple[str, str]:
     """Return the name of the file's signature and of its input."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet():
+    with silent():
         ((key, names),) = Interpreter(model_content=data).get_signature_list().items()
     return str(key), str(names["inputs"][0])
 
 
 def _quantised(quantizer: Any, ranges: Ranges | None) -> bytes:
     try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             done = quantizer.quantize(ranges, enable_progress_report=False)
     except Exception as error:  # errors of every kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"the TFLite file cannot be quantised ({reason[:200]})") from error
+        reason = first_line(error)
+        raise ExportError(f"the TFLite file cannot be quantised ({reason})") from error
     return bytes(done.quantized_model)

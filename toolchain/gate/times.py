@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from toolchain.arm.board import LIMIT_SECONDS, SCRIPTS, environment, packed_inputs
 from toolchain.arm.comparing import subject_of
 from toolchain.arm.remote import Board
-from toolchain.errors import InputError
+from toolchain.errors import InputError, last_line
 
 LOOKS = (12, 24, 48, 96)
 """Blocks after which it is looked at."""
@@ -135,7 +135,7 @@ def blocks_here(before: Path, after: Path, threads: int) -> MoreBlocks:
                 check=False,
             )
             if done.returncode:
-                said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+                said = last_line(done.stderr)
                 raise InputError(f"{before.name} and {after.name} cannot be timed ({said[:300]})")
             found: list[float] = json.loads((folder / "out.json").read_text())
             return found

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,6 +22,7 @@ from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.deploy import detect
 from toolchain.errors import ParityError
 from toolchain.recipe import Recipe
+from toolchain.system.sessions import open_session
 
 
 def bare_end(run: Runner, recipe: Recipe) -> Runner:
@@ -115,9 +115,7 @@ def found_faces(path: Path, crowd: ProofInput, recipe: Recipe) -> Outputs:
     view, rows = file_view(recipe), crowd.image.numpy()
     whole: Any = onnx.load(path)
     end = onnx.utils.Extractor(whole).extract_model(["loc", "logits"], list(view.outputs))
-    session = onnxruntime.InferenceSession(
-        end.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(end.SerializeToString())
     feed = {"loc": rows[..., :4].copy(), "logits": rows[..., 4:].copy()}
     boxes, scores = session.run(list(view.outputs), feed)
     return _faces(boxes[0], scores[0], view)

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.check.pictures import board_view
 from toolchain.deploy import detect
-from toolchain.errors import ExportError
+from toolchain.errors import ExportError, first_line
 from toolchain.export.form import (
     OUTPUTS,
     blue_first,
@@ -31,6 +31,7 @@ from toolchain.export.form import (
     border_is_exact,
     formed_metadata,
 )
+from toolchain.export.graph import Additions, attributes
 from toolchain.export.onnx_file import set_metadata
 from toolchain.recipe import Recipe
 
@@ -38,41 +39,6 @@ PREFIX = "form/"
 """Of all names that are added."""
 IMAGE = "image"
 FIRST_AXIS, ROWS, COLUMNS = 1, 2, 3
-
-
-class _Graph:
-    """A model's graph, while nodes are added."""
-
-    def __init__(self, model: Any) -> None:
-        self.proto = model.graph
-        self.nodes: list[Any] = []
-
-    def constant(self, name: str, values: Any) -> str:
-        """Add an array; return its name."""
-        tensor = numpy_helper.from_array(np.asarray(values, order="C"), PREFIX + name)
-        self.proto.initializer.append(tensor)
-        return PREFIX + name
-
-    def scalar(self, name: str, value: float) -> str:
-        """Add a float32 scalar; return its name."""
-        return self.constant(name, np.float32(value))
-
-    def node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Add a node with one output; return the output's name."""
-        node = helper.make_node(
-            kind, inputs, [PREFIX + name], name=f"{PREFIX}{name}_{kind}", **attributes
-        )
-        self.nodes.append(node)
-        return PREFIX + name
-
-    def halves(self, value: str, axis: int, names: tuple[str, str]) -> tuple[str, str]:
-        """Split a tensor in two along an axis."""
-        outputs = [PREFIX + name for name in names]
-        node = helper.make_node(
-            "Split", [value], outputs, name=f"{PREFIX}{names[0]}_Split", axis=axis, num_outputs=2
-        )
-        self.nodes.append(node)
-        return outputs[0], outputs[1]
 
 
 def formed_onnx(data: bytes, recipe: Recipe) -> bytes:
@@ -90,13 +56,13 @@ def formed_onnx(data: bytes, recipe: Recipe) -> bytes:
         set_metadata(model, formed_metadata(metadata, recipe))
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = (str(error).strip().splitlines() or ["unknown"])[0]
-        raise ExportError(f"the ONNX file cannot be given its form ({reason[:200]})") from error
+        reason = first_line(error)
+        raise ExportError(f"the ONNX file cannot be given its form ({reason})") from error
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _take_pixels(model: Any, recipe: Recipe) -> None:
-    graph = _Graph(model)
+    graph = Additions(model, PREFIX)
     first = _first_convolution(model) if border_is_exact(recipe.input) else None
     planes = _transposed(graph, recipe) if first is None else _as_one_plane(graph, first, recipe)
     for node in graph.proto.node:
@@ -109,7 +75,7 @@ def _take_pixels(model: Any, recipe: Recipe) -> None:
     graph.proto.input[0].CopyFrom(pixels)
 
 
-def _transposed(graph: _Graph, recipe: Recipe) -> str:
+def _transposed(graph: Additions, recipe: Recipe) -> str:
     """Return planes (1, 3, H, W) in the network's order, as the network is given them.
 
     A DequantizeLinear gives (pixel - zero) * factor, zero being a whole pixel; where none becomes
@@ -141,7 +107,7 @@ def _first_convolution(model: Any) -> Any | None:
     if len(readers) != 1 or readers[0].op_type != "Conv":
         return None
     node = readers[0]
-    given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    given = attributes(node)
     plain = (
         given.get("group", 1) == 1
         and set(given.get("dilations", [1])) == {1}
@@ -152,10 +118,10 @@ def _first_convolution(model: Any) -> Any | None:
     return node if plain else None
 
 
-def _as_one_plane(graph: _Graph, node: Any, recipe: Recipe) -> str:
+def _as_one_plane(graph: Additions, node: Any, recipe: Recipe) -> str:
     """Let a convolution read (1, 1, H, 3 W) with a border; return what it reads."""
     constants = {tensor.name: tensor for tensor in graph.proto.initializer}
-    given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    given = attributes(node)
     weight = numpy_helper.to_array(constants[node.input[1]])
     filters, _, rows, columns = weight.shape
     ordered = weight[:, ::-1] if recipe.input.color_order == "RGB" else weight
@@ -186,7 +152,7 @@ def _as_one_plane(graph: _Graph, node: Any, recipe: Recipe) -> str:
     return graph.node("DequantizeLinear", [pixels, one, zero], "plane")
 
 
-def _drop_unread(graph: _Graph, names: set[str]) -> None:
+def _drop_unread(graph: Additions, names: set[str]) -> None:
     """Remove those of some constants that no node reads any more."""
     read = {name for node in graph.proto.node for name in node.input}
     kept = [t for t in graph.proto.initializer if t.name in read or t.name not in names]
@@ -194,7 +160,7 @@ def _drop_unread(graph: _Graph, names: set[str]) -> None:
     graph.proto.initializer.extend(kept)
 
 
-def _bordered(graph: _Graph, recipe: Recipe, pads: list[int], colour: NDArray[np.uint8]) -> str:
+def _bordered(graph: Additions, recipe: Recipe, pads: list[int], colour: NDArray[np.uint8]) -> str:
     """Return the pixels as one plane (1, 1, H, 3 W) with a border of one colour."""
     top, left, bottom, right = pads
     height, width = recipe.input.height, recipe.input.width
@@ -214,7 +180,7 @@ def _bordered(graph: _Graph, recipe: Recipe, pads: list[int], colour: NDArray[np
 
 
 def _give_boxes(model: Any, recipe: Recipe) -> None:
-    graph = _Graph(model)
+    graph = Additions(model, PREFIX)
     kind = recipe.decode.postprocess
     view = board_view(recipe)
     every = detect.anchors(view, recipe.input.height, recipe.input.width)
@@ -234,7 +200,7 @@ def _give_boxes(model: Any, recipe: Recipe) -> None:
         graph.proto.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
-def _every_box(graph: _Graph, view: detect.Specification, every: detect.Floats) -> str:
+def _every_box(graph: Additions, view: detect.Specification, every: detect.Floats) -> str:
     """Return boxes (1, P, 4), left, top, right, bottom in pixels of the input."""
     planes = graph.node("Transpose", ["loc"], "loc_planes", perm=[0, 2, 1])
     offset, log_size = graph.halves(planes, FIRST_AXIS, ("offset", "log_size"))
@@ -252,7 +218,7 @@ def _every_box(graph: _Graph, view: detect.Specification, every: detect.Floats) 
     return graph.node("Transpose", [corners], "boxes", perm=[0, 2, 1])
 
 
-def _growth(graph: _Graph, log_size: str, view: detect.Specification) -> str:
+def _growth(graph: Additions, log_size: str, view: detect.Specification) -> str:
     """Return a box's sides over those of its anchor."""
     scaled = graph.node("Mul", [log_size, graph.scalar("log_scale", view.variances[1])], "scaled")
     ends = [
@@ -262,13 +228,13 @@ def _growth(graph: _Graph, log_size: str, view: detect.Specification) -> str:
     return graph.node("Exp", [graph.node("Clip", [scaled, *ends], "clipped")], "growth")
 
 
-def _corners(graph: _Graph, centre: str, half: str, axis: int) -> str:
+def _corners(graph: Additions, centre: str, half: str, axis: int) -> str:
     low = graph.node("Sub", [centre, half], "low")
     high = graph.node("Add", [centre, half], "high")
     return graph.node("Concat", [low, high], "corners", axis=axis)
 
 
-def _probabilities(graph: _Graph) -> str:
+def _probabilities(graph: Additions) -> str:
     """Return (1, P, 2), background and face: the sigmoids of both differences of the logits.
 
     By exponentials: near 0 onnxruntime's own sigmoid is rounded to steps of 6e-8, and by what is
@@ -286,7 +252,7 @@ def _probabilities(graph: _Graph) -> str:
     return graph.node("Transpose", [sigmoids], "probabilities", perm=[0, 2, 1])
 
 
-def _faces(graph: _Graph, view: detect.Specification, every: detect.Floats) -> tuple[str, str]:
+def _faces(graph: Additions, view: detect.Specification, every: detect.Floats) -> tuple[str, str]:
     """Return boxes (1, K, 4) and scores (1, K), best first; only what passes is decoded."""
     background, face = graph.halves("logits", 2, ("background", "face"))
     flat = graph.constant("flat", np.array([-1]))
@@ -315,7 +281,7 @@ def _faces(graph: _Graph, view: detect.Specification, every: detect.Floats) -> t
     return faces, graph.node("Unsqueeze", [sigmoid, picture], "scores")
 
 
-def _passing_rows(graph: _Graph, evidence: str, view: detect.Specification, flat: str) -> str:
+def _passing_rows(graph: Additions, evidence: str, view: detect.Specification, flat: str) -> str:
     """Return the rows that pass the threshold and are finite."""
     above = graph.scalar("threshold", largest_below(view.score_threshold))
     passing = graph.node("Greater", [evidence, above], "passing")
@@ -324,7 +290,7 @@ def _passing_rows(graph: _Graph, evidence: str, view: detect.Specification, flat
     return graph.node("Reshape", [graph.node("NonZero", [both], "places"), flat], "rows")
 
 
-def _finite_strength(graph: _Graph, own: str, strength: str) -> str:
+def _finite_strength(graph: Additions, own: str, strength: str) -> str:
     """Return the evidence (K,) of some rows, minus infinity where ``loc`` is not finite."""
     axis = graph.constant("of_a_row", np.array([1]))
     total = graph.node("ReduceL1", [own, axis], "total", keepdims=0)
@@ -343,7 +309,7 @@ def largest_below(score_threshold: float) -> float:
 
 
 def _boxes_of_rows(
-    graph: _Graph, own: str, rows: str, view: detect.Specification, every: detect.Floats
+    graph: Additions, own: str, rows: str, view: detect.Specification, every: detect.Floats
 ) -> str:
     """Return the boxes (K, 4) of the anchors in some rows, ``own`` being those of ``loc``."""
     anchor = graph.node("Gather", [graph.constant("anchors", every), rows], "own", axis=0)

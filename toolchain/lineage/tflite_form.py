@@ -7,7 +7,6 @@ stays in float. The converter has no non-maximum suppression.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,12 +17,12 @@ from torch.nn import functional
 
 from toolchain.check.pictures import board_view
 from toolchain.deploy import detect
-from toolchain.errors import ExportError
-from toolchain.export.extra import quiet
+from toolchain.errors import ExportError, first_line
 from toolchain.export.form import OUTPUTS, formed_metadata
 from toolchain.export.metadata import KEY
 from toolchain.export.tflite import labelled
 from toolchain.recipe import Recipe
+from toolchain.system.quiet import silent
 
 NO_SUPPRESSION = (
     "the converter to TFLite has no non-maximum suppression; ask for --postprocess decode"
@@ -116,15 +115,14 @@ class _Decoding(nn.Module):
 
 
 def _converted(network: nn.Module, samples: tuple[Tensor, ...]) -> bytes:
-    with quiet():
+    with silent():
         import litert_torch
     try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             return bytes(litert_torch.convert(network.eval(), samples).model_content())
     except Exception as error:  # the converter raises errors of every kind
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"the TFLite file cannot be given its form ({reason[:200]})") from error
+        reason = first_line(error)
+        raise ExportError(f"the TFLite file cannot be given its form ({reason})") from error
 
 
 def joined(parts: Sequence[bytes]) -> bytes:

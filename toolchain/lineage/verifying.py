@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.check.parity import ProofInput
 from toolchain.check.pictures import smooth_input
-from toolchain.errors import DataError, InputError, ToolchainError
+from toolchain.errors import DataError, InputError, ToolchainError, first_line
 from toolchain.lineage.links import SHRUNK, STEPS, Kind, measure_link, plan_of
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import NAME, Certificate, Link, read_certificate
@@ -154,7 +154,7 @@ def _again(
     except ToolchainError as error:
         return LinkCheck(stated.name, stated, None, f"cannot be run ({error})")
     except Exception as error:  # a damaged file makes runtimes raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         return LinkCheck(stated.name, stated, None, f"cannot be run ({reason})")
     return LinkCheck(stated.name, stated, found, "; ".join(found.problems) or None)
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, in_one_line
 from toolchain.models.leaves import is_plain, leaves, names_of, others_in, output_names, tensors_in
-from toolchain.models.plain import LAYERS, in_one_line, subclass
+from toolchain.models.plain import LAYERS, subclass
 from toolchain.models.registry import Built
 from toolchain.models.sizes import image_size, largest_operator, resized
 

@@ -147,11 +147,3 @@ def subclass(kind: type[nn.Module], methods: dict[str, Callable[..., Any]]) -> t
     made = types.new_class(kind.__name__, (kind,), {}, lambda body: body.update(space))
     assert issubclass(made, nn.Module)
     return made
-
-
-def in_one_line(error: BaseException, longest: int = 160) -> str:
-    """Return an error's kind and first line, as a part of a message."""
-    lines = str(error).strip().splitlines()
-    text = " ".join(lines[0].split()) if lines else ""
-    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from toolchain.errors import CheckpointError
+from toolchain.errors import CheckpointError, first_line
 from toolchain.models.beside import stand_ins
 from toolchain.models.kinds import SAVE, other_kind, what_is, why_refused
 
@@ -94,7 +94,5 @@ def _unpacked_size(path: Path) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    if not lines or "weights_only" in lines[0]:  # torch's advice to load it all the same
-        return type(error).__name__
-    return lines[0][:160]
+    line = first_line(error, 160)  # torch's advice is to load it all the same
+    return type(error).__name__ if "weights_only" in first_line(error, 10_000) else line

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, in_one_line
 from toolchain.models.eresfd import EResFD
 from toolchain.models.extd import EXTD
-from toolchain.models.plain import in_one_line, let_copy, plain_network
+from toolchain.models.plain import let_copy, plain_network
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {"eresfd": EResFD, "extd": EXTD}
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from toolchain.models.plain import in_one_line
+from toolchain.errors import in_one_line
 
 Example = tuple[Tensor, ...]
 

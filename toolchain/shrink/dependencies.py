@@ -7,10 +7,7 @@ that nothing else depends on its types.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +19,7 @@ from torch import Tensor, nn
 from torch_pruning.pruner import function
 
 from toolchain.errors import AnalysisError
+from toolchain.system.quiet import without_warnings
 
 MAX_GROUP_ITEMS = 4_000
 """A group with more members does not end: torch-pruning takes a concatenation of positions for
@@ -51,7 +49,7 @@ def coupled_slots(
     names = {module: name for name, module in network.named_modules()}
     asked = set(roots)
     try:
-        with _quiet(), mock.patch("torch_pruning.dependency.graph.Group", _BoundedGroup):
+        with without_warnings(), mock.patch("torch_pruning.dependency.graph.Group", _BoundedGroup):
             graph = _build_graph(network, example)
             return [
                 pair
@@ -114,11 +112,3 @@ def _pairs_of_group(
             )
             for index, source in zip(item.idxs, item.root_idxs, strict=True):
                 yield Slot(names[root], "out", int(source)), Slot(names[module], side, int(index))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Torch-pruning prints and warns; what matters is in the result."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

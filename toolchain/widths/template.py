@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 from torch import nn
 
-from toolchain.errors import AnalysisError
+from toolchain.errors import AnalysisError, first_line
 from toolchain.prune.groups import ChannelGroup
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.layers import layers_of
@@ -208,7 +208,7 @@ def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     except Exception as error:  # onnx raises errors of its own
         raise AnalysisError(
-            f"the exported network does not take other widths ({str(error).splitlines()[0][:200]})"
+            f"the exported network does not take other widths ({first_line(error)})"
         ) from error
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     found = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import onnx
 from torch import nn
 
+from toolchain.export.graph import Graph
 from toolchain.export.rewriting.activations import rewrite_activations
 from toolchain.export.rewriting.factors import fold_factors
-from toolchain.export.rewriting.graph import Graph
 from toolchain.export.rewriting.heads import merge_heads
 from toolchain.export.rewriting.largest import compare_channels
 from toolchain.export.rewriting.rows import sum_rows

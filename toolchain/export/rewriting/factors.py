@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx
 
-from toolchain.export.rewriting.graph import Array, Graph, attributes
+from toolchain.export.graph import Array, Graph, attributes
 
 RECTIFIERS = ("Relu", "LeakyRelu", "PRelu")
 """f(s * x) = s * f(x) for a positive s."""

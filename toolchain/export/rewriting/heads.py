@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from toolchain.export.rewriting.graph import Array, Graph, attributes
+from toolchain.export.graph import Array, Graph, attributes
 
 FUSED = ("Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Add", "Sum")
 """What runtimes compute together with the convolution before it: cut apart, no longer."""

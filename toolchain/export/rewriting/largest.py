@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from toolchain.export.rewriting.graph import Graph, attributes
+from toolchain.export.graph import Graph, attributes
 
 MOST = 8
 """Channels; from more a reduction is as fast."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from toolchain.export.rewriting.graph import Array, Graph, attributes
+from toolchain.export.graph import Array, Graph, attributes
 
 NARROWING = 1.5
 """So many times as many channels as filters make it pay, on a Cortex-A72."""

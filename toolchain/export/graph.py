@@ -1,10 +1,11 @@
-"""An ONNX graph as rewrites see it: who makes a value, who reads it, what is constant."""
+"""An ONNX graph: who makes a value, who reads it, what is constant; and adding to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -142,6 +143,45 @@ class Graph:
         )
         del proto.value_info[:]
         self._model.CopyFrom(onnx.shape_inference.infer_shapes(self._model, strict_mode=True))
+
+
+class Additions:
+    """Nodes and constants that are added to a model, under names of their own.
+
+    Constants go in at once; :attr:`nodes` are put where they belong by whoever adds them.
+    """
+
+    def __init__(self, model: onnx.ModelProto, prefix: str) -> None:
+        self.proto, self._prefix = model.graph, prefix
+        self.nodes: list[onnx.NodeProto] = []
+
+    def constant(self, name: str, values: Any) -> str:
+        """Add an array; return its name."""
+        full = self._prefix + name
+        tensor = onnx.numpy_helper.from_array(np.asarray(values, order="C"), full)
+        self.proto.initializer.append(tensor)
+        return full
+
+    def scalar(self, name: str, value: float) -> str:
+        """Add a float32 scalar; return its name."""
+        return self.constant(name, np.float32(value))
+
+    def node(self, kind: str, inputs: list[str], name: str, **given: Any) -> str:
+        """Add a node with one output; return the output's name."""
+        return self._add(kind, inputs, [name], given)[0]
+
+    def halves(self, value: str, axis: int, names: tuple[str, str]) -> tuple[str, str]:
+        """Split a tensor in two along an axis."""
+        first, second = self._add("Split", [value], names, {"axis": axis, "num_outputs": 2})
+        return first, second
+
+    def _add(
+        self, kind: str, inputs: list[str], names: Sequence[str], given: Mapping[str, Any]
+    ) -> list[str]:
+        outputs = [self._prefix + name for name in names]
+        own = f"{outputs[0]}_{kind}"
+        self.nodes.append(onnx.helper.make_node(kind, inputs, outputs, name=own, **given))
+        return outputs
 
 
 def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
