@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models.detector import teachable
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection
@@ -22,8 +23,6 @@ from toolchain.train.distillation import (
 )
 from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
 from toolchain.train.teacher_outputs import (
-    BLOCKS,
-    FEATURES,
     Lesson,
     Seen,
     face_map,
@@ -102,7 +101,7 @@ def test_levels_are_laid_on_the_finest() -> None:
 @pytest.mark.parametrize(("model", "blocks"), [("eresfd", 45), ("extd", 23)])
 def test_every_layer_learns_in_some_block(model: str, blocks: int) -> None:
     network = build(model)
-    names = names_of(network, BLOCKS[model])
+    names = names_of(network, teachable(model).blocks)
     assert len(names) == blocks
     covered = {
         parameter
@@ -110,7 +109,7 @@ def test_every_layer_learns_in_some_block(model: str, blocks: int) -> None:
         for parameter in network.get_submodule(name).parameters(recurse=True)
     }
     assert covered == set(network.parameters())
-    assert set(names_of(network, FEATURES[model])) <= set(names)
+    assert set(names_of(network, teachable(model).features)) <= set(names)
 
 
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
@@ -154,8 +153,8 @@ def test_each_call_of_a_shared_block_has_its_own_variance() -> None:
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     teacher = trained(model, 1)
-    names = names_of(teacher, BLOCKS[model])
-    features = names_of(teacher, FEATURES[model])
+    names = names_of(teacher, teachable(model).blocks)
+    features = names_of(teacher, teachable(model).features)
     channels = channels_of(teacher, teacher, IMAGES, names)
     taught = lesson(teacher, IMAGES, names)
     faces = face_map(taught.face, level_shapes(96, 96, STRIDES))
@@ -188,7 +187,7 @@ def test_missing_channels_are_neither_fed_nor_asked_for() -> None:
     teacher = trained("eresfd", 1)
     example = torch.zeros(1, 3, 96, 96)
     pruned = zero_filters(teacher, example, GROUP).eval()
-    names = names_of(teacher, BLOCKS["eresfd"])
+    names = names_of(teacher, teachable("eresfd").blocks)
     channels = channels_of(teacher, pruned, IMAGES, names)
     stream = channels["base.m0.b2_1.0", 0]
     assert stream.given_alive[0].sum() == 12
@@ -231,7 +230,7 @@ def test_a_student_starts_with_its_teachers_mean_and_spread() -> None:
                 module.weight.uniform_(-2, 2)
                 module.bias.uniform_(-1, 1)
     filters = student.base.conv4.res_layer[0].weight.clone()
-    start_like(student, teacher, names_of(student, BLOCKS["eresfd"]))
+    start_like(student, teacher, names_of(student, teachable("eresfd").blocks))
     last, theirs = student.base.conv4.res_layer[4], teacher.base.conv4.res_layer[4]
     torch.testing.assert_close(last.weight, theirs.weight.abs())
     torch.testing.assert_close(last.bias, theirs.bias)
@@ -246,7 +245,7 @@ def test_a_channel_that_a_damaged_teacher_closes_is_still_taught() -> None:
     with torch.no_grad():
         norm = pruned.base.m0.fpn.laterals[2].conv[1]
         norm.bias[norm.weight != 0] = -1000.0
-    names = names_of(teacher, BLOCKS["eresfd"])
+    names = names_of(teacher, teachable("eresfd").blocks)
     channels = channels_of(teacher, pruned, IMAGES, names)
     assert channels["base.m0.fpn.laterals.2", 0].gave_alive[0].sum() == 12
     for (name, _), known_channels in channels.items():

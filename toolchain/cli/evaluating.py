@@ -26,6 +26,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages
+from toolchain.cli.options import DetectorName
 from toolchain.cli.streams import print_json
 from toolchain.errors import InputError
 
@@ -286,7 +287,7 @@ def tables(
     limit: Limit = None,
     peer: Peers = None,
     model: Annotated[
-        Literal["eresfd", "extd"] | None, typer.Option("--model", help="Only this network.")
+        DetectorName | None, typer.Option("--model", help="Only this network.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("out/tables"),
     workers: Workers = None,

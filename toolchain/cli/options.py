@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolchain.errors import InputError
+from toolchain.recipe.loading import shipped_models
 from toolchain.system import caches
 
 if TYPE_CHECKING:
     from toolchain.models.choosing import Choice
     from toolchain.recipe import Recipe
+
+    DetectorName = str
+else:
+    DetectorName = Literal[tuple(shipped_models())]
+"""A network that ships with a recipe of its own."""
 
 Averaged = Annotated[
     bool, typer.Option("--ema", help="Of a file that holds averaged (EMA) weights, take those.")
@@ -24,7 +30,7 @@ Key = Annotated[
         "--ckpt-key", help="Which of several state dicts of a file, as teacher or state_dict.net."
     ),
 ]
-Network = Annotated[Literal["eresfd", "extd"], typer.Argument(help="The network.")]
+Network = Annotated[DetectorName, typer.Argument(help="The network.")]
 Teacher = Annotated[
     Path | None,
     typer.Option(

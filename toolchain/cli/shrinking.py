@@ -26,6 +26,7 @@ from toolchain.cli.streams import print_json, print_json_text
 from toolchain.errors import InputError, RecipeError, did_you_mean
 from toolchain.export.formats import read_formats
 from toolchain.recipe import REWRITES
+from toolchain.recipe.loading import shipped_models
 
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
@@ -381,7 +382,7 @@ def _print_report(report: Report, out: Path, *, verbose: bool) -> None:
     console.print(f"proved: {_worst(surgery)}; {_worst(report.parity_onnx)}", markup=False)
     _print_chain(report, console)
     console.print(f"Results are in [bold]{escape(str(out))}[/]; look at report.html.")
-    if report.photos or report.model in ("eresfd", "extd"):
+    if report.photos or report.model in shipped_models():
         console.print(
             f"Next: copy {escape(str(out / 'model.onnx'))} and deploy/detect.py to the board and "
             f"run [bold]python3 detect.py model.onnx PHOTO --out found[/]",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from toolchain.models.detector import Detector
 from toolchain.models.heads import flatten_levels
 
 LEVELS = 6
@@ -225,3 +226,26 @@ class EResFD(nn.Module):
         loc = [head(feature) for head, feature in zip(self.loc, features, strict=True)]
         conf = [head(feature) for head, feature in zip(self.conf, features, strict=True)]
         return flatten_levels(loc, conf, self.BACKGROUND_CLASSES)
+
+
+DETECTOR = Detector(
+    name="eresfd",
+    factory=EResFD,
+    blocks=(
+        "base.conv1",
+        "base.conv2",
+        "base.conv3",
+        "base.conv4",
+        "base.m0.b2_*.[0-9]",
+        "base.m0.fpn.laterals.*",
+        "base.m0.fpn.itm.*",
+        "base.m0.fpn",
+        "base.m0.FEM_*",
+        "loc.*",
+        "conf.*",
+    ),
+    features=("base.m0.FEM_*",),
+    sums=("base.conv4", "base.m0.b2_*.[0-9]"),
+    marks=("base.m0.fpn.w1",),
+)
+"""What training and checkpoints need to know of it."""

@@ -20,6 +20,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from toolchain.models.detector import Detector
 from toolchain.models.heads import flatten_levels
 
 LEVELS = 6
@@ -134,3 +135,15 @@ class EXTD(nn.Module):
         loc = [head(feature) for head, feature in zip(self.loc, pyramid, strict=True)]
         conf = [head(feature) for head, feature in zip(self.conf, pyramid, strict=True)]
         return flatten_levels(loc, conf, self.BACKGROUND_CLASSES)
+
+
+DETECTOR = Detector(
+    name="extd",
+    factory=EXTD,
+    blocks=("base.*", "upfeat.*", "loc.*", "conf.*"),
+    features=("base.5", "upfeat.*"),
+    sums=("base.[1-5]",),
+    marks=("upfeat.0.0.weight", "base.2.conv.0.weight"),
+    layouts=("flat", "epoch-weight"),
+)
+"""What training and checkpoints need to know of it."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from torch import Tensor
 
 from toolchain.errors import CheckpointError, ModelError
+from toolchain.models.detector import detectors, names
 from toolchain.models.kinds import SAVE, is_safetensors
 from toolchain.models.reading import read_header, read_pickle, read_safetensors
 from toolchain.models.state_dicts import StateDict, find_state_dicts, quoted
@@ -170,13 +171,12 @@ def _native_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, objec
 
 def _flat_layout(found: StateDict, content: Mapping[str, object]) -> str | None:
     """Return the detector's layout whose names are there, whatever stands before them."""
-    known = ("base.m0.fpn.w1", "upfeat.0.0.weight", "base.2.conv.0.weight")
-    eresfd, *extd = (_holds(found, name) for name in known)
-    if eresfd:
-        return "eresfd/flat"
-    if not all(extd):
-        return None
-    return "extd/epoch-weight" if found.key == "weight" and "epoch" in content else "extd/flat"
+    for known in detectors():
+        if known.marks and all(_holds(found, mark) for mark in known.marks):
+            nested = found.key == "weight" and "epoch" in content
+            layout = "epoch-weight" if nested and "epoch-weight" in known.layouts else "flat"
+            return f"{known.name}/{layout}"
+    return None
 
 
 def _holds(found: StateDict, name: str) -> bool:
@@ -191,6 +191,6 @@ def known_model(path: Path, asked: str | None) -> str:
     if found is None:
         raise ModelError(
             f"{path.name} does not tell which network it belongs to; say it by --model "
-            f"(eresfd, extd, or module:factory)"
+            f"({', '.join(names())}, or module:factory)"
         )
     return found

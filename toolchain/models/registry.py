@@ -1,4 +1,4 @@
-"""Networks by name: the two detectors, or a user's ``module:factory``."""
+"""Networks by name: the detectors, or a user's ``module:factory``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ import torch
 from torch import nn
 
 from toolchain.errors import ModelError, in_one_line
-from toolchain.models.eresfd import EResFD
-from toolchain.models.extd import EXTD
+from toolchain.models import detector
 from toolchain.models.plain import let_copy, plain_network
-
-BUILDERS: dict[str, Callable[[], nn.Module]] = {"eresfd": EResFD, "extd": EXTD}
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,9 @@ def build_network(name: str, seed: int = 0) -> Built:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name in BUILDERS:
-            return Built(BUILDERS[name]().eval())
+        known = detector.find(name)
+        if known is not None:
+            return Built(known.factory().eval())
         module, factory, arguments = _find(name)
         torch.manual_seed(seed)  # whatever the import drew
         made = _made(name, factory, arguments)
@@ -106,8 +104,8 @@ def _find(name: str) -> tuple[object, object, _Arguments | None]:
     module_name, _, expression = name.partition(":")
     if not expression:
         raise ModelError(
-            f"no model {name!r}: must be one of {', '.join(BUILDERS)}, or module:factory for a "
-            f"network of your own"
+            f"no model {name!r}: must be one of {', '.join(detector.names())}, or module:factory "
+            f"for a network of your own"
         )
     path, arguments = _read_call(expression, name)
     here = str(Path.cwd())

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from toolchain.errors import CheckpointError
+from toolchain.models import detector
 from toolchain.models.choosing import PLAIN, Choice, choose
 from toolchain.models.layouts import (
     FOLDED_STATISTICS,
@@ -21,7 +22,6 @@ from toolchain.models.layouts import (
     STATISTICS_KEY,
     Checkpoint,
 )
-from toolchain.models.registry import BUILDERS
 from toolchain.models.state_dicts import StateDict
 from toolchain.models.values import check_values
 from toolchain.system.files import write_bytes
@@ -58,7 +58,7 @@ def load_into(
         raise
     notes = (*taken.notes, *check_values(checkpoint.name, taken.state, network))
     network.load_state_dict(dict(taken.state), strict=False)
-    if checkpoint.layout == "native" and model in BUILDERS:
+    if checkpoint.layout == "native" and detector.find(model) is not None:
         _check_widths(network, checkpoint)
     return notes
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models.detector import teachable
 from toolchain.recipe import AnchorSection, PruneSection
 from toolchain.train.batches import Batch
 from toolchain.train.channels import Channels, channels_of, spread_like, start_like
@@ -24,9 +25,6 @@ from toolchain.train.filters import Filters
 from toolchain.train.masks import apply_masks
 from toolchain.train.solving import equations_of
 from toolchain.train.teacher_outputs import (
-    BLOCKS,
-    FEATURES,
-    SUMS,
     Call,
     Seen,
     Value,
@@ -70,9 +68,10 @@ class Teaching(Course):
         placed(student, device)
         super().__init__(student, Filters(plan.filters, prune, example), anchors, variances, half)
         modules = dict(student.named_modules())
-        self.blocks = {name: modules[name] for name in names_of(student, BLOCKS[model])}
-        self.features = names_of(student, FEATURES[model])
-        sums = names_of(student, SUMS[model]) if self.layers else []
+        known = teachable(model)
+        self.blocks = {name: modules[name] for name in names_of(student, known.blocks)}
+        self.features = names_of(student, known.features)
+        sums = names_of(student, known.sums) if self.layers else []
         self._sums = {[n for n in self.layers if n.startswith(f"{s}.")][-1]: s for s in sums}
         """By a layer, the block that ends in the sum of what it gives and something else."""
         self.settling: list[Tensor] = []

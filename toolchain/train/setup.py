@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import toolchain
 from toolchain.data.wider import Split
 from toolchain.errors import InputError, ModelError
+from toolchain.models.detector import teachable
 from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.recipe import InputSection, Recipe
@@ -31,7 +32,6 @@ from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
-from toolchain.train.teacher_outputs import BLOCKS
 from toolchain.train.teaching_plan import TeachingPlan, shares_of
 from toolchain.zoo.sources import Loaded, example_input, load_network
 
@@ -71,11 +71,7 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
     check_rate(network, example_input(network, 128, 128), job.recipe.prune)
     teacher = None
     if job.teacher is not None:
-        if model not in BLOCKS:
-            raise ModelError(
-                f"a teacher is known for {', '.join(BLOCKS)} only (got {model}); its blocks must "
-                f"be named in toolchain/train/teacher_outputs.py"
-            )
+        teachable(model)
         teacher = load_network(job.recipe, job.teacher)
         teacher.network.eval()
     recipe = job.recipe

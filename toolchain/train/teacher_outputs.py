@@ -14,30 +14,6 @@ from torch.nn import functional as F
 
 from toolchain.export.fold import paired_norms
 
-BLOCKS = {
-    "eresfd": (
-        "base.conv1",
-        "base.conv2",
-        "base.conv3",
-        "base.conv4",
-        "base.m0.b2_*.[0-9]",
-        "base.m0.fpn.laterals.*",
-        "base.m0.fpn.itm.*",
-        "base.m0.fpn",
-        "base.m0.FEM_*",
-        "loc.*",
-        "conf.*",
-    ),
-    "extd": ("base.*", "upfeat.*", "loc.*", "conf.*"),
-}
-"""Blocks that learn locally, as shell patterns over whole names up to a further dot."""
-
-FEATURES = {"eresfd": ("base.m0.FEM_*",), "extd": ("base.5", "upfeat.*")}
-"""Blocks whose outputs are features in the end-to-end loss."""
-
-SUMS = {"eresfd": ("base.conv4", "base.m0.b2_*.[0-9]"), "extd": ("base.[1-5]",)}
-"""Blocks that end in a sum of what their last layer gives and what they were given."""
-
 FACE_SCORE_FLOOR, FACE_SCORE_SPAN = 0.15, 0.5
 """A teacher's background scores are near 0.1; from 0.65 on a pixel counts as a face in full."""
 

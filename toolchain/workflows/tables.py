@@ -22,6 +22,7 @@ from toolchain.data.wider import Split
 from toolchain.detection.gallery import compared_pictures
 from toolchain.detection.opening import plan_for
 from toolchain.errors import CheckpointError, InputError
+from toolchain.models import detector
 from toolchain.models.layouts import CLOVAAI_PARTS, read_checkpoint
 from toolchain.recipe import default_recipe
 from toolchain.records.accuracy import Evaluation, Member, PeerMember, Picture, Protocol
@@ -53,9 +54,11 @@ def find_checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of weights")
     paths = {_prefix(path) for path in folder.rglob("*") if path.suffix in SUFFIXES}
-    known = [path for path in sorted(paths) if _model_of(path) in ("eresfd", "extd")]
+    known = [path for path in sorted(paths) if _model_of(path) in detector.names()]
     if not known:
-        raise InputError(f"{folder} holds no checkpoint of eresfd or extd (.pth, .safetensors)")
+        raise InputError(
+            f"{folder} holds no checkpoint of {' or '.join(detector.names())} (.pth, .safetensors)"
+        )
     return known
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import cast, get_type_hints
 
 from toolchain.errors import CheckpointError, InputError
+from toolchain.models import detector
 from toolchain.models.layouts import read_metadata
-from toolchain.models.registry import BUILDERS
 from toolchain.records.stages import MemberAccuracy, MemberFacts, trained_gone, trained_widths
 from toolchain.zoo.packing import unpacked
 
@@ -54,7 +54,7 @@ def members(model: str, folder: Path | None = None) -> tuple[Member, ...]:
 
     Raises :class:`CheckpointError` where a file is damaged, or its name is not what it holds.
     """
-    if model not in BUILDERS:
+    if model not in detector.names():
         return ()
     paths = (folder or FOLDER).glob(f"{model}-*.safetensors")
     return tuple(sorted((_member(path) for path in paths), key=_order))

@@ -13,8 +13,9 @@ from torch import nn
 from toolchain.check.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError
 from toolchain.export.fold import fold_batch_norm
+from toolchain.models import detector
 from toolchain.models.layouts import Checkpoint, read_checkpoint
-from toolchain.models.registry import BUILDERS, build
+from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.records.stages import MemberAccuracy, MemberFacts, trained_widths
 from toolchain.report.cards import card
@@ -102,11 +103,11 @@ def write_card(member: Member) -> Path:
 
 def write_cards(folder: Path | None = None) -> list[Path]:
     """Write the cards of all members in ``folder`` (the shipped ones) again; return where."""
-    return [write_card(member) for model in BUILDERS for member in members(model, folder)]
+    return [write_card(member) for model in detector.names() for member in members(model, folder)]
 
 
 def _origins(wanted: Wanted, folder: Path) -> Origins:
-    shipped = [member.path for model in BUILDERS for member in members(model, folder)]
+    shipped = [member.path for model in detector.names() for member in members(model, folder)]
     try:
         starts = {sha256_of(path): path for path in (*shipped, *wanted.starts)}
     except OSError as error:

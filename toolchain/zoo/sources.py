@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
+from toolchain.models import detector
 from toolchain.models.calling import Call, find_call, is_told
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.plain_weights import plainly
-from toolchain.models.registry import BUILDERS, Built, build, build_network
+from toolchain.models.registry import Built, build, build_network
 from toolchain.models.sizes import Example, image_size
 from toolchain.models.weights import load_into
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
@@ -125,7 +126,7 @@ def _called(built: Built, loaded: Loaded) -> Loaded:
     The recipe gets the size that the network itself asks for.
     """
     recipe = loaded.recipe
-    if recipe.model.name in BUILDERS:
+    if recipe.model.name in detector.names():
         return loaded
     size: tuple[int, int] | None = (recipe.input.height, recipe.input.width)
     if size == DEFAULT_SIZE and is_told(built.places):
