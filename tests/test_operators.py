@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from toolchain.report.reasons import held_words
 from torch import Tensor, nn
 
 from toolchain import operators
 from toolchain.check.cost import measure_cost
 from toolchain.errors import InputError
 from toolchain.records.reasons import Reason
+from toolchain.report.run.reasons import held_words
 from toolchain.shrink.surgery import shrink
 
 IMAGE = torch.zeros(1, 3, 8, 9)
