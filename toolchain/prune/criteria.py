@@ -10,24 +10,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from toolchain.errors import InputError
 from toolchain.recipe import Criterion
+
+Scoring: TypeAlias = Callable[[Tensor], Tensor]
+"""Filters (n, d), floating -> a score for each, (n,); the smallest goes first."""
+
+PAIRWISE = 2**26
+"""Up to so many differences, pairs of filters times weights, are taken one by one."""
 
 
 def fpgm_scores(filters: Tensor) -> Tensor:
     """(n, d) filters -> (n,) sums of Euclidean distances to all filters, in float64.
 
     Differences, not products, are squared, so equal filters are at distance zero exactly. Each pair
-    is measured once; memory grows with n * (n + d).
+    is measured once; memory grows with n * (n + d). Of large layers (512 filters of 4,608 weights)
+    distances come from one matrix product instead, several times as fast: equal filters are one
+    there, and so still tie exactly; other scores agree to about 1e-14 of their size.
     """
-    count = len(filters)
+    count, weights = filters.shape
+    if count * (count - 1) // 2 * weights > PAIRWISE:
+        return _by_products(filters.double())
     distances = filters.new_zeros(count, count, dtype=torch.float64)
     above = torch.ones(count, count, dtype=torch.bool, device=filters.device).triu(1)
     distances[above] = torch.pdist(filters.double())
     return (distances + distances.T).sum(dim=1)
+
+
+def _by_products(filters: Tensor) -> Tensor:
+    """The same by |x - y|^2 = |x|^2 + |y|^2 - 2 x y, where each filter differs from the others."""
+    distinct, which, counts = torch.unique(filters, dim=0, return_inverse=True, return_counts=True)
+    products = distinct @ distinct.T
+    squares = products.diagonal()
+    distances = (squares[:, None] + squares - 2 * products).clamp_min(0).sqrt()
+    distances.fill_diagonal_(0)
+    scores: Tensor = distances @ counts.double()
+    return scores[which]
 
 
 def l1_scores(filters: Tensor) -> Tensor:
@@ -35,11 +58,11 @@ def l1_scores(filters: Tensor) -> Tensor:
     return filters.double().abs().sum(dim=1)
 
 
-CRITERIA: dict[Criterion, Callable[[Tensor], Tensor]] = {"fpgm": fpgm_scores, "l1": l1_scores}
+CRITERIA: dict[Criterion, Scoring] = {"fpgm": fpgm_scores, "l1": l1_scores}
 
 
 def choose(
-    filters: Tensor, rate: float, criterion: Criterion, *, zeros_first: bool = False
+    filters: Tensor, rate: float, criterion: Criterion | Scoring, *, zeros_first: bool = False
 ) -> list[int]:
     """Return which floor(rate * n) of the n filters (n, d) to zero, in rising order.
 
@@ -56,15 +79,56 @@ def count_of(rate: float, width: int) -> int:
 
 
 def choose_count(
-    filters: Tensor, count: int, criterion: Criterion, *, zeros_first: bool = False
+    filters: Tensor, count: int, criterion: Criterion | Scoring, *, zeros_first: bool = False
 ) -> list[int]:
     """Return which ``count`` filters to zero; the rest is as in :func:`choose`."""
     return sorted(ranked(filters, criterion, zeros_first=zeros_first)[:count])
 
 
-def ranked(filters: Tensor, criterion: Criterion, *, zeros_first: bool = False) -> list[int]:
-    """Return the filters, the least important first; the rest is as in :func:`choose`."""
-    scores = CRITERIA[criterion](filters)
+def ranked(
+    filters: Tensor, criterion: Criterion | Scoring, *, zeros_first: bool = False
+) -> list[int]:
+    """Return the filters, the least important first; the rest is as in :func:`choose`.
+
+    A criterion of one's own is given the filters (n, d) in their own type, and raises
+    :class:`InputError` by what it returns where that is not n finite scores.
+    """
+    if isinstance(criterion, str):
+        scores = CRITERIA[criterion](filters)
+    else:
+        scores = _checked(criterion, filters)
     if zeros_first:
         scores[~filters.bool().any(dim=1)] = -math.inf
     return [int(index) for index in torch.argsort(scores, stable=True)]
+
+
+def _checked(criterion: Scoring, filters: Tensor) -> Tensor:
+    """Return the scores that a criterion of one's own gives, as a new float64 tensor (n,)."""
+    name, count = name_of(criterion), len(filters)
+    with torch.no_grad():
+        scores = criterion(filters.clone())
+    if not isinstance(scores, Tensor) or scores.is_complex():
+        raise InputError(
+            f"criterion {name} must return a tensor of {count} scores (got {type(scores).__name__})"
+        )
+    if tuple(scores.shape) != (count,):
+        raise InputError(
+            f"criterion {name} must return a score for each filter, shape ({count},), of filters "
+            f"{tuple(filters.shape)} (got shape {tuple(scores.shape)})"
+        )
+    scores = scores.detach().to(filters.device, torch.float64, copy=True)
+    if not bool(scores.isfinite().all()):
+        raise InputError(f"criterion {name} must return finite scores (got {_first_other(scores)})")
+    return scores
+
+
+def _first_other(scores: Tensor) -> str:
+    place = int((~scores.isfinite()).nonzero()[0])
+    return f"{float(scores[place])} for filter {place}"
+
+
+def name_of(criterion: Criterion | Scoring) -> str:
+    """Return the name of a criterion, for messages and for what is kept of it."""
+    if isinstance(criterion, str):
+        return criterion
+    return str(getattr(criterion, "__qualname__", type(criterion).__qualname__))

@@ -39,11 +39,11 @@ class ChannelGroup:
 
     def filters(self, layers: Mapping[str, Layer]) -> Tensor:
         """Return (width, weights): all weights that write a channel, side by side."""
-        rows = [
-            torch.cat([layers[name].filters()[index].detach() for name, index in slots])
-            for slots in self.channels
-        ]
-        return torch.stack(rows)
+        columns = []
+        for writer, (name, _) in enumerate(self.channels[0]):
+            rows = [slots[writer][1] for slots in self.channels]
+            columns.append(layers[name].filters().detach()[rows])
+        return torch.cat(columns, dim=1)
 
 
 def free_layers(network: nn.Module, protected: Sequence[str]) -> dict[str, Layer]:
@@ -66,6 +66,20 @@ def groups_of(network: nn.Module, flow: Flow, protected: Sequence[str]) -> tuple
             name, number = f"{first} {number}", number + 1
         named[name] = ChannelGroup(name, tuple(channels))
     return tuple(named.values())
+
+
+def layers_apart(
+    network: nn.Module, flow: Flow, protected: Sequence[str]
+) -> tuple[ChannelGroup, ...]:
+    """Return each convolution that may lose filters as a group of its own, whatever reads it.
+
+    Those that make the output are left out.
+    """
+    return tuple(
+        ChannelGroup(name, tuple(((name, index),) for index in range(layer.out_channels)))
+        for name, layer in free_layers(network, protected).items()
+        if name not in flow.output_layers
+    )
 
 
 def _channels(flow: Flow, free: set[str], layers: Mapping[str, Layer]) -> Iterator[list[Slots]]:

@@ -1,34 +1,18 @@
-"""Zeroing filters once, layer by layer as the paper does, or group by group.
-
-In scope ``layer`` each convolution loses its own filters, so that in a residual stream hardly a
-channel is zero in all of its writers, and the constants of batch norm stay. In scope ``group`` a
-channel is scored by all filters that write it, and is zeroed in all of them together with its
-batch norm's scale and shift: then everything that is zero can be removed.
-"""
+"""Zeroing filters once, as a recipe says, in a copy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
 from toolchain.models.sizes import Example
 from toolchain.prune.asked import Asked, asked_by_group, asked_by_layer
-from toolchain.prune.criteria import choose, choose_count
-from toolchain.prune.groups import (
-    ChannelGroup,
-    free_layers,
-    groups_of,
-    named_filters,
-    zeroed_counts,
-)
+from toolchain.prune.criteria import count_of
+from toolchain.prune.groups import named_filters, zeroed_counts
+from toolchain.prune.prunable import Prunable
 from toolchain.recipe import PruneSection
-from toolchain.shrink.channels import Flow
-from toolchain.shrink.flow import trace_flow
-from toolchain.shrink.layers import layers_of
 from toolchain.shrink.running import fresh
 
 
@@ -66,79 +50,35 @@ def zero_and_tell(
     its score alone.
     """
     network = fresh(network).eval()
-    if (prune.widths or prune.gone) and prune.scope == "layer":
-        raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
+    demand_scope(prune)
     if not prune.zeroes:
         return Zeroed(network, Asked())
-    zero = _zero_by_layer if prune.scope == "layer" else _zero_by_group
-    return Zeroed(network, zero(network, example, prune, zeros_first=zeros_first))
+    prunable = Prunable.of(network, example, prune.scope, prune.protected)
+    prunable.zero(network, chosen_by(prunable, network, prune, zeros_first=zeros_first))
+    if prune.scope == "layer":
+        return Zeroed(network, asked_by_layer(network, prunable.flow, prune))
+    return Zeroed(network, asked_by_group(network, prunable.flow, prunable.groups, prune))
 
 
-def _zero_by_layer(
-    network: nn.Module, example: Tensor | Example, prune: PruneSection, *, zeros_first: bool
-) -> Asked:
-    """Each convolution on its own, but for those that make the output."""
-    flow, rate = trace_flow(network, example), prune.rate or 0.0
-    for name, layer in free_layers(network, prune.protected).items():
-        if name not in flow.output_layers:
-            filters = layer.filters().detach()
-            layer.zero(choose(filters, rate, prune.criterion, zeros_first=zeros_first))
-    return asked_by_layer(network, flow, prune)
+def demand_scope(prune: PruneSection) -> None:
+    """Raise :class:`RecipeError` for widths of groups where layers are zeroed one by one."""
+    if (prune.widths or prune.gone) and prune.scope == "layer":
+        raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
 
 
-def _zero_by_group(
-    network: nn.Module, example: Tensor | Example, prune: PruneSection, *, zeros_first: bool
-) -> Asked:
-    flow, layers = trace_flow(network, example), layers_of(network)
-    groups = groups_of(network, flow, prune.protected)
-    counts, named = zeroed_counts(groups, prune), named_filters(groups, prune)
-    shifts = shifts_of(network, flow)
-    for group in groups:
-        rows, count = group.filters(layers), counts[group.name]
-        chosen = choose_count(rows, count, prune.criterion, zeros_first=zeros_first)
-        zero_channels(network, flow, group, named.get(group.name, chosen), shifts)
-    return asked_by_group(network, flow, groups, prune)
+def chosen_by(
+    prunable: Prunable, network: nn.Module, prune: PruneSection, *, zeros_first: bool = False
+) -> dict[str, list[int]]:
+    """Return which filters of each group a recipe chooses, by ``network``'s weights as they are."""
+    counts = counts_by(prunable, prune)
+    named = {} if prune.scope == "layer" else named_filters(prunable.groups, prune)
+    open_counts = {group: count for group, count in counts.items() if group not in named}
+    chosen = prunable.choose(network, open_counts, prune.criterion, zeros_first=zeros_first)
+    return {**chosen, **{group: list(indices) for group, indices in named.items()}}
 
 
-Shifts = Mapping[int, Sequence[tuple[str, int]]]
-"""Class of channels -> the batch norms that they pass, by name, and the channel there."""
-
-
-def shifts_of(network: nn.Module, flow: Flow) -> Shifts:
-    """Return which batch norms each class of channels passes."""
-    found: dict[int, dict[tuple[str, int], None]] = {}
-    for name, nodes in flow.tensor_nodes.items():
-        owner = name.rpartition(".")[0]
-        if isinstance(network.get_submodule(owner), nn.modules.batchnorm._BatchNorm):
-            for channel, node in enumerate(nodes):
-                found.setdefault(flow.classes.find(node), {})[owner, channel] = None
-    return {index: tuple(places) for index, places in found.items()}
-
-
-def zero_channels(
-    network: nn.Module,
-    flow: Flow,
-    group: ChannelGroup,
-    indices: Iterable[int],
-    shifts: Shifts | None = None,
-) -> None:
-    """Zero channels of a group in all that writes them, batch norm's scale and shift too.
-
-    ``shifts`` are those of :func:`shifts_of`, for a caller that zeroes many groups.
-    """
-    layers = layers_of(network)
-    passed = shifts_of(network, flow) if shifts is None else shifts
-    filters: dict[str, list[int]] = {}
-    scales: dict[str, list[int]] = {}
-    for index in indices:
-        for name, channel in group.channels[index]:
-            filters.setdefault(name, []).append(channel)
-        name, channel = group.channels[index][0]
-        for norm, place in passed.get(flow.classes.find(flow.out_nodes[name][channel]), ()):
-            scales.setdefault(norm, []).append(place)
-    for name, channels in filters.items():
-        layers[name].zero(channels)
-    with torch.no_grad():
-        for norm, places in scales.items():
-            for parameter in network.get_submodule(norm).parameters(recurse=False):
-                parameter[places] = 0.0
+def counts_by(prunable: Prunable, prune: PruneSection) -> dict[str, int]:
+    """Return how many filters of each group go: by its own width, or else by the rate."""
+    if prune.scope == "group":
+        return zeroed_counts(prunable.groups, prune)
+    return {group.name: count_of(prune.rate or 0.0, group.width) for group in prunable.groups}

@@ -89,17 +89,20 @@ class Layer:
         grouped = self.weight.reshape(shape)  # (g, in / g, out / g, ...)
         return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
 
+    def fill(self, tensor: Tensor, indices: Sequence[int], value: float) -> None:
+        """Set all entries of some filters in a tensor like the weight, in place."""
+        if not self.is_transposed:
+            tensor[list(indices)] = value
+            return
+        shape = (self.groups, -1, *tensor.shape[1:])
+        grouped = tensor.view(shape).transpose(1, 2)  # (g, out / g, in / g, ...)
+        places = [divmod(index, self.out_channels // self.groups) for index in indices]
+        grouped[[group for group, _ in places], [within for _, within in places]] = value
+
     def zero(self, indices: Sequence[int]) -> None:
         """Set the weights and the bias of some filters to zero, in place."""
         with torch.no_grad():
-            if self.is_transposed:
-                shape = (self.groups, -1, *self.weight.shape[1:])
-                grouped = self.weight.view(shape).transpose(1, 2)  # (g, out / g, in / g, ...)
-                for index in indices:
-                    group, within = divmod(index, self.out_channels // self.groups)
-                    grouped[group, within] = 0.0
-            else:
-                self.weight[list(indices)] = 0.0
+            self.fill(self.weight, indices, 0.0)
             if self.bias is not None:
                 self.bias[list(indices)] = 0.0
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError
 from toolchain.recipe import PruneSection
-from toolchain.train.masks import Masks, apply_masks, choose_masks, zero_filters_of
+from toolchain.train.masks import Masking, Masks, apply_masks, choose_masks, zero_filters_of
 
 BOTTLENECK = 8
 """Filters of a layer from which on one must not be left alone; EResFD has layers of 4 by design."""
@@ -41,13 +41,14 @@ class Filters:
     def __init__(
         self, schedule: Schedule, prune: PruneSection, example: Tensor, masks: Masks | None = None
     ) -> None:
-        self.schedule, self.prune, self.example, self.masks = schedule, prune, example, masks
+        self.schedule, self.prune, self.masks = schedule, prune, masks
+        self._masking = Masking(example, prune)
 
     def before(self, step: int, network: nn.Module) -> bool:
         """Choose and zero filters of ``network``, in place, if that is due; tell whether it was."""
         if not (self.prune.zeroes and self.schedule.chooses(step)):
             return False
-        self.masks = choose_masks(network, self.example, self.prune)
+        self.masks = self._masking.choose(network)
         apply_masks(network, self.masks)
         return True
 

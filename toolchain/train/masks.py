@@ -1,51 +1,47 @@
-"""Masks: which weights are held at zero, so that what was pruned stays pruned."""
+"""Masks of a training: which filters are held at zero, so that what was pruned stays pruned."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.prune.zeroing import zero_filters
+from toolchain.prune.prunable import Masks, Prunable, apply_masks, zeroed_share
+from toolchain.prune.zeroing import chosen_by, demand_scope
 from toolchain.recipe import PruneSection
 
-NEXT_TO_ZERO = 1e-30
-"""Changes no score of a criterion."""
+__all__ = ["Masking", "Masks", "apply_masks", "choose_masks", "zero_filters_of", "zeroed_share"]
 
-Masks = Mapping[str, Tensor]
-"""By parameter's name, bool: True for what may live, False for what is zeroed."""
+
+class Masking:
+    """Chooses masks as a recipe says, as often as needed; the network is run once alone."""
+
+    def __init__(self, example: Tensor, prune: PruneSection) -> None:
+        self.example, self.prune = example, prune
+        self._prunable: Prunable | None = None
+
+    def choose(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return the masks of the filters that the criterion chooses in ``network`` as it is.
+
+        Only what the choice itself zeroes is masked, not what happens to be zero. All networks that
+        are given have the same layers.
+        """
+        device = next(network.parameters()).device
+        probe = copy.deepcopy(network).cpu()
+        if self._prunable is None:
+            demand_scope(self.prune)
+            section = self.prune
+            probe.eval()
+            self._prunable = Prunable.of(probe, self.example, section.scope, section.protected)
+        chosen = chosen_by(self._prunable, probe, self.prune)
+        masks = self._prunable.masks(probe, chosen)
+        return {name: mask.to(device) for name, mask in masks.items()}
 
 
 def choose_masks(network: nn.Module, example: Tensor, prune: PruneSection) -> dict[str, Tensor]:
-    """Return the masks of the filters that the criterion chooses in ``network`` as it is.
-
-    Only what the choice itself zeroes is masked, not what happens to be zero: that is made a
-    little more than zero first, so that the two can be told apart.
-    """
-    device = next(network.parameters()).device
-    probe = copy.deepcopy(network).cpu()
-    with torch.no_grad():
-        for parameter in probe.parameters():
-            parameter[parameter == 0] = NEXT_TO_ZERO
-    zeroed = zero_filters(probe, example, prune)
-    return {
-        name: (parameter.detach() != 0).to(device) for name, parameter in zeroed.named_parameters()
-    }
-
-
-def apply_masks(network: nn.Module, masks: Masks) -> None:
-    """Zero what is masked, in place."""
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.mul_(masks[name])
-
-
-def zeroed_share(masks: Masks) -> float:
-    """Return the share of all parameters that is held at zero."""
-    total = sum(mask.numel() for mask in masks.values())
-    return sum(int((~mask).sum()) for mask in masks.values()) / total
+    """Return the masks of the filters that the criterion chooses: :class:`Masking`, once."""
+    return Masking(example, prune).choose(network)
 
 
 def zero_filters_of(network: nn.Module, masks: Masks) -> dict[str, list[int]]:

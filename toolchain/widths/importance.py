@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from toolchain.check.parity import run_network
 from toolchain.prune.criteria import ranked
 from toolchain.prune.groups import ChannelGroup
-from toolchain.prune.zeroing import zero_channels
+from toolchain.prune.prunable import zero_channels
 from toolchain.recipe import AnchorSection, Criterion
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.layers import layers_of
