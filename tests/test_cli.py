@@ -15,6 +15,7 @@ import torch
 from toolchain import cli
 from toolchain.check.proofs import Pair
 from toolchain.recipe import Recipe
+from toolchain.shrink import surgery
 from toolchain.workflows.stages import cutting
 
 SMALL = ["--size", "96x128"]
@@ -102,7 +103,7 @@ def test_bad_input_is_one_line_and_code_2(
 def test_a_failed_proof_is_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolchain.shrink.surgery.demand_agreement", lambda *_: None)
+    monkeypatch.setattr(surgery, "demand_agreement", lambda *_: None)
     assert cli.run(["shrink", "tiny:unlucky", *SMALL, "--out", str(tmp_path / "out")]) == 1
     assert "nothing is exported" in capsys.readouterr().err
 

@@ -19,12 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from toolchain.errors import InputError
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
+from toolchain.prune import criteria as criteria_module
 from toolchain.prune.criteria import CRITERIA, choose, fpgm_scores, l1_scores
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import Criterion, PruneSection, Scope
+from toolchain.shrink.layers import Layer
 
 torch.set_num_threads(1)
 
@@ -543,3 +546,59 @@ def test_published_checkpoints_have_as_many_zero_filters(shared: Path, file: str
         pruned = 0 if head else percent * module.out_channels // 100
         assert len(zero_rows(module)) == more.get(name, pruned), name
         assert more.get(name, pruned + 1) > pruned
+
+
+# Large layers, criteria of one's own, transposed convolutions ------------------------------------
+
+
+@given(st.integers(2, 12), st.integers(1, 12), st.integers(0, 2**31))
+@settings(deadline=None)
+def test_products_and_differences_give_the_same_scores(n: int, d: int, seed: int) -> None:
+    filters = random_filters(n, d, seed).double()
+    products = criteria_module._by_products(filters)
+    assert products.tolist() == pytest.approx(fpgm_scores(filters).tolist(), rel=1e-6, abs=1e-6)
+
+
+def test_products_are_taken_of_large_layers_and_equal_filters_tie(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filters = random_filters(9, 40, 1)
+    filters[[2, 7]], filters[[3, 5, 8]] = filters[4].clone(), 0.0
+    expected = fpgm_scores(filters)
+    monkeypatch.setattr(criteria_module, "PAIRWISE", 0)
+    scores = fpgm_scores(filters)
+    assert torch.allclose(scores, expected, rtol=1e-13)
+    assert len({float(scores[index]) for index in (2, 4, 7)}) == 1
+    assert len({float(scores[index]) for index in (3, 5, 8)}) == 1
+
+
+def test_a_criterion_of_ones_own_chooses_its_smallest_first() -> None:
+    filters = torch.tensor([[3.0, 0], [0, -1], [2, 2]])
+    assert choose(filters, 0.67, lambda rows: -rows[:, 0]) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (torch.zeros(3, 1), r"a score for each filter, shape \(3,\), .*got shape \(3, 1\)"),
+        (torch.tensor([0.0, math.nan, 1]), "finite scores .got nan for filter 1."),
+        ([0.0, 1.0, 2.0], "a tensor of 3 scores .got list."),
+    ],
+)
+def test_what_a_criterion_returns_is_checked(returned: object, message: str) -> None:
+    def mine(filters: Tensor) -> Tensor:
+        return returned  # type: ignore[return-value]
+
+    with pytest.raises(InputError, match=f"mine must return {message}"):
+        choose(torch.ones(3, 2), 0.5, mine)
+
+
+def test_zeroing_a_transposed_convolution_with_groups_takes_its_filters() -> None:
+    layer = Layer("up", nn.ConvTranspose2d(4, 6, 3, groups=2))
+    before = layer.filters().detach().clone()
+    layer.zero([0, 4])
+    assert layer.zero_filters().tolist() == [True, False, False, False, True, False]
+    rest = [1, 2, 3, 5]
+    assert torch.equal(layer.filters()[rest], before[rest])
+    assert layer.bias is not None
+    assert layer.bias[[0, 4]].tolist() == [0, 0]

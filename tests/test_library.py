@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,12 @@ def test_every_public_name_is_there_and_told(name: str) -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Softpruner'"):
         toolchain.Softpruner  # noqa: B018
+
+
+def test_a_room_of_the_same_name_does_not_take_a_names_place() -> None:
+    code = (
+        "import toolchain, toolchain.prune.criteria; from toolchain.prune import criteria; "
+        "from toolchain import prune; assert prune is toolchain.prune; "
+        "assert callable(toolchain.prune) and callable(criteria.choose)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

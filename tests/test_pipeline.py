@@ -22,6 +22,7 @@ from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.recipe import REWRITES, Recipe, default_recipe, override
+from toolchain.shrink import flow, surgery
 from toolchain.workflows.pipeline import Job, run_shrink
 
 FILES = {
@@ -75,8 +76,7 @@ def test_the_report_holds_what_scripts_ask_for(finished: Path) -> None:
     )
     assert report["macs"]["after"] < report["macs"]["before"]
     assert report["size_bytes"]["model.onnx"] == (finished / "model.onnx").stat().st_size
-    surgery = report["parity"]["surgery"]
-    assert surgery["largest_share"] <= 1e-5
+    assert report["parity"]["surgery"]["largest_share"] <= 1e-5
     assert report["parity"]["exact"]["largest_share"] <= 1e-11
     assert report["parity"]["onnx"]["largest_share"] <= 1e-4
     assert report["latency"]["ratio"] > 0
@@ -161,21 +161,21 @@ def test_it_is_said_when_torch_pruning_could_not_follow(
     def refuse(*_: object) -> None:
         raise AnalysisError("torch-pruning cannot follow this network (for a test)")
 
-    monkeypatch.setattr("toolchain.shrink.flow.coupled_slots", refuse)
+    monkeypatch.setattr(flow, "coupled_slots", refuse)
     own = override(default_recipe("tiny:Tiny"), {"prune.rate": 0.5})
     report = run_shrink(Job(own, tmp_path / "out"))
     assert report.surgery.count("kept") == 0
     assert any("(for a test)" in note for note in report.notes)
 
 
-UNCHECKED = "toolchain.shrink.surgery.demand_agreement"
+UNCHECKED = surgery, "demand_agreement"
 """The surgery's check of itself; without it the proof must find what is wrong."""
 
 
 def test_a_surgery_that_is_not_exact_exports_nothing_and_keeps_the_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UNCHECKED, lambda *_: None)
+    monkeypatch.setattr(*UNCHECKED, lambda *_: None)
     with pytest.raises(ParityError, match=r"nothing is exported.*out\.failed"):
         run_shrink(Job(default_recipe("tiny:unlucky"), tmp_path / "out"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.failed"]
@@ -258,7 +258,7 @@ def test_the_report_tells_what_was_rewritten_and_why_not(finished: Path) -> None
 def test_a_failed_run_leaves_an_earlier_result_alone(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UNCHECKED, lambda *_: None)
+    monkeypatch.setattr(*UNCHECKED, lambda *_: None)
     target = tmp_path / "out"
     target.mkdir()
     (target / "manifest.json").write_text('{"tool": "toolchain 0"}')

@@ -31,7 +31,7 @@ LABELS = "--batch 4 --epochs 4 --set train.choose_every=2 --set train.hold_epoch
 LABELS += "--set train.optimizer=sgd --set train.learning_rate=1e-5".split()
 LABELS += "--set train.hold_learning_rate=1e-5".split()
 TEACHER = "--batch 4 --images 100 --set teach.local_rate=1e-3 --set teach.joint_rate=1e-5".split()
-TEACHER += ["--teacher", str(ROOT / "toolchain" / "shipped" / "eresfd-0.safetensors")]
+TEACHER += ["--teacher", str(ROOT / "toolchain" / "zoo" / "eresfd-0.safetensors")]
 
 
 @pytest.fixture(scope="module")

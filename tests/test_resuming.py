@@ -29,7 +29,7 @@ LABELS = {"train.epochs": 4, "train.hold_epochs": 2, "train.batch": 4}
 """12 steps: filters are chosen before steps 2, 4, 6 and 8, and held from 8 on."""
 SOFT = {"teach.batch": 4, "teach.soft_share": 0.5, "teach.choices": 2, "teach.local_share": 0.4}
 """10 steps: 4 block by block; filters are chosen before steps 4, 5, 6 and 7, then held."""
-TEACHER = ROOT / "toolchain" / "shipped" / "eresfd-0.safetensors"
+TEACHER = ROOT / "toolchain" / "zoo" / "eresfd-0.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
     """Stopped in each phase, and right before filters are chosen anew."""
     from toolchain.train import filters
 
-    choose, chosen = filters.choose_masks, []
+    choose, chosen = filters.Masking.choose, []
     monkeypatch.setattr(
-        filters, "choose_masks", lambda *given: chosen.append(choose(*given)) or chosen[-1]
+        filters.Masking, "choose", lambda *given: chosen.append(choose(*given)) or chosen[-1]
     )
     split = read_split(data, "train")
     whole = run(job(tmp_path / "whole", way), split)

@@ -18,7 +18,7 @@ from toolchain.train.filters import check_rate
 from toolchain.train.photos import Photo, prepare_photos
 from toolchain.train.training import train
 
-TEACHER = str(ROOT / "toolchain" / "shipped" / "eresfd-0.safetensors")
+TEACHER = str(ROOT / "toolchain" / "zoo" / "eresfd-0.safetensors")
 SHORT = "--threads 1 --sample 0 --epochs 1 --set train.hold_epochs=0 --set crops.side=96".split()
 
 

@@ -9,6 +9,8 @@ change from one version to the next.
 
 import importlib
 import os
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
         RemovalError,
         ToolchainError,
     )
+    from toolchain.library.filter_groups import FilterGroup
+    from toolchain.library.pruner import SoftPruner, prune
 
     __version__: str
 
@@ -39,6 +43,7 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "ExportError",
+    "FilterGroup",
     "InputError",
     "ModelError",
     "ParityError",
@@ -46,8 +51,10 @@ __all__ = [
     "ProofError",
     "RecipeError",
     "RemovalError",
+    "SoftPruner",
     "ToolchainError",
     "__version__",
+    "prune",
 ]
 
 _MODULES = {
@@ -63,6 +70,9 @@ _MODULES = {
     "RecipeError": "toolchain.errors",
     "RemovalError": "toolchain.errors",
     "ToolchainError": "toolchain.errors",
+    "FilterGroup": "toolchain.library.filter_groups",
+    "SoftPruner": "toolchain.library.pruner",
+    "prune": "toolchain.library.pruner",
 }
 """Public name -> the module that it comes from. Type checkers read the imports above instead."""
 
@@ -77,6 +87,21 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'toolchain' has no attribute {name!r}")
     globals()[name] = found
     return found
+
+
+class _Package(types.ModuleType):
+    """This package: its public names stay what they are when a room of the same name is loaded.
+
+    Loading ``toolchain.prune.criteria`` would otherwise put the room ``prune`` in the place of the
+    function. Rooms are imported from (``from toolchain.prune.criteria import choose``).
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _MODULES or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def _version() -> str:

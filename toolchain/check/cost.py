@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 from typing import Any
 
@@ -16,6 +17,7 @@ from toolchain.models.sizes import Example, as_example
 from toolchain.operators import find, operator_name
 from toolchain.operators.products import HIDDEN
 from toolchain.records.stages import Cost
+from toolchain.shrink.layers import storage_key
 
 
 def measure_cost(network: nn.Module, example: Tensor | Example) -> Cost:
@@ -35,6 +37,21 @@ def measure_cost(network: nn.Module, example: Tensor | Example) -> Cost:
         size=(int(height), int(width)),
         uncounted_operators=tuple(sorted(counter.uncounted)),
     )
+
+
+def macs_by_weight(folded: nn.Module, example: Example) -> tuple[int, dict[str, int]]:
+    """Return all MACs of a run, and those of each weight, by the parameter's name.
+
+    ``folded`` is a network whose batch norms are folded, as far as they can be.
+    """
+    counter, copied = _WeightCounter(), copy.deepcopy(folded)
+    with torch.no_grad(), counter:
+        copied(*example)
+    return counter.macs, {
+        name: counter.by_memory[storage_key(parameter)]
+        for name, parameter in copied.named_parameters()
+        if parameter.ndim > 1 and storage_key(parameter) in counter.by_memory
+    }
 
 
 def _count(folded: nn.Module, example: Example) -> _Counter:
@@ -98,4 +115,22 @@ class _Counter(TorchDispatchMode):
             self.macs += macs if isinstance(macs, int) else macs(args, out)
         elif any(word in func.overloadpacket.__name__ for word in HIDDEN):
             self.uncounted.add(name)
+        return out
+
+
+class _WeightCounter(_Counter):
+    """Counts by the memory of what is multiplied as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_memory: collections.Counter[int] = collections.Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        before = self.macs
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        for tensor in args if self.macs > before else ():
+            if isinstance(tensor, Tensor):
+                self.by_memory[storage_key(tensor)] += self.macs - before
         return out

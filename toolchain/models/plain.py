@@ -18,6 +18,7 @@ WRAPPERS = {
     "OptimizedModule": "_orig_mod",
     "DataParallel": "module",
     "DistributedDataParallel": "module",
+    "AveragedModel": "module",
 }
 """torch's classes around a network -> the attribute that holds it."""
 

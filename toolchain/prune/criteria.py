@@ -42,15 +42,25 @@ def fpgm_scores(filters: Tensor) -> Tensor:
     return (distances + distances.T).sum(dim=1)
 
 
+PREFIX = 16
+"""Weights of a filter by which nearly always all filters of a layer differ."""
+
+
 def _by_products(filters: Tensor) -> Tensor:
-    """The same by |x - y|^2 = |x|^2 + |y|^2 - 2 x y, where each filter differs from the others."""
+    """The same by |x - y|^2 = |x|^2 + |y|^2 - 2 x y, where equal filters are taken for one."""
+    _, counts = torch.unique(filters[:, :PREFIX], dim=0, return_counts=True)
+    if int(counts.max()) == 1:  # spares sorting all weights
+        return _distances(filters).sum(dim=1)
     distinct, which, counts = torch.unique(filters, dim=0, return_inverse=True, return_counts=True)
-    products = distinct @ distinct.T
+    scores: Tensor = _distances(distinct) @ counts.double()
+    return scores[which]
+
+
+def _distances(filters: Tensor) -> Tensor:
+    products = filters @ filters.T
     squares = products.diagonal()
     distances = (squares[:, None] + squares - 2 * products).clamp_min(0).sqrt()
-    distances.fill_diagonal_(0)
-    scores: Tensor = distances @ counts.double()
-    return scores[which]
+    return distances.fill_diagonal_(0)
 
 
 def l1_scores(filters: Tensor) -> Tensor:

@@ -156,17 +156,28 @@ def uniform_within(
     cost: Callable[[Mapping[str, int]], float],
 ) -> Uniform | None:
     """Return the mildest rate, in steps of the widest group, whose cost is within the budget."""
+    rate = mildest_rate(groups, budget, lambda rate: cost(at_rate(groups, rate)))
+    widths = at_rate(groups, rate)
+    found = round(cost(widths))
+    return Uniform(rate, found, importance.loss(widths)) if found <= budget else None
+
+
+def mildest_rate(
+    groups: Sequence[ChannelGroup], budget: int, cost: Callable[[float], float]
+) -> float:
+    """Return the mildest rate, in steps of the widest group, of a cost within the budget.
+
+    Where there is none, it is the highest rate.
+    """
     most = max(group.width for group in groups)
     low, high = 0, most - 1  # the answer is in low..high, if there is one
     while low < high:
         middle = (low + high) // 2
-        if cost(at_rate(groups, middle / most)) <= budget:
+        if cost(middle / most) <= budget:
             high = middle
         else:
             low = middle + 1
-    widths = at_rate(groups, low / most)
-    found = round(cost(widths))
-    return Uniform(low / most, found, importance.loss(widths)) if found <= budget else None
+    return low / most
 
 
 def at_rate(groups: Sequence[ChannelGroup], rate: float) -> dict[str, int]:
