@@ -50,7 +50,7 @@ AGAIN ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code soak-surgery test test-all test-fast lint docs format clean
+.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code soak-surgery test test-all test-fast test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -117,6 +117,10 @@ shrink: setup
 
 setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights
 	@$(BIN)/toolchain setup-arm $(call option,--target,$(TARGET))
+
+doctor: ## Tell what is installed, what is missing for which stage, and how to get it
+	@if [ -x $(BIN)/toolchain ]; then exec $(BIN)/toolchain doctor; fi
+	echo "doctor: nothing is installed yet; run make setup" >&2; exit 1
 
 check-arm: setup
 	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
@@ -199,6 +203,9 @@ test-all: setup ## Run all tests
 
 test-fast: setup ## Run the tests that take seconds
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
+
+test-wheel: setup ## Build wheel and sdist, install them elsewhere, and run the main job there
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_wheel.py
 
 lint: setup ## Check style, format and types
 	@$(BIN)/ruff check .

@@ -29,6 +29,7 @@ app = typer.Typer(
     name="toolchain",
     help="Prune, physically shrink, export and prove a detector for an ARM board.",
     epilog=(
+        "[bold]toolchain doctor[/] tells what is installed and what is missing; "
         "[bold]toolchain --install-completion[/] lets bash, zsh, fish or PowerShell complete "
         "commands and options by Tab."
     ),

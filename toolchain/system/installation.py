@@ -28,4 +28,4 @@ def how_to_get(extra: str = "") -> str:
         return f"make setup EXTRAS={extra}" if extra else "make setup"
     if extra:
         return f"pip install '{NAME}[{extra}]'"
-    return f"pip check, and what it names by pip install, or {NAME} anew"
+    return "pip check, which names what to install"
