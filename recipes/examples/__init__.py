@@ -1,0 +1,1 @@
+"""Complete small programs: the library in training loops of one's own. Each runs in seconds."""
