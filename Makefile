@@ -46,6 +46,7 @@ COUNT ?=
 SEED ?=
 JOBS ?=
 AGAIN ?=
+ARGS ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
@@ -60,6 +61,7 @@ help: ## List the targets
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "     REWRITES=none, or names: see toolchain shrink --help"
 	@echo "     INPUT=float32|uint8  POSTPROCESS=none|decode|nms"
+	@echo "     ARGS=\"--ema --accept-partial\": any other options, here and of every target below"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms,"
@@ -113,10 +115,10 @@ shrink: setup
 	  $(call option,--formats,$(FORMATS)) $(call option,--rewrites,$(REWRITES)) \
 	  $(call option,--input,$(INPUT)) $(call option,--postprocess,$(POSTPROCESS)) \
 	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
-	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))'
+	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))' $(ARGS)
 
 setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights
-	@$(BIN)/toolchain setup-arm $(call option,--target,$(TARGET))
+	@$(BIN)/toolchain setup-arm $(call option,--target,$(TARGET)) $(ARGS)
 
 doctor: ## Tell what is installed, what is missing for which stage, and how to get it
 	@if [ -x $(BIN)/toolchain ]; then exec $(BIN)/toolchain doctor; fi
@@ -124,12 +126,12 @@ doctor: ## Tell what is installed, what is missing for which stage, and how to g
 
 check-arm: setup
 	@$(BIN)/toolchain check '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
-	  $(call option,--photo,$(PHOTO))
+	  $(call option,--photo,$(PHOTO)) $(ARGS)
 
 cost: setup
 	@$(BIN)/toolchain cost '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
-	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 plan: setup
 	@$(BIN)/toolchain plan '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
@@ -137,33 +139,33 @@ plan: setup
 	  $(call option,--parameters,$(PARAMETERS)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
 	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
-	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 bundle: setup
 	@$(BIN)/toolchain bundle '$(subst ','\'',$(OUT))' $(call option,--target,$(TARGET)) \
-	  $(call option,--runtime,$(RUNTIME)) $(if $(strip $(OFFLINE)),--offline)
+	  $(call option,--runtime,$(RUNTIME)) $(if $(strip $(OFFLINE)),--offline) $(ARGS)
 
 gate: setup
 	@$(BIN)/toolchain gate $(if $(strip $(CANDIDATE)),'$(subst ','\'',$(strip $(CANDIDATE)))') \
-	  $(call option,--baseline,$(BASELINE)) $(call option,--target,$(TARGET))
+	  $(call option,--baseline,$(BASELINE)) $(call option,--target,$(TARGET)) $(ARGS)
 
 eval: setup
 	@$(if $(strip $(DATA)),,echo "eval: say where WIDER FACE lies: make eval MODEL=weights.pth DATA=folder" >&2; exit 2)
 	$(BIN)/toolchain evaluate '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
 	  $(call option,--protocol,$(PROTOCOL)) $(call option,--limit,$(LIMIT)) $(call option,--peer,$(PEER)) \
-	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 tables: setup
 	@$(if $(strip $(DATA)),,echo "tables: say where WIDER FACE lies: make tables WEIGHTS=folder DATA=folder" >&2; exit 2)
 	$(BIN)/toolchain tables $(call option,--weights,$(WEIGHTS)) $(call option,--data,$(DATA)) \
-	  $(call option,--protocol,$(PROTOCOL)) $(call option,--limit,$(LIMIT)) $(call option,--peer,$(PEER))
+	  $(call option,--protocol,$(PROTOCOL)) $(call option,--limit,$(LIMIT)) $(call option,--peer,$(PEER)) $(ARGS)
 
 train: setup
 	@$(if $(and $(strip $(DATA)),$(strip $(TEACHER))),,echo "train: say what from: make train MODEL=eresfd RATE=0.3 DATA=folder TEACHER=weights.pth MINUTES=30" >&2; exit 2)
 	$(BIN)/toolchain train '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
 	  $(call option,--teacher,$(TEACHER)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
-	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 family: setup
 	@$(if $(strip $(DATA)),,echo "family: say where WIDER FACE lies: make family MODEL=eresfd RATES=0,0.1,0.5 DATA=folder TEACHER=weights.pth" >&2; exit 2)
@@ -171,7 +173,7 @@ family: setup
 	  $(call option,--rates,$(RATES)) $(call option,--teacher,$(TEACHER)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \
-	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 bench: setup ## EResFD and EXTD at several rates side by side, on an emulated board and here
 	@places=()

@@ -2,6 +2,7 @@
 
 from toolchain.cli import (
     benching,
+    boards,
     bundling,
     checking,
     comparing,
@@ -19,6 +20,7 @@ from toolchain.cli.app import main, run
 
 __all__ = [
     "benching",
+    "boards",
     "bundling",
     "checking",
     "comparing",

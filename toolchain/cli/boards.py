@@ -13,22 +13,9 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
+from toolchain.cli.options.boards import Emulation, OwnTargets
+from toolchain.cli.options.grouping import grouped
 from toolchain.cli.streams import print_json
-from toolchain.system import caches
-
-OwnTargets = Annotated[
-    Path | None, typer.Option("--targets", help="A table of boards of your own.")
-]
-ArmCache = Annotated[
-    Path,
-    typer.Option(
-        "--cache",
-        show_default=f"arm in {caches.SHOWN}",
-        help="What emulation needs, and earlier checks.",
-    ),
-]
-CACHE = caches.arm_cache()
-"""What ``--cache`` is by default."""
 
 
 @app.command()
@@ -65,17 +52,17 @@ def targets(targets_file: OwnTargets = None, as_json: Json = False) -> None:
 @app.command(
     epilog="Example:  [bold]toolchain calibrate out/eresfd out/extd --target rpi4 --ssh pi@host[/]"
 )
+@grouped
 def calibrate(
     folders: Annotated[list[Path], typer.Argument(help="Output folders of shrink.")],
     ssh: Annotated[str, typer.Option(help="The board, user@host.")],
+    emulation: Emulation,
     target: Annotated[str, typer.Option(help="What kind of board it is.")] = "rpi4",
-    targets_file: OwnTargets = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of ssh.")] = None,
     key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
     ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
     runs: Annotated[int, typer.Option(min=5, max=10_000, help="Timed runs of each file.")] = 50,
     out: Annotated[Path, typer.Option(help="The table for --targets.")] = Path("targets.toml"),
-    cache: ArmCache = CACHE,
 ) -> None:
     """Measure files on a board of your own, so that its times are estimated better."""
     import datetime
@@ -94,15 +81,16 @@ def calibrate(
     from toolchain.errors import InputError
     from toolchain.system.files import write_bytes
 
-    board, reached = find_target(target, targets_file), Board(ssh, port, key, ssh_config)
+    board = find_target(target, emulation.targets_file)
+    reached = Board(ssh, port, key, ssh_config)
     points = []
     with stage_progress() as on_stage:
-        sysroot = prepare(board, cache, on_stage)
+        sysroot = prepare(board, emulation.cache, on_stage)
         for folder in folders:
             timed = check_board(folder, None, target, reached, (), runs, 1, on_stage)
             if not timed.passed:
                 raise InputError(f"{folder}: gives other outputs on {ssh}; see toolchain check")
-            counted = check_folder(folder, None, board, sysroot, (), cache, on_stage)
+            counted = check_folder(folder, None, board, sysroot, (), emulation.cache, on_stage)
             points += points_of(counted, timed)
     made = fitted(board, points, ssh.rpartition("@")[2], datetime.date.today())
     try:
@@ -120,20 +108,20 @@ def calibrate(
 
 
 @app.command("setup-arm")
+@grouped
 def setup_arm(
+    emulation: Emulation,
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
-    targets_file: OwnTargets = None,
-    cache: ArmCache = CACHE,
 ) -> None:
     """Fetch what emulation needs, so that check needs no network; no root rights are needed."""
     from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
 
-    board = find_target(target, targets_file)
+    board = find_target(target, emulation.targets_file)
     with stage_progress() as on_stage:
-        ready = prepare(board, cache, on_stage)
+        ready = prepare(board, emulation.cache, on_stage)
     places = (ready.host, ready.root, ready.site)
     size = sum(
         path.lstat().st_size for place in places for path in place.rglob("*") if path.is_file()
     )
-    print(f"{board.name}: ready in {cache} ({size / 1e6:.0f} MB)")
+    print(f"{board.name}: ready in {emulation.cache} ({size / 1e6:.0f} MB)")

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
-from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
+from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:

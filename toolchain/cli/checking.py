@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +14,13 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
+from toolchain.cli.options.boards import Emulation, Ssh
+from toolchain.cli.options.grouping import grouped
 from toolchain.cli.streams import print_json
+from toolchain.cli.writing import write_all
 from toolchain.report import wording
 from toolchain.system.files import as_json as as_json_bytes
-from toolchain.system.files import without_infinities, write_bytes
+from toolchain.system.files import without_infinities
 
 if TYPE_CHECKING:
     from toolchain.arm.targets import Target
@@ -30,10 +33,13 @@ if TYPE_CHECKING:
     epilog="Examples:  [bold]toolchain check out/eresfd --target rpi4[/]   |   "
     "[bold]toolchain check out/eresfd --target rpi5 --file model_int8.tflite --photo group.jpg[/]"
 )
+@grouped
 def check(
     folder: Annotated[
         Path, typer.Argument(help="An output folder of shrink, or a file, ONNX or TFLite.")
     ],
+    emulation: Emulation,
+    ssh: Ssh,
     target: Annotated[
         list[str] | None,
         typer.Option(help="A board, see toolchain targets; repeatable, or all.  \\[default: rpi4]"),
@@ -44,38 +50,30 @@ def check(
     photo: Annotated[
         list[Path] | None, typer.Option(help="A photo on which boxes must be the same.")
     ] = None,
-    targets_file: OwnTargets = None,
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe with \\[budget.TARGET]; the folder's by default.")
     ] = None,
-    ssh: Annotated[
-        str | None, typer.Option(help="A real board, user@host, in place of the emulated one.")
-    ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of ssh.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
-    ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
     runs: Annotated[int, typer.Option(min=5, max=10_000, help="Timed on a real board.")] = 50,
     threads: Annotated[int, typer.Option(min=1, max=64, help="On a real board.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder; out/check/NAME-TARGET.")] = None,
-    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Run the files on a board, emulated or over ssh: parity, instructions or time, memory."""
     asking.need(folder, f"{asking.FOLDER}, or a model file")
     asking.need_photos(photo)
     asking.need_room(out)
-    boards = _boards(target or ["rpi4"], targets_file)
-    from toolchain.arm.board import check_board
-    from toolchain.arm.remote import Board
+    boards = _boards(target or ["rpi4"], emulation.targets_file)
     from toolchain.check.pictures import read_photos
     from toolchain.errors import InputError
     from toolchain.recipe import load_recipe
 
-    if len(boards) > 1 and (ssh is not None or as_json):
+    reached = ssh.board
+    if len(boards) > 1 and (reached is not None or as_json):
         raise InputError("--ssh and --json are for one --target")
     photos = read_photos(photo or ())
-    if ssh is not None:
-        reached = Board(ssh, port, key, ssh_config)
+    if reached is not None:
+        from toolchain.arm.board import check_board
+
         with stage_progress() as on_stage:
             timed = check_board(
                 folder, file, boards[0].key, reached, photos, runs, threads, on_stage
@@ -84,30 +82,57 @@ def check(
         _finish_board(timed, place, as_json)
         return
     budgets = load_recipe(recipe).budget if recipe else None
+    look = functools.partial(_emulated, folder, file, photos=photos, cache=emulation.cache)
+    told = functools.partial(_tell, folder=folder, budgets=budgets, out=out, as_json=as_json)
+    if not _on_each(boards, look, told, out):
+        raise typer.Exit(1)
+
+
+def _on_each(
+    boards: Sequence[Target],
+    look: Callable[[Target], Check],
+    told: Callable[..., bool],
+    out: Path | None,
+) -> bool:
+    """Check on each board and tell of it; return whether all passed and none is over budget."""
+    from toolchain.errors import InputError
+
     checks, passed = [], True
     for board in boards:
         try:
-            found = _emulated(folder, file, board, photos, cache)
+            found = look(board)
         except InputError as error:
             if len(boards) == 1:
                 raise
             messages.print(f"[bold yellow]left out:[/] {escape(str(error))}")
             continue
-        over = _over(found, folder, budgets)
-        place = _place(found, out, several=len(boards) > 1)
-        _write(found, over, place)
         checks.append(found)
-        passed = passed and found.passed and not over
-        if as_json:
-            print_json(dataclasses.asdict(found.main))
-        else:
-            _print(found, place)
-        for sentence in over:
-            messages.print(f"[bold red]over budget:[/] {escape(sentence)}")
+        passed &= told(found, several=len(boards) > 1)
     if len(boards) > 1:
         _finish_several(checks, out or Path("out") / "check")
-    if not passed:
-        raise typer.Exit(1)
+    return passed
+
+
+def _tell(
+    found: Check,
+    *,
+    folder: Path,
+    budgets: Mapping[str, BudgetSection] | None,
+    out: Path | None,
+    as_json: bool,
+    several: bool,
+) -> bool:
+    """Write and print a check; return whether it passed and nothing is over budget."""
+    over = _over(found, folder, budgets)
+    place = _place(found, out, several=several)
+    _write(found, over, place)
+    if as_json:
+        print_json(dataclasses.asdict(found.main))
+    else:
+        _print(found, place)
+    for sentence in over:
+        messages.print(f"[bold red]over budget:[/] {escape(sentence)}")
+    return found.passed and not over
 
 
 def _boards(names: Sequence[str], targets_file: Path | None) -> list[Target]:
@@ -128,6 +153,7 @@ def _emulated(
     folder: Path,
     files: Sequence[str] | None,
     board: Target,
+    *,
     photos: Sequence[Photo],
     cache: Path,
 ) -> Check:
@@ -163,18 +189,6 @@ def _write(found: Check, over: Sequence[str], place: Path) -> None:
         place,
         {"check.json": as_json_bytes(content), "check.html": check_html(found, over).encode()},
     )
-
-
-def write_all(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a folder, each as a whole; raise :class:`InputError` if that fails."""
-    from toolchain.errors import InputError
-
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_bytes(place / name, data)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
 
 
 def _finish_several(checks: Sequence[Check], place: Path) -> None:

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
-from toolchain.cli.checking import write_all
+from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.streams import print_json_text
+from toolchain.cli.writing import write_all
 from toolchain.system.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:

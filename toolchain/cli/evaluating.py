@@ -26,7 +26,9 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages
-from toolchain.cli.options import DetectorName
+from toolchain.cli.options.data import Data, Limit, SplitName
+from toolchain.cli.options.networks import DetectorName
+from toolchain.cli.progress import LINE_EVERY_SECONDS
 from toolchain.cli.streams import print_json
 from toolchain.errors import InputError
 
@@ -35,13 +37,6 @@ if TYPE_CHECKING:
     from toolchain.records.accuracy import Evaluation, Protocol
     from toolchain.workflows.evaluation import Scored
 
-Data = Annotated[Path, typer.Option("--data", help="WIDER FACE in its official layout.")]
-SplitName = Annotated[
-    Literal["val", "train", "test"], typer.Option("--split", help="Which photos.")
-]
-Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="A fixed, spread-out sample of so many photos.")
-]
 ProtocolOption = Annotated[
     Literal["single", "paper"],
     typer.Option("--protocol", help="One pass, or several scales, mirrored, and box voting."),
@@ -52,9 +47,6 @@ Peers = Annotated[
     list[Path] | None,
     typer.Option("--peer", help="A model that OpenCV's FaceDetectorYN runs; may be repeated."),
 ]
-
-LINE_EVERY_SECONDS = 10.0
-"""How often progress is told where there is no terminal."""
 
 
 @app.command(

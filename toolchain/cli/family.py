@@ -14,33 +14,11 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import app, messages
-from toolchain.cli.evaluating import Data, Limit
-from toolchain.cli.options import (
-    PHOTOS,
-    Batch,
-    Cache,
-    Criterion,
-    Device,
-    Drawers,
-    Epochs,
-    Half,
-    Images,
-    KeepSeconds,
-    Labels,
-    LookedAt,
-    Minutes,
-    Network,
-    RecipeFile,
-    Scope,
-    Seed,
-    Settings,
-    Start,
-    Teacher,
-    Threads,
-    recipe_of,
-)
-from toolchain.cli.shrinking import recipe_for
-from toolchain.cli.training import training_progress
+from toolchain.cli.options.data import Data, Limit, LookedAt
+from toolchain.cli.options.grouping import grouped
+from toolchain.cli.options.networks import Network
+from toolchain.cli.options.training import Training
+from toolchain.cli.progress import training_progress
 from toolchain.errors import ProofError
 from toolchain.records.accuracy import LEVELS
 
@@ -53,25 +31,12 @@ if TYPE_CHECKING:
     epilog="Example:  [bold]toolchain family eresfd --rates 0,0.1,0.2,0.3,0.5 --data WIDER "
     "--teacher eresfd_16.pth --minutes 30[/]   and the same command again goes on where it was"
 )
+@grouped
 def family(
     model: Network,
     data: Data,
+    training: Training,
     rates: Annotated[str, typer.Option(help="Rates, with commas between.")] = "0,0.1,0.2,0.3,0.5",
-    teacher: Teacher = None,
-    start: Start = None,
-    criterion: Criterion = None,
-    scope: Scope = None,
-    epochs: Epochs = None,
-    minutes: Minutes = 30.0,
-    images: Images = None,
-    batch: Batch = None,
-    labels: Labels = None,
-    settings: Settings = None,
-    device: Device = "cpu",
-    half: Half = False,
-    threads: Threads = 2,
-    workers: Drawers = 0,
-    seed: Seed = 0,
     protocol: Annotated[
         Literal["single", "paper"], typer.Option(help="One pass, or several scales and mirrored.")
     ] = "single",
@@ -90,44 +55,22 @@ def family(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/family/MODEL.")] = None,
-    cache: Cache = PHOTOS,
-    keep_seconds: KeepSeconds = 60.0,
-    recipe: RecipeFile = None,
 ) -> None:
     """Train, shrink, export and evaluate a network at several rates, and draw size against AP."""
     from toolchain.train.processor import keep_gradients_right
 
     keep_gradients_right()
     asking.need_folder(data, asking.WIDER_TRAIN)
-    asking.need_checkpoint(teacher)
-    asking.need_checkpoint(start)
+    training.check()
     asking.need_room(out)
-    prune: dict[str, object] = {"rate": None, "criterion": criterion, "scope": scope}
-    section = "train" if teacher is None else "teach"
-    fields = {f"{section}.batch": batch, "train.epochs": epochs, "teach.labels": labels}
-    wanted = recipe_of(recipe_for(model, recipe, prune, None), fields, settings)
+    place = (out or Path("out") / "family" / model).resolve()
+    trained = training.everywhere().job(training.recipe_of(model), place)
 
-    from toolchain.train.job import TrainingJob
     from toolchain.workflows.sweep.job import FamilyJob, parse_rates
 
-    training = TrainingJob(
-        recipe=wanted,
-        out=(out or Path("out") / "family" / model).resolve(),
-        cache=cache.resolve(),
-        teacher=teacher and teacher.resolve(),
-        start=start and start.resolve(),
-        images=images,
-        minutes=minutes,
-        threads=threads,
-        workers=workers,
-        seed=seed,
-        device=device,
-        half=half,
-        keep_every_seconds=keep_seconds,
-    )
     command = shlex.join(["toolchain", *sys.argv[1:]])
     job = FamilyJob(
-        training,
+        trained,
         parse_rates(rates),
         data.resolve(),
         protocol,
@@ -136,7 +79,7 @@ def family(
         sample=sample,
         command=command,
     )
-    _finish(_run(job, cluster), training.out)
+    _finish(_run(job, cluster), place)
 
 
 def _run(job: FamilyJob, cluster: str | None) -> Family:

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, run, stage_progress, table_console
-from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.measuring import accuracy_measure
+from toolchain.cli.options.boards import Emulation, Ssh
+from toolchain.cli.options.grouping import grouped
 from toolchain.cli.streams import print_json
 from toolchain.errors import InputError, ToolchainError
 
@@ -32,7 +33,10 @@ BASELINES = Path("recipes") / "baselines"
     epilog="Examples:  [bold]toolchain gate out/eresfd --baseline eresfd.json --update[/]   |   "
     "[bold]toolchain gate out/eresfd --baseline eresfd.json[/]"
 )
+@grouped
 def gate(
+    emulation: Emulation,
+    ssh: Ssh,
     candidate: Annotated[
         Path | None,
         typer.Argument(help="An output folder of shrink; without it, models are made anew."),
@@ -41,7 +45,6 @@ def gate(
         Path | None, typer.Option(help="A file; or a folder of them, whose models are made anew.")
     ] = None,
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
-    targets_file: OwnTargets = None,
     recipe: Annotated[Path | None, typer.Option(help="Limits from its \\[gate] part.")] = None,
     photo: Annotated[
         list[Path] | None, typer.Option(help="Boxes on it must stay; the same as the baseline's.")
@@ -70,12 +73,7 @@ def gate(
         bool, typer.Option("--time", help="Measure time, too, beside the baseline's model.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=1, help="At most, of measuring time.")] = 60,
-    ssh: Annotated[str | None, typer.Option(help="Measure time on this board.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of ssh.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Of ssh.")] = None,
-    ssh_config: Annotated[Path | None, typer.Option(help="In place of ~/.ssh/config.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the verdict.")] = Path("out") / "gate",
-    cache: ArmCache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Stop a change that makes a model slower, bigger or different on an emulated board."""
@@ -86,25 +84,24 @@ def gate(
     asking.need_folder(data, "the folder of WIDER FACE")
     asking.need_photos(photo)
     asking.need_room(out)
-    board_here = find_target(target, targets_file)
+    board_here = find_target(target, emulation.targets_file)
     places = _baselines(baseline, target, candidate)
     if not update:
         asking.need(
             places[0], "a baseline, which toolchain gate FOLDER --baseline FILE --update writes"
         )
 
-    from toolchain.arm.remote import Board
     from toolchain.check.pictures import read_photos
     from toolchain.gate.running import Request, Timed
     from toolchain.recipe import load_recipe
 
-    board = Board(ssh, port, key, ssh_config) if ssh else None
-    timed = Timed(seconds, board=board) if time or ssh else None
+    board = ssh.board
+    timed = Timed(seconds, board=board) if time or board else None
     request = Request(
         candidate or Path(),
         places[0],
         board_here,
-        cache,
+        emulation.cache,
         photos=read_photos(photo or ()),
         accuracy_of=None if data is None else accuracy_measure(data),
         limits=load_recipe(recipe).gate if recipe else None,

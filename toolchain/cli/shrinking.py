@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,13 +18,16 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress
-from toolchain.cli.feeding import fed_as, need_size, read_size, says_size
+from toolchain.cli.feeding import need_size
 from toolchain.cli.measuring import accuracy_measure
-from toolchain.cli.options import Averaged, Key, choice_of
+from toolchain.cli.options.files import Files
+from toolchain.cli.options.grouping import grouped
+from toolchain.cli.options.inputs import Inputs, InputShape, Size
+from toolchain.cli.options.pruning import Pruning
+from toolchain.cli.options.weights import Chosen, Weights
+from toolchain.cli.recipes import folder_name, recipe_for
 from toolchain.cli.streams import print_json, print_json_text
-from toolchain.errors import InputError, RecipeError, did_you_mean
-from toolchain.export.formats import read_formats
-from toolchain.recipe import REWRITES
+from toolchain.errors import InputError
 from toolchain.recipe.loading import shipped_models
 
 if TYPE_CHECKING:
@@ -36,112 +38,26 @@ if TYPE_CHECKING:
     from toolchain.records.stages import Report
     from toolchain.workflows.inspection import Inspection
 
-Checkpoint = Annotated[
-    Path | None, typer.Option("--ckpt", help="Weights; without, the nearest that are shipped.")
-]
-
-InputShape = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-shape",
-        help="What a network of your own is called with, such as 1x12x160x160; may be repeated, "
-        "for an argument by name as mask=1x1x64x64, of another type as 1x16:int64.",
-    ),
-]
-
 
 @app.command(
     epilog="Examples:  [bold]toolchain shrink eresfd --rate 0.1[/]   |   "
     "[bold]toolchain shrink eresfd --ckpt ERES30_FPGM.pth --photo group.jpg[/]   |   "
     "[bold]toolchain shrink mynet:build --size 224x224 --rate 0.3[/]"
 )
+@grouped
 def shrink(
     model: Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")],
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Of n filters floor(rate * n) go: those of the nearest network that is shipped, "
-            "or with --ckpt in one shot; without a rate, only what is zero."
-        ),
-    ] = None,
-    parameters: Annotated[
-        str | None,
-        typer.Option(
-            help="In place of a rate: of the networks that are shipped, the one that finds most "
-            "with at most so many deployed parameters, such as 52k."
-        ),
-    ] = None,
-    criterion: Annotated[
-        Literal["fpgm", "l1"] | None, typer.Option(help="Which filters matter least.")
-    ] = None,
-    scope: Annotated[
-        Literal["group", "layer"] | None, typer.Option(help="Choose by group, or as the paper.")
-    ] = None,
-    round_to: Annotated[
-        Literal["auto"] | None,
-        typer.Option(help="auto: widths that cost no more than the rate's, by toolchain cost."),
-    ] = None,
-    costs: Annotated[
-        Path | None,
-        typer.Option(help="What toolchain cost wrote; out/cost/MODEL-rpi4/cost.json by default."),
-    ] = None,
-    ckpt: Checkpoint = None,
-    ema: Averaged = False,
-    ckpt_key: Key = None,
-    accept_partial: Annotated[
-        bool,
-        typer.Option(
-            "--accept-partial",
-            help="Go on where less than a third of the filters that are to go can be removed.",
-        ),
-    ] = False,
+    pruning: Pruning,
+    weights: Weights,
+    inputs: Inputs,
+    files: Files,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Random weights from the recipe's seed.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/MODEL by default.")] = None,
-    size: Annotated[
-        list[str] | None,
-        typer.Option(help="Input size, HEIGHTxWIDTH; may be repeated, a folder for each."),
-    ] = None,
-    input_shape: InputShape = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="The network is given (pixel * scale - mean) / std; 1/255, for example."),
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="One number, or one per channel, as 0.485,0.456,0.406.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="The same.")] = None,
     photo: Annotated[list[Path] | None, typer.Option(help="A photo to prove and draw on.")] = None,
-    dynamic: Annotated[bool, typer.Option(help="Leave height and width of the file free.")] = False,
     anchor_ratio: Annotated[
         float | None, typer.Option(help="Anchor height over width, if the weights need another.")
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option(help="Of onnx,tflite,fp16,int8; all that can be made here by default."),
-    ] = None,
-    rewrites: Annotated[
-        str | None,
-        typer.Option(
-            help="Exact rewrites that make the ONNX file faster: default (all), none, or of "
-            f"{','.join(REWRITES)}."
-        ),
-    ] = None,
-    pixels: Annotated[
-        Literal["float32", "uint8"] | None,
-        typer.Option("--input", help="What files take; uint8: a camera's pixels, blue first."),
-    ] = None,
-    postprocess: Annotated[
-        Literal["none", "decode", "nms"] | None,
-        typer.Option(help="What files do themselves: decode boxes; nms: suppress overlaps too."),
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="A folder of about 100 photos, for int8.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="WIDER FACE: measure the average precision of half precision and int8."),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe instead of the shipped one.")
@@ -152,38 +68,20 @@ def shrink(
     as_json: Json = False,
 ) -> None:
     """Shrink a network, export it, and prove that nothing was lost."""
-    from toolchain.recipe import override
-
-    prune: dict[str, object] = {"rate": rate, "criterion": criterion, "scope": scope}
-    if parameters is not None:
-        others = {**prune, "ckpt": ckpt, "round-to": round_to, "untrained": untrained or None}
-        prune = _within(model, parameters, others)
-    asked = {
-        "export.rewrites": None if rewrites is None else _rewrites(rewrites),
-        "input.dtype": pixels,
-        "decode.postprocess": postprocess,
-    }
-    if input_shape:
-        asked["input.shapes"] = input_shape
-    form = {path: value for path, value in asked.items() if value is not None}
-    sizes: list[str | None] = [*size] if size else [None]
-    if as_json and len(sizes) > 1:
+    recipes = _recipes(model, recipe, pruning, weights, inputs, files, untrained=untrained)
+    if as_json and len(recipes) > 1:
         raise InputError("--json prints one result; give one --size")
-    feeding = {"scale": scale, "mean": mean, "std": std}
-    recipes = [
-        fed_as(override(recipe_for(model, recipe, prune, each), form), feeding) for each in sizes
-    ]
-    wanted_formats = None if formats is None else read_formats(formats)
+    formats, ckpt = files.wanted, weights.ckpt
     asking.need_module(model)
-    need_size(model, recipes[0], recipe, size)
+    need_size(model, recipes[0], recipe, inputs.size)
     asking.need_checkpoint(None if untrained else ckpt)
     asking.need_photos(photo)
-    asking.need_folder(calibration, "a folder of photos")
-    asking.need_folder(data, "the folder of WIDER FACE")
+    asking.need_folder(files.calibration, "a folder of photos")
+    asking.need_folder(files.data, "the folder of WIDER FACE")
     folder = out or Path("out") / folder_name(model)
     asking.need_room(folder)
-    known = _costs_of(model, costs, wanted=round_to is not None)
-    if round_to is not None:
+    known = _costs_of(model, pruning.costs, wanted=pruning.round_to is not None)
+    if pruning.round_to is not None:
         assert known is not None
         recipes = [_rounded(each, known) for each in recipes]
 
@@ -192,26 +90,25 @@ def shrink(
     from toolchain.workflows.pipeline import Job, run_shrink  # takes seconds
 
     before: tuple[Stage, ...] = (Stage("load PyTorch", round(time.perf_counter() - begun, 3)),)
-
     job = Job(
         recipe=recipes[0],
         out=folder,
         checkpoint=ckpt,
-        choice=choice_of(ema, ckpt_key),
+        choice=weights.choice,
         photos=tuple(photo or ()),
-        dynamic=dynamic,
+        dynamic=files.dynamic,
         anchor_ratio=anchor_ratio,
-        accept_partial=accept_partial,
+        accept_partial=pruning.accept_partial,
         untrained=untrained,
-        formats=wanted_formats,
-        calibration=calibration,
-        assumes_input=":" in model and recipe is None and not any(feeding.values()),
-        accuracy_of=None if data is None else accuracy_measure(data),
+        formats=formats,
+        calibration=files.calibration,
+        assumes_input=":" in model and recipe is None and not inputs.says_pixels,
+        accuracy_of=None if files.data is None else accuracy_measure(files.data),
         command=shlex.join(["toolchain", *sys.argv[1:]]),
     )
     complete = True
-    for each, text in zip(recipes, sizes, strict=True):
-        place = folder if len(sizes) == 1 else folder.with_name(f"{folder.name}-{text}".lower())
+    for each, text in zip(recipes, inputs.sizes, strict=True):
+        place = folder if len(recipes) == 1 else folder.with_name(f"{folder.name}-{text}".lower())
         with stage_progress() as on_stage:
             report = run_shrink(dataclasses.replace(job, recipe=each, out=place), on_stage, before)
         before = ()
@@ -225,18 +122,45 @@ def shrink(
         raise typer.Exit(1)
 
 
+def _recipes(
+    model: str,
+    path: Path | None,
+    pruning: Pruning,
+    weights: Weights,
+    inputs: Inputs,
+    files: Files,
+    *,
+    untrained: bool,
+) -> list[Recipe]:
+    """Return the recipe that was asked for, at each size."""
+    from toolchain.recipe import override
+
+    prune = pruning.fields
+    if pruning.parameters is not None:
+        others = prune | {
+            "ckpt": weights.ckpt,
+            "round-to": pruning.round_to,
+            "untrained": untrained or None,
+        }
+        prune = _within(model, pruning.parameters, others)
+    form = files.fields | inputs.fields
+    return [
+        inputs.fed(override(recipe_for(model, path, prune, size), form)) for size in inputs.sizes
+    ]
+
+
 @app.command(
     epilog="Examples:  [bold]toolchain inspect ERES30_FPGM.pth[/]   |   "
     "[bold]toolchain inspect weights.pth --model mynet:build --size 224x224[/]"
 )
+@grouped
 def inspect(
     ckpt: Annotated[Path, typer.Argument(help="A file of weights, or a folder of five.")],
+    chosen: Chosen,
     model: Annotated[
         str | None, typer.Option(help="The network, where the file does not tell.")
     ] = None,
-    size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
-    ema: Averaged = False,
-    ckpt_key: Key = None,
+    size: Size = None,
     input_shape: InputShape = None,
     as_json: Json = False,
 ) -> None:
@@ -249,7 +173,7 @@ def inspect(
     from toolchain.recipe import override
     from toolchain.workflows.inspection import inspect_checkpoint
 
-    choice = choice_of(ema, ckpt_key)
+    choice = chosen.choice
     name = known_model(ckpt, model)
     with stage_progress() as on_stage:
         on_stage("look")
@@ -277,42 +201,6 @@ def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[s
     choice = named if member.gone else {"criterion": member.facts["criterion"]}
     scope = member.facts["scope"]
     return {**choice, "scope": scope, "rate": member.rate, "widths": member.widths}
-
-
-def folder_name(model: str) -> str:
-    """Return a network's name as that of a folder: arguments of a factory may hold anything."""
-    return re.sub(r"[^\w.=,()+-]+", "-", model)
-
-
-def _rewrites(text: str) -> Sequence[str]:
-    """Return the rewrites that ``--rewrites`` asks for; raise :class:`InputError` for others."""
-    sets: dict[str, list[str]] = {"default": [*REWRITES], "none": []}
-    if text in sets:
-        return sets[text]
-    names = [name.strip() for name in text.split(",")]
-    known, unknown = (*sets, *REWRITES), [name for name in names if name not in REWRITES]
-    if unknown:
-        raise InputError(
-            f"--rewrites must be default, none, or of {', '.join(REWRITES)} "
-            f"(got {', '.join(unknown) or 'nothing'}){did_you_mean(','.join(unknown), known)}"
-        )
-    return names
-
-
-def recipe_for(model: str, path: Path | None, prune: dict[str, object], size: str | None) -> Recipe:
-    """Return the recipe with what the command line overrides, checked as a recipe is."""
-    from toolchain.recipe import default_recipe, load_recipe, override
-
-    recipe = load_recipe(path) if path else default_recipe(model)
-    if recipe.model.name != model:
-        raise RecipeError(f"{path} is a recipe for {recipe.model.name}, not for {model}")
-    given = {f"prune.{key}": value for key, value in prune.items() if value is not None}
-    if size is not None:
-        given["input.height"], given["input.width"] = read_size(size)
-    elif path is not None and ":" in model and not says_size(path):
-        plain = default_recipe(model).input  # a size that nobody said is as without a recipe
-        given["input.height"], given["input.width"] = plain.height, plain.width
-    return override(recipe, given)
 
 
 def _costs_of(model: str, path: Path | None, *, wanted: bool) -> CostReport | None:

@@ -16,12 +16,15 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.boards import CACHE, ArmCache, OwnTargets
-from toolchain.cli.checking import write_all
 from toolchain.cli.feeding import need_size
-from toolchain.cli.options import PHOTOS, Averaged, Key, choice_of
-from toolchain.cli.shrinking import recipe_for
+from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
+from toolchain.cli.options.grouping import grouped
+from toolchain.cli.options.inputs import Size
+from toolchain.cli.options.training import PHOTOS
+from toolchain.cli.options.weights import Chosen
+from toolchain.cli.recipes import recipe_for
 from toolchain.cli.streams import print_json_text
+from toolchain.cli.writing import write_all
 from toolchain.errors import InputError
 from toolchain.system.files import as_json as as_json_bytes
 
@@ -40,7 +43,6 @@ OnBoard = Annotated[str, typer.Option("--target", help="A board with 64 bits.")]
 Weights = Annotated[
     Path | None, typer.Option("--ckpt", help="Weights; without, the unpruned that are shipped.")
 ]
-Size = Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")]
 Every = Annotated[
     int, typer.Option(min=1, max=4096, help="Measure every so many widths; for wide networks.")
 ]
@@ -48,13 +50,13 @@ OwnRecipe = Annotated[Path | None, typer.Option(help="A recipe instead of the sh
 
 
 @app.command(epilog="Example:  [bold]toolchain cost eresfd --target rpi4 --size 320x320[/]")
+@grouped
 def cost(
     model: Model,
+    chosen: Chosen,
     target: OnBoard = "rpi4",
     size: Size = None,
     ckpt: Weights = None,
-    ema: Averaged = False,
-    ckpt_key: Key = None,
     every: Every = 1,
     recipe: OwnRecipe = None,
     targets_file: OwnTargets = None,
@@ -71,7 +73,7 @@ def cost(
     asking.need_module(model)
     asking.need_checkpoint(ckpt)
     asking.need_room(out)
-    choice = choice_of(ema, ckpt_key)
+    choice = chosen.choice
     with stage_progress() as on_stage:
         load = partial(_load, whole, ckpt, choice)
         _, _, found, _ = _measured(load, target, targets_file, cache, every, on_stage)
@@ -89,8 +91,10 @@ def cost(
     "[bold]toolchain plan eresfd --parameters 52k --data WIDER[/]   and then   "
     "[bold]toolchain train eresfd --recipe out/plan/eresfd-rpi4/plan.toml ...[/]"
 )
+@grouped
 def plan(
     model: Model,
+    chosen: Chosen,
     target: OnBoard = "rpi4",
     latency: Annotated[
         str | None,
@@ -114,8 +118,6 @@ def plan(
     ] = "outputs",
     size: Size = None,
     ckpt: Weights = None,
-    ema: Averaged = False,
-    ckpt_key: Key = None,
     every: Every = 1,
     least: Annotated[
         float, typer.Option(min=0, max=1, help="Share of its filters that every group keeps.")
@@ -159,7 +161,7 @@ def plan(
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
     whole = _unpruned(recipe_for(model, recipe, of_weights, size))
     need_size(model, whole, recipe, size)
-    choice = choice_of(ema, ckpt_key)
+    choice = chosen.choice
     load = partial(_load, whole, ckpt, choice)
     on_board = wanted.parameters is wanted.rate is None
     kind = target if on_board else "parameters" if wanted.rate is None else f"rate-{wanted.rate:g}"

@@ -1,0 +1,1 @@
+"""Options that several commands share, in groups, and what they ask for."""

@@ -1,0 +1,119 @@
+"""Options of a training, which a sweep of trainings takes as well."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from toolchain.cli import asking
+from toolchain.cli.options.pruning import Criterion, Scope
+from toolchain.cli.recipes import recipe_for, with_settings
+from toolchain.system import caches
+
+if TYPE_CHECKING:
+    from toolchain.recipe import Recipe
+    from toolchain.train.job import TrainingJob
+
+PHOTOS = caches.photo_cache()
+"""Where decoded photos are kept by default."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is learnt from, how long, and on what."""
+
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Trained weights to learn from; without, from the data's own faces."),
+    ] = None
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Weights to start from; without, random ones.")
+    ] = None
+    criterion: Criterion = None
+    scope: Scope = None
+    epochs: Annotated[
+        int | None, typer.Option(min=0, help="Without a teacher: before the zeros are held.")
+    ] = None
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="With a teacher; the pace is measured at the start.")
+    ] = 30.0
+    images: Annotated[
+        int | None, typer.Option(min=100, help="With a teacher: so many crops, whatever the time.")
+    ] = None
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops in a step.")] = None
+    labels: Annotated[
+        float | None, typer.Option(help="With a teacher: weight of the data's own faces.")
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any field of the recipe, as train.hold_epochs=5."),
+    ] = None
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu"
+    half: Annotated[bool, typer.Option("--bfloat16", help="Compute in bfloat16.")] = False
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Of each process.")] = 2
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Processes that draw crops ahead.")
+    ] = 0
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and crops.")] = 0
+    cache: Annotated[
+        Path,
+        typer.Option(
+            show_default=f"photos in {caches.SHOWN}", help="Where decoded photos are kept."
+        ),
+    ] = PHOTOS
+    keep_seconds: Annotated[float, typer.Option(min=0, help="How often the state is written.")] = (
+        60.0
+    )
+    recipe: Annotated[Path | None, typer.Option(help="A recipe instead of the shipped one.")] = None
+
+    def check(self) -> None:
+        """Raise :class:`InputError` for files that are not there, before PyTorch is loaded."""
+        asking.need_checkpoint(self.teacher)
+        asking.need_checkpoint(self.start)
+
+    def everywhere(self) -> Training:
+        """Return the same with paths that are right in every working folder."""
+        paths = {
+            name: path.resolve()
+            for name in ("cache", "teacher", "start")
+            if (path := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, **paths)
+
+    def recipe_of(self, model: str, rate: float | None = None) -> Recipe:
+        """Return the recipe with all that was said."""
+        prune: dict[str, object] = {
+            "rate": rate, "criterion": self.criterion, "scope": self.scope
+        }  # fmt: skip
+        section = "train" if self.teacher is None else "teach"
+        fields = {
+            f"{section}.batch": self.batch,
+            "train.epochs": self.epochs,
+            "teach.labels": self.labels,
+        }
+        return with_settings(recipe_for(model, self.recipe, prune, None), fields, self.settings)
+
+    def job(self, recipe: Recipe, out: Path, *, events: bool = False) -> TrainingJob:
+        """Return the training that was asked for."""
+        from toolchain.train.job import TrainingJob
+
+        return TrainingJob(
+            recipe=recipe,
+            out=out,
+            cache=self.cache,
+            teacher=self.teacher,
+            start=self.start,
+            images=self.images,
+            minutes=self.minutes,
+            threads=self.threads,
+            workers=self.workers,
+            seed=self.seed,
+            device=self.device,
+            half=self.half,
+            keep_every_seconds=self.keep_seconds,
+            events=events,
+        )
