@@ -7,13 +7,16 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, multiprocessing, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
@@ -392,6 +395,41 @@ def test_layers_with_computed_weights_stay_and_are_named() -> None:
     assert pruner.left_out["inner.0"].startswith("its weight is computed")
     pruner.step()
     assert len(zero_rows(net.stem[0].weight)) == 2
+
+
+def _rank(rank: int, folder: Path) -> None:
+    """Train as one of two processes on photos of its own, pruned and then held."""
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    net = DistributedDataParallel(new().train())
+    pruner, optimizer = pruner_of(net, rate={"stem.*": 0.25, "outer.*": 0.25}), sgd(net)
+    pruner.attach(optimizer)
+    for step in range(4):
+        optimizer.zero_grad()
+        generator = torch.Generator().manual_seed(10 * rank + step)
+        net(torch.randn(2, 3, 16, 16, generator=generator)).square().mean().backward()
+        optimizer.step()
+        pruner.step()
+        if step == 2:
+            pruner.hold()
+    state = {name: tensor for name, tensor in net.module.state_dict().items() if "num" not in name}
+    torch.save((dict(pruner.chosen), state), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_of_a_distributed_training_choose_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    multiprocessing.spawn(_rank, (tmp_path,), nprocs=2)
+    chosen, state = torch.load(tmp_path / "0.pt")
+    other_chosen, other = torch.load(tmp_path / "1.pt")
+    assert chosen == other_chosen
+    assert same(*({n: t for n, t in each.items() if "running" not in n} for each in (state, other)))
+    assert zero_rows(state["stem.0.weight"]) == list(chosen[STREAM])
+    assert len(chosen[STREAM]) == 2
 
 
 # Kept and gone on with ----------------------------------------------------------------------------

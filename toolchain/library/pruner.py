@@ -18,13 +18,7 @@ from toolchain.library.filter_groups import (
     summary_table,
 )
 from toolchain.library.left_out import left_out
-from toolchain.library.taking import (
-    Example,
-    copied,
-    live_parameters,
-    take,
-    undisturbed,
-)
+from toolchain.library.taking import Example, copied, live_parameters, take, undisturbed
 from toolchain.prune.criteria import Scoring, name_of
 from toolchain.prune.prunable import Prunable
 from toolchain.recipe import Criterion, Scope
@@ -95,8 +89,8 @@ class SoftPruner:
                 by the mildest rate that is equal in all groups.
             macs: The same in multiply-accumulates of one run on ``example``.
             widths: How many filters stay, by a layer of each group: ``{"stem.conv": 12}``; others
-                stay whole. This is what the command ``toolchain plan`` writes for a budget of
-                measured instructions on a board, under ``[prune.widths]``.
+                stay whole. The command ``toolchain plan`` writes them, in ``[prune.widths]``, for
+                a budget of instructions measured on a board; which filters go is chosen here.
             criterion: ``fpgm`` (nearest to the geometric median first), ``l1`` (smallest first), or
                 a callable that is given the filters, float32 (n, d) on the CPU, one per row, and
                 returns n finite scores (n,), of which the smallest goes first.
