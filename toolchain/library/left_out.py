@@ -6,7 +6,7 @@ import fnmatch
 
 from torch.nn.modules.conv import _ConvNd
 
-from toolchain.library.asking import Asked
+from toolchain.library.pruner_arguments import PrunerArguments
 from toolchain.library.taking import Taken
 from toolchain.prune.prunable import Prunable
 from toolchain.report.run.reasons import held_words
@@ -14,7 +14,7 @@ from toolchain.shrink.channels import Flow
 from toolchain.shrink.layers import layers_of
 
 
-def left_out(taken: Taken, prunable: Prunable, wanted: Asked) -> dict[str, str]:
+def left_out(taken: Taken, prunable: Prunable, wanted: PrunerArguments) -> dict[str, str]:
     """Return, by name, why convolutions of a network are in no group."""
     grouped = {layer for group in prunable.groups for layer in group.layers}
     own = layers_of(taken.network)

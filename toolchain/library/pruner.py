@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from toolchain.errors import ModelError, RecipeError
-from toolchain.library.asking import Ignored, Rate, asked, counts_of
+from toolchain.library.amounts import counts_of
 from toolchain.library.filter_groups import (
     FilterGroup,
     demand_finite,
@@ -18,6 +18,7 @@ from toolchain.library.filter_groups import (
     summary_table,
 )
 from toolchain.library.left_out import left_out
+from toolchain.library.pruner_arguments import Ignored, Rate, checked
 from toolchain.library.taking import Example, copied, live_parameters, take, undisturbed
 from toolchain.prune.criteria import Scoring, name_of
 from toolchain.prune.prunable import Prunable
@@ -80,11 +81,10 @@ class SoftPruner:
             network: What is trained.
             example: What it is called with: a tensor (N, C, H, W), a tuple of arguments, or a dict
                 of keyword arguments. Shapes count; a batch of one is enough.
-            rate: Share of filters that go, floor(rate * n) of n, ``>= 0 and < 1``; or a rate for
-                shell patterns of layers, ``{"backbone.*": 0.3}``: the first pattern that matches
-                holds, what no pattern matches stays whole, and a group goes by the smallest rate of
-                its layers. Exactly one of ``rate``, ``parameters``, ``macs`` and ``widths`` is
-                given.
+            rate: Share of filters that go, floor(rate * n) of n, ``>= 0 and < 1``; or rates for
+                names and shell patterns, ``{"backbone.*": 0.3}``: the first that matches a layer
+                holds, what none matches stays whole, and a group goes by the smallest rate of its
+                layers. Exactly one of ``rate``, ``parameters``, ``macs``, ``widths`` is given.
             parameters: A target instead: at most so many deployed parameters (batch norm folded),
                 by the mildest rate that is equal in all groups.
             macs: The same in multiply-accumulates of one run on ``example``.
@@ -97,8 +97,8 @@ class SoftPruner:
             scope: ``group`` zeroes the same channel in every layer that writes it, so that all of
                 it can be removed; ``layer`` zeroes in each convolution on its own, as the paper
                 does, so that in residual networks hardly a channel can be removed.
-            ignored: Layers that stay whole, and with them those that share their channels: names,
-                shell patterns (``head.*``) or modules. Layers that make the output always stay.
+            ignored: Layers that stay whole, and with them those that share their channels: modules,
+                names of them, or shell patterns (``*.head``). What makes the output always stays.
             round_to: What stays is a multiple of it, rounded up, so that never more goes than is
                 asked for: of 64 filters at a rate of 0.3, 45 stay, and 48 with ``round_to=8``; of
                 20, 14 stay, and 16; of 10, 7 stay, and 8; of 6, all stay.
@@ -109,7 +109,9 @@ class SoftPruner:
             ModelError: The network cannot be copied or run, is sharded, or has no filter to remove.
             AnalysisError: The network does what cannot be followed.
         """
-        wanted = asked(network, rate, parameters, macs, widths, criterion, scope, ignored, round_to)
+        wanted = checked(
+            network, rate, parameters, macs, widths, criterion, scope, ignored, round_to
+        )
         with undisturbed():
             taken = take(network, example)
             whole = (*wanted.ignored, *taken.computed)
