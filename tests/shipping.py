@@ -9,7 +9,7 @@ import torch
 from toolchain.models.registry import build
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe
-from toolchain.records.stages import MemberFacts, trained_gone, trained_widths
+from toolchain.records.stages import MemberFacts, trained_pruned_channels, trained_widths
 from toolchain.zoo.reading import member_name
 from toolchain.zoo.writing import write_member
 
@@ -48,7 +48,7 @@ def make_member(folder: Path, rate: float, **changes: object) -> Path:
     """Write an EResFD with random weights, filters zeroed by a share or by a plan's widths."""
     facts = facts_of(rate, **changes)
     protected = default_recipe("eresfd").prune.protected
-    widths, gone = trained_widths(facts), trained_gone(facts)
+    widths, gone = trained_widths(facts), trained_pruned_channels(facts)
     prune = PruneSection(rate or None, "fpgm", "group", protected, widths=widths, gone=gone)
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     path = folder / f"{member_name(facts)}.safetensors"

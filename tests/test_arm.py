@@ -19,7 +19,7 @@ from tflite_board import write_tflite
 
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
-from toolchain.arm.calibrating import Point, as_toml, fitted
+from toolchain.arm.calibrating import CalibrationPoint, as_toml, fitted
 from toolchain.arm.checking import check_folder
 from toolchain.arm.comparing import Subject, compare_with_here
 from toolchain.arm.sysroot import Sysroot, prepare
@@ -132,9 +132,10 @@ def test_another_python_is_refused(tmp_path: Path) -> None:
 def test_a_fit_is_the_median_with_its_errors(tmp_path: Path) -> None:
     board = dataclasses.replace(find_target("rpi4"), clock_hz=1_000_000_000)
     points = [
-        Point('a/"odd"\nname', "onnxruntime", 1_000_000, 1.0),  # one cycle per instruction
-        Point("b", "onnxruntime", 1_000_000, 2.0),
-        Point("c", "ai-edge-litert", 1_000_000, 4.0),
+        # One cycle per instruction.
+        CalibrationPoint('a/"odd"\nname', "onnxruntime", 1_000_000, 1.0),
+        CalibrationPoint("b", "onnxruntime", 1_000_000, 2.0),
+        CalibrationPoint("c", "ai-edge-litert", 1_000_000, 4.0),
     ]
     made = fitted(board, points, 'a "host"', datetime.date(2026, 1, 2))
     assert (made.cycles_per_instruction, made.median_error, made.worst_error) == (2.0, 0.5, 1.0)

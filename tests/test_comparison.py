@@ -13,18 +13,18 @@ from onnx import TensorProto, helper
 
 from toolchain.arm.sysroot import Sysroot
 from toolchain.cli import run as run_cli
-from toolchain.records.timings import Contender, Contest
-from toolchain.report.costs.comparison import contest_html, contest_markdown, notes
+from toolchain.records.timings import ComparedCandidate, Comparison
+from toolchain.report.costs.comparison import comparison_html, comparison_markdown, notes
 
-FIRST = Contender(
+FIRST = ComparedCandidate(
     "wide/model.onnx", "onnxruntime 1", (96, 128), 4000, 1_000_000, 400_000, 1.0, 2.5, 1.0, 1.0,
     1.0, True,
 )  # fmt: skip
-SECOND = Contender(
+SECOND = ComparedCandidate(
     "narrow <1>/model.tflite", "ai-edge-litert 2", (96, 128), 2000, 600_000, 300_000, 0.6, 1.25,
     0.51, 0.5, 0.55, True,
 )  # fmt: skip
-CONTEST = Contest(
+CONTEST = Comparison(
     "rpi4", "Raspberry Pi 4B", "cortex-a72", 1, 40, 5.0, "Linux x86_64, 2 processors", "Some CPU",
     0.2, (FIRST, SECOND), (),
 )  # fmt: skip
@@ -49,12 +49,12 @@ def save_relu(path: Path, side: int, repeats: int) -> Path:
 
 
 def test_figures_are_told_as_they_are() -> None:
-    told = contest_markdown(CONTEST)
+    told = comparison_markdown(CONTEST)
     assert "| wide/model.onnx | " in told
     assert " | 4,000 | 1,000,000 | 1.000 | 40.0% |" in told
     assert "| 600,000 | 0.600 | 50.0% | 1.25 | 0.510 | 0.50 to 0.55 |" in told
     assert "cortex-a72 under QEMU, one thread, counted exactly; onnxruntime 1, ai-edge-" in told
-    page = contest_html(CONTEST)
+    page = comparison_html(CONTEST)
     assert "narrow &lt;1&gt;/model.tflite: 0.600 of the instructions, 0.510 of the time" in page
     assert 'width="30.0000%"' in page  # multiply-adds: half of 0.6
     assert 'width="51.0000%"' in page
@@ -63,7 +63,7 @@ def test_figures_are_told_as_they_are() -> None:
 def test_what_makes_figures_doubtful_is_said() -> None:
     assert notes(CONTEST) == []
     other = dataclasses.replace(SECOND, size=(48, 64), parity=False)
-    found = notes(dataclasses.replace(CONTEST, contenders=(FIRST, other), notes=("busy",)))
+    found = notes(dataclasses.replace(CONTEST, candidates=(FIRST, other), notes=("busy",)))
     assert found[0] == "busy"
     assert "inputs of different sizes" in found[1]
     assert found[2].endswith("as here: narrow <1>/model.tflite.")
@@ -79,8 +79,8 @@ def test_files_are_run_on_the_board_and_here(
     common = ["--seconds", "0", "--cache", str(ARM_CACHE), "--out", str(tmp_path / "out"), "--json"]
     assert run_cli(["compare", str(long), str(short), *common]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [each["label"] for each in found["contenders"]] == ["long.onnx", "short.onnx"]
-    first, second = found["contenders"]
+    assert [each["label"] for each in found["candidates"]] == ["long.onnx", "short.onnx"]
+    first, second = found["candidates"]
     assert (first["share"], first["ratio"]) == (1, 1)
     assert second["share"] == second["instructions"] / first["instructions"] < 0.5
     assert second["parity"]

@@ -115,7 +115,7 @@ def test_cost_is_that_of_the_closed_form(name: str) -> None:
     cost = measure_cost(make().eval(), IMAGE)
     assert cost.macs == macs
     assert cost.deployed_parameters == parameters
-    assert cost.loose_parameters == 0
+    assert cost.non_layer_parameters == 0
     assert cost.size == (HEIGHT, WIDTH)
     assert cost.uncounted_operators == ()
 
@@ -166,7 +166,7 @@ class Own(nn.Module):
 
 def test_parameters_outside_layers_count_apart() -> None:
     cost = measure_cost(Loose().eval(), IMAGE)
-    assert (cost.deployed_parameters, cost.loose_parameters) == (4 * 3 + 4, 5 + 7)
+    assert (cost.deployed_parameters, cost.non_layer_parameters) == (4 * 3 + 4, 5 + 7)
 
 
 def test_cost_does_not_change_the_network() -> None:
@@ -231,7 +231,7 @@ def test_cost_of_the_detectors(
 ) -> None:
     cost = measure_cost(build(model), torch.zeros(1, 3, *size))
     assert cost.deployed_parameters == deployed
-    assert cost.loose_parameters == loose
+    assert cost.non_layer_parameters == loose
     assert cost.macs == macs(*size)
     assert cost.size == size
     assert cost.uncounted_operators == ()

@@ -1,4 +1,4 @@
-"""Cuttings that widths are looked at on: faces of all sizes, of photos hardly scaled."""
+"""Crops that widths are looked at on: faces of all sizes, of photos hardly scaled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolchain.data.wider import Split, read_split
 from toolchain.errors import DataError, InputError
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.widths import crops
-from toolchain.widths.crops import CUTTINGS, draw_cuttings
+from toolchain.widths.crops import CROPS, draw_crops
 
 
 def recipe(low: float, high: float, side: int = 96) -> Recipe:
@@ -45,27 +45,27 @@ def test_they_show_faces_of_rising_sizes(
 
     monkeypatch.setattr(crops, "draw_crop", watched)
     monkeypatch.setattr(crops, "_nearest", found)
-    images = draw_cuttings(split, recipe(12, 59), tmp_path)
-    assert [tuple(image.shape) for image in images] == CUTTINGS * [(1, 3, 96, 96)]
-    edges = np.geomspace(12, 59, CUTTINGS + 1)
+    images = draw_crops(split, recipe(12, 59), tmp_path)
+    assert [tuple(image.shape) for image in images] == CROPS * [(1, 3, 96, 96)]
+    edges = np.geomspace(12, 59, CROPS + 1)
     assert all(low <= side <= high for low, side, high in zip(edges, shown, edges[1:]))  # noqa: B905
-    assert len({name for name, _ in photos}) == CUTTINGS  # there are 20
+    assert len({name for name, _ in photos}) == CROPS  # there are 20
     assert all(0.5 < scale < 2 for _, scale in photos)
-    again = draw_cuttings(split, recipe(12, 59), tmp_path)
+    again = draw_crops(split, recipe(12, 59), tmp_path)
     assert all(torch.equal(*pair) for pair in zip(images, again, strict=True))
     assert not list(tmp_path.iterdir())  # nothing is kept
 
 
 def test_few_photos_are_cut_again(split: Split, tmp_path: Path) -> None:
-    images = draw_cuttings(split.spread(3), recipe(10, 90), tmp_path)
-    assert len({image.numpy().tobytes() for image in images}) == CUTTINGS
+    images = draw_crops(split.spread(3), recipe(10, 90), tmp_path)
+    assert len({image.numpy().tobytes() for image in images}) == CROPS
 
 
 def test_faces_that_are_larger_than_the_input_are_refused(split: Split, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="begin at 96 pixels, and the input's shorter side has 96"):
-        draw_cuttings(split, recipe(96, 200), tmp_path)
+        draw_crops(split, recipe(96, 200), tmp_path)
 
 
 def test_faces_that_are_too_small_are_refused(split: Split, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no face among the photos can be shown \d{3} pixels"):
-        draw_cuttings(split, recipe(10, 2000, 960), tmp_path)
+        draw_crops(split, recipe(10, 2000, 960), tmp_path)

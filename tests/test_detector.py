@@ -19,7 +19,7 @@ from toolchain.models.registry import build
 from toolchain.recipe import PruneSection
 from toolchain.recipe.sections import AnchorSection
 from toolchain.train.batches import Batch
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.teaching_plan import TeachingPlan
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 50
@@ -42,11 +42,13 @@ def third() -> Iterator[Detector]:
     del detector._REGISTERED["third"]
 
 
-def teaching(model: str) -> Teaching:
+def teaching(model: str) -> DistillationTrainer:
     student, teacher = build(model, 1), build(model, 2)
     plan = TeachingPlan(0, 0, 10)
     example, variances = torch.zeros(1, 3, 64, 64), (0.1, 0.2)
-    return Teaching(model, student, teacher, plan, PruneSection(), example, ANCHORS, variances)
+    return DistillationTrainer(
+        model, student, teacher, plan, PruneSection(), example, ANCHORS, variances
+    )
 
 
 def test_those_that_ship_are_known_by_name() -> None:
@@ -97,11 +99,11 @@ def test_it_learns_from_a_teacher_by_its_own_blocks(third: Detector) -> None:
     assert loss_of(course, batch) < 1e-3 * before
 
 
-def teacher_of(course: Teaching) -> list[Tensor]:
+def teacher_of(course: DistillationTrainer) -> list[Tensor]:
     return list(copy.deepcopy(course.teacher).parameters())
 
 
-def loss_of(course: Teaching, batch: Batch) -> float:
+def loss_of(course: DistillationTrainer, batch: Batch) -> float:
     with torch.no_grad():
         return float(course.loss(0, batch))
 

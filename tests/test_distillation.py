@@ -23,13 +23,13 @@ from toolchain.train.distillation import (
 )
 from toolchain.train.masks import apply_masks, choose_masks, zeroed_share
 from toolchain.train.teacher_outputs import (
-    Lesson,
     Seen,
+    TeacherOutputs,
     face_map,
     layers_by_name,
-    lesson,
     level_shapes,
     names_of,
+    teacher_outputs,
     tensors,
     watching,
 )
@@ -133,7 +133,7 @@ def test_layers_equal_to_the_folded_teachers_have_no_loss(model: str) -> None:
     layers = layers_by_name(network, IMAGES[:1])
     teacher = fold_batch_norm(network, IMAGES[:1])
     channels = channels_of(teacher, network, IMAGES, list(layers))
-    taught = lesson(teacher, IMAGES, list(layers))
+    taught = teacher_outputs(teacher, IMAGES, list(layers))
     faces = face_map(taught.face, level_shapes(96, 96, STRIDES))
     assert local_loss(layers, taught, faces, channels, 4.0).item() < 1e-8
     others = layers_by_name(trained(model, 2), IMAGES[:1])
@@ -144,7 +144,7 @@ def test_each_call_of_a_shared_block_has_its_own_variance() -> None:
     teacher = trained("extd", 1)
     channels = channels_of(teacher, teacher, IMAGES, ["base.2"])
     assert list(channels) == [("base.2", number) for number in range(6)]
-    seen = lesson(teacher, IMAGES, ["base.2"]).seen
+    seen = teacher_outputs(teacher, IMAGES, ["base.2"]).seen
     for number in (0, 3):
         found = channels["base.2", number].variance[0]
         torch.testing.assert_close(found, tensors(seen[number].gave)[0].var(dim=(0, 2, 3)))
@@ -156,13 +156,13 @@ def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     names = names_of(teacher, teachable(model).blocks)
     features = names_of(teacher, teachable(model).features)
     channels = channels_of(teacher, teacher, IMAGES, names)
-    taught = lesson(teacher, IMAGES, names)
+    taught = teacher_outputs(teacher, IMAGES, names)
     faces = face_map(taught.face, level_shapes(96, 96, STRIDES))
     assert local_loss(dict(teacher.named_modules()), taught, faces, channels, 4.0).item() < 1e-8
     with watching(teacher, features) as seen:
         outputs = teacher(IMAGES)
     loss = end_to_end_loss(
-        outputs, seen, lesson(teacher, IMAGES, features), faces, channels, LossWeights()
+        outputs, seen, teacher_outputs(teacher, IMAGES, features), faces, channels, LossWeights()
     )
     assert loss.item() < 1e-6
     other = trained(model, 2)
@@ -176,7 +176,7 @@ def test_what_the_student_alone_takes_for_a_face_weighs_as_one() -> None:
     ours[0, 0] = torch.tensor([0.0, 5.0])
     boxes, nothing = torch.zeros(1, 4, 4), torch.zeros(1, 1, 2, 2)
     feature = Seen(("f", 0), nothing, nothing)
-    taught = Lesson(boxes, theirs, torch.zeros(1, 4), (feature,))
+    taught = TeacherOutputs(boxes, theirs, torch.zeros(1, 4), (feature,))
     only = LossWeights(features=0.0, scores=0.0, logits=1.0, boxes=0.0)
     found = end_to_end_loss((boxes, ours), [feature], taught, nothing, {("f", 0): known(1)}, only)
     assert found.item() == pytest.approx(1.05 * (10 - 0.5) / (1.05 + 3 * 0.05))
@@ -261,7 +261,7 @@ def test_layers_start_with_the_mean_and_spread_of_what_the_teachers_give() -> No
     folded = fold_batch_norm(teacher, IMAGES[:1])
     layers = layers_by_name(student, IMAGES[:1])
     spread_like(layers, folded, [IMAGES])
-    (seen,) = lesson(folded, IMAGES, ["base.conv2.0"]).seen
+    (seen,) = teacher_outputs(folded, IMAGES, ["base.conv2.0"]).seen
     (gave,) = tensors(seen.gave)
     norm = student.base.conv2[1]
     torch.testing.assert_close(norm.bias, gave.mean(dim=(0, 2, 3)))

@@ -17,7 +17,7 @@ from toolchain.shrink.flow import trace_flow
 from toolchain.widths.importance import (
     Importance,
     Levels,
-    _lost,
+    _sensitivity,
     levels_of,
     measure_importance,
     spread,
@@ -67,9 +67,9 @@ def test_what_is_lost_is_the_variance_that_is_not_explained() -> None:
     for width, a in ((4, 7), (3, 6), (2, 4), (1, 0)):
         explained = (a * 7 + 64) ** 2 / ((a * a + 64) * (7 * 7 + 64))
         assert found.kept("first", width) == pytest.approx(explained, abs=0.02), width
-    assert found.lost("first", 4) == 0
-    assert found.loss({"first": 1}) == found.lost("first", 1)
-    assert Importance({"a": {2: 1.0, 4: 0.0}}).lost("a", 3) == 1.0
+    assert found.sensitivity("first", 4) == 0
+    assert found.loss({"first": 1}) == found.sensitivity("first", 1)
+    assert Importance({"a": {2: 1.0, 4: 0.0}}).sensitivity("a", 3) == 1.0
 
 
 def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
@@ -79,13 +79,13 @@ def test_a_narrower_width_never_loses_less_and_nothing_is_all_lost() -> None:
         network.head.weight[0, :, 0, 0] = torch.tensor([10.0, -5, 0, 1])
     images = [torch.randn(1, 3, 64, 64) for _ in range(4)]
     found = looked_at(network, images)
-    losses = [found.lost("first", width) for width in (4, 3, 2, 1)]
+    losses = [found.sensitivity("first", width) for width in (4, 3, 2, 1)]
     assert losses[1] == pytest.approx(-math.log(64 / 164), abs=0.1)
     assert losses[1] == losses[2] == losses[3]
     with torch.no_grad():
         network.head.weight[0, 3] = 0
         network.head.weight[0, 1] = 1
-    assert looked_at(network, images).lost("first", 1) == pytest.approx(-math.log(1e-3))
+    assert looked_at(network, images).sensitivity("first", 1) == pytest.approx(-math.log(1e-3))
 
 
 def test_filters_go_by_what_the_outputs_lose() -> None:
@@ -104,17 +104,17 @@ def test_filters_go_by_what_the_outputs_lose() -> None:
         network, flow, groups, "outputs", images, WHOLE, widths, lambda _: None
     )
     assert list(found.orders["first"]) == [2, 0, 1, 3]
-    assert found.gone("first", 2) == [0, 2]
-    assert found.gone("first", 4) == []
+    assert found.pruned_channels("first", 2) == [0, 2]
+    assert found.pruned_channels("first", 4) == []
     by_size = measure_importance(network, flow, groups, "l1", images, WHOLE, widths, lambda _: None)
-    assert found.lost("first", 2) < by_size.lost("first", 2) / 2
+    assert found.sensitivity("first", 2) < by_size.sensitivity("first", 2) / 2
     with torch.no_grad():
         network.first.weight[3] = 0
     found = measure_importance(
         network, flow, groups, "outputs", images, WHOLE, widths, lambda _: None
     )
     assert found.orders["first"][0] == 3
-    assert found.lost("first", 3) < 1e-9
+    assert found.sensitivity("first", 3) < 1e-9
 
 
 def test_an_order_looks_at_evenly_spread_numbers_where_there_are_too_many(
@@ -145,8 +145,8 @@ def test_filters_that_are_zero_already_go_first_and_lose_nothing() -> None:
     found = measure_importance(
         network, flow, groups, "fpgm", images, WHOLE, {"first": range(1, 5)}, lambda _: None
     )
-    assert found.lost("first", 3) < 1e-9
-    assert found.lost("first", 2) > 0.01
+    assert found.sensitivity("first", 3) < 1e-9
+    assert found.sensitivity("first", 2) > 0.01
 
 
 def test_outputs_are_cut_into_levels_where_they_have_them() -> None:
@@ -190,7 +190,7 @@ def test_losses_of_parts_are_weighed() -> None:
     def parts(output: NDArray[np.float64]) -> list[tuple[float, NDArray[np.float64]]]:
         return [(weight, part[0]) for weight, part in levels.of(output)]
 
-    assert _lost(parts(after), parts(before)) == pytest.approx(-math.log(1e-3) / 4)
+    assert _sensitivity(parts(after), parts(before)) == pytest.approx(-math.log(1e-3) / 4)
 
 
 def test_outputs_weigh_alike() -> None:
@@ -216,7 +216,7 @@ def test_outputs_weigh_alike() -> None:
     found = measure_importance(
         network, flow, [group], "l1", images, WHOLE, {"first": (1, 2)}, lambda _: None
     )
-    assert found.lost("first", 1) == pytest.approx(-math.log(1e-3) / 2)
+    assert found.sensitivity("first", 1) == pytest.approx(-math.log(1e-3) / 2)
 
 
 def test_images_are_spread() -> None:

@@ -11,7 +11,7 @@ from toolchain.data.wider import Split, read_split
 from toolchain.recipe import default_recipe, override
 from toolchain.train import keeping
 from toolchain.train.batches import Batch, Crops, batches
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.job import TrainingJob
 from toolchain.train.photos import prepare_photos
 from toolchain.train.teaching_plan import TeachingPlan
@@ -69,7 +69,7 @@ def distance(wanted: TrainingJob, weights: Path, batch: Batch) -> float:
     assert wanted.teacher is not None
     teacher = load_network(wanted.recipe, wanted.teacher)
     assert teacher.recipe.anchors is not None
-    teaching = Teaching(
+    teaching = DistillationTrainer(
         "eresfd",
         load_network(wanted.recipe, weights).network,
         teacher.network,

@@ -14,7 +14,7 @@ from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train.batches import Batch
 from toolchain.train.devices import memory_format, own_stream
 from toolchain.train.distillation import LossWeights
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.filters import Schedule
 from toolchain.train.recording import WARM_STEPS, Recorder
 from toolchain.train.teaching_plan import TeachingPlan
@@ -56,7 +56,7 @@ def run(model: str, recorder: Recorder) -> tuple[list[float], nn.Module]:
     prune = PruneSection(rate=0.25, criterion="fpgm", scope="group")
     example = torch.zeros(1, 3, 128, 128)
     with own_stream("cuda"):
-        teaching = Teaching(
+        teaching = DistillationTrainer(
             model,
             build(model, 2),
             copy.deepcopy(teacher),
@@ -70,7 +70,7 @@ def run(model: str, recorder: Recorder) -> tuple[list[float], nn.Module]:
         teaching._recorder = recorder
         teaching.begin()
         teaching.look(torch.cat([batch_of(number).images for number in range(8)]))
-        teaching.settling = [batch_of(number).images for number in range(8)]
+        teaching.recalibration_crops = [batch_of(number).images for number in range(8)]
         losses = []
         for step in range(PLAN.steps):
             batch = batch_of(step)

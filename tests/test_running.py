@@ -19,14 +19,14 @@ from toolchain.data.detections import read_detections
 from toolchain.data.wider import Split, read_split
 from toolchain.deploy import detect
 from toolchain.detection import running
-from toolchain.detection.opening import Plan
+from toolchain.detection.opening import FinderPlan
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.detection.running import Parallelism, best_parallelism, run_detector
 from toolchain.errors import InputError
 from toolchain.system.memory import SHARE, Surplus
 
 IDENTITY = {"weights": "abc", "protocol": {"name": "single"}}
-PLAN = Plan(Path("weights.pth"), "network", PROTOCOLS["single"], "eresfd")
+PLAN = FinderPlan(Path("weights.pth"), "network", PROTOCOLS["single"], "eresfd")
 
 
 @pytest.fixture

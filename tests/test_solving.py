@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from toolchain.models.registry import build
 from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train import solving
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.solving import Equations, Slopes, equations_of
-from toolchain.train.teacher_outputs import lesson, tensors
+from toolchain.train.teacher_outputs import teacher_outputs, tensors
 from toolchain.train.teaching_plan import TeachingPlan
 
 torch.set_num_threads(1)
@@ -142,7 +142,9 @@ def test_only_what_is_linear_in_its_weights_is_solved() -> None:
     }  # fmt: skip
 
 
-def course_of(model: str, rate: float, images: list[Tensor]) -> tuple[Teaching, nn.Module]:
+def course_of(
+    model: str, rate: float, images: list[Tensor]
+) -> tuple[DistillationTrainer, nn.Module]:
     """A student that has solved its layers, and its teacher, both of random weights."""
     recipe, anchors = default_recipe(model), default_recipe(model).anchors
     assert anchors is not None
@@ -151,7 +153,7 @@ def course_of(model: str, rate: float, images: list[Tensor]) -> tuple[Teaching, 
         for _ in range(20):  # so that batch norm lets through what there is
             teacher(torch.cat(images))
     prune = PruneSection(rate or None, "fpgm", "group", recipe.prune.protected)
-    course = Teaching(
+    course = DistillationTrainer(
         model, student, copy.deepcopy(teacher.eval()), TeachingPlan(0, 0, 1, solves=True), prune,
         torch.zeros(1, 3, 128, 128), anchors, recipe.decode.variances,
     )  # fmt: skip
@@ -173,7 +175,7 @@ def apart(student: nn.Module, teacher: nn.Module, block: str, images: list[Tenso
             [
                 next(iter(tensors(seen.gave)))
                 for each in (student, teacher)
-                for seen in lesson(each.eval(), image, [block]).seen
+                for seen in teacher_outputs(each.eval(), image, [block]).seen
             ]
             for image in images
         ]

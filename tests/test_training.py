@@ -28,7 +28,7 @@ from toolchain.train import keeping, setup, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import LossWeights
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.job import TrainingJob
 from toolchain.train.loss import detection_loss
 from toolchain.train.photos import prepare_photos
@@ -171,7 +171,7 @@ def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) ->
     assert recipe.anchors is not None
     plan = TeachingPlan(0, 0, 10, weights=LossWeights(labels=2.0))
     example = torch.zeros(1, 3, 96, 96)
-    teaching = Teaching(
+    teaching = DistillationTrainer(
         "eresfd", network, network, plan, recipe.prune, example, recipe.anchors, (0.1, 0.2)
     )
     photos = prepare_photos(split, tmp_path / "cache", on_photo=lambda done, total: None)
@@ -209,7 +209,9 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_state(
     wrong: float,
     words: str,
 ) -> None:
-    monkeypatch.setattr(Teaching, "take", lambda self, step, batch: wrong if step == 12 else 1.0)
+    monkeypatch.setattr(
+        DistillationTrainer, "take", lambda self, step, batch: wrong if step == 12 else 1.0
+    )
     with pytest.raises(ProofError, match=words):
         run(job(teacher, tmp_path / "run"), split)
     assert read_pickle(tmp_path / "run" / "state.pt")["step"] == 10
@@ -342,7 +344,7 @@ def test_minutes_are_shared_by_the_pace_of_each_phase(
     paces = {0: 10.0, setup.PACE_STEPS: 5.0, 2 * setup.PACE_STEPS: 2.0}
     asked: list[str] = []
 
-    def pace(_setup: object, course: Teaching, first: int) -> float:
+    def pace(_setup: object, course: DistillationTrainer, first: int) -> float:
         asked.append(next(name for name, last in course.phases if first < last))
         return paces[first]
 

@@ -25,13 +25,13 @@ from toolchain.models.registry import build
 from toolchain.prune.groups import groups_of
 from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import default_recipe, override
-from toolchain.records.cost_tables import Staircase
+from toolchain.records.cost_tables import GroupCost
 from toolchain.records.timings import OperatorCount
 from toolchain.shrink.flow import trace_flow
 from toolchain.shrink.surgery import shrink
 from toolchain.widths import planning
 from toolchain.widths.choosing import Problem
-from toolchain.widths.cost_table import apart_groups, measure_staircases, widths_of
+from toolchain.widths.cost_table import apart_groups, measure_group_costs, widths_of
 from toolchain.widths.costs import Book, Costs
 from toolchain.widths.importance import Importance
 from toolchain.widths.looking import deploy
@@ -246,11 +246,11 @@ def test_other_operators_at_other_widths_are_refused(costs: Costs) -> None:
         costs.measure([{"stem": 2}], silent)
 
 
-# Staircases ---------------------------------------------------------------------------------------
+# Costs ---------------------------------------------------------------------------------------
 
 
 def test_a_staircase_has_the_kernels_steps(costs: Costs) -> None:
-    stream, inner = measure_staircases(costs, 1, silent)
+    stream, inner = measure_group_costs(costs, 1, silent)
     assert (stream.group, stream.layers) == ("stem", ("stem", "end"))
     assert inner.widths == (1, 2, 3, 4, 5, 6)
     assert inner.instructions == tuple(
@@ -259,9 +259,9 @@ def test_a_staircase_has_the_kernels_steps(costs: Costs) -> None:
 
 
 def test_widths_that_cost_no_less_are_not_worth_having() -> None:
-    stairs = Staircase("a", ("a",), (1, 2, 3, 4, 5), (10, 30, 25, 25, 40))
-    assert stairs.steps == (1, 4, 5)
-    assert [stairs.rounded(width) for width in (1, 2, 3, 4, 5)] == [1, 4, 4, 4, 5]
+    group_cost = GroupCost("a", ("a",), (1, 2, 3, 4, 5), (10, 30, 25, 25, 40))
+    assert group_cost.steps == (1, 4, 5)
+    assert [group_cost.rounded(width) for width in (1, 2, 3, 4, 5)] == [1, 4, 4, 4, 5]
 
 
 def test_groups_that_share_an_operator_are_narrowed_apart() -> None:
@@ -270,7 +270,7 @@ def test_groups_that_share_an_operator_are_narrowed_apart() -> None:
 
 
 def test_few_networks_hold_all_staircases(costs: Costs, board: Arithmetic) -> None:
-    measure_staircases(costs, 1, silent)
+    measure_group_costs(costs, 1, silent)
     assert board.files == 1 + 7 + 5  # the whole one; the two groups touch each other
     assert widths_of(16, 4) == (1, 4, 8, 12, 16)
     assert widths_of(10, 4) == (1, 4, 8, 10)
@@ -280,11 +280,11 @@ def test_few_networks_hold_all_staircases(costs: Costs, board: Arithmetic) -> No
 
 
 def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
-    stairs = measure_staircases(costs, 1, silent)
+    group_cost = measure_group_costs(costs, 1, silent)
     kept = falling()
     whole = expected(8, 6)
     for share in (0.3, 0.5, 0.7, 0.9):
-        chosen = planning.plan_widths(costs, stairs, kept, int(share * whole), 0.0, silent)
+        chosen = planning.plan_widths(costs, group_cost, kept, int(share * whole), 0.0, silent)
         stream, inner = chosen.widths["stem"], chosen.widths["inner"]
         assert chosen.cost == expected(stream, inner) <= share * whole
         best = min(
@@ -297,24 +297,24 @@ def test_a_plan_is_within_its_budget_and_measured(costs: Costs) -> None:
 
 
 def test_a_budget_out_of_reach_tells_the_least(costs: Costs) -> None:
-    stairs = measure_staircases(costs, 1, silent)
+    group_cost = measure_group_costs(costs, 1, silent)
     kept = falling()
     least = min(expected(a, b) for a in range(1, 9) for b in range(1, 7))
     with pytest.raises(InputError, match=f"the least that any widths need is {least:,}"):
-        planning.plan_widths(costs, stairs, kept, least - 1, 0.0, silent)
-    assert planning.plan_widths(costs, stairs, kept, least, 0.0, silent).cost == least
+        planning.plan_widths(costs, group_cost, kept, least - 1, 0.0, silent)
+    assert planning.plan_widths(costs, group_cost, kept, least, 0.0, silent).cost == least
 
 
 def test_every_group_keeps_its_least_share(costs: Costs) -> None:
-    stairs = measure_staircases(costs, 1, silent)
-    chosen = planning.plan_widths(costs, stairs, falling(), expected(4, 3), 0.5, silent)
+    group_cost = measure_group_costs(costs, 1, silent)
+    chosen = planning.plan_widths(costs, group_cost, falling(), expected(4, 3), 0.5, silent)
     assert chosen.widths == {"stem": 4, "inner": 3}  # there is no other choice
     with pytest.raises(InputError, match="out of reach"):
-        planning.plan_widths(costs, stairs, falling(), expected(4, 3) - 1, 0.5, silent)
+        planning.plan_widths(costs, group_cost, falling(), expected(4, 3) - 1, 0.5, silent)
 
 
 def test_the_uniform_rate_is_the_mildest_within_the_budget(costs: Costs) -> None:
-    measure_staircases(costs, 1, silent)
+    measure_group_costs(costs, 1, silent)
     groups = tuple(costs.template.groups.values())
     kept = falling()
     cost = costs.measured_total(silent)
@@ -345,7 +345,7 @@ def chain_problem(losses: Mapping[str, Mapping[int, float]]) -> Problem:
 
 
 def test_parameters_are_those_of_a_network_of_these_widths() -> None:
-    problem = chain_problem(falling().lost_by)
+    problem = chain_problem(falling().sensitivity_by)
     for stream in range(1, 9):
         for inner in range(1, 7):
             assert problem.cost({"stem": stream, "inner": inner}) == parameters_of(stream, inner)
@@ -371,7 +371,7 @@ def test_parameters_are_those_of_what_is_really_shrunk(model: str) -> None:
 
 def test_a_plan_by_parameters_loses_as_little_as_any_within_the_budget() -> None:
     kept = falling()
-    problem = chain_problem(kept.lost_by)
+    problem = chain_problem(kept.sensitivity_by)
     for share in (0.3, 0.6, 0.9):
         budget = int(share * parameters_of(8, 6))
         chosen = planning.plan_parameters(problem, budget)

@@ -19,11 +19,11 @@ from toolchain.errors import InputError
 from toolchain.recipe import default_recipe, load_recipe, override
 from toolchain.records.cost_tables import (
     CostReport,
-    Plan,
+    GroupCost,
     PlannedBoard,
     PlannedGroup,
-    Staircase,
     Uniform,
+    WidthPlan,
 )
 from toolchain.report.costs.cost_tables import cost_html, plan_html
 from toolchain.report.run.notes import slower_words
@@ -31,13 +31,13 @@ from toolchain.widths.budget import read_budget
 from toolchain.widths.files import NAME, read_report, report_json
 
 BOARD = find_target("rpi4")
-STAIRS = Staircase("a.0", ("a.0", "b.0"), (1, 2, 3, 4), (100, 260, 320, 250))
-OTHER = Staircase("c.0", ("c.0",), (1, 2), (50, 60))
+STAIRS = GroupCost("a.0", ("a.0", "b.0"), (1, 2, 3, 4), (100, 260, 320, 250))
+OTHER = GroupCost("c.0", ("c.0",), (1, 2), (50, 60))
 REPORT = CostReport(
     "eresfd", "rpi4", "Raspberry Pi <4B>", "cortex-a72", "onnxruntime 1", (96, 128), 1000, 200, 9,
     (STAIRS, OTHER),
 )  # fmt: skip
-PLAN = Plan(
+PLAN = WidthPlan(
     "eresfd", "instructions",
     PlannedBoard("rpi4", "Raspberry Pi 4B", "cortex-a72", "onnxruntime 1", (96, 128)), "fpgm", 1000,
     600, 300, 590, 600, 1.5, "8 photos", (0.75, 0.25), Uniform(0.5, 580, 2.5),
@@ -144,14 +144,21 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_report(tmp_path / NAME, "eresfd") == REPORT
 
 
+def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    content = json.loads(report_json(REPORT))
+    content["staircases"] = content.pop("groups")
+    (tmp_path / NAME).write_text(json.dumps(content))
+    assert read_report(tmp_path / NAME, "eresfd") == REPORT
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model": "extd"}, "is of extd, not of eresfd"),
         ({"size": [96]}, "is not a cost report"),
-        ({"staircases": 3}, "is not a cost report"),
-        ({"staircases": [{**dataclasses.asdict(OTHER), "widths": [2, 1]}]}, "no rising widths"),
-        ({"staircases": [{**dataclasses.asdict(OTHER), "widths": []}]}, "no rising widths"),
+        ({"groups": 3}, "is not a cost report"),
+        ({"groups": [{**dataclasses.asdict(OTHER), "widths": [2, 1]}]}, "no rising widths"),
+        ({"groups": [{**dataclasses.asdict(OTHER), "widths": []}]}, "no rising widths"),
         ({"wings": 2}, "wings is unknown"),
     ],
 )
@@ -249,7 +256,7 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert run_cli([*common, "--parameters", "2k", "--criterion", "l1"]) == 0
     capsys.readouterr()
     by_size = load_recipe(tmp_path / "plan.toml").prune
-    assert (by_size.criterion, by_size.gone) == ("l1", {})
+    assert (by_size.criterion, by_size.removed) == ("l1", {})
     assert run_cli([*common, "--parameters", "4k"]) == 2
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 
@@ -286,7 +293,7 @@ def test_a_plan_looks_at_faces_of_all_sizes(
     common = ["--size", "64x64", "--rate", "0.25", "--json", "--out", str(tmp_path)]
     common += ["--recipe", str(tmp_path / "own.toml"), "--data", str(data)]
     assert run_cli(["plan", "tiny:Convolutions", *common]) == 0
-    assert json.loads(capsys.readouterr().out)["looked_at"] == "16 cuttings of photos"
+    assert json.loads(capsys.readouterr().out)["looked_at"] == "16 crops of photos"
 
 
 @pytest.mark.long
@@ -301,9 +308,9 @@ def test_costs_and_a_plan_on_the_emulated_board(
     common = ["tiny:Convolutions", "--size", "64x64", "--cache", str(ARM_CACHE), "--json"]
     assert run_cli(["cost", *common, "--out", str(tmp_path / "cost")]) == 0
     found = json.loads(capsys.readouterr().out)
-    stairs = {each["group"]: each for each in found["staircases"]}
-    assert stairs["stem"]["widths"] == list(range(1, 17))
-    assert stairs["stem"]["instructions"][7] < 0.8 * stairs["stem"]["instructions"][15]
+    group_cost = {each["group"]: each for each in found["groups"]}
+    assert group_cost["stem"]["widths"] == list(range(1, 17))
+    assert group_cost["stem"]["instructions"][7] < 0.8 * group_cost["stem"]["instructions"][15]
     assert run_cli(["plan", *common, "--latency", "0.6", "--out", str(tmp_path / "plan")]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["unpruned"] == found["instructions"]

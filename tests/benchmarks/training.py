@@ -32,7 +32,7 @@ from toolchain.models.registry import build  # noqa: E402
 from toolchain.recipe import default_recipe, override  # noqa: E402
 from toolchain.train import distillation_trainer  # noqa: E402
 from toolchain.train.batches import batches  # noqa: E402
-from toolchain.train.distillation_trainer import Teaching  # noqa: E402
+from toolchain.train.distillation_trainer import DistillationTrainer  # noqa: E402
 from toolchain.train.job import TrainingJob  # noqa: E402
 from toolchain.train.setup import Setup, new_course, prepare  # noqa: E402
 
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         setup = _setup(Path(folder), wanted)
         course = new_course(setup, 1000)
-        assert isinstance(course, Teaching)
+        assert isinstance(course, DistillationTrainer)
         print(
             f"{wanted.model}, crops of {wanted.side} pixels, {setup.job.batch} in a step, 1 thread"
         )
@@ -79,7 +79,7 @@ def _setup(folder: Path, wanted: argparse.Namespace) -> Setup:
     return prepare(job, read_split(data, "train").spread(PHOTOS), lambda done, total: None)
 
 
-def _pace(setup: Setup, course: Teaching, first: int, workers: int) -> float:
+def _pace(setup: Setup, course: DistillationTrainer, first: int, workers: int) -> float:
     course.enter(first)
     drawn = batches(setup.crops, setup.job.batch, 0, STEPS + 1, workers)
     course.take(first, next(drawn))
@@ -89,7 +89,7 @@ def _pace(setup: Setup, course: Teaching, first: int, workers: int) -> float:
     return STEPS * setup.job.batch / (time.perf_counter() - start)
 
 
-def _shares(setup: Setup, course: Teaching) -> None:
+def _shares(setup: Setup, course: DistillationTrainer) -> None:
     """Time the parts of end-to-end steps."""
     spent: dict[str, float] = {}
     first = course.plan.local_steps

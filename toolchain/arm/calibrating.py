@@ -15,7 +15,7 @@ from toolchain.records.timings import BoardCheck, Check
 
 
 @dataclass(frozen=True)
-class Point:
+class CalibrationPoint:
     """One file, counted and timed."""
 
     file: str
@@ -28,11 +28,11 @@ class Point:
         return self.milliseconds / 1e3 * clock_hz / self.instructions
 
 
-def points_of(counted: Check, timed: BoardCheck) -> list[Point]:
+def points_of(counted: Check, timed: BoardCheck) -> list[CalibrationPoint]:
     """Join a check under emulation with one on a board, file by file."""
     times = {file.sha256: file for file in timed.files}
     return [
-        Point(
+        CalibrationPoint(
             f"{counted.folder}/{file.file}",
             file.runtime.partition(" ")[0],
             file.instructions_per_inference,
@@ -43,7 +43,9 @@ def points_of(counted: Check, timed: BoardCheck) -> list[Point]:
     ]
 
 
-def fitted(target: Target, points: Sequence[Point], host: str, today: datetime.date) -> Target:
+def fitted(
+    target: Target, points: Sequence[CalibrationPoint], host: str, today: datetime.date
+) -> Target:
     """Return the target with the points' median, and the errors that it makes on them.
 
     Raises :class:`InputError` for fewer than two points: one has no spread.
@@ -62,7 +64,7 @@ def fitted(target: Target, points: Sequence[Point], host: str, today: datetime.d
     )
 
 
-def as_toml(target: Target, points: Sequence[Point]) -> str:
+def as_toml(target: Target, points: Sequence[CalibrationPoint]) -> str:
     """Return a table for ``--targets``, with what each file gave as comments."""
     fields = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
     key = fields.pop("key")

@@ -29,10 +29,10 @@ def measure_cost(network: nn.Module, example: Tensor | Example) -> Cost:
     folded = fold_batch_norm(network, example)
     counter = _count(folded, example)
     height, width = (1, 1, *example[0].shape)[-2:]
-    deployed, loose = count_parameters(folded)
+    deployed, outside = count_parameters(folded)
     return Cost(
         deployed_parameters=deployed,
-        loose_parameters=loose,
+        non_layer_parameters=outside,
         macs=counter.macs,
         size=(int(height), int(width)),
         uncounted_operators=tuple(sorted(counter.uncounted)),
@@ -83,7 +83,7 @@ def count_parameters(folded: nn.Module) -> tuple[int, int]:
     if any(True for _ in computed(folded)):
         folded = copied(folded)
         make_plain(folded)
-    layers, loose, seen = 0, 0, set()
+    layers, outside, seen = 0, 0, set()
     for module in folded.modules():
         is_layer = not any(True for _ in module.children())
         for parameter in module.parameters(recurse=False):
@@ -93,10 +93,10 @@ def count_parameters(folded: nn.Module) -> tuple[int, int]:
             if is_layer and _is_of_torch(module):
                 layers += parameter.numel()
             else:
-                loose += parameter.numel()
+                outside += parameter.numel()
         if isinstance(module, _BatchNorm) and not module.affine:
             layers += 2 * module.num_features
-    return layers, loose
+    return layers, outside
 
 
 class _Counter(TorchDispatchMode):

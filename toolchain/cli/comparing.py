@@ -18,7 +18,7 @@ from toolchain.cli.writing import write_all
 from toolchain.system.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
-    from toolchain.records.timings import Contest
+    from toolchain.records.timings import Comparison
 
 
 @app.command(
@@ -45,7 +45,7 @@ def compare(
     board = find_target(target, targets_file)
 
     from toolchain.arm.sysroot import prepare
-    from toolchain.report.costs.comparison import contest_html, contest_markdown
+    from toolchain.report.costs.comparison import comparison_html, comparison_markdown
     from toolchain.workflows.comparison import compare_files
 
     with stage_progress() as on_stage:
@@ -56,8 +56,8 @@ def compare(
         out,
         {
             "compare.json": content,
-            "compare.md": contest_markdown(found).encode(),
-            "compare.html": contest_html(found).encode(),
+            "compare.md": comparison_markdown(found).encode(),
+            "compare.html": comparison_html(found).encode(),
         },
     )
     if as_json:
@@ -66,14 +66,14 @@ def compare(
         _print(found, out)
 
 
-def _print(found: Contest, out: Path) -> None:
+def _print(found: Comparison, out: Path) -> None:
     from toolchain.report.costs.comparison import conditions, notes
 
     console = table_console()
     table = Table(box=None, pad_edge=False)
     for heading in ("file", "instructions", "share", "time here", "bytes"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
-    for each in found.contenders:
+    for each in found.candidates:
         table.add_row(
             escape(each.label),
             f"{each.instructions:,}",

@@ -33,7 +33,7 @@ from toolchain.cli.streams import print_json
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
-    from toolchain.detection.opening import Plan
+    from toolchain.detection.opening import FinderPlan
     from toolchain.records.accuracy import Evaluation, Protocol
     from toolchain.workflows.evaluation import Scored
 
@@ -131,7 +131,7 @@ def _protocol(name: Literal["single", "paper"], max_side: int | None) -> Protoco
     return dataclasses.replace(PROTOCOLS[name], max_side=max_side)
 
 
-def _folder_name(plan: Plan) -> str:
+def _folder_name(plan: FinderPlan) -> str:
     path = plan.path.resolve()
     generic = path.name in ("model.safetensors", "model.onnx")
     return path.parent.name if generic else path.stem

@@ -226,8 +226,8 @@ def _rounded(recipe: Recipe, known: CostReport) -> Recipe:
     if not prune.rate or prune.scope != "group":
         raise InputError("--round-to auto rounds the widths of a rate, in scope group; give --rate")
     widths = {
-        stairs.group: stairs.width - count_of(prune.rate, stairs.width)
-        for stairs in known.staircases
+        group_cost.group: group_cost.width - count_of(prune.rate, group_cost.width)
+        for group_cost in known.groups
     }
     return override(recipe, {"prune.rate": None, "prune.widths": known.rounded(widths)})
 
@@ -246,9 +246,9 @@ def _print_slower(report: Report, known: CostReport | None) -> None:
         return
     after = {layer.layer: layer.out_channels_after for layer in report.surgery.layers}
     widths = {
-        stairs.group: after[stairs.group]
-        for stairs in known.staircases
-        if 1 <= after.get(stairs.group, 0) <= stairs.width
+        group_cost.group: after[group_cost.group]
+        for group_cost in known.groups
+        if 1 <= after.get(group_cost.group, 0) <= group_cost.width
     }
     words = slower_words(known, widths)
     if words:

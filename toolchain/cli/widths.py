@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from toolchain.data.wider import Split
     from toolchain.models.choosing import Choice
     from toolchain.recipe import Recipe
-    from toolchain.records.cost_tables import CostReport, Plan
+    from toolchain.records.cost_tables import CostReport, WidthPlan
     from toolchain.widths.costs import Costs
     from toolchain.widths.looking import Board, Look
     from toolchain.workflows.plans import Wish
@@ -129,7 +129,7 @@ def plan(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="WIDER FACE, in place of --calibration: cuttings that show faces of all sizes."
+            help="WIDER FACE, in place of --calibration: crops that show faces of all sizes."
         ),
     ] = None,
     recipe: OwnRecipe = None,
@@ -245,13 +245,13 @@ def _print_cost(found: CostReport, place: Path) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("group", "filters", "millions of instructions", "at half", "narrowest"):
         table.add_column(heading, justify="left" if heading == "group" else "right")
-    for stairs in sorted(found.staircases, key=lambda each: -each.instructions[-1]):
+    for group_cost in sorted(found.groups, key=lambda each: -each.instructions[-1]):
         table.add_row(
-            escape(stairs.group),
-            str(stairs.width),
-            f"{stairs.instructions[-1] / 1e6:.2f}",
-            f"{stairs.at((stairs.width + 1) // 2) / 1e6:.2f}",
-            f"{stairs.instructions[0] / 1e6:.2f}",
+            escape(group_cost.group),
+            str(group_cost.width),
+            f"{group_cost.instructions[-1] / 1e6:.2f}",
+            f"{group_cost.at((group_cost.width + 1) // 2) / 1e6:.2f}",
+            f"{group_cost.instructions[0] / 1e6:.2f}",
         )
     console.print(table)
     height, width = found.size
@@ -263,7 +263,7 @@ def _print_cost(found: CostReport, place: Path) -> None:
     console.print(f"Results are in [bold]{escape(str(place))}[/]; look at cost.html.")
 
 
-def _print_plan(made: Plan, place: Path) -> None:
+def _print_plan(made: WidthPlan, place: Path) -> None:
     console = table_console()
     narrowed = [group for group in made.groups if group.after < group.before]
     for group in narrowed:

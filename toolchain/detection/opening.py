@@ -7,7 +7,7 @@ an ONNX file of ours                              onnxruntime, at its own size i
 a TFLite file of ours                             ai-edge-litert or tflite-runtime, at its size
 a model for ``cv2.FaceDetectorYN`` (a peer)       OpenCV
 
-A :class:`Plan` holds only names and numbers, so that it can be handed to another process.
+A :class:`FinderPlan` holds only names and numbers, so that it can be handed to another process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class FinderPlan:
     """A detector that can be opened, here or in another process."""
 
     path: Path
@@ -64,15 +64,15 @@ def plan_for(
     peer: bool = False,
     model: str | None = None,
     anchor_ratio: float | None = None,
-) -> Plan:
+) -> FinderPlan:
     """Tell what kind of file ``path`` is; raise :class:`InputError` if it is none that is known."""
     if not path.exists() and not list(path.parent.glob(f"{path.name}.*")):
         hint = "; give weights, a folder that shrink wrote, or an ONNX or TFLite file of ours"
         raise InputError(f"{path}: there is no such file or folder{'' if peer else hint}")
     if peer:
-        return Plan(path, "peer", _peer_protocol(protocol))
+        return FinderPlan(path, "peer", _peer_protocol(protocol))
     if path.suffix in SUFFIXES:
-        return Plan(path, SUFFIXES[path.suffix], protocol)
+        return FinderPlan(path, SUFFIXES[path.suffix], protocol)
     from toolchain.models.layouts import known_model
 
     recipe = None
@@ -82,7 +82,7 @@ def plan_for(
         certificate = open_folder(path.parent)
         demand_unchanged(path.parent, certificate, [WEIGHTS])
         recipe = certificate.recipe
-    return Plan(path, "network", protocol, known_model(path, model), anchor_ratio, recipe)
+    return FinderPlan(path, "network", protocol, known_model(path, model), anchor_ratio, recipe)
 
 
 def _peer_protocol(protocol: Protocol) -> Protocol:
@@ -90,7 +90,7 @@ def _peer_protocol(protocol: Protocol) -> Protocol:
     return dataclasses.replace(protocol, nms_iou=0.45)
 
 
-def describe(plan: Plan) -> Description:
+def describe(plan: FinderPlan) -> Description:
     """Open the plan's file once and tell what it is; raises what opening raises."""
     if plan.kind == "peer":
         peer_finder(plan.path, plan.protocol)
@@ -113,7 +113,7 @@ def describe(plan: Plan) -> Description:
     return Description(subject, loaded.notes)
 
 
-def _describe_file(plan: Plan) -> Description:
+def _describe_file(plan: FinderPlan) -> Description:
     _, specification, runtime = file_network(plan.path, threads=1)
     notes: tuple[str, ...] = ()
     size = "original size"
@@ -144,7 +144,7 @@ def _describe_file(plan: Plan) -> Description:
     return Description(subject, notes)
 
 
-def open_finder(plan: Plan, threads: int) -> Finder:
+def open_finder(plan: FinderPlan, threads: int) -> Finder:
     """Open the plan's detector for so many threads."""
     import cv2
 
@@ -160,7 +160,7 @@ def open_finder(plan: Plan, threads: int) -> Finder:
     return network_finder(run, specification, plan.protocol)
 
 
-def _load(plan: Plan) -> Loaded:
+def _load(plan: FinderPlan) -> Loaded:
     from toolchain.recipe import default_recipe
     from toolchain.zoo.sources import load_network
 

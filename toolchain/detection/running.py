@@ -29,7 +29,7 @@ from toolchain.data.detections import has_detections, write_detections
 from toolchain.data.wider import WiderImage
 from toolchain.deploy import detect
 from toolchain.detection.finders import Finder
-from toolchain.detection.opening import Plan, open_finder
+from toolchain.detection.opening import FinderPlan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
 from toolchain.records.accuracy import BrokenPhoto
@@ -79,7 +79,7 @@ def best_parallelism(photos: int, workers: int | None, threads: int | None) -> P
 
 
 def run_detector(
-    plan: Plan,
+    plan: FinderPlan,
     identity: Mapping[str, Any],
     images: Sequence[WiderImage],
     folder: Path,
@@ -183,7 +183,7 @@ def _read_broken(folder: Path) -> list[BrokenPhoto]:
 
 
 def _results(
-    plan: Plan, images: Sequence[WiderImage], parallelism: Parallelism
+    plan: FinderPlan, images: Sequence[WiderImage], parallelism: Parallelism
 ) -> Iterator[Result]:
     """Give results as they come; in this process if there is one worker only."""
     if not images:
@@ -219,7 +219,7 @@ def _worker() -> dict[str, Any]:
     return {}
 
 
-def _open_worker(plan: Plan, parallelism: Parallelism) -> None:
+def _open_worker(plan: FinderPlan, parallelism: Parallelism) -> None:
     _end_with_parent()
     finder = open_finder(plan, parallelism.threads)
     _worker().update(plan=plan, finder=finder, surplus=Surplus(SHARE / parallelism.workers))
@@ -243,7 +243,7 @@ def _find_in_worker(image: WiderImage) -> Result:
     return result
 
 
-def _find(finder: Finder, plan: Plan, image: WiderImage) -> Result:
+def _find(finder: Finder, plan: FinderPlan, image: WiderImage) -> Result:
     """Find faces; a photo that cannot be read has none."""
     try:
         pixels = detect.read_image(image.path, upright=False)
@@ -256,7 +256,9 @@ def _find(finder: Finder, plan: Plan, image: WiderImage) -> Result:
         raise InputError(f"{plan.path.name} on {image.name}: {error}") from error
 
 
-def as_identity(plan: Plan, sha256: str | None, split_name: str, version: str) -> dict[str, Any]:
+def as_identity(
+    plan: FinderPlan, sha256: str | None, split_name: str, version: str
+) -> dict[str, Any]:
     """Return what a folder of detections belongs to."""
     return {
         "weights": sha256,

@@ -16,10 +16,10 @@ from toolchain.records.timings import ChannelSample, OperatorCount, OutputSample
 from toolchain.records.verdicts import (
     Accepted,
     FileRecord,
+    MetricRow,
     OperatorChange,
     Reasons,
     Record,
-    Row,
     Status,
     Verdict,
 )
@@ -59,7 +59,7 @@ def compare(before: Record, after: Record, limits: GateSection) -> Verdict:
     )
 
 
-def rows_of(before: Record, after: Record, limits: GateSection) -> tuple[Row, ...]:
+def rows_of(before: Record, after: Record, limits: GateSection) -> tuple[MetricRow, ...]:
     """Return every figure that both records have, whatever they were measured under."""
     figures = dict(_figures(before, after))
     return tuple(_row(metric, *pair, limits) for metric, pair in sorted(figures.items()))
@@ -188,15 +188,15 @@ def _boxes(sample: OutputSample) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     return np.array(sample.boxes or (), np.float32).reshape(-1, 4)
 
 
-def _row(metric: str, before: float, after: float, limits: GateSection) -> Row:
+def _row(metric: str, before: float, after: float, limits: GateSection) -> MetricRow:
     row = unjudged(metric, before, after, limits)
     return dataclasses.replace(row, status=_status(row))
 
 
-def unjudged(metric: str, before: float, after: float, limits: GateSection) -> Row:
+def unjudged(metric: str, before: float, after: float, limits: GateSection) -> MetricRow:
     """Return a figure's row, as if it had not moved."""
     kind, most = kind_of(metric), allowed(metric, before, limits)
-    return Row(
+    return MetricRow(
         metric,
         float(before),
         float(after),
@@ -208,7 +208,7 @@ def unjudged(metric: str, before: float, after: float, limits: GateSection) -> R
     )
 
 
-def _status(row: Row) -> Status:
+def _status(row: MetricRow) -> Status:
     slack = 1e-9 * abs(row.allowed)
     if row.worsening > row.allowed + slack:
         return "worse"
@@ -218,7 +218,9 @@ def _status(row: Row) -> Status:
 # Reasons ------------------------------------------------------------------------------------------
 
 
-def reasons_of(before: Record, after: Record, limits: GateSection, rows: Sequence[Row]) -> Reasons:
+def reasons_of(
+    before: Record, after: Record, limits: GateSection, rows: Sequence[MetricRow]
+) -> Reasons:
     """Return what moved beneath the figures; operators where their file's instructions did."""
     moved = {row.metric for row in rows if row.status != "same"}
     changes = [

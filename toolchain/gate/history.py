@@ -9,14 +9,14 @@ from pathlib import Path
 from toolchain.errors import InputError
 from toolchain.gate.baselines import parse, read_baseline
 from toolchain.gate.comparing import rows_of
-from toolchain.records.verdicts import Point, Record
+from toolchain.records.verdicts import HistoryPoint, Record
 
 SEPARATOR = "\x1f"
 Version = tuple[str, str, str, Record]
 """Commit, date, subject, and what the file held."""
 
 
-def read_history(place: Path) -> Mapping[str, tuple[Point, ...]]:
+def read_history(place: Path) -> Mapping[str, tuple[HistoryPoint, ...]]:
     """Return every baseline below ``place``, by its path, oldest first.
 
     In a git repository a point is a commit that changed the file; elsewhere a folder of copies is
@@ -36,12 +36,12 @@ def read_history(place: Path) -> Mapping[str, tuple[Point, ...]]:
     return kept
 
 
-def _points(versions: Iterable[Version]) -> Iterator[Point]:
+def _points(versions: Iterable[Version]) -> Iterator[HistoryPoint]:
     """Yield points with what moved since the one before, by the limits of the later one."""
     last: Record | None = None
     for commit, date, subject, record in versions:
         rows = () if last is None else rows_of(last, record, record.limits)
-        yield Point(commit, date, subject, record, rows)
+        yield HistoryPoint(commit, date, subject, record, rows)
         last = record
 
 

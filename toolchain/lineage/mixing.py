@@ -17,7 +17,7 @@ from toolchain.check.parity import Outputs, ProofInput, compare_outputs
 from toolchain.export.units import Quantiser
 from toolchain.lineage.links import LEAST_OF_INT8, open_end
 from toolchain.recipe import Recipe
-from toolchain.records.certificate import Attempt, LayerNoise, Link, Mixture
+from toolchain.records.certificate import Attempt, LayerNoise, Link, MixedPrecision
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
 """Of the layers, kept in float one after the other until the link holds."""
@@ -51,7 +51,7 @@ def mixed_link(
     marked = [
         dataclasses.replace(layer, in_float=index < count) for index, layer in enumerate(layers)
     ]
-    return dataclasses.replace(link, mixture=Mixture(tuple(marked), tuple(attempts)))
+    return dataclasses.replace(link, mixture=MixedPrecision(tuple(marked), tuple(attempts)))
 
 
 def _attempt(count: int, data: bytes, link: Link) -> Attempt:

@@ -102,7 +102,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixedPrecision:
     """How an int8 file came to keep layers in float."""
 
     layers: tuple[LayerNoise, ...]
@@ -133,7 +133,7 @@ class Link:
     most_changed: float | None = None
     """The limit: share of the decisions of an output that may differ; None: they do not decide."""
     precision: Precision | None = None
-    mixture: Mixture | None = None
+    mixture: MixedPrecision | None = None
     """None where all went to int8, and for other links."""
 
     @property

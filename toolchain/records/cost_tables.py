@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Staircase:
+class GroupCost:
     """What the operators that touch one dependency group cost, all other groups being whole."""
 
     group: str
@@ -59,7 +59,7 @@ class CostReport:
     """Of it, those of operators that no group touches."""
     operators: int
     """That the runtime runs."""
-    staircases: tuple[Staircase, ...]
+    groups: tuple[GroupCost, ...]
 
     def slower(self, widths: Mapping[str, int]) -> dict[str, int]:
         """Return the groups that cost no less at these widths than at a wider one, with that."""
@@ -70,13 +70,14 @@ class CostReport:
     def change(self, widths: Mapping[str, int]) -> int:
         """Return how many instructions more these widths take, group by group from the whole."""
         return sum(
-            stairs.at(widths.get(stairs.group, stairs.width)) - stairs.instructions[-1]
-            for stairs in self.staircases
+            group_cost.at(widths.get(group_cost.group, group_cost.width))
+            - group_cost.instructions[-1]
+            for group_cost in self.groups
         )
 
     def rounded(self, widths: Mapping[str, int]) -> dict[str, int]:
         """Return widths that are no slower than these, and wider wherever that costs nothing."""
-        whole = {stairs.group: stairs for stairs in self.staircases}
+        whole = {group_cost.group: group_cost for group_cost in self.groups}
         return {
             group: whole[group].rounded(width) for group, width in widths.items() if group in whole
         }
@@ -100,7 +101,7 @@ class Uniform:
     rate: float
     cost: int
     loss: float
-    """As that of :class:`Plan`."""
+    """As that of :class:`WidthPlan`."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class PlannedBoard:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WidthPlan:
     """Widths chosen by what they cost, what was predicted of them, and what was measured."""
 
     model: str

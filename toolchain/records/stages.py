@@ -75,7 +75,7 @@ class Cost:
 
     deployed_parameters: int
     """Weights and biases of layers after batch norm is folded, each shared tensor once."""
-    loose_parameters: int
+    non_layer_parameters: int
     """Parameters outside layers (EResFD's 18 fusion weights); exporters bake them in."""
     macs: int
     """Multiply-accumulates of one image at ``size``."""
@@ -192,7 +192,7 @@ class MemberFacts(TypedDict):
     """The settings of its training, by name."""
 
 
-def trained_gone(member: MemberFacts) -> dict[str, tuple[int, ...]]:
+def trained_pruned_channels(member: MemberFacts) -> dict[str, tuple[int, ...]]:
     """Return which filters of a group a plan named to go; nothing where a criterion chose them."""
     gone = member["training"].get("gone", {})
     named = cast(Mapping[str, Sequence[int]], gone).items()

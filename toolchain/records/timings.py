@@ -172,7 +172,7 @@ class FileCheck:
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedCandidate:
     """A file beside others: on a board, and on this machine in turn with them."""
 
     label: str
@@ -199,7 +199,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """Files of one or many networks side by side; the first one is the measure."""
 
     target: str
@@ -212,7 +212,7 @@ class Contest:
     machine: str
     processor: str
     load: float
-    contenders: tuple[Contender, ...]
+    candidates: tuple[ComparedCandidate, ...]
     notes: tuple[str, ...]
 
 

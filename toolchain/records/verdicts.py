@@ -62,7 +62,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One figure, before and after."""
 
     metric: str
@@ -131,7 +131,7 @@ class Verdict:
     name: str
     target: str
     conditions: Mapping[str, str]
-    rows: tuple[Row, ...]
+    rows: tuple[MetricRow, ...]
     reasons: Reasons
     notes: tuple[str, ...] = ()
 
@@ -147,7 +147,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Point:
+class HistoryPoint:
     """A baseline as it was at some time."""
 
     commit: str
@@ -155,5 +155,5 @@ class Point:
     date: str
     subject: str
     record: Record
-    rows: tuple[Row, ...]
+    rows: tuple[MetricRow, ...]
     """Against the point before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from toolchain.records.stages import MemberFacts, trained_gone, trained_widths
+from toolchain.records.stages import MemberFacts, trained_pruned_channels, trained_widths
 from toolchain.report import wording
 from toolchain.report.document.marks import code, plain, table
 from toolchain.report.members import LEVELS, conditions, figures
@@ -68,7 +68,7 @@ def _head(facts: MemberFacts) -> str:
 
 
 def _choice(facts: MemberFacts) -> str:
-    if trained_gone(facts):
+    if trained_pruned_channels(facts):
         return "chosen by what the outputs lose without each"
     return f"criterion {plain(facts['criterion'])}"
 

@@ -61,7 +61,7 @@ class Combination:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemovalPlan:
     """Which classes can go, and how each reader does without them."""
 
     carriers: frozenset[int]
@@ -131,7 +131,7 @@ class _Span:
                 self._left -= np.outer(self._left @ axis, axis)
 
 
-def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> Plan:
+def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> RemovalPlan:
     """Choose carriers greedily, the class that is furthest from the others first.
 
     Of those that are equally far the one of the largest constant: what it carries is its value
@@ -200,7 +200,7 @@ def _holds(
     return bool(np.abs(made - expected).max(initial=0.0) <= 100 * tolerance * scale)
 
 
-def _solve_all(readers: list[Reader], carriers: set[int]) -> Plan:
+def _solve_all(readers: list[Reader], carriers: set[int]) -> RemovalPlan:
     """Find every combination; classes whose coefficients would be too large become carriers."""
     while True:
         combinations = {reader.name: _solve(reader, carriers) for reader in readers}
@@ -211,7 +211,7 @@ def _solve_all(readers: list[Reader], carriers: set[int]) -> Plan:
             if found is None
         }
         if not refused:
-            return Plan(
+            return RemovalPlan(
                 frozenset(carriers),
                 {
                     name: {channel: each for channel, each in found.items() if each is not None}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from toolchain.records.reasons import Channels, Reason
 from toolchain.records.stages import Verdict
-from toolchain.shrink.constants import Plan, Reader, broken, plan_removal
+from toolchain.shrink.constants import Reader, RemovalPlan, broken, plan_removal
 from toolchain.shrink.layers import Layer
 from toolchain.shrink.ledger import Origins
 from toolchain.shrink.observation import Observation
@@ -33,7 +33,7 @@ class Decision:
     carriers: frozenset[int]
     last: Mapping[int, str]
     """Classes that could go but for a layer that would be empty -> that layer."""
-    plan: Plan
+    plan: RemovalPlan
 
 
 def decide(seen: Observation) -> Decision:
@@ -46,7 +46,7 @@ def decide(seen: Observation) -> Decision:
     return Decision(classes, frozenset(removable - set(last)), plan.carriers, last, plan)
 
 
-def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]) -> Plan:
+def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]) -> RemovalPlan:
     """Plan, and plan again without what does not hold at a size that was not looked at."""
     kept: set[int] = set()
     while True:

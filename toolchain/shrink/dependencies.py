@@ -86,12 +86,12 @@ def _build_graph(network: nn.Module, example: tuple[Tensor, ...]) -> tp.Dependen
     # Torch-pruning takes the last dimension of parameters outside layers for channels, and ties
     # together all that such a parameter touches. Both are wrong for EResFD's fusion weights
     # (2, 9), scalars per level; where one really has channels, our own run sees it.
-    loose = [parameter for parameter in network.parameters() if id(parameter) not in in_layers]
-    for parameter in loose:
+    outside = [parameter for parameter in network.parameters() if id(parameter) not in in_layers]
+    for parameter in outside:
         parameter.requires_grad_(False)
     with torch.enable_grad():
         return tp.DependencyGraph().build_dependency(
-            network, example_inputs=example, ignored_params=loose, verbose=False
+            network, example_inputs=example, ignored_params=outside, verbose=False
         )
 
 

@@ -58,7 +58,7 @@ class Course(abc.ABC):
 
     def take(self, step: int, batch: Batch) -> float:
         """Take a step and return its loss, of the whole batch."""
-        self.student.train(self.is_settling(step))
+        self.student.train(self.is_recalibrating(step))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
         if batch.images.is_cuda and ranks() == 1:
@@ -115,7 +115,7 @@ class Course(abc.ABC):
         """Return what is equal for steps that do the same with another batch."""
 
     @abc.abstractmethod
-    def is_settling(self, step: int) -> bool:
+    def is_recalibrating(self, step: int) -> bool:
         """Tell whether batch norm goes by the batch."""
 
     def filters_chosen(self) -> None:  # noqa: B027

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from toolchain.train.channels import Channels
 from toolchain.train.ranks import total
-from toolchain.train.teacher_outputs import Call, Lesson, Seen, Value, face_weight, tensors
+from toolchain.train.teacher_outputs import Call, Seen, TeacherOutputs, Value, face_weight, tensors
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LossWeights:
 
 def local_loss(
     blocks: Mapping[str, nn.Module],
-    taught: Lesson,
+    taught: TeacherOutputs,
     faces: Tensor,
     channels: Mapping[Call, Channels],
     weight: float,
@@ -99,14 +99,14 @@ def _mean(errors: Tensor) -> Tensor:
 def end_to_end_loss(
     outputs: tuple[Tensor, Tensor],
     features: Sequence[Seen],
-    taught: Lesson,
+    taught: TeacherOutputs,
     faces: Tensor,
     channels: Mapping[Call, Channels],
     weights: LossWeights,
 ) -> Tensor:
     """Return the weighted sum of the distances of features, scores, logits and boxes.
 
-    ``outputs`` and ``features`` are the student's; the lesson must hold the same feature blocks.
+    ``outputs`` and ``features`` are the student's; the teacher's must hold the same feature blocks.
     """
     loc, logits = outputs[0].float(), outputs[1].float()
     wanted = {seen.call: seen.gave for seen in taught.seen}

@@ -31,9 +31,9 @@ from toolchain.train.teacher_outputs import (
     face_map,
     hearing,
     layers_by_name,
-    lesson,
     level_shapes,
     names_of,
+    teacher_outputs,
     tensors,
     watching,
 )
@@ -43,7 +43,7 @@ LAYER_BATCHES = 4
 """Of the batches over which batch norm is averaged, those that do before layers learn."""
 
 
-class Teaching(Course):
+class DistillationTrainer(Course):
     """A student and its teacher, which has its batch norms still; one is folded for speed."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Teaching(Course):
         sums = names_of(student, known.sums) if self.layers else []
         self._sums = {[n for n in self.layers if n.startswith(f"{s}.")][-1]: s for s in sums}
         """By a layer, the block that ends in the sum of what it gives and something else."""
-        self.settling: list[Tensor] = []
+        self.recalibration_crops: list[Tensor] = []
         """Crops (N, 3, H, W) over which batch norm is averaged before it is frozen."""
         self.to_solve: Callable[[], Iterable[Tensor]] = tuple
         """Gives crops (N, 3, H, W) by which layers are solved."""
@@ -122,15 +122,15 @@ class Teaching(Course):
     def kind(self, step: int) -> Hashable:
         """Steps of a phase do the same, but for when features count less or filters change."""
         taught = tuple(self.taught_at(step))
-        return taught, self.is_settling(step), self.is_late(step), self._choices
+        return taught, self.is_recalibrating(step), self.is_late(step), self._choices
 
     def is_late(self, step: int) -> bool:
         """Tell whether a step is in the last quarter of the joint ones."""
         return step >= self.plan.steps - self.plan.joint_steps // 4
 
-    def is_settling(self, step: int) -> bool:
+    def is_recalibrating(self, step: int) -> bool:
         """Tell whether batch norm goes by the batch."""
-        return step < self.plan.settle_steps
+        return step < self.plan.recalibration_steps
 
     def taught_at(self, step: int) -> Mapping[str, nn.Module]:
         """Return what learns locally at a step: layers, blocks, or nothing."""
@@ -143,12 +143,13 @@ class Teaching(Course):
         plan = self.plan
         if step == 0 and plan.solves:
             self.solve()
-        elif step == 0 < plan.layer_steps and not plan.begun:
-            few = self.settling[:: len(self.settling) // LAYER_BATCHES or 1]  # all may still move
+        elif step == 0 < plan.layer_steps and not plan.warm_start:
+            crops = self.recalibration_crops  # all of them may still move
+            few = crops[:: len(crops) // LAYER_BATCHES or 1]
             self.average_batch_norm(few, self.layers)
             spread_like(self.layers, self.teacher, few)
-        if step == plan.settle_steps > 0:
-            self.average_batch_norm(self.settling, self.blocks)
+        if step == plan.recalibration_steps > 0:
+            self.average_batch_norm(self.recalibration_crops, self.blocks)
         if step and step in (plan.layer_steps, plan.local_steps):
             self.enter(step)
         if step > 0 or not self.plan.filters.holds(0):  # at 0 they come from the teacher
@@ -156,11 +157,11 @@ class Teaching(Course):
 
     def enter(self, step: int) -> None:
         """Begin the phase of ``step`` with an Adam that has seen nothing."""
-        loose = [p for _, p in _loose(self.student)]
-        known = {id(parameter) for parameter in loose}
+        outside = [p for _, p in _outside_layers(self.student)]
+        known = {id(parameter) for parameter in outside}
         rest = [p for p in self.student.parameters() if id(p) not in known]
-        factor = self.plan.loose_factor if self.is_local(step) else 1.0
-        groups = [{"params": rest, "factor": 1.0}, {"params": loose, "factor": factor}]
+        factor = self.plan.non_layer_factor if self.is_local(step) else 1.0
+        groups = [{"params": rest, "factor": 1.0}, {"params": outside, "factor": factor}]
         used = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.Adam(used, lr=1.0, fused=True)
 
@@ -178,7 +179,7 @@ class Teaching(Course):
     def loss(self, step: int, batch: Batch) -> Tensor:
         """Return how far the student is from its teacher, and from the labels if they count."""
         plan, local = self.plan, self.taught_at(step)
-        taught = lesson(self.teacher, batch.images, list(local) or self.features)
+        taught = teacher_outputs(self.teacher, batch.images, list(local) or self.features)
         size = batch.images.shape[2], batch.images.shape[3]
         faces = face_map(taught.face, level_shapes(*size, self.anchors.strides))
         if local:
@@ -211,7 +212,7 @@ class Teaching(Course):
     def _called_once(self) -> list[str]:
         """Return the layers that are called once in a run, in their order."""
         (images,) = itertools.islice(self.to_solve(), 1)
-        seen = lesson(self.teacher, images, list(self.layers)).seen
+        seen = teacher_outputs(self.teacher, images, list(self.layers)).seen
         calls = Counter(each.call[0] for each in seen)
         return [name for name, count in calls.items() if count == 1]
 
@@ -220,7 +221,7 @@ class Teaching(Course):
         equations = equations_of({name: self.layers[name] for name in names})
         last = {name: block for name, block in self._sums.items() if name in names and own}
         for images in self.to_solve() if equations else ():
-            taught = lesson(self.teacher, images, [*equations, *last.values()])
+            taught = teacher_outputs(self.teacher, images, [*equations, *last.values()])
             faces = face_map(taught.face, level_shapes(*_size(images), self.anchors.strides))
             ours = self._own(images, [*equations, *last.values()]) if own else {}
             theirs = {seen.call: seen for seen in taught.seen}
@@ -293,7 +294,7 @@ def _only(value: Value) -> Tensor:
     return tensor
 
 
-def _loose(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def _outside_layers(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """Return parameters outside layers: those of modules that hold others."""
     return [
         (f"{name}.{key}", parameter)

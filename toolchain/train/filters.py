@@ -67,13 +67,13 @@ def check_rate(network: nn.Module, example: Tensor, prune: PruneSection) -> None
     if (prune.rate or 0.0) <= 0.5 and not (prune.widths or prune.gone):
         return  # spares the run
     masks = choose_masks(network, example, prune)
-    gone = {name: len(zeros) for name, zeros in zero_filters_of(network, masks).items()}
-    widths = {name: len(masks[f"{name}.weight"]) for name in gone}
-    alone = [name for name in gone if gone[name] >= widths[name] - 1 >= BOTTLENECK - 1]
+    zeroed = {name: len(zeros) for name, zeros in zero_filters_of(network, masks).items()}
+    widths = {name: len(masks[f"{name}.weight"]) for name in zeroed}
+    alone = [name for name in zeroed if zeroed[name] >= widths[name] - 1 >= BOTTLENECK - 1]
     if alone and prune.rate:
         narrow = min(alone, key=lambda name: widths[name])
         width = widths[narrow]
         raise InputError(
-            f"a rate of {prune.rate:g} leaves {width - gone[narrow]} of {width} filters in "
+            f"a rate of {prune.rate:g} leaves {width - zeroed[narrow]} of {width} filters in "
             f"{narrow}, too few to learn through; use a rate below {(width - 1) / width:g}"
         )

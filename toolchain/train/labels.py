@@ -99,6 +99,6 @@ class LabelCourse(Course):
         """All steps do the same."""
         return None
 
-    def is_settling(self, step: int) -> bool:  # noqa: ARG002
+    def is_recalibrating(self, step: int) -> bool:  # noqa: ARG002
         """Batch norm always goes by the batch."""
         return True

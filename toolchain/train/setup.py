@@ -24,7 +24,7 @@ from toolchain.system.files import sha256_of
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.course import Course
 from toolchain.train.devices import placed
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
 from toolchain.train.labels import LabelCourse, LabelPlan
@@ -89,8 +89,8 @@ def _check_batch(job: TrainingJob, coarsest: int) -> None:
             f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes; choose "
             f"a multiple of {ranks()} by --batch"
         )
-    settles = job.teacher is None or _plan(job, job.images or MANY).settle_steps > 0
-    if settles and job.batch == 1 and job.crop.side <= coarsest:
+    recalibrates = job.teacher is None or _plan(job, job.images or MANY).recalibration_steps > 0
+    if recalibrates and job.batch == 1 and job.crop.side <= coarsest:
         raise InputError(
             f"batch norm cannot learn from one crop of {job.crop.side} pixels, a single cell at "
             f"stride {coarsest}; give --batch 2, or crops.side over {coarsest}"
@@ -145,7 +145,7 @@ def state_of(setup: Setup) -> State:
         images = setup.job.images if setup.teacher and setup.job.images else _images_of(path)
         return read_state(path, settings_of(setup, images))
     images = _images(setup)
-    course = _begun(setup, images)
+    course = _started(setup, images)
     return State(
         settings_of(setup, images),
         0,
@@ -177,10 +177,10 @@ def _images_of(path: Any) -> int:
 def _images_in_time(setup: Setup) -> int:
     """Measure the pace of a few steps of each kind; return how many images fit into the time."""
     job, section = setup.job, setup.job.recipe.teach
-    shares = shares_of(section, begun=job.start is not None)
+    shares = shares_of(section, warm_start=job.start is not None)
     plan = TeachingPlan.of_each(PACE_STEPS, section)
     course = new_course(setup, 0, plan)
-    assert isinstance(course, Teaching)
+    assert isinstance(course, DistillationTrainer)
     seconds = sum(
         share / _pace(setup, course, number * PACE_STEPS)
         for number, share in enumerate(shares)
@@ -192,7 +192,7 @@ def _images_in_time(setup: Setup) -> int:
     return max(20 * job.batch, int(images))
 
 
-def _seconds_to_solve(setup: Setup, course: Teaching) -> float:
+def _seconds_to_solve(setup: Setup, course: DistillationTrainer) -> float:
     """Return how long it takes to solve layers by all the crops that the recipe wants."""
     wanted = setup.job.recipe.teach.solved
     if not wanted:
@@ -230,13 +230,13 @@ def crops_from(
 
 def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
     """Return a course that can take its first step; ``plan`` replaces the recipe's."""
-    course = _begun(setup, images, plan)
-    if isinstance(course, Teaching):
+    course = _started(setup, images, plan)
+    if isinstance(course, DistillationTrainer):
         _look(setup, course)
     return course
 
 
-def _begun(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
+def _started(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
     """Return a course with its student and filters as they begin; it has looked at no crop yet."""
     job = setup.job
     student = build(job.recipe.model.name, job.seed)
@@ -264,7 +264,7 @@ def resumed_course(setup: Setup, state: State) -> Course:
         course.filters.masks = {n: m.to(job.device) for n, m in state.masks.items()}
     course.enter(state.step)
     course.optimizer.load_state_dict(dict(state.optimizer))
-    if isinstance(course, Teaching):
+    if isinstance(course, DistillationTrainer):
         _look(setup, course)
     return course
 
@@ -284,14 +284,14 @@ def _label_course(setup: Setup, student: nn.Module) -> LabelCourse:
 
 
 def _plan(job: TrainingJob, images: int) -> TeachingPlan:
-    return TeachingPlan.of(job.recipe.teach, images, begun=job.start is not None)
+    return TeachingPlan.of(job.recipe.teach, images, warm_start=job.start is not None)
 
 
-def _teaching(setup: Setup, student: nn.Module, plan: TeachingPlan) -> Teaching:
+def _teaching(setup: Setup, student: nn.Module, plan: TeachingPlan) -> DistillationTrainer:
     job = setup.job
     assert setup.teacher is not None
     assert setup.recipe.anchors is not None
-    return Teaching(
+    return DistillationTrainer(
         job.recipe.model.name,
         student,
         copy.deepcopy(setup.teacher.network),
@@ -305,7 +305,7 @@ def _teaching(setup: Setup, student: nn.Module, plan: TeachingPlan) -> Teaching:
     )
 
 
-def _look(setup: Setup, course: Teaching) -> None:
+def _look(setup: Setup, course: DistillationTrainer) -> None:
     """Give the course the crops that it looks at, and those over which it averages."""
     first, device = LOOK // LOOK_CROPS, setup.job.device
     (looked,) = batches(setup.crops, LOOK_CROPS, first, first + 1, 0, device=device)
@@ -313,7 +313,7 @@ def _look(setup: Setup, course: Teaching) -> None:
     first = AVERAGE // SETTLING_CROPS
     last = first + SETTLING_BATCHES
     drawn = batches(setup.crops, SETTLING_CROPS, first, last, 0, device=device)
-    course.settling = [batch.images for batch in drawn]
+    course.recalibration_crops = [batch.images for batch in drawn]
     course.to_solve = partial(_to_solve, setup, setup.job.recipe.teach.solved)
 
 

@@ -105,7 +105,7 @@ def tensors(value: Value) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherOutputs:
     """What the teacher says about a batch."""
 
     loc: Tensor
@@ -117,11 +117,11 @@ class Lesson:
     seen: tuple[Seen, ...]
 
 
-def lesson(teacher: nn.Module, images: Tensor, names: Sequence[str]) -> Lesson:
+def teacher_outputs(teacher: nn.Module, images: Tensor, names: Sequence[str]) -> TeacherOutputs:
     """Run the teacher on (N, 3, H, W) and note what its blocks do."""
     with torch.no_grad(), watching(teacher, names) as seen:
         loc, logits = teacher(images)
-    return Lesson(loc, logits, face_weight(logits), tuple(seen))
+    return TeacherOutputs(loc, logits, face_weight(logits), tuple(seen))
 
 
 def face_weight(logits: Tensor) -> Tensor:

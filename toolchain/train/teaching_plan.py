@@ -12,16 +12,16 @@ LATE_SHARE = 0.1
 """Of the features' weight, in the last quarter of the joint steps."""
 
 
-def shares_of(section: TeachSection, *, begun: bool) -> tuple[float, float, float]:
+def shares_of(section: TeachSection, *, warm_start: bool) -> tuple[float, float, float]:
     """Return the shares of the crops that are learnt from layer by layer, block by block, and end
     to end.
     """
-    local = _local_share(section, begun=begun)
+    local = _local_share(section, warm_start=warm_start)
     return local * section.layer_share, local * (1 - section.layer_share), 1 - local
 
 
-def _local_share(section: TeachSection, *, begun: bool) -> float:
-    return section.local_share_begun if begun else section.local_share
+def _local_share(section: TeachSection, *, warm_start: bool) -> float:
+    return section.local_share_begun if warm_start else section.local_share
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TeachingPlan:
 
     local_steps: int
     """Layer by layer and block by block."""
-    settle_steps: int
+    recalibration_steps: int
     """Of the local steps, those in which batch norm goes by the batch; then it is averaged and
     frozen."""
     joint_steps: int
@@ -47,9 +47,9 @@ class TeachingPlan:
     """The same for the blocks, where layers have learnt before them."""
     joint_rate: float = 8e-4
     """The same end to end."""
-    begun: bool = False
+    warm_start: bool = False
     """Whether the student's weights have learnt already: layers start from them."""
-    loose_factor: float = 5.0
+    non_layer_factor: float = 5.0
     """The local rate of parameters outside layers (EResFD's fusion weights) is so much higher."""
     late_features: float = 1.0
     """Weight of the features in the last quarter of the joint steps."""
@@ -65,35 +65,39 @@ class TeachingPlan:
         """Name of each phase, and the number of steps after which it ends."""
         return (
             ("layer by layer", self.layer_steps),
-            ("block by block, settling", max(self.layer_steps, self.settle_steps)),
+            (
+                "block by block, recalibrating batch norm",
+                max(self.layer_steps, self.recalibration_steps),
+            ),
             ("block by block", self.local_steps),
             ("end to end", self.steps),
         )
 
     @classmethod
-    def of(cls, section: TeachSection, images: int, *, begun: bool) -> TeachingPlan:
-        """Return the recipe's plan for so many crops; ``begun`` says that the student's weights
-        have learnt already.
+    def of(cls, section: TeachSection, images: int, *, warm_start: bool) -> TeachingPlan:
+        """Return the recipe's plan for so many crops.
+
+        ``warm_start`` says that the student's weights have learnt already.
         """
         steps = images // section.batch
-        local = int(steps * _local_share(section, begun=begun))
-        settle = section.settle_share_begun if begun else section.settle_share
+        local = int(steps * _local_share(section, warm_start=warm_start))
+        recalibrate = section.settle_share_begun if warm_start else section.settle_share
         layers = int(local * section.layer_share)
-        solves = section.solved > 0 and not begun
+        solves = section.solved > 0 and not warm_start
         soft = int((steps - local) * section.soft_share)
         schedule = Schedule(hold=0)
         if soft:
             schedule = Schedule(local + soft, local, max(1, soft // section.choices))
         return cls(
             local,
-            0 if layers or solves else min(local, int(steps * settle)),
+            0 if layers or solves else min(local, int(steps * recalibrate)),
             steps - local,
             layer_steps=layers,
             solves=solves,
             filters=schedule,
-            local_rate=section.local_rate_begun if begun else section.local_rate,
+            local_rate=section.local_rate_begun if warm_start else section.local_rate,
             block_rate=section.local_rate_begun,
-            begun=begun,
+            warm_start=warm_start,
             joint_rate=section.joint_rate,
             late_features=section.features * LATE_SHARE,
             weights=LossWeights(features=section.features, labels=section.labels),
@@ -103,5 +107,5 @@ class TeachingPlan:
     def of_each(cls, steps: int, section: TeachSection) -> TeachingPlan:
         """Return a plan of ``steps`` in each phase, to see how long they take."""
         weights = LossWeights(features=section.features, labels=section.labels)
-        settle = 0 if section.layer_share else 2 * steps
-        return cls(2 * steps, settle, steps, layer_steps=steps, weights=weights)
+        recalibrate = 0 if section.layer_share else 2 * steps
+        return cls(2 * steps, recalibrate, steps, layer_steps=steps, weights=weights)

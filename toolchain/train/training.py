@@ -26,7 +26,7 @@ from toolchain.system.memory import SHARE, Surplus, keep_freed_memory
 from toolchain.train.batches import Batch
 from toolchain.train.course import Course
 from toolchain.train.devices import own_stream, placed
-from toolchain.train.distillation_trainer import Teaching
+from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.job import Trained, TrainingJob
 from toolchain.train.keeping import Keeper, OnStep
 from toolchain.train.masks import apply_masks
@@ -57,7 +57,7 @@ def train(
         course = resumed_course(setup, state)
         sample = Sample(others, setup.recipe, job.threads) if others and others.images else None
         keeper = Keeper(job, setup.photos, state, course, sample, on_step)
-        if isinstance(course, Teaching):
+        if isinstance(course, DistillationTrainer):
             course.on_solved = lambda done, of: on_step(
                 f"solve layers, {done} of {of}", 0, course.steps, math.nan
             )

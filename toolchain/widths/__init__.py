@@ -1,1 +1,1 @@
-"""Widths by measured cost: staircases of dependency groups, and plans that meet a budget."""
+"""Widths by measured cost: groups of dependency groups, and plans that meet a budget."""

@@ -1,10 +1,10 @@
-"""Staircases: what every dependency group costs at every width, the others being whole."""
+"""Costs: what every dependency group costs at every width, the others being whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from toolchain.records.cost_tables import Staircase
+from toolchain.records.cost_tables import GroupCost
 from toolchain.widths.costs import Costs
 
 
@@ -13,16 +13,16 @@ def widths_of(whole: int, every: int) -> tuple[int, ...]:
     return tuple(sorted({1, whole, *range(every, whole + 1, every)}))
 
 
-def measure_staircases(
+def measure_group_costs(
     costs: Costs, every: int, on_stage: Callable[[str], None]
-) -> tuple[Staircase, ...]:
+) -> tuple[GroupCost, ...]:
     """Measure all groups at ``every`` so many widths; groups that share no operator together."""
     whole = costs.template.whole
     asked = {group: widths_of(width, every) for group, width in whole.items()}
     apart = apart_groups(whole, [operator.groups for operator in costs.operators])
     costs.measure([widths for groups in apart for widths in _together(groups, asked)], on_stage)
     return tuple(
-        Staircase(
+        GroupCost(
             group,
             costs.template.groups[group].layers,
             widths,
@@ -57,9 +57,9 @@ def _together(groups: Sequence[str], asked: Mapping[str, Sequence[int]]) -> list
 
 
 def _cost_of(group: str, width: int, costs: Costs) -> int:
-    gone = costs.template.gone({group: width})
+    removed = costs.template.removed({group: width})
     return sum(
-        costs.book.costs[operator.key(gone)]
+        costs.book.costs[operator.key(removed)]
         for operator in costs.operators
         if group in operator.groups
     )

@@ -41,9 +41,9 @@ class Operator:
         """Those whose widths its cost depends on."""
         return self.node.groups
 
-    def key(self, gone: Widths) -> str:
+    def key(self, removed: Widths) -> str:
         """Return what its cost depends on, when groups have lost so many channels."""
-        return f"{self.kind}: {self.node.shapes(gone)}"
+        return f"{self.kind}: {self.node.shapes(removed)}"
 
 
 @dataclass
@@ -97,8 +97,8 @@ class Costs:
 
     def keys(self, widths: Widths) -> list[str]:
         """Return the operators' keys at these widths."""
-        gone = self.template.gone(widths)
-        return [operator.key(gone) for operator in self.operators]
+        removed = self.template.removed(widths)
+        return [operator.key(removed) for operator in self.operators]
 
     def knows(self, widths: Widths) -> bool:
         """Tell whether the cost at these widths is measured, operator by operator."""

@@ -1,4 +1,4 @@
-"""Cuttings of photos to look at widths on, in which faces of all sizes are shown alike."""
+"""Crops of photos to look at widths on, in which faces of all sizes are shown alike."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from toolchain.train.crops import LARGEST_SCALE, CropSettings, Faces, draw_crop
 from toolchain.train.photos import Photo as TrainingPhoto
 from toolchain.train.photos import prepare_photos
 
-CUTTINGS = 16
+CROPS = 16
 """One for each step of face sizes, a photo each."""
 CANDIDATES = 128
 """Photos, spread over all, among which are those that are cut."""
 
 
-def draw_cuttings(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ...]:
-    """Return :data:`CUTTINGS` inputs, float32 (1, 3, S, S) with S the shorter side of the input.
+def draw_crops(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ...]:
+    """Return :data:`CROPS` inputs, float32 (1, 3, S, S) with S the shorter side of the input.
 
     Each is cut near a face, of the photo that must be scaled least to show it at the size wanted;
     these rise by equal factors over ``crops.face_sides`` of the recipe, but to S at most. No photo
@@ -44,27 +44,27 @@ def draw_cuttings(split: Split, recipe: Recipe, cache: Path) -> tuple[Tensor, ..
     photos = prepare_photos(candidates, cache, budget_bytes=0, on_photo=lambda *_: None)
     left: list[TrainingPhoto] = []
     generator = np.random.default_rng(recipe.model.seed)
-    cuttings = []
+    crops = []
     for low, high in itertools.pairwise(edges):
         left = left or list(photos.photos)
         photo, face = _nearest(left, math.sqrt(low * high))
         settings = dataclasses.replace(plain, face_sides=(low, high))
         cut = draw_crop(photo.pixels(photos.longest), face, generator, settings)
         shown = Photo(photo.name, cut.image)
-        cuttings.append(photo_input(shown, square, board_view(square)).image)
+        crops.append(photo_input(shown, square, board_view(square)).image)
         left.remove(photo)
-    return tuple(cuttings)
+    return tuple(crops)
 
 
 def _edges(crops: CropSection, side: int) -> list[float]:
-    """Return the sides of faces between which the sizes of the cuttings lie, in rising order."""
+    """Return the sides of faces between which the sizes of the crops lie, in rising order."""
     smallest, largest = crops.face_sides
     if smallest >= side:
         raise InputError(
             f"crops.face_sides begin at {smallest:g} pixels, and the input's shorter side has "
             f"{side}; give smaller faces in --recipe, or a larger --size"
         )
-    return [float(edge) for edge in np.geomspace(smallest, min(largest, side), CUTTINGS + 1)]
+    return [float(edge) for edge in np.geomspace(smallest, min(largest, side), CROPS + 1)]
 
 
 def _nearest(photos: Iterable[TrainingPhoto], side: float) -> tuple[TrainingPhoto, Faces]:

@@ -33,6 +33,8 @@ def read_report(path: Path, model: str) -> CostReport:
         if path.stat().st_size > LIMIT_BYTES:
             raise InputError(f"{path}: is too large for a cost report; {advice}")
         content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and "staircases" in content:  # as it was written before 0.2
+            content["groups"] = content.pop("staircases")
     except OSError as error:
         raise InputError(f"{path}: there is no cost report ({error.strerror}); {advice}") from error
     except (ValueError, RecursionError) as error:
@@ -43,8 +45,10 @@ def read_report(path: Path, model: str) -> CostReport:
         raise InputError(f"{path}: is not a cost report ({error}); {advice}") from error
     if report.model != model:
         raise InputError(f"{path}: is of {report.model}, not of {model}; {advice}")
-    for stairs in report.staircases:
-        rising = all(a < b for a, b in zip(stairs.widths, stairs.widths[1:], strict=False))
-        if not (stairs.widths and rising and len(stairs.widths) == len(stairs.instructions)):
-            raise InputError(f"{path}: {stairs.group} has no rising widths; {advice}")
+    for group_cost in report.groups:
+        rising = all(a < b for a, b in zip(group_cost.widths, group_cost.widths[1:], strict=False))
+        if not (
+            group_cost.widths and rising and len(group_cost.widths) == len(group_cost.instructions)
+        ):
+            raise InputError(f"{path}: {group_cost.group} has no rising widths; {advice}")
     return report

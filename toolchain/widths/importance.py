@@ -58,28 +58,28 @@ class Levels:
 class Importance:
     """What widths lose, by group and width, as far as it was looked at."""
 
-    lost_by: Mapping[str, Mapping[int, float]]
+    sensitivity_by: Mapping[str, Mapping[int, float]]
     """-log(share of the outputs' variance that is explained) with this group alone narrowed."""
     orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """The filters of each group, the first to go first."""
 
-    def gone(self, group: str, width: int) -> list[int]:
+    def pruned_channels(self, group: str, width: int) -> list[int]:
         """Return which filters of a group go at a width, in rising order."""
         order = self.orders[group]
         return sorted(order[: len(order) - width])
 
-    def lost(self, group: str, width: int) -> float:
+    def sensitivity(self, group: str, width: int) -> float:
         """Return what a group loses; between two widths, what the narrower one does."""
-        losses = self.lost_by[group]
+        losses = self.sensitivity_by[group]
         return losses[max((each for each in losses if each <= width), default=min(losses))]
 
     def loss(self, widths: Mapping[str, int]) -> float:
         """Return the sum over groups: what is in series multiplies. Those not named are whole."""
-        return sum(self.lost(group, width) for group, width in widths.items())
+        return sum(self.sensitivity(group, width) for group, width in widths.items())
 
     def kept(self, group: str, width: int) -> float:
         """Return the share that is explained."""
-        return math.exp(-self.lost(group, width))
+        return math.exp(-self.sensitivity(group, width))
 
 
 def measure_importance(
@@ -112,8 +112,8 @@ def measure_importance(
             order = ranked(group.filters(layers_of(network)), ranking, zeros_first=True)
         losses: dict[int, float] = {}
         for width, narrowed in _narrowed(network, flow, group, order, widths[group.name]):
-            lost = _lost(_outputs(narrowed, images, levels), whole)
-            losses[width] = max([lost, *losses.values()])
+            sensitivity = _sensitivity(_outputs(narrowed, images, levels), whole)
+            losses[width] = max([sensitivity, *losses.values()])
         found[group.name] = {group.width: 0.0, **losses}
         orders[group.name] = order
     return Importance(found, orders)
@@ -188,7 +188,7 @@ def _outputs(network: nn.Module, images: Sequence[Tensor], levels: Levels) -> li
     return found
 
 
-def _lost(found: Sequence[Part], whole: Sequence[Part]) -> float:
+def _sensitivity(found: Sequence[Part], whole: Sequence[Part]) -> float:
     """Return what parts lose, each -log(squared correlation); what goes against it explains none.
 
     Their mean by weight. A part that does not vary has nothing to lose.

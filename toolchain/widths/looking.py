@@ -28,9 +28,9 @@ from toolchain.records.cost_tables import CostReport
 from toolchain.shrink.channels import Flow
 from toolchain.shrink.flow import trace_flow
 from toolchain.system.files import sha256_of
-from toolchain.widths.cost_table import measure_staircases
+from toolchain.widths.cost_table import measure_group_costs
 from toolchain.widths.costs import Book, Costs
-from toolchain.widths.crops import draw_cuttings
+from toolchain.widths.crops import draw_crops
 from toolchain.widths.importance import (
     Importance,
     Levels,
@@ -170,9 +170,9 @@ def look_at_faces(split: Split, loaded: Loaded, cache: Path) -> Look:
     channels = loaded.image.shape[1]
     if channels != 3:
         raise InputError(f"--data: photos have 3 channels, the network takes {channels}")
-    images = draw_cuttings(split, loaded.recipe, cache)
+    images = draw_crops(split, loaded.recipe, cache)
     even = levels_of(loaded.recipe.anchors, *images[0].shape[2:])
-    words = f"{len(images)} cuttings of photos"
+    words = f"{len(images)} crops of photos"
     return Look(images, words, weighed(even, loaded.network, images))
 
 
@@ -202,10 +202,10 @@ def look_at_widths(
 def measure_report(
     loaded: Loaded, costs: Costs, board: Board, every: int, on_stage: Callable[[str], None]
 ) -> CostReport:
-    """Return the staircases of all groups."""
-    stairs = measure_staircases(costs, every, on_stage)
-    gone = costs.template.gone({})
-    fixed = [each.key(gone) for each in costs.operators if not each.groups]
+    """Return the groups of all groups."""
+    group_cost = measure_group_costs(costs, every, on_stage)
+    removed = costs.template.removed({})
+    fixed = [each.key(removed) for each in costs.operators if not each.groups]
     size = loaded.recipe.input
     return CostReport(
         loaded.recipe.model.name,
@@ -217,5 +217,5 @@ def measure_report(
         costs.total({}),
         sum(costs.book.costs[key] for key in fixed),
         len(costs.operators),
-        stairs,
+        group_cost,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from toolchain.errors import InputError
 from toolchain.prune.criteria import count_of
 from toolchain.prune.groups import ChannelGroup
-from toolchain.records.cost_tables import PlannedGroup, Staircase, Uniform
+from toolchain.records.cost_tables import GroupCost, PlannedGroup, Uniform
 from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
 from toolchain.widths.costs import Costs, Operator
 from toolchain.widths.importance import Importance
@@ -34,7 +34,7 @@ class Chosen:
 
 def plan_widths(
     costs: Costs,
-    staircases: Sequence[Staircase],
+    groups: Sequence[GroupCost],
     importance: Importance,
     budget: int,
     least_share: float,
@@ -46,7 +46,7 @@ def plan_widths(
 
     Raises :class:`InputError` where the budget is out of reach, telling the least that was found.
     """
-    widths = {stairs.group: stairs.widths for stairs in staircases}
+    widths = {group_cost.group: group_cost.widths for group_cost in groups}
     losses = losses_of(importance, widths, least_share)
     tried = _tried(costs, losses, budget, on_stage)
     least = cheapest(_problem(costs, losses))
@@ -77,7 +77,7 @@ def losses_of(
     """
     return {
         group: {
-            width: importance.lost(group, width)
+            width: importance.sensitivity(group, width)
             for width in some
             if width >= least_share * some[-1]
         }
@@ -118,7 +118,7 @@ def _problem(costs: Costs, losses: Mapping[str, Mapping[int, float]]) -> Problem
     for operator in costs.operators:
         together.setdefault(tuple(sorted(operator.groups)), []).append(operator)
     fixed = sum(
-        costs.book.costs[each.key(costs.template.gone({}))] for each in together.pop((), [])
+        costs.book.costs[each.key(costs.template.removed({}))] for each in together.pop((), [])
     )
     parts = [Part(groups, _costing(groups, some, costs)) for groups, some in together.items()]
     return Problem(losses, parts, fixed)
@@ -140,12 +140,12 @@ def cost_of(operator: Operator, widths: Mapping[str, int], costs: Costs) -> floa
     That is its cost when whole, times for every group the share that it has when that group alone
     is narrowed.
     """
-    known, gone = costs.book.costs, costs.template.gone
-    measured = known.get(operator.key(gone(widths)))
+    known, removed = costs.book.costs, costs.template.removed
+    measured = known.get(operator.key(removed(widths)))
     if measured is not None:
         return float(measured)
-    whole = known[operator.key(gone({}))]
-    alone = [known[operator.key(gone({g: widths[g]}))] for g in operator.groups if g in widths]
+    whole = known[operator.key(removed({}))]
+    alone = [known[operator.key(removed({g: widths[g]}))] for g in operator.groups if g in widths]
     return whole * math.prod(each / max(whole, 1) for each in alone)
 
 

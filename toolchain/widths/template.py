@@ -35,9 +35,9 @@ class Dimension:
     shares: tuple[tuple[str, int], ...] = ()
     """By how much it falls for every channel that a group loses."""
 
-    def at(self, gone: Widths) -> int:
+    def at(self, removed: Widths) -> int:
         """Return the size when groups have lost so many channels."""
-        return self.whole - sum(share * gone[group] for group, share in self.shares)
+        return self.whole - sum(share * removed[group] for group, share in self.shares)
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Node:
         shapes = (*self.inputs, *self.outputs)
         return frozenset(group for shape in shapes for each in shape for group, _ in each.shares)
 
-    def shapes(self, gone: Widths) -> str:
+    def shapes(self, removed: Widths) -> str:
         """Return what it reads and writes: ``1x16x80x80 16x16x3x3 16 -> 1x16x80x80``."""
         sides = (self.inputs, self.outputs)
-        return " -> ".join(" ".join(_written(shape, gone) for shape in side) for side in sides)
+        return " -> ".join(" ".join(_written(shape, removed) for shape in side) for side in sides)
 
 
-def _written(shape: Sequence[Dimension], gone: Widths) -> str:
-    return "x".join(str(each.at(gone)) for each in shape) or "scalar"
+def _written(shape: Sequence[Dimension], removed: Widths) -> str:
+    return "x".join(str(each.at(removed)) for each in shape) or "scalar"
 
 
 class Template:
@@ -93,7 +93,7 @@ class Template:
         """The widths of the network as it is."""
         return {name: group.width for name, group in self.groups.items()}
 
-    def gone(self, widths: Widths) -> dict[str, int]:
+    def removed(self, widths: Widths) -> dict[str, int]:
         """Return how many channels each group has lost at these widths."""
         return {name: whole - widths.get(name, whole) for name, whole in self.whole.items()}
 

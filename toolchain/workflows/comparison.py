@@ -16,7 +16,7 @@ from toolchain.arm.targets import Target
 from toolchain.bench.interleaving import busy_notes, interleaved, machine_name, processor_name
 from toolchain.bench.runs import Picture, open_run
 from toolchain.errors import InputError
-from toolchain.records.timings import Contender, Contest, FileCheck
+from toolchain.records.timings import ComparedCandidate, Comparison, FileCheck
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def compare_files(
     threads: int,
     seconds: float,
     on_stage: Callable[[str], None],
-) -> Contest:
+) -> Comparison:
     """Measure output folders of ``shrink``, or files of any kind; the first file is the measure.
 
     All run here in turn for about ``seconds``. Raises :class:`InputError` where there is nothing to
@@ -56,7 +56,7 @@ def compare_files(
     runs = {entry.label: open_run(entry.path, entry.image, threads) for entry in entries}
     times = interleaved(runs, seconds)
     first = entries[0]
-    return Contest(
+    return Comparison(
         target.key,
         target.name,
         target.core,
@@ -67,7 +67,7 @@ def compare_files(
         processor_name(),
         round(load, 2),
         tuple(
-            _contender(entry, first, times[entry.label], times[first.label]) for entry in entries
+            _candidate(entry, first, times[entry.label], times[first.label]) for entry in entries
         ),
         tuple(busy_notes(load)),
     )
@@ -89,13 +89,13 @@ def _entries(
     ]
 
 
-def _contender(
+def _candidate(
     entry: Entry, first: Entry, own: Sequence[float], reference: Sequence[float]
-) -> Contender:
+) -> ComparedCandidate:
     ratios = [mine / other for mine, other in zip(own, reference, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     check = entry.check
-    return Contender(
+    return ComparedCandidate(
         entry.label,
         check.runtime,
         check.size,

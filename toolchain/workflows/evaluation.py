@@ -25,7 +25,7 @@ import toolchain
 from toolchain.data.detections import read_folder
 from toolchain.data.wider import Split
 from toolchain.detection.gallery import compared_pictures, worst_pictures
-from toolchain.detection.opening import Plan, describe
+from toolchain.detection.opening import FinderPlan, describe
 from toolchain.detection.running import (
     Outcome,
     as_identity,
@@ -68,7 +68,7 @@ class Scored:
     """Per photo (K, 5): left, top, width, height in pixels, and score."""
 
 
-def evaluate(plan: Plan, split: Split, settings: Settings, on_photo: OnPhoto) -> Scored:
+def evaluate(plan: FinderPlan, split: Split, settings: Settings, on_photo: OnPhoto) -> Scored:
     """Run one detector over the split's photos and score it; see :class:`Settings`."""
     described = describe(plan)
     subject = described.subject
@@ -88,7 +88,7 @@ def evaluate(plan: Plan, split: Split, settings: Settings, on_photo: OnPhoto) ->
 
 
 def _result(
-    plan: Plan,
+    plan: FinderPlan,
     subject: Subject,
     notes: tuple[str, ...],
     split: Split,

@@ -12,7 +12,7 @@ from toolchain.errors import InputError
 from toolchain.models.choosing import Choice
 from toolchain.recipe import Recipe, override
 from toolchain.recipe.writing import as_toml
-from toolchain.records.cost_tables import CostReport, Plan, PlannedBoard, PlannedGroup, Uniform
+from toolchain.records.cost_tables import CostReport, PlannedBoard, PlannedGroup, Uniform, WidthPlan
 from toolchain.records.stages import Report
 from toolchain.report import wording
 from toolchain.system.files import write_bytes
@@ -54,7 +54,7 @@ class Wish:
     command: str
 
 
-def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
+def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan:
     """Choose the widths that lose least within so many parameters; shrink by them, and count."""
     loaded = wish.loaded
     deployed = deploy(loaded.network, loaded.recipe, loaded.image)
@@ -74,7 +74,7 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
     return _counted(made, importance, wish, on_stage)
 
 
-def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> Plan:
+def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan:
     """Choose which filters go by a rate that all groups share; shrink by that, and count."""
     loaded, rate = wish.loaded, wish.wanted.rate or 0.0
     deployed = deploy(loaded.network, loaded.recipe, loaded.image)
@@ -101,24 +101,24 @@ def _whole(deployed: Deployed) -> Problem:
 
 
 def _counted(
-    made: Plan, importance: Importance, wish: Wish, on_stage: Callable[[str], None]
-) -> Plan:
+    made: WidthPlan, importance: Importance, wish: Wish, on_stage: Callable[[str], None]
+) -> WidthPlan:
     """Return the plan with the parameters of what is really shrunk by it."""
     after = _shrunk(_write_recipe(made, importance, wish), wish, on_stage).cost_after
-    return dataclasses.replace(made, measured=after.deployed_parameters + after.loose_parameters)
+    return dataclasses.replace(
+        made, measured=after.deployed_parameters + after.non_layer_parameters
+    )
 
 
 def plan_on_board(
     wish: Wish, costs: Costs, report: CostReport, board: Board, on_stage: Callable[[str], None]
-) -> Plan:
+) -> WidthPlan:
     """Choose the widths that lose least within so many instructions; shrink by them, and count."""
     loaded, budget = wish.loaded, wish.wanted.of(report.instructions, board.target)
     groups, look = tuple(costs.template.groups.values()), wish.look
-    widths = {stairs.group: stairs.widths for stairs in report.staircases}
+    widths = {group_cost.group: group_cost.widths for group_cost in report.groups}
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
-    chosen = planning.plan_widths(
-        costs, report.staircases, importance, budget, wish.least, on_stage
-    )
+    chosen = planning.plan_widths(costs, report.groups, importance, budget, wish.least, on_stage)
     uniform = planning.uniform_within(groups, importance, budget, costs.measured_total(on_stage))
     planned = planning.planned_groups(groups, chosen, importance)
     on = PlannedBoard(report.target, report.name, report.core, report.runtime, report.size)
@@ -138,19 +138,19 @@ def _predicted(
     look: Look,
     uniform: Uniform | None,
     groups: tuple[PlannedGroup, ...],
-) -> Plan:
+) -> WidthPlan:
     """Return the plan; what is measured of it is the prediction, until it is really shrunk."""
     model = wish.loaded.recipe.model.name
-    return Plan(
+    return WidthPlan(
         model, unit, board, wish.ranking, unpruned, budget, chosen.least,
         chosen.cost, chosen.cost, chosen.loss, look.words, look.levels.weights, uniform, groups,
     )  # fmt: skip
 
 
-def _write_recipe(made: Plan, importance: Importance, wish: Wish) -> Recipe:
+def _write_recipe(made: WidthPlan, importance: Importance, wish: Wish) -> Recipe:
     """Write plan.toml, and return the recipe that it is."""
     narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
-    named = {group: importance.gone(group, width) for group, width in narrowed.items()}
+    named = {group: importance.pruned_channels(group, width) for group, width in narrowed.items()}
     gone = named if wish.ranking == "outputs" else {}
     rate = wish.wanted.rate
     much: dict[str, object] = {"prune.rate": rate} if rate else {"prune.widths": narrowed}
@@ -160,7 +160,7 @@ def _write_recipe(made: Plan, importance: Importance, wish: Wish) -> Recipe:
     return planned
 
 
-def _heading(made: Plan) -> str:
+def _heading(made: WidthPlan) -> str:
     what = f"{made.predicted:,} of {made.unpruned:,} {made.unit}"
     if made.board is not None:
         size, runtime = wording.shape(made.board.size), made.board.runtime

@@ -15,7 +15,12 @@ from typing import cast, get_type_hints
 from toolchain.errors import CheckpointError, InputError
 from toolchain.models import detector
 from toolchain.models.layouts import read_metadata
-from toolchain.records.stages import MemberAccuracy, MemberFacts, trained_gone, trained_widths
+from toolchain.records.stages import (
+    MemberAccuracy,
+    MemberFacts,
+    trained_pruned_channels,
+    trained_widths,
+)
 from toolchain.zoo.packing import unpacked
 
 FOLDER = Path(__file__).parent
@@ -41,7 +46,7 @@ class Member:
     @property
     def gone(self) -> dict[str, tuple[int, ...]]:
         """By group, which filters its plan named to go, if it did; else nothing."""
-        return trained_gone(self.facts)
+        return trained_pruned_channels(self.facts)
 
     @property
     def parameters(self) -> int:

@@ -20,11 +20,11 @@ FUSED = ("Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid",
 
 def merge_heads(graph: Graph) -> int:
     """Merge convolutions of the same input; return how many are gone."""
-    gone = 0
+    merged = 0
     for group in _groups(graph):
         _merge(graph, group)
-        gone += len(group) - 1
-    return gone
+        merged += len(group) - 1
+    return merged
 
 
 def _groups(graph: Graph) -> list[list[onnx.NodeProto]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.records.timings import Contender, Contest
+from toolchain.records.timings import ComparedCandidate, Comparison
 from toolchain.report import wording
 from toolchain.report.charts import figures
 from toolchain.report.document.frame import page
@@ -17,52 +17,53 @@ HEAD = [
 NUMERIC = (2, 3, 4, 5, 6, 7)
 
 
-def contest_markdown(contest: Contest) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
     """Return the table with its conditions; it ends with a line feed."""
-    rows = [[plain(cell) for cell in _cells(each)] for each in contest.contenders]
+    rows = [[plain(cell) for cell in _cells(each)] for each in comparison.candidates]
     parts = [
-        f"# Side by side: {plain(contest.name)}, and this machine",
-        plain(conditions(contest)),
+        f"# Side by side: {plain(comparison.name)}, and this machine",
+        plain(conditions(comparison)),
         markdown_table(HEAD, rows, numeric=NUMERIC),
-        "\n".join(f"- {plain(note)}" for note in notes(contest)),
+        "\n".join(f"- {plain(note)}" for note in notes(comparison)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def contest_html(contest: Contest) -> str:
+def comparison_html(comparison: Comparison) -> str:
     """Return the whole page."""
-    rows = [[name(each.label), *map(text, _cells(each)[1:])] for each in contest.contenders]
-    remarks = [text(note) for note in notes(contest)]
+    rows = [[name(each.label), *map(text, _cells(each)[1:])] for each in comparison.candidates]
+    remarks = [text(note) for note in notes(comparison)]
     body = [
-        section("picture", "Cost, as a share of the first", _picture(contest)),
+        section("picture", "Cost, as a share of the first", _picture(comparison)),
         section(
-            "table", "In numbers", paragraph(text(conditions(contest))),
+            "table", "In numbers", paragraph(text(conditions(comparison))),
             items(remarks) if remarks else "", table("Side by side", HEAD, rows, NUMERIC),
         ),
     ]  # fmt: skip
-    title = f"{text(contest.name)}, and this machine"
+    title = f"{text(comparison.name)}, and this machine"
     heading = f"<h1>Side by side <span class='what'>{title}</span></h1>"
     definitions = figures.pattern_definitions()
     return page("Side by side", heading, "\n".join(body), definitions=definitions)
 
 
-def conditions(contest: Contest) -> str:
+def conditions(comparison: Comparison) -> str:
     """Return how it was measured, in words."""
-    runtimes = ", ".join(dict.fromkeys(each.runtime for each in contest.contenders))
+    runtimes = ", ".join(dict.fromkeys(each.runtime for each in comparison.candidates))
     return (
-        f"Instructions of one inference on {contest.name}, {contest.core} under QEMU, one thread, "
-        f"counted exactly; {runtimes}. Time on this machine, {contest.processor}, "
-        f"{contest.machine}, load {contest.load:g}, {wording.plural(contest.threads, 'thread')}: "
-        f"all in turn, in random order, {contest.rounds} rounds in {contest.seconds:g} s, as a "
-        f"ratio to {contest.contenders[0].label} in the same round."
+        f"Instructions of one inference on {comparison.name}, {comparison.core} under QEMU, one "
+        f"thread, counted exactly; {runtimes}. Time on this machine, {comparison.processor}, "
+        f"{comparison.machine}, load {comparison.load:g}, "
+        f"{wording.plural(comparison.threads, 'thread')}: all in turn, in random order, "
+        f"{comparison.rounds} rounds in {comparison.seconds:g} s, as a ratio "
+        f"to {comparison.candidates[0].label} in the same round."
     )
 
 
-def notes(contest: Contest) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """Return what is to be known of the figures."""
-    sizes = {each.size for each in contest.contenders}
-    differ = [each.label for each in contest.contenders if not each.parity]
-    found = list(contest.notes)
+    sizes = {each.size for each in comparison.candidates}
+    differ = [each.label for each in comparison.candidates if not each.parity]
+    found = list(comparison.notes)
     if len(sizes) > 1:
         found.append("The files have inputs of different sizes: shares are not of the same work.")
     if differ:
@@ -70,7 +71,7 @@ def notes(contest: Contest) -> list[str]:
     return found
 
 
-def _cells(each: Contender) -> list[str]:
+def _cells(each: ComparedCandidate) -> list[str]:
     return [
         each.label,
         wording.shape(each.size),
@@ -84,11 +85,11 @@ def _cells(each: Contender) -> list[str]:
     ]
 
 
-def _picture(contest: Contest) -> str:
-    most = max(max(each.share, each.ratio) for each in contest.contenders)
+def _picture(comparison: Comparison) -> str:
+    most = max(max(each.share, each.ratio) for each in comparison.candidates)
     rows = "".join(
         figures.row(name(each.label), _bars(each, most), f"{each.share:.2f} / {each.ratio:.2f}")
-        for each in contest.contenders
+        for each in comparison.candidates
     )
     legend = (
         '<ul class="legend"><li><svg aria-hidden="true" width="30" height="14"><rect '
@@ -99,13 +100,13 @@ def _picture(contest: Contest) -> str:
         'class="part-carried" x="1" y="1" width="28" height="12"/></svg> <span>time here</span>'
         "</li></ul>"
     )
-    caption = f"Instructions on {text(contest.name)} above, time on this machine below."
+    caption = f"Instructions on {text(comparison.name)} above, time on this machine below."
     return (
         f'{legend}<figure><ol class="rows">{rows}</ol><figcaption>{caption}</figcaption></figure>'
     )
 
 
-def _bars(each: Contender, most: float) -> str:
+def _bars(each: ComparedCandidate, most: float) -> str:
     useful = each.share * each.multiply_add / each.instructions
     return figures.drawing(
         f"{each.label}: {each.share:.3f} of the instructions, {each.ratio:.3f} of the time",

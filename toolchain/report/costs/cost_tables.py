@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from toolchain.records.cost_tables import CostReport, Plan, PlannedGroup, Staircase
+from toolchain.records.cost_tables import CostReport, GroupCost, PlannedGroup, WidthPlan
 from toolchain.report import wording
 from toolchain.report.charts import figures
 from toolchain.report.document.frame import page
 from toolchain.report.document.markup import name, paragraph, section, table, text
 
 HEIGHT = 44
-"""Pixels of a staircase."""
+"""Pixels of a group."""
 
 
 def cost_html(report: CostReport) -> str:
-    """Return a page with every group's staircase."""
+    """Return a page with every group's group."""
     title = f"What widths cost: {text(report.model)} on {text(report.name)}"
-    ranked = sorted(report.staircases, key=lambda each: -each.instructions[-1])
+    ranked = sorted(report.groups, key=lambda each: -each.instructions[-1])
     rows = "".join(
         figures.row(_group(each.group, each.layers), _stairs(each), _ends(each)) for each in ranked
     )
@@ -28,14 +28,14 @@ def cost_html(report: CostReport) -> str:
         f"group, all other groups whole.</figcaption></figure>"
     )
     body = [
-        section("stairs", "Instructions per group and width", paragraph(_cost_words(report)),
+        section("group_cost", "Instructions per group and width", paragraph(_cost_words(report)),
                 picture),
         section("numbers", "In numbers", _numbers(report)),
     ]  # fmt: skip
     return _page(title, body)
 
 
-def plan_html(plan: Plan) -> str:
+def plan_html(plan: WidthPlan) -> str:
     """Return a page with every group's width before and after."""
     on = "" if plan.board is None else f" on {text(plan.board.name)}"
     title = f"A plan for {text(plan.model)}{on}"
@@ -59,7 +59,7 @@ def plan_html(plan: Plan) -> str:
     return _page(title, body)
 
 
-def plan_words(plan: Plan) -> str:
+def plan_words(plan: WidthPlan) -> str:
     """Return how far off the prediction was, and the conditions, in a few sentences."""
     return (
         f"Budget {plan.budget:,} {plan.unit}, predicted {plan.predicted:,}, measured after "
@@ -69,7 +69,7 @@ def plan_words(plan: Plan) -> str:
     )
 
 
-def _conditions(plan: Plan) -> str:
+def _conditions(plan: WidthPlan) -> str:
     board = plan.board
     if board is None:
         return "Batch norm is folded in, and scalars outside layers are counted."
@@ -77,7 +77,7 @@ def _conditions(plan: Plan) -> str:
     return f"{board.name}, {board.core} under QEMU, {board.runtime}, input {size}, one thread."
 
 
-def _results(plan: Plan) -> str:
+def _results(plan: WidthPlan) -> str:
     rows = [
         ["unpruned", wording.count(plan.unpruned), "1.000", "0"],
         ["plan, measured", wording.count(plan.measured), f"{plan.measured / plan.unpruned:.3f}",
@@ -124,12 +124,14 @@ def _group(group: str, layers: tuple[str, ...]) -> str:
     return name(group) + more
 
 
-def _stairs(stairs: Staircase) -> str:
-    most, count = max(stairs.instructions), len(stairs.widths)
+def _stairs(group_cost: GroupCost) -> str:
+    most, count = max(group_cost.instructions), len(group_cost.widths)
     bars = []
-    for index, (width, cost) in enumerate(zip(stairs.widths, stairs.instructions, strict=True)):
+    for index, (width, cost) in enumerate(
+        zip(group_cost.widths, group_cost.instructions, strict=True)
+    ):
         height = HEIGHT * cost / most
-        kind = "live" if width in stairs.steps else "removed_live"
+        kind = "live" if width in group_cost.steps else "removed_live"
         bars.append(
             f'<rect class="part-{kind}" x="{figures.percent(index / count)}" '
             f'y="{HEIGHT - height:.1f}" width="{figures.percent(0.9 / count)}" '
@@ -137,13 +139,13 @@ def _stairs(stairs: Staircase) -> str:
         )
     words = ", ".join(
         f"{width}: {_millions(cost)}"
-        for width, cost in zip(stairs.widths, stairs.instructions, strict=True)
+        for width, cost in zip(group_cost.widths, group_cost.instructions, strict=True)
     )
-    return figures.drawing(f"{stairs.group}: {words}", HEIGHT, *bars)
+    return figures.drawing(f"{group_cost.group}: {words}", HEIGHT, *bars)
 
 
-def _ends(stairs: Staircase) -> str:
-    return f"{_millions(stairs.instructions[0])} to {_millions(stairs.instructions[-1])}"
+def _ends(group_cost: GroupCost) -> str:
+    return f"{_millions(group_cost.instructions[0])} to {_millions(group_cost.instructions[-1])}"
 
 
 def _millions(cost: int) -> str:
@@ -154,7 +156,7 @@ def _numbers(report: CostReport) -> str:
     rows = [
         [name(each.group), str(each.width), wording.count(each.instructions[-1]),
          ", ".join(map(str, each.steps))]
-        for each in report.staircases
+        for each in report.groups
     ]  # fmt: skip
     head = ["group", "filters", "instructions when whole", "widths worth having"]
     return table("Groups", head, rows, (1, 2))

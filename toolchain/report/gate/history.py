@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from toolchain.records.verdicts import Point
+from toolchain.records.verdicts import HistoryPoint
 from toolchain.report.charts import figures
 from toolchain.report.document.frame import page
 from toolchain.report.document.markup import items, name, paragraph, section, text
@@ -14,7 +14,7 @@ HEIGHT = 40
 MARGIN = 6
 
 
-def history_html(histories: Mapping[str, Sequence[Point]]) -> str:
+def history_html(histories: Mapping[str, Sequence[HistoryPoint]]) -> str:
     """Return the whole page."""
     body = [_baseline(number, *item) for number, item in enumerate(histories.items())]
     return page(
@@ -25,7 +25,7 @@ def history_html(histories: Mapping[str, Sequence[Point]]) -> str:
     )
 
 
-def _baseline(number: int, title: str, points: Sequence[Point]) -> str:
+def _baseline(number: int, title: str, points: Sequence[HistoryPoint]) -> str:
     every = sorted({metric for point in points for metric in point.record.metrics})
     metrics = [metric for metric in every if _moves(metric, points)]
     still = ", ".join(metric for metric in every if metric not in metrics)
@@ -48,11 +48,11 @@ def _baseline(number: int, title: str, points: Sequence[Point]) -> str:
     )
 
 
-def _moves(metric: str, points: Sequence[Point]) -> bool:
+def _moves(metric: str, points: Sequence[HistoryPoint]) -> bool:
     return len({point.record.metrics.get(metric) for point in points}) > 1
 
 
-def _line(metric: str, points: Sequence[Point]) -> str:
+def _line(metric: str, points: Sequence[HistoryPoint]) -> str:
     values = [point.record.metrics.get(metric) for point in points]
     known = [value for value in values if value is not None]
     low, span = min(known), (max(known) - min(known)) or 1.0
@@ -82,7 +82,7 @@ def _line(metric: str, points: Sequence[Point]) -> str:
     )
 
 
-def _mark(metric: str, point: Point, x: float, y: float) -> str:
+def _mark(metric: str, point: HistoryPoint, x: float, y: float) -> str:
     worse = any(row.metric == metric and row.status == "worse" for row in point.rows)
     words = f"{point.commit}: {point.record.metrics[metric]:,.10g}{', worse' if worse else ''}"
     shape = (
@@ -94,14 +94,14 @@ def _mark(metric: str, point: Point, x: float, y: float) -> str:
     return f"{shape}<title>{text(words)}</title></{'rect' if worse else 'circle'}>"
 
 
-def _last(metric: str, points: Sequence[Point]) -> str:
+def _last(metric: str, points: Sequence[HistoryPoint]) -> str:
     value = points[-1].record.metrics.get(metric)
     if value is None:
         return "gone"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def _words(point: Point) -> str:
+def _words(point: HistoryPoint) -> str:
     worse = ", ".join(row.metric for row in point.rows if row.status == "worse")
     why = "; ".join(
         f"{entry.metric} accepted: {entry.why}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from toolchain.records.verdicts import Row, Verdict
+from toolchain.records.verdicts import MetricRow, Verdict
 from toolchain.report.gate import words
 
 
@@ -27,7 +27,7 @@ def gate_junit(verdicts: Sequence[Verdict]) -> bytes:
     return text + b"\n"
 
 
-def _case(suite: ElementTree.Element, name: str, row: Row, verdict: Verdict) -> None:
+def _case(suite: ElementTree.Element, name: str, row: MetricRow, verdict: Verdict) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", {"classname": name, "name": row.metric, "time": "0"}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.records.verdicts import Row, Verdict
+from toolchain.records.verdicts import MetricRow, Verdict
 from toolchain.report.charts import figures
 from toolchain.report.document.frame import page
 from toolchain.report.document.markup import items, name, paragraph, section, table, text
@@ -59,7 +59,7 @@ def _picture(verdict: Verdict) -> str:
     )
 
 
-def _bar(row: Row) -> str:
+def _bar(row: MetricRow) -> str:
     beyond = MOST_LIMITS if row.worsening > 0 else -MOST_LIMITS
     share = row.worsening / row.allowed if row.allowed else beyond
     share = max(-MOST_LIMITS, min(MOST_LIMITS, share))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from toolchain.records.verdicts import OperatorChange, Row, Verdict
+from toolchain.records.verdicts import MetricRow, OperatorChange, Verdict
 
 HEADINGS = ("figure", "before", "after", "change", "allowed", "noise-free", "")
 NAMED = 4
@@ -32,7 +32,7 @@ def conditions(verdict: Verdict) -> str:
     return "; ".join(f"{name}: {value}" for name, value in sorted(verdict.conditions.items()))
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: MetricRow) -> list[str]:
     """Return a row of the table as texts."""
     return [
         row.metric,
@@ -45,21 +45,21 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def outcome(row: Row) -> str:
+def outcome(row: MetricRow) -> str:
     """Return what became of a figure."""
     if row.why_accepted is not None:
         return f"accepted: {row.why_accepted}"
     return OUTCOME[row.status]
 
 
-def figure(row: Row, value: float) -> str:
+def figure(row: MetricRow, value: float) -> str:
     """Return a figure in its unit."""
     if row.unit in ("count", "bytes"):
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
 
-def change(row: Row) -> str:
+def change(row: MetricRow) -> str:
     """Return a change with its sign, and as a share where there is one."""
     if not row.change:
         return "0"
@@ -68,14 +68,14 @@ def change(row: Row) -> str:
     return f"{text}{share}"
 
 
-def short_change(row: Row) -> str:
+def short_change(row: MetricRow) -> str:
     """Return a change as a share where there is one, else in its unit."""
     if row.relative is None or row.unit == "share":
         return f"{row.change:+.2g}"
     return f"{row.relative:+.2%}"
 
 
-def shown(verdict: Verdict) -> Sequence[Row]:
+def shown(verdict: Verdict) -> Sequence[MetricRow]:
     """Return the rows with those that stop first, then what moved, then the rest."""
     order = {"worse": 0, "better": 1, "same": 2}
     return sorted(

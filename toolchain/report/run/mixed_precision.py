@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.records.certificate import Attempt, Certificate, LayerNoise, Link, Mixture
+from toolchain.records.certificate import Attempt, Certificate, LayerNoise, Link, MixedPrecision
 from toolchain.report import wording
 from toolchain.report.charts import figures
 from toolchain.report.document.marks import name as markdown_name
@@ -39,11 +39,11 @@ def mixing_html(certificate: Certificate) -> str:
     )
 
 
-def _mixed(certificate: Certificate) -> list[tuple[Link, Mixture]]:
+def _mixed(certificate: Certificate) -> list[tuple[Link, MixedPrecision]]:
     return [(link, link.mixture) for link in certificate.links if link.mixture is not None]
 
 
-def _words(mixture: Mixture) -> str:
+def _words(mixture: MixedPrecision) -> str:
     return (
         f"All in int8 costs more than the recipe allows. So each of "
         f"{wording.plural(len(mixture.layers), 'layer')} was put into int8 alone, and those that "
@@ -51,7 +51,7 @@ def _words(mixture: Mixture) -> str:
     )
 
 
-def _rows(mixture: Mixture) -> list[list[str]]:
+def _rows(mixture: MixedPrecision) -> list[list[str]]:
     return [_row(attempt) for attempt in mixture.attempts]
 
 
@@ -65,7 +65,7 @@ def _row(attempt: Attempt) -> list[str]:
     ]
 
 
-def _picture(mixture: Mixture) -> str:
+def _picture(mixture: MixedPrecision) -> str:
     most = max((layer.noise for layer in mixture.layers), default=0.0) or 1.0
     legend = "".join(
         f'<li><svg aria-hidden="true" width="30" height="14"><rect class="part-{style}" x="1" '
