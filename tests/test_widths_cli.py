@@ -256,7 +256,7 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert run_cli([*common, "--parameters", "2k", "--criterion", "l1"]) == 0
     capsys.readouterr()
     by_size = load_recipe(tmp_path / "plan.toml").prune
-    assert (by_size.criterion, by_size.removed) == ("l1", {})
+    assert (by_size.criterion, by_size.gone) == ("l1", {})
     assert run_cli([*common, "--parameters", "4k"]) == 2
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 
