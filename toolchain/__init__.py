@@ -28,8 +28,12 @@ if TYPE_CHECKING:
         RemovalError,
         ToolchainError,
     )
+    from toolchain.library.checking import check, verify
+    from toolchain.library.exporting import Exported, export
     from toolchain.library.filter_groups import FilterGroup
     from toolchain.library.pruner import SoftPruner, prune
+    from toolchain.library.saving import load, save
+    from toolchain.library.shrinking import ShrinkProof, ShrinkReport, Shrunk, shrink
 
     __version__: str
 
@@ -43,6 +47,7 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "ExportError",
+    "Exported",
     "FilterGroup",
     "InputError",
     "ModelError",
@@ -51,10 +56,19 @@ __all__ = [
     "ProofError",
     "RecipeError",
     "RemovalError",
+    "ShrinkProof",
+    "ShrinkReport",
+    "Shrunk",
     "SoftPruner",
     "ToolchainError",
     "__version__",
+    "check",
+    "export",
+    "load",
     "prune",
+    "save",
+    "shrink",
+    "verify",
 ]
 
 _MODULES = {
@@ -70,9 +84,19 @@ _MODULES = {
     "RecipeError": "toolchain.errors",
     "RemovalError": "toolchain.errors",
     "ToolchainError": "toolchain.errors",
+    "check": "toolchain.library.checking",
+    "verify": "toolchain.library.checking",
+    "Exported": "toolchain.library.exporting",
+    "export": "toolchain.library.exporting",
     "FilterGroup": "toolchain.library.filter_groups",
     "SoftPruner": "toolchain.library.pruner",
     "prune": "toolchain.library.pruner",
+    "load": "toolchain.library.saving",
+    "save": "toolchain.library.saving",
+    "ShrinkProof": "toolchain.library.shrinking",
+    "ShrinkReport": "toolchain.library.shrinking",
+    "Shrunk": "toolchain.library.shrinking",
+    "shrink": "toolchain.library.shrinking",
 }
 """Public name -> the module that it comes from. Type checkers read the imports above instead."""
 

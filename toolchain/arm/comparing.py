@@ -21,7 +21,7 @@ from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement, demand_unchanged, open_folder
 from toolchain.records.parity import Parity
 from toolchain.records.timings import ChannelSample, OutputSample
-from toolchain.zoo.sources import load_network
+from toolchain.zoo.sources import example_of, image_of
 
 WEIGHTS = "model.safetensors"
 """The shrunk network, of which inputs are made."""
@@ -106,7 +106,7 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
 
 def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str, Picture]:
     """Return the inputs (1, C, H, W) by name; photos come first, for the first one is counted."""
-    example = load_network(recipe, folder / WEIGHTS).image
+    example = image_of(example_of(recipe, folder / WEIGHTS), recipe.model.name)
     view = board_view(recipe)
     proofs = [photo_input(photo, recipe, view) for photo in photos]
     seed, given = recipe.model.seed, recipe.input.given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,11 +36,21 @@ class Calibration:
     notes: tuple[str, ...] = ()
 
 
-def read_calibration(folder: Path | None, recipe: Recipe, example: Tensor) -> Calibration:
+def given_calibration(inputs: Sequence[Tensor]) -> Calibration:
+    """Return inputs that are ready for the network, float32 (1, C, H, W) each, as they are."""
+    facts = CalibrationFacts("photos", len(inputs), _sha256(tuple(inputs)))
+    few = len(inputs) < FEW_PHOTOS
+    note = f"int8 was calibrated on {len(inputs)} inputs; 100 that differ are better."
+    return Calibration(facts, tuple(inputs), notes=(note,) if few else ())
+
+
+def read_calibration(
+    folder: Path | Sequence[Path] | None, recipe: Recipe, example: Tensor
+) -> Calibration:
     """Read photos under ``folder``, at most 100, spread; without one, make synthetic shapes.
 
-    ``example`` (1, C, H, W) has the size of the network's input. Raises :class:`InputError` if the
-    folder holds no photo that can be read.
+    ``folder`` may be the photos' own paths; ``example`` (1, C, H, W) has the size of the network's
+    input. Raises :class:`InputError` if no photo can be read.
     """
     if folder is None:
         return _synthetic(example, recipe)
@@ -50,7 +61,10 @@ def read_calibration(folder: Path | None, recipe: Recipe, example: Tensor) -> Ca
             f"{'' if channels == 1 else 's'}, and the network takes {example.shape[1]}; say the "
             f"color_order (RGB, BGR, GRAY) in [input] of a recipe, or leave the photos out"
         )
-    photos, broken = _read(_spread(folder), folder)
+    if isinstance(folder, Path):
+        photos, broken = _read(_spread(folder), str(folder))
+    else:
+        photos, broken = _read([*folder], f"{len(folder)} paths")
     held_out = tuple(photos[HELD_OUT - 1 :: HELD_OUT])
     learnt = [photo for index, photo in enumerate(photos) if (index + 1) % HELD_OUT]
     view = board_view(recipe)
@@ -85,7 +99,7 @@ def _spread(folder: Path) -> list[Path]:
     return [found[index] for index in chosen]
 
 
-def _read(paths: list[Path], folder: Path) -> tuple[list[Photo], int]:
+def _read(paths: list[Path], where: str) -> tuple[list[Photo], int]:
     photos, broken, reason = [], 0, ""
     for path in paths:
         try:
@@ -93,7 +107,7 @@ def _read(paths: list[Path], folder: Path) -> tuple[list[Photo], int]:
         except detect.DetectError as error:
             broken, reason = broken + 1, str(error)
     if not photos:
-        raise InputError(f"--calibration {folder}: no photo can be read ({reason})")
+        raise InputError(f"--calibration {where}: no photo can be read ({reason})")
     return photos, broken
 
 

@@ -14,11 +14,11 @@ from toolchain.check.inputs import fault_inputs, noise, of_each
 from toolchain.check.parity import ProofInput
 from toolchain.check.pictures import smooth_input
 from toolchain.errors import DataError, InputError, ToolchainError, first_line
-from toolchain.lineage.links import SHRUNK, STEPS, Kind, measure_link, plan_of
+from toolchain.lineage.links import SHRUNK, STEPS, Kind, Reopen, measure_link, plan_of
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import NAME, Certificate, Link, read_certificate
 from toolchain.system.files import sha256_of
-from toolchain.zoo.sources import load_network
+from toolchain.zoo.sources import example_of
 
 MANIFEST = "manifest.json"
 SHAPES, DECIDING = 4, 64
@@ -58,10 +58,13 @@ class Verification:
         return not self.problems and all(link.passed for link in self.links)
 
 
-def verify(folder: Path, seed: int, on_link: Callable[[str], None]) -> Verification:
+def verify(
+    folder: Path, seed: int, on_link: Callable[[str], None], reopen: Reopen | None = None
+) -> Verification:
     """Check the hashes of an output folder of ``shrink`` and run its links again.
 
-    ``seed`` makes the inputs. Raises :class:`InputError` if the folder is none of ours.
+    ``seed`` makes the inputs; ``reopen`` takes weights, None builds the network by its name. Raises
+    :class:`InputError` if the folder is none of ours.
     """
     if not (folder / NAME).is_file():
         raise InputError(
@@ -82,7 +85,7 @@ def verify(folder: Path, seed: int, on_link: Callable[[str], None]) -> Verificat
     links = []
     for stated in certificate.links:
         on_link(stated.name)
-        links.append(_again(folder, stated, certificate, seed, changed))
+        links.append(_again(folder, stated, certificate, seed, changed, reopen))
     return Verification(folder.name, seed, tuple(dict.fromkeys(problems)), tuple(links))
 
 
@@ -130,7 +133,12 @@ def _compared(folder: Path, name: str, sha256: str, where: str) -> Iterator[str]
 
 
 def _again(
-    folder: Path, stated: Link, certificate: Certificate, seed: int, changed: Collection[str]
+    folder: Path,
+    stated: Link,
+    certificate: Certificate,
+    seed: int,
+    changed: Collection[str],
+    reopen: Reopen | None,
 ) -> LinkCheck:
     """Run a link again; whatever a file does, the answer is a problem in words.
 
@@ -149,7 +157,14 @@ def _again(
         inputs = _inputs(folder, recipe, kind, seed)
         deciding = inputs if kind in ("half", "int8") else ()
         found = measure_link(
-            folder, stated.before, stated.after, kind, recipe, inputs, deciding=deciding
+            folder,
+            stated.before,
+            stated.after,
+            kind,
+            recipe,
+            inputs,
+            deciding=deciding,
+            reopen=reopen,
         )
     except ToolchainError as error:
         return LinkCheck(stated.name, stated, None, f"cannot be run ({error})")
@@ -170,7 +185,7 @@ def _kind(certificate: Certificate, stated: Link) -> Kind | None:
 
 
 def _inputs(folder: Path, recipe: Recipe, kind: Kind, seed: int) -> list[ProofInput]:
-    example = load_network(recipe, folder / "model.safetensors").example
+    example = example_of(recipe, folder / SHRUNK)
     given = recipe.input.given
     if kind in ("half", "int8"):
         count = SHAPES if recipe.anchors is not None else DECIDING

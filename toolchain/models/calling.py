@@ -78,7 +78,21 @@ def find_call(
     """
     network = built.network
     arguments, outputs, notes = _found(built, name, size, shapes)
-    ignored = others_in(outputs)
+    return called_with(network, name, arguments, outputs, notes)
+
+
+def called_with(
+    network: nn.Module,
+    name: str,
+    arguments: Arguments,
+    outputs: object,
+    notes: Sequence[str] = (),
+) -> tuple[nn.Module, Call]:
+    """Return the network, adapted where that is needed, and how it is called.
+
+    ``outputs`` is what it gave for ``arguments``. Raises :class:`ModelError` if no tensor is in it.
+    """
+    ignored, notes = others_in(outputs), [*notes]
     if not tensors_in(outputs):
         raise ModelError(f"{name} returns no tensor ({', '.join(ignored) or 'nothing'})")
     if ignored:

@@ -99,7 +99,11 @@ def _check_widths(network: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Narrow the layers of a freshly built network to the widths of a shrunk one."""
+    """Narrow the layers of a freshly built network to the widths of a shrunk one.
+
+    A parameter that several modules share stays shared.
+    """
+    made: dict[int, nn.Parameter] = {}
     for name, module in network.named_modules():
         for key, tensor in [*module._parameters.items(), *module._buffers.items()]:
             found = checkpoint.state.get(f"{name}.{key}" if name else key)
@@ -110,7 +114,12 @@ def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
             ):
                 continue  # told by the strict check
             if key in module._parameters:
-                module._parameters[key] = nn.Parameter(torch.empty(found.shape))
+                own = tensor if tensor is not None else module._parameters["weight"]
+                learns = own is None or own.requires_grad
+                new = nn.Parameter(torch.empty_like(found, device="cpu"), requires_grad=learns)
+                module._parameters[key] = (
+                    new if tensor is None else made.setdefault(id(tensor), new)
+                )
             else:
                 module._buffers[key] = torch.empty_like(found)
         _take_widths(module)
@@ -118,7 +127,9 @@ def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
 
 def _take_widths(module: nn.Module) -> None:
     """Let the width attributes follow the shapes of the weights."""
-    weight = module._parameters.get("weight")
+    weight: Tensor | None = module._parameters.get("weight")
+    if weight is None:  # a norm without scale has statistics
+        weight = module._buffers.get("running_mean")
     if weight is None:
         return
     if isinstance(module, nn.Linear):
@@ -132,10 +143,10 @@ def _take_widths(module: nn.Module) -> None:
         outer = weight.shape[wide] * (module.groups if module.transposed else 1)
         inner = weight.shape[per_group] * (1 if module.transposed else module.groups)
         module.out_channels, module.in_channels = int(outer), int(inner)
-    elif isinstance(module, _BatchNorm):
-        module.num_features = int(weight.shape[0])
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = int(weight.shape[0])
+    elif weight.ndim == 1:
+        for attribute in ("num_features", "num_parameters"):
+            if hasattr(module, attribute):
+                setattr(module, attribute, int(weight.shape[0]))
 
 
 def save_native(network: nn.Module, path: Path, metadata: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
 from toolchain.models import detector
-from toolchain.models.calling import Call, find_call, is_told
+from toolchain.models.calling import Call, find_call, is_told, read_shapes
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.plain_weights import plainly
@@ -56,12 +56,7 @@ class Loaded:
 
         Raises :class:`ModelError` for one that takes something else.
         """
-        if len(self.example) == 1 and self.example[0].ndim == 4:
-            return self.example[0]
-        shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in self.example)
-        raise ModelError(
-            f"{self.recipe.model.name} takes {shapes}; this is made for networks of one image"
-        )
+        return image_of(self.example, self.recipe.model.name)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -73,6 +68,14 @@ class Loaded:
         """How exported files call the network's outputs."""
         detects = self.call is None or self.recipe.anchors is not None
         return ("loc", "logits") if detects or self.call is None else self.call.outputs
+
+
+def image_of(example: Example, name: str) -> Tensor:
+    """Return the only image of an example; raise :class:`ModelError` for anything else."""
+    if len(example) == 1 and example[0].ndim == 4:
+        return example[0]
+    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in example)
+    raise ModelError(f"{name} takes {shapes}; this is made for networks of one image")
 
 
 def load_start(
@@ -118,6 +121,13 @@ def load_network(
     return _called(
         built, _load_weights(built.network, recipe, checkpoint_path, anchor_ratio, choice)
     )
+
+
+def example_of(recipe: Recipe, weights: Path) -> Example:
+    """Return what the recipe's network is called with; it is built only if the recipe is silent."""
+    if recipe.input.shapes:
+        return read_shapes(recipe.input.shapes).tensors
+    return load_network(recipe, weights).example
 
 
 def _called(built: Built, loaded: Loaded) -> Loaded:

@@ -1,0 +1,228 @@
+"""``tc.export``: a network in memory in, files for a board and their certificate out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolchain.check.pictures import read_photos
+from toolchain.check.proofs import analysis_example
+from toolchain.errors import InputError
+from toolchain.export.form import check_form
+from toolchain.export.formats import read_formats
+from toolchain.library.handing_over import Handed, demand_network, hand_over
+from toolchain.library.shrinking import Shrunk, cut_and_prove, same_weights
+from toolchain.library.taking import Example, undisturbed
+from toolchain.lineage.calibration import Calibration, given_calibration, read_calibration
+from toolchain.lineage.exports import choose_formats, possible_formats
+from toolchain.recipe import Recipe, load_recipe
+from toolchain.records.certificate import Certificate
+from toolchain.records.run_folder import RunFolder
+from toolchain.records.stages import Report
+from toolchain.system.files import output_folder
+from toolchain.workflows.pipeline import fill
+from toolchain.workflows.stages import cutting
+from toolchain.workflows.stages.clock import Clock, say_nothing
+from toolchain.workflows.stages.job import Job
+from toolchain.workflows.stages.starting import Start
+
+Place: TypeAlias = str | os.PathLike[str]
+Calibrated: TypeAlias = Place | Sequence[Place] | Tensor | Iterable[Any]
+"""A folder of photos, photos' paths, a batch (N, C, H, W), or inputs (C, H, W) or (1, C, H, W)."""
+Inputs: TypeAlias = Path | tuple[Path, ...] | list[Tensor] | None
+"""The same, read as far as it tells what it is."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An output folder that was written."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    """For a board: ``model.onnx``, ``model.tflite``, ..."""
+    certificate: Certificate = field(repr=False)
+    """Every file's link to the network, with what it costs; the same as ``certificate.json``."""
+    report: Report = field(repr=False)
+    """All figures; the same as ``report.json``."""
+
+    @property
+    def complete(self) -> bool:
+        """True if every format that was asked for is there, and every link holds."""
+        return self.certificate.is_complete
+
+
+def export(
+    network: Shrunk | torch.nn.Module,
+    out: Place,
+    *,
+    example: Example | None = None,
+    formats: Sequence[str] | str | None = None,
+    calibration: Calibrated | None = None,
+    recipe: Recipe | Place | None = None,
+    value_range: tuple[float, float] | None = None,
+    photos: Sequence[Place] = (),
+    dynamic: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+) -> Exported:
+    """Write a network as files for a board, and prove that each gives what the network gives.
+
+    The folder appears when all is done: what fails leaves nothing, or the folder as it was. A
+    network that is not shrunk yet is shrunk first.
+
+    Args:
+        network: what :func:`shrink` gave (trained on since, or not), or any network.
+        out: folder; an earlier output is replaced, anything else is refused.
+        example: what a network is called with; not needed with what :func:`shrink` gave.
+        formats: of ``onnx``, ``tflite``, ``fp16``, ``int8``, as on the command line; all that can
+            be made here by default. ONNX is always made.
+        calibration: for int8: a folder of photos or their paths, fed as the recipe says; or inputs
+            as the network takes them, float32: a batch (N, C, H, W), or an iterable of arrays or
+            tensors (C, H, W) or (1, C, H, W). Without, int8 is calibrated on synthetic shapes,
+            which costs accuracy.
+        recipe: a :class:`~toolchain.recipe.Recipe`, or the path of one: how pixels become inputs,
+            limits of the proofs, rewrites. Without, a plain one.
+        value_range: lowest and highest value that the network is given; see :func:`shrink`.
+        photos: to prove on, where the network takes an image of three channels.
+        dynamic: leave height and width of the ONNX file free.
+        on_stage: is told the name of each stage as it begins; nothing is printed.
+
+    Returns:
+        A frozen :class:`Exported`. Formats whose link does not hold are left out, and
+        ``.complete`` is False then; ``.certificate.failures`` tells why.
+
+    Raises:
+        ProofError: the main file is not the network, or cannot be made; nothing is written.
+        InputError: a format is unknown or needs an extra that is not installed (the message says
+            how to get it), the folder holds something else, a photo cannot be read.
+
+    Example:
+        >>> files = tc.export(small, "out/mine", formats=["onnx", "int8"], calibration=images)
+        >>> [path.name for path in files.files]
+        ['model.onnx', 'model_int8.onnx']
+    """
+    asked = None if formats is None else read_formats(_joined(formats))
+    made = network if isinstance(network, Shrunk) else None
+    if made is None and example is None:
+        raise InputError(
+            "example must be given with a network, such as torch.zeros(1, 3, 320, 320)"
+        )
+    live = demand_network(made.network if made else network, "network")
+    shown: Example = example if example is not None or made is None else _example(made)  # type: ignore[assignment]
+    clock = Clock(on_stage or say_nothing)
+    clock.begin("load")
+    calibrated = _given(calibration)
+    if value_range is None and recipe is None and isinstance(calibrated, list):
+        value_range = _range(calibrated)
+    handed = hand_over(live, shown, _recipe(recipe, made), value_range, own_type=False)
+    loaded = handed.loaded
+    job = Job(loaded.recipe, Path(out), dynamic=dynamic, formats=asked, command="toolchain.export")
+    with undisturbed(), output_folder(job.out) as folder:
+        begun = _begin(job, handed, calibrated, photos)
+        clock.begin("shrink")
+        unchanged = made if recipe is None and not photos else None
+        shrunk = _shrunk(handed, begun, unchanged, live)
+        report = fill(job, begun, shrunk, folder, clock)
+    assert report.certificate is not None
+    written = RunFolder.open(job.out)
+    return Exported(job.out, written.files, report.certificate, report)
+
+
+def _joined(formats: Sequence[str] | str) -> str:
+    return formats if isinstance(formats, str) else ",".join(map(str, formats))
+
+
+def _example(made: Shrunk) -> Example:
+    arguments = made._handed.arguments
+    if arguments.by_name and not arguments.by_place:
+        return dict(arguments.by_name)
+    return arguments.by_place
+
+
+def _recipe(recipe: Recipe | Place | None, made: Shrunk | None) -> Recipe | None:
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe is not None:
+        return load_recipe(Path(recipe))
+    return None if made is None else made._handed.recipe
+
+
+def _begin(job: Job, handed: Handed, calibration: Inputs, photos: Sequence[Place]) -> Start:
+    """Return what the first stage returns, of a network that is there already."""
+    loaded = handed.loaded
+    check_form(loaded.recipe, dynamic=job.dynamic)
+    formats, note = choose_formats(job.formats, loaded.recipe.decode.postprocess)
+    formats, note = possible_formats(job.formats, formats, note, loaded.example, loaded.inputs)
+    chosen = None
+    if "int8" in formats:
+        chosen = _calibration(calibration, loaded.recipe, loaded.example[0])
+    look = analysis_example(loaded.network, loaded.example, loaded.recipe)
+    pictures = read_photos([Path(each) for each in photos])
+    return Start(loaded, look, pictures, formats, note, chosen)
+
+
+def _shrunk(
+    handed: Handed, begun: Start, made: Shrunk | None, live: torch.nn.Module
+) -> cutting.Shrunk:
+    """Return the surgery that was made and proved, if the network is still the same; or one now."""
+    if made is None or not same_weights(live, made._made.pair.shrunk):
+        return cut_and_prove(handed, photos=begun.photos)
+    if any(each.dtype == torch.float64 for each in live.parameters()) or not same_weights(
+        handed.loaded.network, made._made.pair.shrunk
+    ):
+        return cut_and_prove(handed, photos=begun.photos)  # files are of float32
+    return replace(made._made, loaded=replace(made._handed.loaded, recipe=handed.recipe))
+
+
+def _given(calibration: Calibrated | None) -> Inputs:
+    """Tell photos from inputs that are ready; raise :class:`InputError` for what is neither."""
+    if calibration is None:
+        return None
+    if isinstance(calibration, str | os.PathLike):
+        return Path(calibration)
+    items: list[Any] = [*calibration]
+    if not items:
+        raise InputError("calibration must hold at least one input (got none)")
+    if all(isinstance(each, str | os.PathLike) for each in items):
+        return tuple(Path(each) for each in items)
+    return [_tensor(each) for each in items]
+
+
+def _tensor(value: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value if isinstance(value, Tensor) else np.asarray(value))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"calibration must be paths, arrays or tensors (got {type(value).__name__})"
+        ) from error
+    return tensor.detach().cpu().float()
+
+
+def _range(inputs: Sequence[Tensor]) -> tuple[float, float] | None:
+    """Return the lowest and the highest value of inputs; None where they hold one value alone."""
+    low = min(float(each.min()) for each in inputs if each.numel())
+    high = max(float(each.max()) for each in inputs if each.numel())
+    return (low, high) if low < high else None
+
+
+def _calibration(given: Inputs, recipe: Recipe, example: Tensor) -> Calibration:
+    if isinstance(given, list):
+        return given_calibration([_input(each, example) for each in given])
+    return read_calibration(given, recipe, example)
+
+
+def _input(tensor: Tensor, example: Tensor) -> Tensor:
+    """Return one input as (1, C, H, W); raise :class:`InputError` if it has another shape."""
+    tensor = tensor[None] if tensor.ndim == example.ndim - 1 else tensor
+    if tensor.shape != example.shape:
+        raise InputError(
+            f"calibration must be of inputs {tuple(example.shape)}, as the network takes them "
+            f"(got {tuple(tensor.shape)})"
+        )
+    return tensor
