@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -285,6 +286,17 @@ def test_held_zeros_stay_with_a_grad_scaler_and_accumulated_gradients() -> None:
         scaler.update()
         assert torch.equal(net.head.weight, before) is broken
         assert zero_rows(net.stem[0].weight) == gone
+
+
+def test_an_optimizer_that_wraps_another_is_looked_into() -> None:
+    net = new().train()
+    pruner, optimizer = pruner_of(net), sgd(net)
+    pruner.attach(SimpleNamespace(optimizer=optimizer))  # type: ignore[arg-type]
+    pruner.hold()
+    train(net, optimizer, 2)
+    assert zero_rows(net.stem[0].weight) == list(pruner.chosen[STREAM])
+    with pytest.raises(tc.InputError, match=r"takes a torch\.optim\.Optimizer .got Net"):
+        pruner.attach(net)  # type: ignore[arg-type]
 
 
 def test_an_average_of_weights_is_zeroed_on_request() -> None:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from toolchain.library.checking import check, verify
     from toolchain.library.exporting import Exported, export
     from toolchain.library.filter_groups import FilterGroup
-    from toolchain.library.pruner import SoftPruner, prune
+    from toolchain.library.pruner import SoftPruner
+    from toolchain.library.pruning_once import prune
     from toolchain.library.saving import load, save
     from toolchain.library.shrinking import ShrinkProof, ShrinkReport, Shrunk, shrink
 
@@ -90,7 +91,7 @@ _MODULES = {
     "export": "toolchain.library.exporting",
     "FilterGroup": "toolchain.library.filter_groups",
     "SoftPruner": "toolchain.library.pruner",
-    "prune": "toolchain.library.pruner",
+    "prune": "toolchain.library.pruning_once",
     "load": "toolchain.library.saving",
     "save": "toolchain.library.saving",
     "ShrinkProof": "toolchain.library.shrinking",

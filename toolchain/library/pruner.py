@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from toolchain.errors import ModelError, RecipeError
+from toolchain.errors import InputError, ModelError, RecipeError
 from toolchain.library.amounts import counts_of
 from toolchain.library.filter_groups import (
     FilterGroup,
@@ -19,7 +19,7 @@ from toolchain.library.filter_groups import (
 )
 from toolchain.library.left_out import left_out
 from toolchain.library.pruner_arguments import Ignored, Rate, checked
-from toolchain.library.taking import Example, copied, live_parameters, take, undisturbed
+from toolchain.library.taking import Example, live_parameters, take, undisturbed
 from toolchain.prune.criteria import Scoring, name_of
 from toolchain.prune.prunable import Prunable
 from toolchain.recipe import Criterion, Scope
@@ -182,7 +182,13 @@ class SoftPruner:
         Momentum and weight decay cannot bring back what is held then. A step that
         ``torch.amp.GradScaler`` leaves out changes no weight, and calls no hook.
         """
-        return optimizer.register_step_post_hook(lambda *_: self.apply())
+        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's and Lightning's wrap one
+        if not isinstance(inner, torch.optim.Optimizer):
+            raise InputError(
+                f"attach() takes a torch.optim.Optimizer (got {type(optimizer).__name__}); call "
+                f"apply() after each of its steps instead"
+            )
+        return inner.register_step_post_hook(lambda *_: self.apply())
 
     def _choose(self) -> None:
         """Choose in the plain copy, which gets the live network's weights."""
@@ -282,18 +288,3 @@ class SoftPruner:
             "widths": {group.name: group.width for group in self.groups},
             "stays": {group.name: group.stays for group in self.groups},
         }
-
-
-def prune(network: nn.Module, example: Example, **arguments: Any) -> nn.Module:
-    """Return a copy of ``network`` with filters zeroed, once; ``network`` stays as it is.
-
-    ``arguments`` are those of :class:`SoftPruner`:
-
-        soft = toolchain.prune(net, torch.zeros(1, 3, 320, 320), rate=0.3, round_to=8)
-
-    The copy has the mode, types and device of ``network``, without DistributedDataParallel and
-    other wrappers.
-    """
-    soft = copied(network) if isinstance(network, nn.Module) else network
-    SoftPruner(soft, example, **arguments).step()
-    return soft

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from torch import nn
 
@@ -20,6 +20,19 @@ Ignored = Sequence[str | nn.Module]
 
 WILDCARDS = frozenset("*?[")
 AMOUNT, MULTIPLE = Annotated[int, Range(1, 1e18)], Annotated[int, Range(1, 1024)]
+
+
+class PrunerOptions(TypedDict, total=False):
+    """The keyword arguments of :class:`~toolchain.library.pruner.SoftPruner`, which tells them."""
+
+    rate: Rate | None
+    parameters: int | None
+    macs: int | None
+    widths: Mapping[str, int] | None
+    criterion: Criterion | Scoring
+    scope: Scope
+    ignored: Ignored
+    round_to: int | None
 
 
 @dataclass(frozen=True)
