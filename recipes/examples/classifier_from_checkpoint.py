@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import toolchain as tc
-from toolchain.shrink.surgery import shrink
 
 
 class Residual(nn.Module):
@@ -41,7 +40,7 @@ def main(folder: Path) -> tuple[nn.Module, nn.Module]:
     net, example = classifier(), torch.zeros(1, 3, 32, 32)
     net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     soft = tc.prune(net.eval(), example, rate={"0.*": 0.25, "1.*": 0.25, "2.*": 0.5}, round_to=8)
-    small = shrink(soft, example)[0]
+    small = tc.shrink(soft, example).network
     torch.save(small.state_dict(), folder / "small.pth")
     print(f"{path.stat().st_size:,} bytes -> {(folder / 'small.pth').stat().st_size:,}")
     return soft, small

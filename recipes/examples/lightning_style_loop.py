@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 import toolchain as tc
-from toolchain.shrink.surgery import shrink
 
 
 class Pruning:
@@ -52,7 +51,7 @@ def main() -> tuple[nn.Module, nn.Module]:
     convolutions = nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2), nn.ReLU()
     net = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
     fit(net, Pruning(soft_epochs=3, parameters=800, criterion="l1"), epochs=5)
-    return net, shrink(net, torch.zeros(1, 1, 16, 16))[0]
+    return net, tc.shrink(net, torch.zeros(1, 1, 16, 16)).network
 
 
 if __name__ == "__main__":

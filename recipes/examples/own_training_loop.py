@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import toolchain as tc
-from toolchain.shrink.surgery import shrink
 
 
 def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -50,7 +49,7 @@ def main(epochs: int = 4, steps: int = 10) -> tuple[nn.Module, nn.Module]:
         if epoch == epochs - 1:
             pruner.hold()  # the last epoch trains what is left
     print(pruner.summary())
-    small = shrink(net.eval(), example)[0]
+    small = tc.shrink(net.eval(), example).network
     return net, small
 
 
