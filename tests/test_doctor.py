@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -113,3 +114,18 @@ def test_the_caches_size_counts_files_once(tmp_path: Path) -> None:
     (tmp_path / "a" / "one").write_bytes(b"123")
     (tmp_path / "two").symlink_to(tmp_path / "a" / "one")
     assert readiness.bytes_in(tmp_path) == 3
+
+
+def test_it_answers_where_nothing_of_the_main_job_is_installed() -> None:
+    absent = ["torch", "torch_pruning", "numpy", "cv2", "onnx", "onnxruntime", "safetensors"]
+    code = (
+        f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+        "from toolchain.cli import main\nmain(['doctor', '--json'])"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    stages = json.loads(done.stdout)["stages"]
+    lacking = [part for stage in stages if stage["is_main"] for part in stage["missing"]]
+    missing = {part.partition(" ")[0] for part in lacking}
+    assert {"torch", "torch-pruning", "numpy", "opencv-python-headless", "onnx"} <= missing

@@ -20,7 +20,6 @@ from toolchain.cli.options.networks import Network
 from toolchain.cli.options.training import Training
 from toolchain.cli.progress import training_progress
 from toolchain.errors import ProofError
-from toolchain.records.accuracy import LEVELS
 
 if TYPE_CHECKING:
     from toolchain.records.stages import Family
@@ -98,6 +97,8 @@ def _run(job: FamilyJob, cluster: str | None) -> Family:
 
 def _finish(made: Family, out: Path) -> None:
     """Print the members; raise what failed."""
+    from toolchain.records.accuracy import LEVELS
+
     table = Table(box=None, pad_edge=False)
     for heading in ("rate", "parameters", "ONNX bytes", "easy", "medium", "hard", "hours"):
         table.add_column(heading, justify="right")
