@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import toolchain
 
@@ -50,3 +51,10 @@ def test_a_room_of_the_same_name_does_not_take_a_names_place() -> None:
         "assert callable(toolchain.prune) and callable(criteria.choose)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    for name, module in toolchain._MODULES.items():
+        told = "::: toolchain.errors" if module == "toolchain.errors" else f"::: {module}.{name}\n"
+        assert told in page, name
