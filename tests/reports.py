@@ -24,8 +24,9 @@ from toolchain.records.stages import (
     Surgery,
     Verdict,
 )
+from toolchain.report.document.html import html
 from toolchain.report.run import filters
-from toolchain.report.run.html import html
+from toolchain.report.run.report import run_report
 
 HOSTILE = (
     '<script>alert(1)</script>"\' onload=x a"b|`c``d` \x1b[31m\u202e\ud800 ]]> &amp; {} \\| *e*'
@@ -176,7 +177,7 @@ every_variant = pytest.mark.parametrize("report", VARIANTS.values(), ids=VARIANT
 
 
 def page(report: Report) -> ElementTree.Element:
-    return ElementTree.fromstring(html(report))
+    return ElementTree.fromstring(html(run_report(report)))
 
 
 def words(element: ElementTree.Element) -> str:

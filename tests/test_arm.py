@@ -30,7 +30,8 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.recipe import BudgetSection, parse_recipe
 from toolchain.records.certificate import read_certificate, to_json
 from toolchain.records.timings import Check, FileCheck, Instructions, OperatorCount
-from toolchain.report.costs.check import check_html
+from toolchain.report.costs.check import check_document
+from toolchain.report.document.html import html
 from toolchain.system.files import sha256_of
 
 OWN = """
@@ -206,14 +207,14 @@ def test_what_exceeds_its_budget_is_told_with_what_helps() -> None:
 
 def test_the_page_tells_costs_conditions_and_what_is_over() -> None:
     found = check_of(file_check("model.onnx", 1500), file_check("model_<i>.tflite", 900))
-    page = check_html(found, ("size_bytes: <too much>",))
+    page = html(check_document(found, ("size_bytes: <too much>",)))
     assert "FAILED" in page
     assert "model_<i>" not in page
     assert "<too much>" not in page
     assert "a<b>" not in page
     for words in ("Over budget", "estimated", "cortex-a72", "Fewest instructions", "The dearest"):
         assert words in page
-    assert "Over budget" not in check_html(found, ())
+    assert "Over budget" not in html(check_document(found, ()))
 
 
 def test_a_budget_is_a_part_of_the_recipe() -> None:

@@ -14,7 +14,9 @@ from toolchain.bench import interleaving
 from toolchain.bench.interleaving import interleaved
 from toolchain.cli import run as run_cli
 from toolchain.records.timings import Bench, FileTiming, OperatorCost
-from toolchain.report.costs.bench import bench_html, bench_markdown
+from toolchain.report.costs.bench import bench_document
+from toolchain.report.document.html import html
+from toolchain.report.document.markdown import markdown
 
 
 def test_every_round_runs_all_in_another_order() -> None:
@@ -87,10 +89,10 @@ def test_pages_tell_the_conditions_and_escape_names() -> None:
         "<out>", "model.onnx", "noise", (96, 128), 1, 7, 0.5, "Linux x86_64", "A72", 0.1,
         (timing("model.onnx"), timing("model_<i>.onnx", ratio=0.5)), ("it was <busy>",),
     )  # fmt: skip
-    for page in (bench_markdown(bench), bench_html(bench)):
+    for page in (markdown(bench_document(bench)), html(bench_document(bench))):
         for words in ("7 rounds in 0.5 s", "A72", "not of a board", "load 0.1"):
             assert words in page
-    html = bench_html(bench)
-    assert "<out>" not in html
-    assert "<busy>" not in html
-    assert "not told" in html
+    page = html(bench_document(bench))
+    assert "<out>" not in page
+    assert "<busy>" not in page
+    assert "not told" in page

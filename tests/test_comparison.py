@@ -14,7 +14,9 @@ from onnx import TensorProto, helper
 from toolchain.arm.sysroot import Sysroot
 from toolchain.cli import run as run_cli
 from toolchain.records.timings import ComparedCandidate, Comparison
-from toolchain.report.costs.comparison import comparison_html, comparison_markdown, notes
+from toolchain.report.costs.comparison import comparison_document, notes
+from toolchain.report.document.html import html
+from toolchain.report.document.markdown import markdown
 
 FIRST = ComparedCandidate(
     "wide/model.onnx", "onnxruntime 1", (96, 128), 4000, 1_000_000, 400_000, 1.0, 2.5, 1.0, 1.0,
@@ -49,12 +51,12 @@ def save_relu(path: Path, side: int, repeats: int) -> Path:
 
 
 def test_figures_are_told_as_they_are() -> None:
-    told = comparison_markdown(CONTEST)
-    assert "| wide/model.onnx | " in told
+    told = markdown(comparison_document(CONTEST))
+    assert "| `wide/model.onnx` | " in told
     assert " | 4,000 | 1,000,000 | 1.000 | 40.0% |" in told
     assert "| 600,000 | 0.600 | 50.0% | 1.25 | 0.510 | 0.50 to 0.55 |" in told
     assert "cortex-a72 under QEMU, one thread, counted exactly; onnxruntime 1, ai-edge-" in told
-    page = comparison_html(CONTEST)
+    page = html(comparison_document(CONTEST))
     assert "narrow &lt;1&gt;/model.tflite: 0.600 of the instructions, 0.510 of the time" in page
     assert 'width="30.0000%"' in page  # multiply-adds: half of 0.6
     assert 'width="51.0000%"' in page

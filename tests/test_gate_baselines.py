@@ -22,7 +22,8 @@ from toolchain.gate.baselines import (
 )
 from toolchain.gate.comparing import accepted_of, compare, let_through
 from toolchain.gate.history import read_history
-from toolchain.report.gate.history import history_html
+from toolchain.report.document.html import html
+from toolchain.report.gate.history import history_document
 
 
 def test_a_baseline_reads_back(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_history_is_read_from_commits(tmp_path: Path, capsys: pytest.CaptureFixt
     assert points[-1].subject == "not committed"
     worse = [[row.metric for row in point.rows if row.status == "worse"] for point in points]
     assert worse == [[], [], ["model.onnx/instructions"], []]
-    page = history_html({"small": points})
+    page = html(history_document({"small": points}))
     assert "Worse: model.onnx/instructions." in page
     assert "<2000000>" not in page
     assert run_cli(["history", str(path), "--out", str(tmp_path / "h.html")]) == 0

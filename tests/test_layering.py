@@ -219,7 +219,7 @@ def test_rooms_without_torch(name: str) -> None:
 @pytest.mark.parametrize(
     "modules",
     [
-        "toolchain.report.run.html, toolchain.report.run.markdown, toolchain.report.run.summary",
+        "toolchain.report.document.html, toolchain.report.run.report, toolchain.report.run.summary",
         "toolchain.cli",
         "toolchain.deploy.detect",
     ],
@@ -241,6 +241,6 @@ def test_imports_are_found_in_every_form(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_text(
         "import toolchain.cli as c\nfrom toolchain import workflows, __version__\n"
         "from .layers import Layer\nfrom ..export import fold\nfrom .. import check\n"
-        "def f():\n    from toolchain.report.run.html import html\n"
+        "def f():\n    from toolchain.report.document.html import html\n"
     )
     assert known_imports(path) == {"cli", "workflows", "shrink", "export", "check", "report"}

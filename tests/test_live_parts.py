@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,10 +120,22 @@ def test_a_face_is_news_after_quiet_and_one_command_runs_at_a_time(
     assert capsys.readouterr().err == "detect.py: --on-face: true ran over 30 s and was ended\n"
 
 
-def test_nobody_listens_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in ("", "relative", "/no/such/socket", "@no-such-socket"):
+def test_the_service_manager_hears_what_is_sent_where_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where nobody listens, nothing is sent and nothing breaks."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.setblocking(False)
+        for silent in ("", "relative", "/no/such/socket", "@no-such-socket"):
+            monkeypatch.setenv("NOTIFY_SOCKET", silent)
+            notify.notify("READY=1")
+            with pytest.raises(BlockingIOError):
+                manager.recv(100)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
-        notify.notify("READY=1")
+        notify.notify("WATCHDOG=1")
+        assert manager.recv(100) == b"WATCHDOG=1"
 
 
 def test_metrics_are_escaped() -> None:

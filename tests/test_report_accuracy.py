@@ -32,9 +32,8 @@ from toolchain.records.accuracy import (
 )
 from toolchain.report import wording
 from toolchain.report.accuracy import curves, listing, rows, sizes
-from toolchain.report.accuracy import paper_tables as tables
-from toolchain.report.accuracy.evaluation import evaluation_page
-from toolchain.report.accuracy.paper_page import sources, tables_page
+from toolchain.report.accuracy.evaluation import evaluation_document
+from toolchain.report.accuracy.paper_tables import paper_document, sources
 from toolchain.report.accuracy.precision_words import (
     figure,
     protocol_words,
@@ -44,7 +43,11 @@ from toolchain.report.accuracy.precision_words import (
 )
 from toolchain.report.charts import labels, scatter
 from toolchain.report.charts.axes import Box, Scale
+from toolchain.report.charts.lines import COLOURS, letter, line_style
 from toolchain.report.document.frame import style
+from toolchain.report.document.html import block, html
+from toolchain.report.document.markdown import markdown
+from toolchain.report.document.model import Figure
 
 SINGLE = Protocol("single", 0.02, 5000, 0.3, 750)
 PART = Sample("val", 3226, 2823, 403, None, "a" * 64)
@@ -136,6 +139,34 @@ def hostile_tables() -> str:
     return tables_page(members, [PeerMember(found, None, 5)], [HOSTILE_PICTURE])
 
 
+def evaluation_page(*shown: object, **more: object) -> str:
+    return html(evaluation_document(*shown, **more))  # type: ignore[arg-type]
+
+
+def tables_page(members: list[Member], peers: list[PeerMember], *pictures: list[Picture]) -> str:
+    return html(paper_document(members, peers, *pictures))
+
+
+def markdown_of(members: list[Member], peers: list[PeerMember]) -> str:
+    return markdown(paper_document(members, peers))
+
+
+def figure_page(*figures: Figure) -> str:
+    return "<div>" + "".join(map(block, figures)) + "</div>"
+
+
+def curve_page(level: str, evaluations: list[Evaluation]) -> str:
+    return figure_page(curves.level_figure(level, evaluations))
+
+
+def size_page(level: str, members: list[Member], peers: list[PeerMember], on: str) -> str:
+    return figure_page(*sizes.size_figures(level, members, peers, on))
+
+
+def scatter_page(title: str, level: str, points: list[scatter.Point]) -> str:
+    return scatter.scatter(title, level, points).svg
+
+
 MANY = [evaluation(f"net{n}.pth", (0.9 - n / 50, 0.8 - n / 50, 0.7 - n / 50)) for n in range(11)]
 MEMBERS = [member_of(rate=None), member_of(), member_of("extd"), own_member()]
 
@@ -196,7 +227,7 @@ def test_page_can_be_heard(make: object) -> None:
     assert all(picture.get("alt") for picture in root.iter("img"))
     for parent in root.iter():
         for drawing in parent.findall("svg"):
-            named = drawing.get("role") == "img" and drawing.get("aria-label")
+            named = drawing.get("role") == "img" and drawing.findtext("title")
             assert named or drawing.get("aria-hidden")
     identifiers = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(identifiers) == len(set(identifiers))
@@ -220,14 +251,11 @@ def test_a_page_of_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_of_lines_and_marks_stand_out(theme: str) -> None:
-    blocks = re.findall(r"\.accuracy \{(.*?)\}", style(), flags=re.DOTALL)
-    assert len(blocks) == 2
-    own = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[theme == "dark"]))
-    assert {f"line-{number}" for number in range(curves.COLOURS)} < set(own)
-    assert set(scatter.SHAPES) < set(own)
-    for name, colour in own.items():
+    colour = colours(theme)
+    assert len(set(re.findall(r"--line-0: (#[0-9a-f]{6});", style()))) == 2
+    for name in (*(f"line-{number}" for number in range(COLOURS)), *scatter.SHAPES):
         for ground in ("page", "panel"):
-            assert contrast(colour, colours(theme)[ground]) >= 3, name
+            assert contrast(colour[name], colour[ground]) >= 3, name
 
 
 # --- words
@@ -275,7 +303,7 @@ def test_pages_of_a_part_say_so_in_every_title() -> None:
         assert "never a WIDER FACE result" in words(classed(root, "p", "warning")[0])
         charts = classed(root, "svg", "chart")
         assert len(charts) in (3, 4)
-        assert all("on 403 of 3,226 photos" in one.get("aria-label", "") for one in charts)
+        assert all("on 403 of 3,226 photos" in one.findtext("title", "") for one in charts)
     root = parsed(PAGES["tables"]())
     captions = [words(caption) for caption in root.iter("caption")]
     assert sum("average precision on 403 of 3,226 photos" in each for each in captions) == 3
@@ -319,16 +347,16 @@ def test_a_perfect_curve_runs_along_the_top() -> None:
 
 def test_there_is_no_line_where_no_face_counts() -> None:
     assert curves.points(curve("easy", None)) == []
-    chart = parsed(curves.level_chart("easy", [evaluation(aps=(None, 0.5, 0.5)), evaluation("b")]))
+    chart = parsed(curve_page("easy", [evaluation(aps=(None, 0.5, 0.5)), evaluation("b")]))
     assert len(classed(chart, "polyline", "curve")) == 1
     assert "no face counts" in words(chart)
 
 
 def test_lines_differ_in_colour_and_dashes_and_are_named() -> None:
-    styles = [curves.line_style(number) for number in range(64)]
+    styles = [line_style(number) for number in range(64)]
     assert len(set(styles)) == 64
-    assert len({curves.letter(number) for number in range(100)}) == 100
-    chart = parsed(curves.level_chart("hard", MANY))
+    assert len({letter(number) for number in range(100)}) == 100
+    chart = parsed(curve_page("hard", MANY))
     lines = classed(chart, "polyline", "curve")
     assert [words(line) for line in lines] == [
         f"{item.subject.name}: {figure(item.ap('hard'))}" for item in MANY
@@ -340,7 +368,7 @@ def test_lines_differ_in_colour_and_dashes_and_are_named() -> None:
 
 def test_legend_is_sorted_by_average_precision() -> None:
     low, high = evaluation("low", (0.1, 0.1, 0.1)), evaluation("high", (0.9, 0.9, 0.9))
-    chart = parsed(curves.level_chart("easy", [low, high]))
+    chart = parsed(curve_page("easy", [low, high]))
     assert [words(entry) for entry in chart.iter("li")] == ["Bhigh.9000", "Alow.1000"]
 
 
@@ -395,7 +423,7 @@ def test_marks_lie_where_their_figures_are() -> None:
     assert x2 == pytest.approx((x0 + x1) / 2)
     assert y2 == pytest.approx((y0 + y1) / 2)
     assert plane.box.holds(Box(x0, y1, x1, y0))
-    chart = parsed(scatter.scatter("title", "easy", points))
+    chart = parsed(scatter_page("title", "easy", points))
     found = {words(item): item.get("transform") for item in classed(chart, "path", "mark")}
     assert found["middle"] == f"translate({x2:.1f} {y2:.1f})"
     assert plane.strip is None
@@ -408,7 +436,7 @@ def test_a_mark_without_a_size_stands_beside_the_axes() -> None:
     assert plane.strip is not None
     assert plane.place(unknown)[0] > plane.box.right > plane.place(known)[0]
     assert plane.place(unknown)[1] == plane.place(known)[1]
-    assert "size not given" in scatter.scatter("t", "easy", [known, unknown])
+    assert "size not given" in scatter_page("t", "easy", [known, unknown])
 
 
 def test_published_is_hollow_and_measured_is_filled() -> None:
@@ -422,9 +450,9 @@ def test_marks_of_one_checkpoint_are_joined() -> None:
     measured = replace(published, measured=True, ap=0.7)
     alone = replace(measured, pair="extd FPGM 20 %")
     nowhere = replace(published, parameters=None)
-    assert scatter.scatter("t", "easy", [published, measured]).count('class="stem"') == 1
-    assert scatter.scatter("t", "easy", [published, alone]).count('class="stem"') == 0
-    assert scatter.scatter("t", "easy", [nowhere, measured]).count('class="stem"') == 0
+    assert scatter_page("t", "easy", [published, measured]).count('class="stem"') == 1
+    assert scatter_page("t", "easy", [published, alone]).count('class="stem"') == 0
+    assert scatter_page("t", "easy", [nowhere, measured]).count('class="stem"') == 0
 
 
 places = st.tuples(
@@ -461,7 +489,7 @@ def test_a_label_stands_right_of_its_mark_if_it_can() -> None:
 
 @pytest.mark.parametrize("level", ["easy", "hard"])
 def test_every_published_row_and_comparator_is_drawn(level: str) -> None:
-    drawn = parsed(f"<div>{sizes.size_figure(level, MEMBERS, [peer_of()], 'on 3 photos')}</div>")
+    drawn = parsed(size_page(level, MEMBERS, [peer_of()], "on 3 photos"))
     said = [words(item) for item in classed(drawn, "path", "mark") if words(item)]
     for row in paper_rows():
         start = f"{sizes.MODELS[row.model]} {sizes.row_label(row)}, published: AP {level}"
@@ -491,7 +519,7 @@ def test_none_is_not_drawn() -> None:
 
 def test_a_large_network_is_not_squeezed_into_the_small_chart() -> None:
     large = own_member(name="large.pth", nonzero_parameters=30_000_000)
-    drawn = sizes.size_figure("easy", [large], [], "on 3 photos")
+    drawn = size_page("easy", [large], [], "on 3 photos")
     assert drawn.count("large.pth, measured") == 1
 
 
@@ -577,18 +605,18 @@ def test_every_source_is_listed_and_what_is_missing_is_named() -> None:
 
 
 def test_markdown_has_all_rows_and_as_many_cells_as_heads() -> None:
-    text = tables.markdown(MEMBERS, [peer_of()])
+    text = markdown_of(MEMBERS, [peer_of()])
     assert text.endswith("\n")
     assert "on 403 of 3,226 photos" in text.splitlines()[0]
-    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
-        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1
     assert "| FPGM 10 % (ERES10_FPGM.pth) | .8628 (.8728) |" in text
     assert "| yunet.onnx | .8800 | .8600 | .7500 | 75,856 | 232,589 |" in text
 
 
 def test_markdown_escapes_pipes() -> None:
-    text = tables.markdown([own_member(name="a|b.pth")], [])
+    text = markdown_of([own_member(name="a|b.pth")], [])
     assert "| a\\|b.pth |" in text
     assert "a|b" not in text
 
@@ -616,8 +644,8 @@ def test_csv_parses_back() -> None:
 def test_missing_figures_are_dashes_everywhere() -> None:
     blank = evaluation(aps=(None, None, None))
     member = own_member(soft=blank, shrunk=blank, onnx_bytes=None)
-    assert "| own.pth | - | - | - |" in tables.markdown([member], [])
-    assert "None" not in tables.markdown([member], [peer_of(evaluation=blank, parameters=None)])
+    assert "| own.pth | - | - | - |" in markdown_of([member], [])
+    assert "None" not in markdown_of([member], [peer_of(evaluation=blank, parameters=None)])
     assert "None" not in listing.csv([member], [peer_of(evaluation=blank, parameters=None)])
     assert ">None<" not in tables_page([member], [peer_of(evaluation=blank, parameters=None)])
 

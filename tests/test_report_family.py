@@ -9,7 +9,8 @@ import pytest
 from reports import HOSTILE, words
 
 from toolchain.records.stages import Family, FamilyMember, MemberState
-from toolchain.report.sweep import MEASURES, family_page, measured
+from toolchain.report.document.html import html
+from toolchain.report.sweep import MEASURES, measured, sweep_document
 
 
 def done(rate: float, parameters: int, easy: float, **changes: object) -> FamilyMember:
@@ -36,7 +37,7 @@ RUNNING = FamilyMember(0.5, "running", hours=1.25)
 
 
 def tree(shown: Family) -> ElementTree.Element:
-    return ElementTree.fromstring(family_page(shown).removeprefix("<!DOCTYPE html>\n"))
+    return ElementTree.fromstring(html(sweep_document(shown)).removeprefix("<!DOCTYPE html>\n"))
 
 
 def chart(shown: Family, measure: str = "parameters") -> ElementTree.Element:
@@ -76,7 +77,7 @@ def test_the_page_refreshes_until_no_member_waits_or_runs(
     states: tuple[MemberState, ...], refreshes: bool
 ) -> None:
     shown = family(*(FamilyMember(n / 10, state) for n, state in enumerate(states)))
-    assert ('http-equiv="refresh"' in family_page(shown)) is refreshes
+    assert ('http-equiv="refresh"' in html(sweep_document(shown))) is refreshes
 
 
 def test_the_head_counts_members_by_state() -> None:
@@ -129,7 +130,7 @@ def test_rates_stand_above_the_highest_marks_and_names_at_the_ends() -> None:
 
 
 def test_the_figure_says_all_its_figures_in_words() -> None:
-    label = chart(WHOLE).get("aria-label", "")
+    label = chart(WHOLE).findtext("desc", "")
     assert "rate 0.3, 52,000: easy .7875, medium .7750, hard .6375" in label
     titles = [words(e) for e in chart(WHOLE).iter("title")]
     assert "rate 0.5: hard .5250, 23,400 deployed parameters" in titles
@@ -195,7 +196,7 @@ def test_hostile_words_are_escaped() -> None:
     member = done(0.3, 52_000, 0.8, reason=HOSTILE, folder=HOSTILE)
     failed = FamilyMember(0.4, "failed", HOSTILE)
     hostile = Family(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1, (member, failed))
-    page = family_page(hostile)
+    page = html(sweep_document(hostile))
     assert "<script>" not in page
     assert "\u202e" not in page
     tree(hostile)

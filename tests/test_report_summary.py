@@ -13,9 +13,10 @@ from reports import every_variant, layer, page, parity_of, report_of, words
 from toolchain.records.reasons import Channels, Code, Reason
 from toolchain.records.stages import FilterVerdict, Report, Stage, Surgery
 from toolchain.report import wording
+from toolchain.report.document.markdown import markdown
 from toolchain.report.run import facts, filters
-from toolchain.report.run.markdown import markdown
 from toolchain.report.run.reasons import sentence
+from toolchain.report.run.report import run_report
 from toolchain.report.run.summary import summary
 
 # --- report.json
@@ -161,10 +162,12 @@ def test_only_ten_reasons_are_listed_and_the_rest_counted() -> None:
         FilterVerdict("a", n, "kept", Reason("still_written", (f"l{n}",))) for n in range(13)
     )
     report = report_of(surgery=Surgery(1, items, ()))
-    assert "| 3 | 3 other reasons" in markdown(report)
+    assert "| 3 other reasons, under “Every zeroed filter” | 3 |" in markdown(run_report(report))
     assert "3 other reasons" in words(page(report))
-    assert "written by l9 |" in markdown(report)
-    assert "written by l10" not in markdown(report)
+    listed, folded = markdown(run_report(report)).split("<summary>Every zeroed filter</summary>")
+    assert "written by l9 |" in listed
+    assert "written by l10" not in listed
+    assert "written by l10 |" in folded
 
 
 def test_a_layer_that_contradicts_itself_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -10,8 +11,9 @@ from reports import HOSTILE, words
 
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
-from toolchain.report.training import training_page
-from toolchain.report.training.progress import seconds_left
+from toolchain.report.document.html import html
+from toolchain.report.training.progress import seconds_left, training_document
+from toolchain.report.training.steps import FRAME, MOST_TICKS, step_ticks
 
 RUNNING = TrainingProgress(
     settings={"model": "eresfd", "rate": 0.3, "seed": 0},
@@ -52,19 +54,21 @@ def part(progress: TrainingProgress, section: str) -> ElementTree.Element:
 
 
 def tree(progress: TrainingProgress) -> ElementTree.Element:
-    return ElementTree.fromstring(training_page(progress).removeprefix("<!DOCTYPE html>\n"))
+    return ElementTree.fromstring(
+        html(training_document(progress)).removeprefix("<!DOCTYPE html>\n")
+    )
 
 
 def test_a_running_training_refreshes_and_a_finished_one_does_not() -> None:
-    assert 'http-equiv="refresh"' in training_page(RUNNING)
-    assert "40% done, end to end" in training_page(RUNNING)
-    done = training_page(replace(RUNNING, step=1000))
+    assert 'http-equiv="refresh"' in html(training_document(RUNNING))
+    assert "40% done, end to end" in html(training_document(RUNNING))
+    done = html(training_document(replace(RUNNING, step=1000)))
     assert 'http-equiv="refresh"' not in done
     assert "training, done" in done
 
 
 def test_what_a_person_wants_to_know_is_there() -> None:
-    page = training_page(RUNNING)
+    page = html(training_document(RUNNING))
     for shown in ("1,009 photos", "13,149 faces", "12.3 crops a second", "25 %", "is cut off"):
         assert shown in page
 
@@ -79,10 +83,24 @@ def test_each_phase_has_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "losses", [(), (1.0,), (float("nan"), float("inf"), 0.0), (1e-30, 1e30), (1.0, 1.0)]
+    ("losses", "drawn"),
+    [
+        ((), 0),
+        ((1.0,), 0),
+        ((float("nan"), float("inf"), 0.0), 0),
+        ((1e-30, 1e30), 2),
+        ((1.0, 1.0), 2),
+        ((1.0, float("nan"), 2.0), 2),
+    ],
 )
-def test_odd_losses_are_drawn_or_left_out(losses: tuple[float, ...]) -> None:
-    tree(replace(RUNNING, losses=losses))
+def test_odd_losses_are_drawn_or_left_out(losses: tuple[float, ...], drawn: int) -> None:
+    section = part(replace(RUNNING, losses=losses), "loss")
+    points = [point for line in section.iter("polyline") for point in line.attrib["points"].split()]
+    assert len(points) == drawn
+    for x, y in (map(float, point.split(",")) for point in points):
+        assert FRAME.left <= x <= FRAME.right
+        assert FRAME.top <= y <= FRAME.bottom
+    assert ("not enough steps yet" in words(section)) is (drawn == 0)
 
 
 def test_the_legend_of_the_loss_has_each_phase_with_its_latest() -> None:
@@ -152,7 +170,7 @@ def test_the_latest_average_precision_is_in_words_with_its_photos() -> None:
     assert "on 40 photos" in words(section)
     assert "small sample" in words(section)
     assert "never a WIDER FACE result" in words(section)
-    assert said in section.find("svg").get("aria-label", "")  # type: ignore[union-attr]
+    assert said in section.findtext("./figure/svg/desc", "")
 
 
 def test_without_average_precision_the_page_says_why() -> None:
@@ -172,7 +190,7 @@ def test_each_layer_shows_which_of_its_filters_are_zero() -> None:
     section = part(ZEROED, "zeros")
     assert "5 of 20 filters are zero, in 2 layers; 25 % of all parameters" in words(section)
     strips = [e for e in section.iter("svg") if e.get("role") == "img"]
-    assert [strip.get("aria-label") for strip in strips] == ["zero: 0 to 2, 5", "zero: 3"]
+    assert [strip.findtext("title") for strip in strips] == ["zero: 0 to 2, 5", "zero: 3"]
     cells = [[e for e in strip.iter("rect") if e.get("class") == "after"] for strip in strips]
     assert [[words(cell) for cell in row] for row in cells] == [["0", "1", "2", "5"], ["3"]]
     # Cells are an eighth of the widest layer wide, in every layer.
@@ -196,7 +214,14 @@ def test_no_zero_filter_is_said() -> None:
 
 @pytest.mark.parametrize("steps", [1, 7, 10, 99, 12_345])
 def test_any_number_of_steps_has_its_axis(steps: int) -> None:
-    tree(replace(RUNNING, phases=(("only", steps),), step=0))
+    ticks = step_ticks(steps)
+    assert ticks[0].figure == 0
+    assert 2 <= len(ticks) <= MOST_TICKS + 1
+    gaps = {after.figure - before.figure for before, after in pairwise(ticks)}
+    assert len(gaps) == 1
+    assert steps - ticks[-1].figure < gaps.pop()
+    drawn = part(replace(RUNNING, phases=(("only", steps),), step=0), "loss")
+    assert {tick.words for tick in ticks} <= {words(each) for each in drawn.iter("text")}
 
 
 def test_hostile_words_are_escaped() -> None:
@@ -208,5 +233,5 @@ def test_hostile_words_are_escaped() -> None:
         filters={HOSTILE: 3},
         broken=((HOSTILE, HOSTILE),),
     )
-    assert "<script>" not in training_page(hostile)
+    assert "<script>" not in html(training_document(hostile))
     tree(hostile)

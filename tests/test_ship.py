@@ -24,6 +24,7 @@ from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.recipe.loading import parse_assignment
 from toolchain.records.accuracy import Curve, Evaluation, Protocol, Sample, Subject
 from toolchain.report.cards import card
+from toolchain.report.document.markdown import markdown
 from toolchain.shrink.surgery import shrink
 from toolchain.system.files import sha256_of
 from toolchain.workflows.evaluation import as_json_content
@@ -122,7 +123,7 @@ def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> Non
     assert facts["aspect_ratio"] == 1.25
     assert "1,234 photos" in facts["data"]
     assert facts["training"]["something.new"] == [1, 2]
-    assert read.path.with_suffix(".md").read_text(encoding="utf-8") == card(facts)
+    assert read.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(card(facts))
 
 
 def test_parameters_are_those_that_are_left_by_the_surgery(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_plan_has_a_name_by_its_parameters_and_its_widths_in_the_command(tmp_p
     assert (
         override(default_recipe("eresfd"), dict([parse_assignment(given)])).prune.widths == widths
     )
-    text = card(facts)
+    text = markdown(card(facts))
     assert "# eresfd, 85,002 parameters" in text
     assert "`toolchain shrink eresfd --parameters 85002` takes it" in text
     assert "takes more computation" in text
@@ -177,14 +178,14 @@ def test_filters_that_a_plan_named_are_in_the_command_in_place_of_a_criterion(
     changes = dict(parse_assignment(word) for word in given)
     prune = override(default_recipe("eresfd"), changes).prune
     assert (prune.widths, prune.gone) == ({group: 10}, member.gone)
-    assert "by what the outputs lose without each" in card(member.facts)
+    assert "by what the outputs lose without each" in markdown(card(member.facts))
 
 
 def test_a_card_says_openly_that_layers_were_solved(tmp_path: Path) -> None:
     solved = make(finished(tmp_path / "run", **{"teach.solved": 80}), tmp_path).facts
-    assert "finds the teacher's filters again" in card(solved)
+    assert "finds the teacher's filters again" in markdown(card(solved))
     assert "--set teach.solved=80" in solved["command"]
-    assert "finds the teacher's filters again" not in card(facts_of())
+    assert "finds the teacher's filters again" not in markdown(card(facts_of()))
 
 
 def test_several_processes_and_half_precision_are_in_the_command(tmp_path: Path) -> None:
@@ -279,13 +280,13 @@ def test_zero_filters_that_cannot_all_go_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_card_shows_what_is_strange_as_it_is() -> None:
-    text = card(facts_of(terms="<b>*free*</b>", command="a && b ``` c"))
+    text = markdown(card(facts_of(terms="<b>*free*</b>", command="a && b ``` c")))
     assert "\\<b>\\*free\\*\\</b>" in text
     assert "````text\na &&\nb ``` c\n````" in text
     assert "Faces behind \\| bars." in text
     assert "| crop.scales | \\[0.35, 1.6\\] |" in text
     assert "| 0.912 | 0.812 | 0.713 |" in text
-    assert "Teacher: none" in card(facts_of(teacher_sha256="", teacher_name=""))
+    assert "Teacher: none" in markdown(card(facts_of(teacher_sha256="", teacher_name="")))
 
 
 def test_all_cards_are_written_again_from_what_the_files_say(
@@ -294,7 +295,7 @@ def test_all_cards_are_written_again_from_what_the_files_say(
     path = make_member(tmp_path, 0.25)
     assert cli.run(["ship", "--into", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{path.with_suffix('.md')}\n"
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == card(facts_of(0.25))
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown(card(facts_of(0.25)))
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
 from toolchain.report.cards import card
+from toolchain.report.document.markdown import markdown
 from toolchain.shrink.surgery import shrink
 from toolchain.zoo.packing import LARGEST, PACKED, packed, unpacked
 from toolchain.zoo.reading import FOLDER, Member, choose, choose_within, members
@@ -40,7 +41,9 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
 @pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
 def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> None:
     """After a change of cards, ``toolchain ship`` writes all of them again."""
-    assert member.path.with_suffix(".md").read_text(encoding="utf-8") == card(member.facts)
+    assert member.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(
+        card(member.facts)
+    )
 
 
 def test_a_long_command_is_packed_in_the_file_and_whole_when_read(tmp_path: Path) -> None:

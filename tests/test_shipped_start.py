@@ -19,8 +19,9 @@ from toolchain.prune.zeroing import zero_filters
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.reasons import Removal
 from toolchain.records.stages import Report
-from toolchain.report.run.markdown import markdown
+from toolchain.report.document.markdown import markdown
 from toolchain.report.run.notes import LOUD, shipped_notes
+from toolchain.report.run.report import run_report
 from toolchain.shrink.flow import trace_flow
 from toolchain.workflows.pipeline import Job, run_shrink
 from toolchain.workflows.stages.origin import provenance_of
@@ -121,7 +122,7 @@ def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: P
     protected = default_recipe("eresfd").prune.protected
     alone = zero_filters(build("eresfd", 5), EXAMPLE, PruneSection(0.6, "fpgm", "group", protected))
     assert len(report.surgery.filters) == sum(map(len, zero_rows(alone).values()))
-    assert "ONE SHOT" in markdown(report)
+    assert "ONE SHOT" in markdown(run_report(report))
 
 
 def test_filters_that_training_zeroed_are_a_part_of_the_higher_rate() -> None:

@@ -25,7 +25,8 @@ from toolchain.records.cost_tables import (
     Uniform,
     WidthPlan,
 )
-from toolchain.report.costs.cost_tables import cost_html, plan_html
+from toolchain.report.costs.cost_tables import cost_document, plan_document
+from toolchain.report.document.html import html
 from toolchain.report.run.notes import slower_words
 from toolchain.widths.budget import read_budget
 from toolchain.widths.files import NAME, read_report, report_json
@@ -206,7 +207,7 @@ def drawings(page: str) -> list[ElementTree.Element]:
 
 
 def test_the_page_of_costs_draws_every_width() -> None:
-    first, second = drawings(cost_html(REPORT))
+    first, second = drawings(html(cost_document(REPORT)))
     bars = first.findall("rect")
     assert [bar.get("class") for bar in bars] == [
         "part-live", "part-removed_live", "part-removed_live", "part-live",
@@ -214,20 +215,20 @@ def test_the_page_of_costs_draws_every_width() -> None:
     heights = [float(bar.get("height", "nan")) for bar in bars]
     assert heights == pytest.approx([44 * cost / 320 for cost in STAIRS.instructions], abs=0.06)
     assert len(second.findall("rect")) == 2
-    assert "Raspberry Pi &lt;4B&gt;" in cost_html(REPORT)
-    assert "20.0% of them by operators that no width changes" in cost_html(REPORT)
+    assert "Raspberry Pi &lt;4B&gt;" in html(cost_document(REPORT))
+    assert "20.0% of them by operators that no width changes" in html(cost_document(REPORT))
 
 
 def test_the_page_of_a_plan_says_how_far_off_it_was() -> None:
-    page = plan_html(PLAN)
+    page = html(plan_document(PLAN))
     assert "the prediction was off by -1.67%" in page
     (picture,) = drawings(page)
-    assert picture.get("aria-label") == "a.0: 2 of 4 stay"
+    assert picture.findtext("title") == "a.0: 2 of 4 stay"
     assert "every group at rate 0.5" in page
-    assert "every group" not in plan_html(dataclasses.replace(PLAN, uniform=None))
+    assert "every group" not in html(plan_document(dataclasses.replace(PLAN, uniform=None)))
     assert "cortex-a72 under QEMU" in page
     assert "Levels weigh 0.75, 0.25, the finest first" in page
-    counted = plan_html(dataclasses.replace(PLAN, unit="parameters", board=None))
+    counted = html(plan_document(dataclasses.replace(PLAN, unit="parameters", board=None)))
     assert "Budget 600 parameters, predicted 590" in counted
     assert "QEMU" not in counted
 

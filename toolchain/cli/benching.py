@@ -34,7 +34,9 @@ def bench(
     asking.need_room(out)
     from toolchain.bench.interleaving import measure, read_photo
     from toolchain.errors import InputError
-    from toolchain.report.costs.bench import bench_html, bench_markdown
+    from toolchain.report.costs.bench import bench_document
+    from toolchain.report.document.html import html
+    from toolchain.report.document.markdown import markdown
     from toolchain.system.files import as_json as json_bytes
     from toolchain.system.files import write_bytes
 
@@ -42,11 +44,12 @@ def bench(
     with stage_progress() as on_stage:
         found = measure(folder, threads, picture, seconds, on_stage)
     target = out or Path("out") / "bench" / found.folder
+    document = bench_document(found)
     try:
         target.mkdir(parents=True, exist_ok=True)
         write_bytes(target / "bench.json", json_bytes(dataclasses.asdict(found)))
-        write_bytes(target / "bench.md", bench_markdown(found).encode())
-        write_bytes(target / "bench.html", bench_html(found).encode())
+        write_bytes(target / "bench.md", markdown(document).encode())
+        write_bytes(target / "bench.html", html(document).encode())
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     if as_json:

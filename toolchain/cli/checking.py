@@ -179,7 +179,8 @@ def _over(
 
 
 def _write(found: Check, over: Sequence[str], place: Path) -> None:
-    from toolchain.report.costs.check import check_html
+    from toolchain.report.costs.check import check_document
+    from toolchain.report.document.html import html
 
     passed = found.passed and not over
     content = without_infinities(
@@ -187,14 +188,18 @@ def _write(found: Check, over: Sequence[str], place: Path) -> None:
     )
     write_all(
         place,
-        {"check.json": as_json_bytes(content), "check.html": check_html(found, over).encode()},
+        {
+            "check.json": as_json_bytes(content),
+            "check.html": html(check_document(found, over)).encode(),
+        },
     )
 
 
 def _finish_several(checks: Sequence[Check], place: Path) -> None:
     """Tell which file is best on which board."""
     from toolchain.errors import InputError
-    from toolchain.report.costs.check import boards_html
+    from toolchain.report.costs.check import boards_document
+    from toolchain.report.document.html import html
 
     if not checks:
         raise InputError("none of the boards can run any of the files (see above)")
@@ -210,7 +215,7 @@ def _finish_several(checks: Sequence[Check], place: Path) -> None:
             f"{best.estimate_ms.low:.1f} to {best.estimate_ms.high:.1f}",
         )
     name = f"{checks[0].folder}-boards.html"
-    write_all(place, {name: boards_html(checks).encode()})
+    write_all(place, {name: html(boards_document(checks)).encode()})
     console = table_console()
     console.print(table)
     console.print(f"All boards are in [bold]{escape(str(place / name))}[/].")

@@ -45,19 +45,22 @@ def compare(
     board = find_target(target, targets_file)
 
     from toolchain.arm.sysroot import prepare
-    from toolchain.report.costs.comparison import comparison_html, comparison_markdown
+    from toolchain.report.costs.comparison import comparison_document
+    from toolchain.report.document.html import html
+    from toolchain.report.document.markdown import markdown
     from toolchain.workflows.comparison import compare_files
 
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)
         found = compare_files(places, board, sysroot, cache, threads, seconds, on_stage)
     content = as_json_bytes(dataclasses.asdict(found))
+    document = comparison_document(found)
     write_all(
         out,
         {
             "compare.json": content,
-            "compare.md": comparison_markdown(found).encode(),
-            "compare.html": comparison_html(found).encode(),
+            "compare.md": markdown(document).encode(),
+            "compare.html": html(document).encode(),
         },
     )
     if as_json:

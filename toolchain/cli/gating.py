@@ -167,9 +167,10 @@ def _one(request: Request, candidate: Path | None, out: Path) -> Verdict:
 
 def _finish(verdicts: Sequence[Verdict], out: Path, *, as_json: bool) -> None:
     """Write and print one verdict in all renderings."""
+    from toolchain.report.document.html import html
+    from toolchain.report.document.markdown import markdown
     from toolchain.report.gate.junit import gate_junit
-    from toolchain.report.gate.markdown import gate_markdown
-    from toolchain.report.gate.page import gate_html
+    from toolchain.report.gate.verdicts import gate_document
     from toolchain.system.files import as_json as json_bytes
     from toolchain.system.files import write_bytes
 
@@ -177,12 +178,13 @@ def _finish(verdicts: Sequence[Verdict], out: Path, *, as_json: bool) -> None:
         {**dataclasses.asdict(verdict), "passed": verdict.passed, "improved": verdict.improved}
         for verdict in verdicts
     ]
+    document = gate_document(verdicts)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_bytes(out / "gate.json", json_bytes(content))
-        write_bytes(out / "gate.md", gate_markdown(verdicts).encode())
+        write_bytes(out / "gate.md", markdown(document).encode())
         write_bytes(out / "gate.xml", gate_junit(verdicts))
-        write_bytes(out / "gate.html", gate_html(verdicts).encode())
+        write_bytes(out / "gate.html", html(document).encode())
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
     if as_json:
@@ -222,13 +224,14 @@ def history(
 ) -> None:
     """Draw every figure of the baselines over time, with where it got worse."""
     from toolchain.gate.history import read_history
-    from toolchain.report.gate.history import history_html
+    from toolchain.report.document.html import html
+    from toolchain.report.gate.history import history_document
     from toolchain.system.files import write_bytes
 
     found = read_history(place)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(out, history_html(found).encode())
+        write_bytes(out, html(history_document(found)).encode())
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
     for name, points in found.items():

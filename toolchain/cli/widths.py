@@ -65,7 +65,8 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """Measure what every width of every dependency group costs, on an emulated board."""
-    from toolchain.report.costs.cost_tables import cost_html
+    from toolchain.report.costs.cost_tables import cost_document
+    from toolchain.report.document.html import html
     from toolchain.widths.files import NAME, place_of, report_json
 
     whole = _unpruned(recipe_for(model, recipe, {}, size))
@@ -78,7 +79,8 @@ def cost(
         load = partial(_load, whole, ckpt, choice)
         _, _, found, _ = _measured(load, target, targets_file, cache, every, on_stage)
     place = out or place_of(model, target).parent
-    write_all(place, {NAME: report_json(found), "cost.html": cost_html(found).encode()})
+    page = html(cost_document(found))
+    write_all(place, {NAME: report_json(found), "cost.html": page.encode()})
     if as_json:
         print_json_text(report_json(found).decode())
     else:
@@ -152,7 +154,8 @@ def plan(
     asking.need_room(out)
 
     from toolchain.data.wider import read_split
-    from toolchain.report.costs.cost_tables import plan_html
+    from toolchain.report.costs.cost_tables import plan_document
+    from toolchain.report.document.html import html
     from toolchain.workflows.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
 
     if data is not None and calibration is not None:
@@ -183,7 +186,7 @@ def plan(
             plan_simply = plan_by_parameters if wanted.rate is None else plan_by_rate
             made = plan_simply(wish(load()), on_stage)
     content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
-    write_all(place, {"plan.json": content, "plan.html": plan_html(made).encode()})
+    write_all(place, {"plan.json": content, "plan.html": html(plan_document(made)).encode()})
     if as_json:
         print_json_text(content.decode())
     else:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from toolchain.records.stages import MemberFacts, trained_pruned_channels, trained_widths
 from toolchain.report import wording
-from toolchain.report.document.marks import code, plain, table
+from toolchain.report.document.model import (
+    Code,
+    CodeBlock,
+    Document,
+    Items,
+    Paragraph,
+    Section,
+    Table,
+    Words,
+    parts,
+)
 from toolchain.report.members import LEVELS, conditions, figures
 
 PARAMETER_BYTES = 4
@@ -26,104 +36,118 @@ SOLVED = (
 )
 
 
-def card(facts: MemberFacts) -> str:
-    """Return the card as Markdown; all of it is from the file's facts. It ends with a line feed."""
-    sections = [
-        _head(facts),
-        _accuracy(facts),
-        _list("What it is bad at", [plain(line) for line in facts["bad_at"]]),
-        _origin(facts),
-        _training(facts),
-        f"## Terms\n\n{plain(facts['terms'])}",
-    ]
-    return "\n\n".join(sections) + "\n"
+def card(facts: MemberFacts) -> Document:
+    """Return the card; all of it is from the file's facts."""
+    title = f"{facts['model']}, {_which(facts)}"
+    bad_at: tuple[Words, ...] = tuple(facts["bad_at"])
+    return Document(
+        title,
+        title,
+        "",
+        _lead(facts),
+        (
+            _accuracy(facts),
+            Section("bad-at", "What it is bad at", (_list(bad_at),)),
+            _origin(facts),
+            _training(facts),
+            Section("terms", "Terms", (Paragraph(facts["terms"]),)),
+        ),
+    )
 
 
-def _head(facts: MemberFacts) -> str:
-    rate, parameters = facts["rate"], facts["deployed_parameters"]
-    which, zeros = "all filters", "No filter was held at zero in training."
+def _which(facts: MemberFacts) -> str:
     if trained_widths(facts):
-        which = f"{wording.count(parameters)} parameters"
-        zeros = (
+        return f"{wording.count(facts['deployed_parameters'])} parameters"
+    if facts["rate"]:
+        return f"{wording.percentage(facts['rate'])} of its filters removed"
+    return "all filters"
+
+
+def _zeros(facts: MemberFacts) -> str:
+    if trained_widths(facts):
+        return (
             f"Each group of layers has a width of its own: a plan chose those that lose least "
             f"within so many parameters. In training the other filters were held at zero "
             f"({_choice(facts)}); they are in the file, and the command "
             f"removes them. It takes more computation than a network of as many parameters that "
             f"lost the same share everywhere: the plan keeps what works at full resolution."
         )
-    elif rate:
-        which = f"{wording.percentage(rate)} of its filters removed"
-        zeros = (
-            f"In training {wording.percentage(rate)} of its filters were held at zero "
-            f"({_choice(facts)}, scope {plain(facts['scope'])}); they are in the file, and the "
+    if facts["rate"]:
+        return (
+            f"In training {wording.percentage(facts['rate'])} of its filters were held at zero "
+            f"({_choice(facts)}, scope {facts['scope']}); they are in the file, and the "
             f"command removes them."
         )
-    return (
-        f"# {plain(facts['model'])}, {which}\n\n"
-        f"A face detector, trained; {_shrink(facts)} takes it. {zeros} Its anchors are "
-        f"{facts['aspect_ratio']:g} times as high as wide.\n\n"
-        f"Deployed it has {wording.count(parameters)} parameters, scalars outside layers included: "
-        f"{wording.count(PARAMETER_BYTES * parameters)} bytes as float32 numbers."
-    )
+    return "No filter was held at zero in training."
 
 
 def _choice(facts: MemberFacts) -> str:
     if trained_pruned_channels(facts):
         return "chosen by what the outputs lose without each"
-    return f"criterion {plain(facts['criterion'])}"
+    return f"criterion {facts['criterion']}"
 
 
-def _shrink(facts: MemberFacts) -> str:
-    asked = f"--rate {facts['rate']:g}"
-    if trained_widths(facts):
-        asked = f"--parameters {facts['deployed_parameters']}"
-    return code(f"toolchain shrink {facts['model']} {asked}")
-
-
-def _accuracy(facts: MemberFacts) -> str:
-    accuracy = facts["accuracy"]
-    heads = [level.capitalize() for level in LEVELS]
+def _lead(facts: MemberFacts) -> tuple[Paragraph, Paragraph]:
+    parameters = facts["deployed_parameters"]
+    asked = f"--parameters {parameters}" if trained_widths(facts) else f"--rate {facts['rate']:g}"
+    command = Code(f"toolchain shrink {facts['model']} {asked}")
+    anchors = f"Its anchors are {facts['aspect_ratio']:g} times as high as wide."
     return (
-        f"## Accuracy\n\nAverage precision {plain(conditions(accuracy))}:\n\n"
-        f"{table(heads, [figures(accuracy)], numeric=(0, 1, 2))}"
+        Paragraph(("A face detector, trained; ", command, f" takes it. {_zeros(facts)} {anchors}")),
+        Paragraph(
+            f"Deployed it has {wording.count(parameters)} parameters, scalars outside layers "
+            f"included: {wording.count(PARAMETER_BYTES * parameters)} bytes as float32 numbers."
+        ),
     )
 
 
-def _origin(facts: MemberFacts) -> str:
-    lines = [f"Data: {plain(facts['data'])}"]
+def _accuracy(facts: MemberFacts) -> Section:
+    accuracy = facts["accuracy"]
+    heads = tuple(level.capitalize() for level in LEVELS)
+    caption = f"Average precision {conditions(accuracy)}"
+    table = Table(caption, heads, (tuple(figures(accuracy)),), (0, 1, 2))
+    return Section("accuracy", "Accuracy", (table,))
+
+
+def _origin(facts: MemberFacts) -> Section:
+    title = "Where it comes from"
+    data = f"Data: {facts['data']}"
     if not facts["teacher_sha256"]:
-        return _list("Where it comes from", [*lines, "Teacher: none"])
-    lines += [
-        f"Teacher: {plain(facts['teacher_name'])}, SHA-256 {code(facts['teacher_sha256'])}",
-        f"The teacher's licence: {plain(facts['teacher_licence'])}",
-    ]
-    words = OWN_FILTERS
-    if facts["training"].get("teach.solved"):
-        words = f"{words} {SOLVED}"
-    return f"{_list('Where it comes from', lines)}\n\n{plain(words)}"
+        return Section("origin", title, (Items((data, "Teacher: none")),))
+    digest = Code(facts["teacher_sha256"])
+    lines: tuple[Words, ...] = (
+        data,
+        (f"Teacher: {facts['teacher_name']}, SHA-256 ", digest),
+        f"The teacher's licence: {facts['teacher_licence']}",
+    )
+    solved = facts["training"].get("teach.solved")
+    words = f"{OWN_FILTERS} {SOLVED}" if solved else OWN_FILTERS
+    return Section("origin", title, (Items(lines), Paragraph(words)))
 
 
-def _training(facts: MemberFacts) -> str:
-    lines = [
+def _training(facts: MemberFacts) -> Section:
+    lines = (
         f"Crops: {wording.count(facts['images'])}",
         f"Seed: {facts['seed']}",
         f"Hours: {wording.decimal(facts['hours'], 1)}",
-    ]
-    pieces = [
-        _list("How it was trained", lines),
-        f"The command that makes it again:\n\n{_block(facts['command'])}",
-    ]
-    rows = [[plain(name), plain(value)] for name, value in _settings(facts["training"])]
-    if rows:
-        pieces.append(table(["setting", "value"], rows))
-    return "\n\n".join(pieces)
+    )
+    rows = tuple((name, str(value)) for name, value in _settings(facts["training"]))
+    return Section(
+        "training",
+        "How it was trained",
+        parts(
+            Items(lines),
+            Paragraph("The command that makes it again:"),
+            CodeBlock(_command(facts["command"])),
+            Table("Settings", ("setting", "value"), rows) if rows else None,
+        ),
+    )
 
 
-def _block(command: str) -> str:
-    """Return a command as a block of code, a line for each of several that follow each other."""
-    lines = " &&\n".join(wording.clean(line) for line in command.split(" && "))
-    fence = "````" if "```" in command else "```"
-    return f"{fence}text\n{lines}\n{fence}"
+def _command(command: str) -> tuple[str, ...]:
+    """Return a command's lines, one for each of several that follow each other."""
+    *before, last = command.split(" && ")
+    return (*(f"{line} &&" for line in before), last)
 
 
 def _settings(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -135,8 +159,5 @@ def _settings(settings: Mapping[str, object], prefix: str = "") -> Iterator[tupl
             yield f"{prefix}{name}", value
 
 
-def _list(heading: str, lines: Sequence[str]) -> str:
-    """Return a section of one list; ``lines`` are ready Markdown."""
-    return "\n\n".join(
-        [f"## {heading}", "\n".join(f"- {line}" for line in lines) or "Nothing was said."]
-    )
+def _list(lines: tuple[Words, ...]) -> Items | Paragraph:
+    return Items(lines) if lines else Paragraph("Nothing was said.")

@@ -1,4 +1,4 @@
-"""The page of a family of pruned networks: size against average precision, and a table of all.
+"""A sweep over pruning rates: size against average precision, and a table of all members.
 
 It only shows what the records hold; it loads itself again until no member is waiting or running.
 """
@@ -14,20 +14,24 @@ from urllib.parse import quote
 from toolchain.records.accuracy import LEVELS
 from toolchain.records.stages import Family, FamilyMember, MemberState
 from toolchain.report import wording
-from toolchain.report.accuracy import shell
 from toolchain.report.accuracy.precision_words import NOTHING, figure
 from toolchain.report.accuracy.rows import count, millions
-from toolchain.report.charts.axes import (
-    Box,
-    Scale,
-    Tick,
-    axes,
-    chart,
-    count_ticks,
-    precision_axis,
-)
+from toolchain.report.charts.axes import Box, Scale, Tick, axes, count_ticks, precision_axis
 from toolchain.report.charts.level_lines import LevelLine, Stop, drawn_lines
-from toolchain.report.document.markup import paragraph, section, table, text
+from toolchain.report.charts.svg import chart
+from toolchain.report.document.frame import REFRESH_SECONDS
+from toolchain.report.document.model import (
+    Beside,
+    Block,
+    Document,
+    Figure,
+    Link,
+    Notice,
+    Paragraph,
+    Section,
+    Table,
+    Words,
+)
 
 WIDTH, HEIGHT = 440, 360
 FRAME = Box(48, 30, 428, 316)
@@ -66,19 +70,22 @@ MEASURES = (
 )
 
 
-def family_page(family: Family) -> str:
-    """Return the whole page; it refreshes itself until the family is finished."""
-    return shell.page(
-        f"{family.model}: family of pruned networks",
-        _head(family),
-        [_figures(family), _table(family)],
-        None if family.is_finished else shell.REFRESH_SECONDS,
+def sweep_document(family: Family) -> Document:
+    """Return the whole document; a browser loads it again until the family is finished."""
+    found = Counter(member.state for member in family.members)
+    states = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
+    networks = wording.plural(len(family.members), "network")
+    return Document(
+        title=f"{family.model}: family of pruned networks",
+        heading=family.model,
+        subject=f"family of {networks}, {states}" if states else f"family of {networks}",
+        lead=_lead(family),
+        blocks=(_figures(family), _table(family)),
+        refresh_seconds=None if family.is_finished else REFRESH_SECONDS,
     )
 
 
-def _head(family: Family) -> str:
-    found = Counter(member.state for member in family.members)
-    states = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
+def _lead(family: Family) -> tuple[Block, ...]:
     hours = [member.hours for member in family.members if member.hours is not None]
     words = [
         f"Filters chosen by {family.criterion.upper()}, scope {family.scope}",
@@ -87,44 +94,31 @@ def _head(family: Family) -> str:
     if hours:
         words.append(f"{wording.decimal(sum(hours), 1)} hours of training in all")
     failed = [
-        shell.warning(f"Rate {member.rate:g} failed: {member.reason or 'the reason is not known'}")
+        Notice(f"Rate {member.rate:g} failed: {member.reason or 'the reason is not known'}")
         for member in family.members
         if member.state == "failed"
     ]
-    return "\n".join(
-        [
-            f'<h1>{text(family.model)} <span class="what">family of '
-            f"{wording.plural(len(family.members), 'network')}, {text(states)}</span></h1>",
-            paragraph("; ".join(words)),
-            *failed,
-        ]
-    )
+    return (Paragraph("; ".join(words)), *failed)
 
 
 def _on(family: Family) -> str:
     return f"on {wording.plural(family.photos, 'photo')}, protocol {family.protocol}"
 
 
-def _figures(family: Family) -> str:
+def _figures(family: Family) -> Section:
     title = f"Size against average precision, {_on(family)}"
-    drawn = [
+    drawn = tuple(
         _figure(measure, members)
         for measure in MEASURES
         if (members := measured(family.members, measure))
-    ]
-    if not drawn:
-        return section("sizes", title, paragraph("No member is measured yet."))
-    return section(
-        "sizes",
-        title,
-        paragraph(
-            "The number above a mark is the rate: the share of filters held at zero in training. "
-            "Figures on fewer than the 3,226 photos of the validation set are no WIDER FACE "
-            "results.",
-            "muted",
-        ),
-        f'<div class="levels">{"".join(drawn)}</div>',
     )
+    if not drawn:
+        return Section("sizes", title, (Paragraph("No member is measured yet."),))
+    words = (
+        "The number above a mark is the rate: the share of filters held at zero in training. "
+        "Figures on fewer than the 3,226 photos of the validation set are no WIDER FACE results."
+    )
+    return Section("sizes", title, (Paragraph(words, quiet=True), Beside(drawn, wide=True)))
 
 
 def measured(members: Sequence[FamilyMember], measure: Measure) -> list[FamilyMember]:
@@ -143,7 +137,7 @@ def _ap(member: FamilyMember, level: str) -> float | None:
     return ap if ap is not None and math.isfinite(ap) else None
 
 
-def _figure(measure: Measure, members: Sequence[FamilyMember]) -> str:
+def _figure(measure: Measure, members: Sequence[FamilyMember]) -> Figure:
     """Return one chart; ``members`` have the size, smallest first."""
     across = _across([measure.of(member) or 0 for member in members])
     figures = [ap for m in members for level in LEVELS if (ap := _ap(m, level)) is not None]
@@ -155,13 +149,14 @@ def _figure(measure: Measure, members: Sequence[FamilyMember]) -> str:
         (up, up_ticks, "average precision"),
     )
     drawing = chart(
-        f"Average precision over {measure.name}. {_words(measure, members)}",
+        f"Average precision over {measure.name}",
+        _words(measure, members),
         WIDTH,
         HEIGHT,
         frame,
         drawn_lines(lines, INSIDE, _rates(measure, members, across, up)),
     )
-    return f'<figure id="size-{measure.key}">{drawing}</figure>'
+    return Figure(drawing=drawing, identifier=f"size-{measure.key}", told=True)
 
 
 def _across(sizes: Sequence[int]) -> Scale:
@@ -215,29 +210,29 @@ def _words(measure: Measure, members: Sequence[FamilyMember]) -> str:
     )
 
 
-def _table(family: Family) -> str:
-    rows = [_row(member) for member in family.members]
+def _table(family: Family) -> Section:
     caption = f"All members; average precision {_on(family)}"
-    return section("members", "Members", table(caption, HEAD, rows, range(2, len(HEAD) - 1)))
+    rows = tuple(map(_row, family.members))
+    numeric = tuple(range(2, len(HEAD) - 1))
+    return Section("members", "Members", (Table(caption, HEAD, rows, numeric),))
 
 
-def _row(member: FamilyMember) -> list[str]:
-    state = STATES[member.state] + (f": {member.reason}" if member.reason else "")
-    return [
+def _row(member: FamilyMember) -> tuple[Words, ...]:
+    return (
         f"{member.rate:g}",
-        text(state),
+        STATES[member.state] + (f": {member.reason}" if member.reason else ""),
         count(member.deployed_parameters),
         NOTHING if member.macs is None else millions(member.macs),
         count(member.onnx_bytes),
         *(figure(_ap(member, level)) for level in LEVELS),
         NOTHING if member.hours is None else wording.decimal(member.hours, 1),
         _link(member),
-    ]
+    )
 
 
-def _link(member: FamilyMember) -> str:
+def _link(member: FamilyMember) -> Words:
     """Return a link to the member's report, below the page's folder whatever the name holds."""
     if member.folder is None:
         return NOTHING
     target = quote(f"{member.folder}/report.html", errors="replace")
-    return f'<a href="./{target}">{text(member.folder)}</a>'
+    return Link(member.folder, f"./{target}")

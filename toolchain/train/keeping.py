@@ -11,7 +11,8 @@ from torch import nn
 
 from toolchain.errors import ProofError
 from toolchain.records.stages import TrainingProgress
-from toolchain.report.training import training_page
+from toolchain.report.document.html import html
+from toolchain.report.training.progress import training_document
 from toolchain.system.files import write_bytes
 from toolchain.train.course import Course
 from toolchain.train.events import Events, open_events
@@ -136,7 +137,8 @@ class Keeper:
         path = self.job.out / "state.pt"
         write_state(path, self.state)
         with contextlib.suppress(OSError):  # the page is for looking only
-            write_bytes(path.with_name("train.html"), training_page(self.progress()).encode())
+            page = html(training_document(self.progress()))
+            write_bytes(path.with_name("train.html"), page.encode())
         return self.state
 
     def pace(self) -> float | None:

@@ -34,7 +34,8 @@ from toolchain.detection.running import (
 )
 from toolchain.errors import InputError
 from toolchain.records.accuracy import BrokenPhoto, Evaluation, Picture, Sample, Subject
-from toolchain.report.accuracy.evaluation import evaluation_page
+from toolchain.report.accuracy.evaluation import evaluation_document
+from toolchain.report.document.html import html
 from toolchain.scoring.average_precision import score
 from toolchain.system.files import sha256_of, write_bytes
 
@@ -198,9 +199,9 @@ def write_results(
     content = as_json_content(evaluations)
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
-        page = evaluation_page(evaluations, *_pictures(scored, split, settings))
+        document = evaluation_document(evaluations, *_pictures(scored, split, settings))
         write_bytes(settings.out / "curves.csv", _curves_csv(evaluations).encode())
-        write_bytes(settings.out / "report.html", page.encode())
+        write_bytes(settings.out / "report.html", html(document).encode())
         text = json.dumps(content, indent=2, ensure_ascii=False)
         write_bytes(settings.out / "eval.json", f"{text}\n".encode())
     except OSError as error:

@@ -26,7 +26,10 @@ from toolchain.models import detector
 from toolchain.models.layouts import CLOVAAI_PARTS, read_checkpoint
 from toolchain.recipe import default_recipe
 from toolchain.records.accuracy import Evaluation, Member, PeerMember, Picture, Protocol
-from toolchain.report.accuracy import paper_tables as drawing
+from toolchain.report.accuracy.listing import csv
+from toolchain.report.accuracy.paper_tables import paper_document
+from toolchain.report.document.html import html
+from toolchain.report.document.markdown import markdown
 from toolchain.system.files import write_bytes
 from toolchain.workflows.evaluation import OnPhoto, Scored, Settings, evaluate
 from toolchain.workflows.pipeline import Job, run_shrink
@@ -212,11 +215,11 @@ def _write(
     """Write the tables of what is done so far."""
     members = [member for member, _ in found]
     out = job.settings.out
-    page = drawing.tables_page(members, peers, _figures_4_and_5(split, found))
+    document = paper_document(members, peers, _figures_4_and_5(split, found))
     for name, text in (
-        ("tables.md", drawing.markdown(members, peers)),
-        ("tables.csv", drawing.csv(members, peers)),
-        ("tables.html", page),
+        ("tables.md", markdown(document)),
+        ("tables.csv", csv(members, peers)),
+        ("tables.html", html(document)),
     ):
         try:
             write_bytes(out / name, text.encode())

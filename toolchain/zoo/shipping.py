@@ -19,6 +19,7 @@ from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.records.stages import MemberAccuracy, MemberFacts, trained_widths
 from toolchain.report.cards import card
+from toolchain.report.document.markdown import markdown
 from toolchain.shrink.surgery import shrink
 from toolchain.system.files import sha256_of, write_bytes
 from toolchain.zoo.history import (
@@ -97,7 +98,7 @@ def make_member(wanted: Wanted, folder: Path | None = None) -> Member:
 def write_card(member: Member) -> Path:
     """Write a member's card beside it, from its facts; return where."""
     path = member.path.with_suffix(".md")
-    write_bytes(path, card(member.facts).encode())
+    write_bytes(path, markdown(card(member.facts)).encode())
     return path
 
 

@@ -9,8 +9,11 @@ import numpy as np
 from toolchain.records.accuracy import Curve, Evaluation
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import figure, on_photos
-from toolchain.report.charts.axes import Box, Scale, axes, chart, precision_ticks, words_at
-from toolchain.report.document.markup import text
+from toolchain.report.charts.axes import Box, Scale, axes, precision_ticks
+from toolchain.report.charts.lines import lettered, line_sample, line_style
+from toolchain.report.charts.svg import chart
+from toolchain.report.document.escaping import for_html
+from toolchain.report.document.model import Figure, LegendEntry, Small
 
 WIDTH, HEIGHT = 360, 350
 FRAME = Box(34, 26, 350, 306)
@@ -18,23 +21,8 @@ FRAME = Box(34, 26, 350, 306)
 ACROSS = Scale(0, 1, FRAME.left, FRAME.right)
 UP = Scale(0, 1, FRAME.bottom, FRAME.top)
 
-COLOURS = 8
-DASHES = ("", "9 4", "2 3", "9 4 2 4", "15 4", "5 3", "9 3 2 3 2 3", "1 5")
 
-
-def line_style(number: int) -> str:
-    """Return the attributes of the line ``number``; its colour and dashes are both its own."""
-    dashes = DASHES[(number + number // COLOURS) % len(DASHES)]
-    pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'class="curve line-{number % COLOURS}"{pattern}'
-
-
-def letter(number: int) -> str:
-    """Return the sign of the line ``number``: A to Z, then A1..."""
-    return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
-
-
-def level_chart(level: str, evaluations: Sequence[Evaluation]) -> str:
+def level_figure(level: str, evaluations: Sequence[Evaluation]) -> Figure:
     """Return the chart of one level and its legend, best line first."""
     numbered = [
         (number, evaluation, curve)
@@ -51,21 +39,23 @@ def level_chart(level: str, evaluations: Sequence[Evaluation]) -> str:
     ]
     ticks = precision_ticks(0, 1, 0.25)
     frame = axes(FRAME, (ACROSS, ticks, "recall"), (UP, ticks, "precision"))
-    drawing = chart(_label(level, numbered), WIDTH, HEIGHT, frame, *lines, *signs)
     ranked = sorted(numbered, key=lambda entry: -(entry[2].ap or 0.0))
-    legend = "".join(_legend_entry(number, item, curve, several) for number, item, curve in ranked)
+    on = "; ".join(dict.fromkeys(on_photos(item.sample) for _, item, _ in numbered))
     faces = max((curve.faces for _, _, curve in numbered), default=0)
-    return (
-        f'<figure class="level"><h3>{text(level.capitalize())} '
-        f"<small>{wording.plural(faces, 'face')}</small></h3>\n{drawing}\n"
-        f'<ul class="key" aria-label="Average precision, {text(level)}">{legend}</ul></figure>'
+    return Figure(
+        drawing=chart(
+            f"Precision over recall, {level}, {on}", "", WIDTH, HEIGHT, frame, *lines, *signs
+        ),
+        legend=tuple(_legend_entry(number, item, curve, several) for number, item, curve in ranked),
+        legend_label=f"Average precision, {level}",
+        title=(level.capitalize(), " ", Small(wording.plural(faces, "face"))),
     )
 
 
-def _label(level: str, numbered: Sequence[tuple[int, Evaluation, Curve]]) -> str:
-    each = ", ".join(f"{item.subject.name} {figure(curve.ap)}" for _, item, curve in numbered)
-    on = "; ".join(dict.fromkeys(on_photos(item.sample) for _, item, _ in numbered))
-    return f"Precision over recall, {level}, {on}. Average precision: {each or 'none'}"
+def _legend_entry(number: int, item: Evaluation, curve: Curve, several: bool) -> LegendEntry:
+    name = wording.clean(item.subject.name)
+    value = "no face counts" if curve.ap is None else figure(curve.ap)
+    return LegendEntry(line_sample(number, several), name, value)
 
 
 def points(curve: Curve) -> list[tuple[float, float]]:
@@ -87,7 +77,7 @@ def _line(number: int, name: str, curve: Curve) -> str:
     path = " ".join(f"{x:g},{y:g}" for x, y in places)
     return (
         f'<polyline {line_style(number)} points="{path}">'
-        f"<title>{text(name)}: {figure(curve.ap)}</title></polyline>"
+        f"<title>{for_html(name)}: {figure(curve.ap)}</title></polyline>"
     )
 
 
@@ -99,28 +89,4 @@ def _sign(number: int, place: int, lines: int, curve: Curve) -> str:
     reach = places[-1][0] - FRAME.left
     wanted = FRAME.left + reach * (0.2 + 0.7 * (place + 0.5) / lines)
     x, y = min(places, key=lambda point: abs(point[0] - wanted))
-    return (
-        f'<circle class="sign line-{number % COLOURS}" cx="{x:g}" cy="{y:g}" r="7.5"/>'
-        f"{words_at(x, y + 4, letter(number), 'middle', 'letter')}"
-    )
-
-
-def swatch(number: int, several: bool = True) -> str:
-    """Return a short piece of the line ``number`` for a legend."""
-    sign = (
-        f'<circle class="sign line-{number % COLOURS}" cx="22" cy="9" r="7.5"/>'
-        f"{words_at(22, 13, letter(number), 'middle', 'letter')}"
-        if several
-        else ""
-    )
-    return (
-        '<svg aria-hidden="true" width="44" height="18">'
-        f'<line {line_style(number)} x1="1" x2="43" y1="9" y2="9"/>{sign}</svg>'
-    )
-
-
-def _legend_entry(number: int, item: Evaluation, curve: Curve, several: bool) -> str:
-    words = f"<strong>{figure(curve.ap)}</strong>"
-    if curve.ap is None:
-        words = "<small>no face counts</small>"
-    return f"<li>{swatch(number, several)}<span>{text(item.subject.name)}</span>{words}</li>"
+    return lettered(number, x, y)

@@ -1,4 +1,4 @@
-"""The page of one or several evaluations: figures, curves, photos, and how they came about."""
+"""One or several evaluations: figures, curves, photos, and how they came about."""
 
 from __future__ import annotations
 
@@ -6,40 +6,64 @@ from collections.abc import Sequence
 
 from toolchain.records.accuracy import Evaluation, Picture, Sample
 from toolchain.report import wording
-from toolchain.report.accuracy import curves, shell
+from toolchain.report.accuracy.curves import level_figure
 from toolchain.report.accuracy.precision_words import (
+    BOX_COLOURS,
     figure,
     levels_of,
     on_photos,
     protocol_words,
     sample_words,
 )
-from toolchain.report.document.markup import details, items, name, paragraph, section, table, text
+from toolchain.report.accuracy.series import photo_series
+from toolchain.report.charts.bars import share_bar
+from toolchain.report.document.model import (
+    Bar,
+    Beside,
+    Block,
+    Code,
+    Details,
+    Document,
+    Items,
+    Notice,
+    Paragraph,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+    Words,
+    parts,
+)
 
 
-def evaluation_page(
+def evaluation_document(
     evaluations: Sequence[Evaluation],
     worst: Sequence[Picture] = (),
     compared: Sequence[Picture] = (),
-) -> str:
-    """Return the whole page.
+) -> Document:
+    """Return the whole document.
 
     Raises ValueError if there is no evaluation.
     """
     if not evaluations:
-        raise ValueError("a page needs at least one evaluation")
+        raise ValueError("a document needs at least one evaluation")
     subjects = ", ".join(item.subject.name for item in evaluations)
-    sections = [
-        _notes(evaluations),
-        _curves(evaluations),
-        _photos("worst", "The photos with the most missed faces", worst),
-        _photos("compared", "The same photos, side by side", compared),
-        _broken(evaluations),
-        _settings(evaluations),
-        _origin(evaluations),
-    ]
-    title = f"{subjects}: average precision {_on(evaluations)}"
-    return shell.page(title, _head(evaluations), sections)
+    several = wording.plural(len(evaluations), "detector")
+    return Document(
+        title=f"{subjects}: average precision {_on(evaluations)}",
+        heading=evaluations[0].subject.name if len(evaluations) == 1 else several,
+        subject=f"average precision {_on(evaluations)}",
+        lead=_lead(evaluations),
+        blocks=parts(
+            _notes(evaluations),
+            _curves(evaluations),
+            _photos("worst", "The photos with the most missed faces", worst),
+            _photos("compared", "The same photos, side by side", compared),
+            _broken(evaluations),
+            _settings(evaluations),
+            _origin(evaluations),
+        ),
+    )
 
 
 def _samples(evaluations: Sequence[Evaluation]) -> list[Sample]:
@@ -50,152 +74,133 @@ def _on(evaluations: Sequence[Evaluation]) -> str:
     return "; ".join(dict.fromkeys(map(on_photos, _samples(evaluations))))
 
 
-def _head(evaluations: Sequence[Evaluation]) -> str:
-    title = (
-        text(evaluations[0].subject.name)
-        if len(evaluations) == 1
-        else wording.plural(len(evaluations), "detector")
-    )
-    samples = _samples(evaluations)
-    protocols = list(dict.fromkeys(protocol_words(item.protocol) for item in evaluations))
-    pieces = [
-        f'<h1>{title} <span class="what">average precision {text(_on(evaluations))}</span></h1>',
-        *(_sample(sample) for sample in samples),
+def _lead(evaluations: Sequence[Evaluation]) -> tuple[Block, ...]:
+    protocols = dict.fromkeys(protocol_words(item.protocol) for item in evaluations)
+    return (
+        *map(_sample, _samples(evaluations)),
         _tiles(evaluations),
-        *(paragraph(words, "muted") for words in protocols),
-    ]
-    return "\n".join(pieces)
+        *(Paragraph(words, quiet=True) for words in protocols),
+    )
 
 
-def _sample(sample: Sample) -> str:
+def _sample(sample: Sample) -> Block:
     words = sample_words(sample)
-    return paragraph(words, "muted") if sample.is_whole else shell.warning(words)
+    return Paragraph(words, quiet=True) if sample.is_whole else Notice(words)
 
 
-def _tiles(evaluations: Sequence[Evaluation]) -> str:
+def _tiles(evaluations: Sequence[Evaluation]) -> Block:
     levels = levels_of(evaluations)
     if not levels:
-        return paragraph("There is no ground truth here, so nothing was scored.", "warning")
-    tiles = "".join(_tile(level, evaluations) for level in levels)
-    kind = "tiles scores several" if len(evaluations) > 1 else "tiles scores"
-    return f'<ul class="{kind}" aria-label="Average precision">{tiles}</ul>'
+        return Notice("There is no ground truth here, so nothing was scored.")
+    tiles = tuple(_tile(level, evaluations) for level in levels)
+    return Tiles("Average precision", tiles, large=True)
 
 
-def _tile(level: str, evaluations: Sequence[Evaluation]) -> str:
-    title = f'<h2 class="measure">{text(level.capitalize())}</h2>'
+def _tile(level: str, evaluations: Sequence[Evaluation]) -> Tile:
+    title = level.capitalize()
     if len(evaluations) == 1:
         ap = evaluations[0].ap(level)
-        words = '<p class="muted">no face counts</p>' if ap is None else _bar(ap)
-        return f'<li>{title}<p class="figure">{figure(ap)}</p>{words}</li>'
-    rows = "".join(
-        f'<li><span class="name">{text(item.subject.name)}</span>'
-        f'<span class="figure">{figure(item.ap(level))}</span>{_bar(item.ap(level) or 0.0)}</li>'
+        if ap is None:
+            return Tile(title, figure(ap), (Paragraph("no face counts", quiet=True),))
+        return Tile(title, figure(ap), drawing=share_bar(ap))
+    bars = [
+        Bar(item.subject.name, share_bar(item.ap(level) or 0.0), figure(item.ap(level)))
         for item in evaluations
-    )
-    return f'<li>{title}<ol class="each">{rows}</ol></li>'
+    ]
+    return Tile(title, bars=tuple(bars))
 
 
-def _bar(ap: float) -> str:
-    share = min(max(ap, 0.0), 1.0) * 100
-    return (
-        '<svg aria-hidden="true" width="100%" height="6">'
-        '<rect class="whole" width="100%" height="6"/>'
-        f'<rect class="after" width="{share:.2f}%" height="6"/></svg>'
-    )
-
-
-def _curves(evaluations: Sequence[Evaluation]) -> str:
+def _curves(evaluations: Sequence[Evaluation]) -> Section | None:
     levels = levels_of(evaluations)
     if not levels:
-        return ""
-    charts = "\n".join(curves.level_chart(level, evaluations) for level in levels)
-    return section(
-        "curves",
-        f"Precision and recall, {_on(evaluations)}",
-        paragraph(
-            "Precision: of the boxes above a score, how many lie on a face. Recall: of the faces "
-            "that count, how many have a box. The score falls along a line from left to right."
-        ),
-        f'<div class="levels">{charts}</div>',
+        return None
+    figures = tuple(level_figure(level, evaluations) for level in levels)
+    words = (
+        "Precision: of the boxes above a score, how many lie on a face. Recall: of the faces "
+        "that count, how many have a box. The score falls along a line from left to right."
     )
+    title = f"Precision and recall, {_on(evaluations)}"
+    return Section("curves", title, (Paragraph(words), Beside(figures, wide=True)))
 
 
-def _notes(evaluations: Sequence[Evaluation]) -> str:
+def _notes(evaluations: Sequence[Evaluation]) -> Section | None:
     several = len(evaluations) > 1
-    notes = [
-        f"{text(item.subject.name)}: {text(note)}" if several else text(note)
+    notes = tuple(
+        f"{item.subject.name}: {note}" if several else note
         for item in evaluations
         for note in item.notes
-    ]
-    return section("notes", "Notes", items(notes)) if notes else ""
+    )
+    return Section("notes", "Notes", (Items(notes),)) if notes else None
 
 
-def _photos(identifier: str, title: str, shown: Sequence[Picture]) -> str:
+def _photos(identifier: str, title: str, shown: Sequence[Picture]) -> Section | None:
     if not shown:
-        return ""
-    return section(identifier, title, paragraph(shell.BOX_COLOURS, "muted"), shell.pictures(shown))
+        return None
+    colours = Paragraph(BOX_COLOURS, quiet=True)
+    return Section(identifier, title, (colours, *map(photo_series, shown)))
 
 
-def _broken(evaluations: Sequence[Evaluation]) -> str:
+def _broken(evaluations: Sequence[Evaluation]) -> Section | None:
     broken = dict.fromkeys(photo for item in evaluations for photo in item.broken)
     if not broken:
-        return ""
-    rows = [[name(photo.name), text(photo.reason)] for photo in broken]
+        return None
+    title = "Photos that cannot be read"
+    rows = tuple((Code(photo.name), photo.reason) for photo in broken)
     count = wording.plural(len(rows), "photo")
-    return section(
-        "broken",
-        "Photos that cannot be read",
-        paragraph(f"{count} counted as having no box: every face on them is missed."),
-        table("Photos that cannot be read", ["photo", "reason"], rows),
+    words = Paragraph(f"{count} counted as having no box: every face on them is missed.")
+    return Section("broken", title, (words, Table(title, ("photo", "reason"), rows)))
+
+
+def _settings(evaluations: Sequence[Evaluation]) -> Section:
+    head = ("detector", "kind", "model", "settings", "protocol", "SHA-256, first digits")
+    rows = tuple(map(_setting, evaluations))
+    return Section("settings", "What was evaluated", (Table("Detectors and settings", head, rows),))
+
+
+def _setting(item: Evaluation) -> tuple[Words, ...]:
+    subject = item.subject
+    return (
+        Code(subject.name),
+        subject.kind,
+        subject.model or "-",
+        ", ".join(f"{key} {value}" for key, value in subject.settings.items()) or "-",
+        protocol_words(item.protocol),
+        Code(wording.short_hash(subject.sha256 or "-")),
     )
 
 
-def _settings(evaluations: Sequence[Evaluation]) -> str:
-    rows = [
-        [
-            name(item.subject.name),
-            text(item.subject.kind),
-            text(item.subject.model or "-"),
-            text(
-                ", ".join(f"{key} {value}" for key, value in item.subject.settings.items()) or "-"
-            ),
-            text(protocol_words(item.protocol)),
-            f"<code>{text(wording.short_hash(item.subject.sha256 or '-'))}</code>",
-        ]
-        for item in evaluations
-    ]
-    head = ["detector", "kind", "model", "settings", "protocol", "SHA-256, first digits"]
-    return section("settings", "What was evaluated", table("Detectors and settings", head, rows))
-
-
-def _origin(evaluations: Sequence[Evaluation]) -> str:
-    rows = [[name(item.subject.name), *map(text, _work(item))] for item in evaluations]
-    head = ["detector", "photos", "done before", "seconds", "processes", "threads in each"]
-    commands = [item.command for item in evaluations if item.command]
+def _origin(evaluations: Sequence[Evaluation]) -> Section:
+    head = ("detector", "photos", "done before", "seconds", "processes", "threads in each")
+    commands = dict.fromkeys(item.command for item in evaluations if item.command)
     versions = dict.fromkeys(pair for item in evaluations for pair in item.versions.items())
-    samples = [
-        [text(sample.split), wording.count(sample.images), f"<code>{text(sample.sha256)}</code>"]
+    samples = tuple(
+        (sample.split, wording.count(sample.images), Code(sample.sha256))
         for sample in _samples(evaluations)
-    ]
-    return section(
+    )
+    return Section(
         "origin",
         "How it was made",
-        *(f"<p>Command: <code>{text(command)}</code></p>" for command in dict.fromkeys(commands)),
-        table("Work in this run", head, rows, range(1, 6)),
-        details(
-            "Versions, and the sample's digest",
-            table("Versions", ["package", "version"], [[text(a), text(b)] for a, b in versions])
-            + table("Photos and ground truth", ["split", "photos", "SHA-256"], samples, (1,)),
+        (
+            *(Paragraph(("Command: ", Code(command))) for command in commands),
+            Table("Work in this run", head, tuple(map(_work, evaluations)), tuple(range(1, 6))),
+            Details(
+                "Versions, and the sample's digest",
+                (
+                    Table("Versions", ("package", "version"), tuple(versions)),
+                    Table("Photos and ground truth", ("split", "photos", "SHA-256"), samples, (1,)),
+                ),
+            ),
         ),
     )
 
 
-def _work(item: Evaluation) -> list[str]:
+def _work(item: Evaluation) -> tuple[Words, ...]:
     ran = item.seconds is not None
-    return [
+    return (
+        Code(item.subject.name),
         wording.count(item.sample.images),
         wording.count(item.resumed_images),
         "-" if item.seconds is None else wording.decimal(item.seconds, 1),
         wording.count(item.workers) if ran else "-",
         wording.count(item.threads) if ran else "-",
-    ]
+    )

@@ -9,6 +9,9 @@ from toolchain.report import wording
 
 NOTHING = "-"
 NEVER_OFFICIAL = "A figure of this sample, never a WIDER FACE result."
+BOX_COLOURS = (
+    "Green: a box on a face. Red: a face that counts and has no box. Blue: a box on no face."
+)
 PLACES = 4
 
 

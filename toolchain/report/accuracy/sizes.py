@@ -8,8 +8,8 @@ from toolchain.data.published.reading import comparators, paper_rows
 from toolchain.records.accuracy import Comparator, Member, PeerMember, PublishedRow
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import figure
-from toolchain.report.charts.scatter import SHAPES, Point, mark, scatter
-from toolchain.report.document.markup import text
+from toolchain.report.charts.scatter import SHAPES, Point, marks_legend, scatter
+from toolchain.report.document.model import Figure
 
 MODELS = {"extd": "EXTD", "eresfd": "EResFD"}
 FIGURES = {"easy": 2, "hard": 3}
@@ -109,9 +109,21 @@ def _size(parameters: int) -> str:
     return wording.plural(parameters, "parameter")
 
 
-def size_figure(level: str, members: Sequence[Member], peers: Sequence[PeerMember], on: str) -> str:
+MARKS = (
+    ("extd", False, "EXTD, published"),
+    ("extd", True, "EXTD, measured"),
+    ("eresfd", False, "EResFD, published"),
+    ("eresfd", True, "EResFD, measured"),
+    ("other", False, "other detectors, published"),
+    ("peer", True, "peers, measured"),
+)
+"""Kind, whether measured, and what such a mark is."""
+
+
+def size_figures(
+    level: str, members: Sequence[Member], peers: Sequence[PeerMember], on: str
+) -> tuple[Figure, Figure]:
     """Return the figure of one level: all detectors, then the paper's own networks enlarged."""
-    number = FIGURES[level]
     title = f"Size against AP {level.capitalize()}, measured marks {on}"
     near = [member for member in members if member.nonzero_parameters <= CROWDED]
     far = [member for member in members if member.nonzero_parameters > CROWDED]
@@ -124,35 +136,18 @@ def size_figure(level: str, members: Sequence[Member], peers: Sequence[PeerMembe
     ]
     enlarged = [*paper_points(level, near), *member_points(level, near)]
     return (
-        f'<figure class="sizes"><h3>Figure {number}: {text(title)}</h3>\n{key()}\n'
-        f"{_drawn(f'{title}: all detectors', level, everything)}\n"
-        f"<h4>The same for EXTD and EResFD alone</h4>\n"
-        f"{_drawn(f'{title}: EXTD and EResFD', level, enlarged)}</figure>"
+        _figure(f"Figure {FIGURES[level]}: {title}", f"{title}: all detectors", level, everything),
+        _figure("The same for EXTD and EResFD alone", f"{title}: EXTD and EResFD", level, enlarged),
     )
 
 
-def _drawn(title: str, level: str, points: Sequence[Point]) -> str:
-    """Return the chart; it scrolls sideways where the screen is narrow."""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(title)}">'
-        f"{scatter(title, level, points)}</div>"
+def _figure(title: str, label: str, level: str, points: Sequence[Point]) -> Figure:
+    return Figure(
+        title=title,
+        label=label,
+        drawing=scatter(label, level, points),
+        legend=marks_legend(*MARKS),
+        legend_label="Marks",
+        told=True,
+        scrolls=True,
     )
-
-
-def key() -> str:
-    """Return what shapes and fillings mean."""
-    entries = [
-        ("extd", False, "EXTD, published"),
-        ("extd", True, "EXTD, measured"),
-        ("eresfd", False, "EResFD, published"),
-        ("eresfd", True, "EResFD, measured"),
-        ("other", False, "other detectors, published"),
-        ("peer", True, "peers, measured"),
-    ]
-    marks = "".join(
-        f'<li><svg aria-hidden="true" width="16" height="16">'
-        f"{mark(Point(kind, measured, None, 0.0, '', words), 8, 8)}</svg>"
-        f"<span>{text(words)}</span></li>"
-        for kind, measured, words in entries
-    )
-    return f'<ul class="legend" aria-label="Marks">{marks}</ul>'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchain.report import wording
-from toolchain.report.document.markup import text
+from toolchain.report.charts.svg import words_at
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,9 @@ class Scale:
 
     def place(self, figure: float) -> float:
         """Return where a figure lies; outside of the range the end is prolonged."""
-        low, high = (
-            (math.log10(self.low), math.log10(self.high))
-            if self.logarithmic
-            else (
-                self.low,
-                self.high,
-            )
-        )
-        value = math.log10(figure) if self.logarithmic else figure
+        low, high, value = self.low, self.high, figure
+        if self.logarithmic:
+            low, high, value = map(math.log10, (low, high, value))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
@@ -70,20 +64,6 @@ class Tick:
 
     figure: float
     words: str
-
-
-def chart(label: str, width: float, height: float, *content: str) -> str:
-    """Return a drawing that keeps its proportions; ``label`` says it in words."""
-    return (
-        f'<svg class="chart" role="img" aria-label="{text(label)}" '
-        f'viewBox="0 0 {width:g} {height:g}">{"".join(content)}</svg>'
-    )
-
-
-def words_at(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
-    """Return untrusted words in the drawing."""
-    attribute = f' class="{kind}"' if kind else ""
-    return f'<text{attribute} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>'
 
 
 def axes(

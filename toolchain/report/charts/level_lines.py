@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from toolchain.records.accuracy import LEVELS
-from toolchain.report.accuracy.curves import COLOURS, line_style, swatch
-from toolchain.report.accuracy.precision_words import figure
-from toolchain.report.charts.axes import Box, words_at
+from toolchain.report.charts.axes import Box
 from toolchain.report.charts.labels import LINE_HEIGHT, MARK, Placed, around, place_labels
-from toolchain.report.document.markup import text
+from toolchain.report.charts.lines import COLOURS, line_sample, line_style
+from toolchain.report.charts.svg import words_at
+from toolchain.report.document.escaping import for_html
+from toolchain.report.document.model import LegendEntry
 
 RADIUS = 3.5
 """Of a line's marks."""
@@ -88,7 +89,7 @@ def _line(line: LevelLine) -> str:
 def _marks(line: LevelLine) -> str:
     return "".join(
         f'<circle class="sign line-{line.number % COLOURS}" cx="{stop.x:.1f}" cy="{stop.y:.1f}" '
-        f'r="{RADIUS}"><title>{text(stop.words)}</title></circle>'
+        f'r="{RADIUS}"><title>{for_html(stop.words)}</title></circle>'
         for stop in line.stops
     )
 
@@ -100,11 +101,9 @@ def _label(place: Placed | None) -> str:
     return words_at(middle, place.box.bottom - 2.5, place.words, "middle", "label")
 
 
-def level_key(caption: str, figures: Mapping[str, float | None]) -> str:
-    """Return the legend: each level's line, name and figure."""
-    entries = "".join(
-        f"<li>{swatch(LEVELS.index(level), several=False)}<span>{level.capitalize()}</span>"
-        f"<strong>{figure(ap)}</strong></li>"
-        for level, ap in figures.items()
+def level_legend(figures: Mapping[str, str]) -> tuple[LegendEntry, ...]:
+    """Return each level's line, name and figure."""
+    return tuple(
+        LegendEntry(line_sample(LEVELS.index(level), several=False), level.capitalize(), figure)
+        for level, figure in figures.items()
     )
-    return f'<ul class="key" aria-label="{text(caption)}">{entries}</ul>'

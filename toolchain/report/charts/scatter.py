@@ -8,18 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.report.charts.axes import (
-    Box,
-    Scale,
-    Tick,
-    axes,
-    chart,
-    count_ticks,
-    precision_axis,
-    words_at,
-)
+from toolchain.report.charts.axes import Box, Scale, Tick, axes, count_ticks, precision_axis
 from toolchain.report.charts.labels import Placed, around, place_labels
-from toolchain.report.document.markup import text
+from toolchain.report.charts.svg import chart, sample, words_at
+from toolchain.report.document.escaping import for_html
+from toolchain.report.document.model import Drawing, LegendEntry
 
 WIDTH, HEIGHT = 900, 470
 STRIP = 130
@@ -84,7 +77,7 @@ def plane_of(points: Sequence[Point]) -> Plane:
     )
 
 
-def scatter(title: str, level: str, points: Sequence[Point]) -> str:
+def scatter(title: str, level: str, points: Sequence[Point]) -> Drawing:
     """Return the chart; ``title`` tells in words what it shows."""
     plane = plane_of(points)
     ticks = count_ticks(plane.across.low, plane.across.high)
@@ -96,6 +89,7 @@ def scatter(title: str, level: str, points: Sequence[Point]) -> str:
     places = [plane.place(point) for point in points]
     return chart(
         title,
+        "",
         WIDTH,
         HEIGHT,
         frame,
@@ -111,12 +105,20 @@ def scatter(title: str, level: str, points: Sequence[Point]) -> str:
     )
 
 
+def marks_legend(*entries: tuple[str, bool, str]) -> tuple[LegendEntry, ...]:
+    """Return what shapes and fillings mean: (kind, whether measured, words) each."""
+    return tuple(
+        LegendEntry(sample(16, 16, mark(Point(kind, measured, None, 0, "", words), 8, 8)), words)
+        for kind, measured, words in entries
+    )
+
+
 def mark(point: Point, x: float, y: float) -> str:
     """Return one mark, hollow or filled."""
     state = "measured" if point.measured else "published"
     return (
         f'<path class="mark {point.kind} {state}" transform="translate({x:.1f} {y:.1f})" '
-        f'd="{SHAPES[point.kind]}"><title>{text(point.words)}</title></path>'
+        f'd="{SHAPES[point.kind]}"><title>{for_html(point.words)}</title></path>'
     )
 
 

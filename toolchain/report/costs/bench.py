@@ -1,30 +1,43 @@
-"""A benchmark of files as Markdown and as an HTML page: size against time against difference."""
+"""A benchmark of files: size against time against difference."""
 
 from __future__ import annotations
 
 from toolchain.records.timings import Bench, FileTiming
 from toolchain.report import wording
-from toolchain.report.charts import figures
-from toolchain.report.document.frame import page
-from toolchain.report.document.marks import plain
-from toolchain.report.document.marks import table as markdown_table
-from toolchain.report.document.markup import details, items, name, paragraph, section, table, text
+from toolchain.report.charts.bars import Segment, stacked
+from toolchain.report.document.model import (
+    Bar,
+    Code,
+    Details,
+    Document,
+    Figure,
+    Items,
+    Paragraph,
+    Section,
+    Table,
+    Words,
+    parts,
+)
 
-HEAD = ["file", "time, ms", "ratio", "quartiles", "bytes", "peak memory, MB", "differs by"]
+HEAD = ("file", "time, ms", "ratio", "quartiles", "bytes", "peak memory, MB", "differs by")
 NUMERIC = (1, 2, 4, 5, 6)
 
 
-def bench_markdown(bench: Bench) -> str:
-    """Return the table with its conditions; it ends with a line feed."""
-    rows = [[plain(cell) for cell in _cells(file)] for file in bench.files]
-    notes = [f"- {plain(note)}" for note in bench.notes]
-    parts = [
-        f"# {plain(bench.folder)}: its files side by side",
-        plain(conditions(bench)),
-        markdown_table(HEAD, rows, numeric=NUMERIC),
-        "\n".join(notes),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def bench_document(bench: Bench) -> Document:
+    """Return the whole document."""
+    table = Table("Files side by side", HEAD, tuple(map(_cells, bench.files)), NUMERIC)
+    notes = Items(bench.notes) if bench.notes else None
+    return Document(
+        title=f"{bench.folder}: benchmark",
+        heading=bench.folder,
+        subject="its files side by side",
+        lead=(),
+        blocks=(
+            Section("picture", "Size against time against difference", _pictures(bench)),
+            Section("table", "In numbers", parts(Paragraph(conditions(bench)), notes, table)),
+            Section("operators", "Where the time goes", tuple(map(_operators, bench.files))),
+        ),
+    )
 
 
 def conditions(bench: Bench) -> str:
@@ -38,79 +51,52 @@ def conditions(bench: Bench) -> str:
     )
 
 
-def _cells(file: FileTiming) -> list[str]:
-    return [
-        file.name,
+def _cells(file: FileTiming) -> tuple[Words, ...]:
+    return (
+        Code(file.name),
         wording.decimal(file.median_ms),
         wording.decimal(file.ratio),
         f"{file.ratio_low:.2f} to {file.ratio_high:.2f}",
         wording.count(file.size_bytes),
         wording.decimal(file.peak_bytes / 1e6, 0),
         "" if file.mean_share is None else wording.difference(file.mean_share),
-    ]
+    )
 
 
-def bench_html(bench: Bench) -> str:
-    """Return the whole page."""
-    rows = [[name(file.name), *map(text, _cells(file)[1:])] for file in bench.files]
-    body = [
-        section("picture", "Size against time against difference", _picture(bench)),
-        section(
-            "table",
-            "In numbers",
-            paragraph(conditions(bench)),
-            items([text(note) for note in bench.notes]) if bench.notes else "",
-            table("Files side by side", HEAD, rows, NUMERIC),
-        ),
-        section("operators", "Where the time goes", *map(_operators, bench.files)),
-    ]
-    heading = f"<h1>{text(bench.folder)} <span class='what'>its files side by side</span></h1>"
-    return page(f"{text(bench.folder)}: benchmark", heading, "\n".join(body))
-
-
-def _picture(bench: Bench) -> str:
+def _pictures(bench: Bench) -> tuple[Figure, ...]:
     slowest = max(file.ratio for file in bench.files)
     largest = max(file.size_bytes for file in bench.files)
-    blocks = []
-    for title, share, value in (
-        ("Time, as a ratio", lambda f: f.ratio / slowest, lambda f: f"{f.ratio:.2f}"),
-        ("Size", lambda f: f.size_bytes / largest, lambda f: f"{f.size_bytes / 1e3:,.0f} kB"),
-        ("Mean difference", _difference_share, _difference_words),
-    ):
-        rows = [
-            figures.row(
-                name(file.name),
-                figures.drawing(
-                    f"{file.name}: {value(file)}",
-                    14,
-                    f'<rect class="part-live" x="0" y="1" height="12" '
-                    f'width="{figures.percent(share(file))}"></rect>',
-                ),
-                text(value(file)),
-            )
-            for file in bench.files
-        ]
-        blocks.append(f'<h3>{text(title)}</h3><ol class="rows">{"".join(rows)}</ol>')
+    times = [_bar(f, f.ratio / slowest, f"{f.ratio:.2f}") for f in bench.files]
+    sizes = [_bar(f, f.size_bytes / largest, f"{f.size_bytes / 1e3:,.0f} kB") for f in bench.files]
+    differences = [_bar(f, *_difference(f)) for f in bench.files]
     caption = "Shorter is better in all three; differences on a scale of 0 to 5 % of the range."
-    return f"<figure>{''.join(blocks)}<figcaption>{caption}</figcaption></figure>"
+    return (
+        Figure(title="Time, as a ratio", bars=tuple(times), told=True),
+        Figure(title="Size", bars=tuple(sizes), told=True),
+        Figure(caption, title="Mean difference", bars=tuple(differences), told=True),
+    )
 
 
-def _difference_share(file: FileTiming) -> float:
-    return min(1.0, (file.mean_share or 0.0) / 0.05)
+def _bar(file: FileTiming, share: float, value: str) -> Bar:
+    drawn = stacked(f"{file.name}: {value}", [Segment("live", share)])
+    return Bar(Code(file.name), drawn, value)
 
 
-def _difference_words(file: FileTiming) -> str:
-    return "" if file.mean_share is None else wording.difference(file.mean_share)
+def _difference(file: FileTiming) -> tuple[float, str]:
+    """Return the share of the scale of 5 %, and the difference in words."""
+    if file.mean_share is None:
+        return 0.0, ""
+    return min(1.0, file.mean_share / 0.05), wording.difference(file.mean_share)
 
 
-def _operators(file: FileTiming) -> str:
-    rows = [
-        [
-            name(cost.type),
+def _operators(file: FileTiming) -> Details:
+    rows = tuple(
+        (
+            Code(cost.type),
             wording.count(cost.count),
             "not told" if cost.ms is None else wording.decimal(cost.ms, 3),
-        ]
+        )
         for cost in file.operators
-    ]
-    body = table(f"Operators of {file.name}", ["operator", "count", "ms"], rows, (1, 2))
-    return details(file.name, body)
+    )
+    table = Table(f"Operators of {file.name}", ("operator", "count", "ms"), rows, (1, 2))
+    return Details(file.name, (table,))

@@ -1,50 +1,48 @@
-"""Baselines over time as a page: a line for each figure, with where it got worse marked."""
+"""Baselines over time: a line for each figure, with where it got worse marked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from toolchain.records.verdicts import HistoryPoint
-from toolchain.report.charts import figures
-from toolchain.report.document.frame import page
-from toolchain.report.document.markup import items, name, paragraph, section, text
-
-HEIGHT = 40
-MARGIN = 6
-
-
-def history_html(histories: Mapping[str, Sequence[HistoryPoint]]) -> str:
-    """Return the whole page."""
-    body = [_baseline(number, *item) for number, item in enumerate(histories.items())]
-    return page(
-        "History",
-        "<h1>History</h1>",
-        "\n".join(body),
-        definitions=figures.pattern_definitions(),
-    )
+from toolchain.report.charts.bars import TracePoint, trace
+from toolchain.report.document.model import (
+    Bar,
+    Code,
+    Document,
+    Figure,
+    Items,
+    Paragraph,
+    Section,
+    parts,
+)
 
 
-def _baseline(number: int, title: str, points: Sequence[HistoryPoint]) -> str:
+def history_document(histories: Mapping[str, Sequence[HistoryPoint]]) -> Document:
+    """Return the document of all baselines, a section for each."""
+    sections = (_baseline(number, *item) for number, item in enumerate(histories.items()))
+    return Document("History", "History", "", (), tuple(sections))
+
+
+def _baseline(number: int, title: str, points: Sequence[HistoryPoint]) -> Section:
     every = sorted({metric for point in points for metric in point.record.metrics})
     metrics = [metric for metric in every if _moves(metric, points)]
     still = ", ".join(metric for metric in every if metric not in metrics)
-    rows = [
-        figures.row(name(metric), _line(metric, points), _last(metric, points))
-        for metric in metrics
-    ]
+    bars = tuple(_bar(metric, points) for metric in metrics)
     first, last = points[0], points[-1]
-    return section(
+    return Section(
         f"baseline-{number}",
-        text(title),
-        paragraph(
-            f"{len(points)} versions, from {first.date or first.commit} to "
-            f"{last.date or last.commit}. Each line has a scale of its own, from its smallest to "
-            "its largest figure; a point that is marked got worse by more than its limit."
+        title,
+        parts(
+            Paragraph(
+                f"{len(points)} versions, from {first.date or first.commit} to "
+                f"{last.date or last.commit}. Each line has a scale of its own, from its smallest "
+                "to its largest figure; a point that is marked got worse by more than its limit."
+            ),
+            Figure(bars=bars) if bars else None,
+            Paragraph(f"Without a change: {still}.") if still else None,
+            Items(tuple(_words(point) for point in reversed(points))),
         ),
-        f'<figure><ol class="rows">{"".join(rows)}</ol></figure>' if rows else "",
-        paragraph(f"Without a change: {still}.") if still else "",
-        items([_words(point) for point in reversed(points)]),
     )
 
 
@@ -52,50 +50,27 @@ def _moves(metric: str, points: Sequence[HistoryPoint]) -> bool:
     return len({point.record.metrics.get(metric) for point in points}) > 1
 
 
-def _line(metric: str, points: Sequence[HistoryPoint]) -> str:
+def _bar(metric: str, points: Sequence[HistoryPoint]) -> Bar:
     values = [point.record.metrics.get(metric) for point in points]
-    known = [value for value in values if value is not None]
-    low, span = min(known), (max(known) - min(known)) or 1.0
-    places = [
-        (
-            (index + 0.5) / len(points),
-            HEIGHT - MARGIN - (value - low) / span * (HEIGHT - 2 * MARGIN),
-        )
-        for index, value in enumerate(values)
-        if value is not None
+    shown = [
+        TracePoint(value, _told(metric, point), _is_worse(metric, point))
+        for point, value in zip(points, values, strict=True)
     ]
-    strokes = "".join(
-        f'<line class="trace" x1="{figures.percent(x1)}" y1="{y1:.1f}" x2="{figures.percent(x2)}" '
-        f'y2="{y2:.1f}" stroke="currentColor"/>'
-        for (x1, y1), (x2, y2) in pairwise(places)
-    )
-    marks = "".join(
-        _mark(metric, point, x, y)
-        for point, (x, y) in zip(
-            [point for point, value in zip(points, values, strict=True) if value is not None],
-            places,
-            strict=True,
-        )
-    )
-    return figures.drawing(
-        f"{metric}: {known[0]:,.10g} to {known[-1]:,.10g}", HEIGHT, strokes, marks
-    )
+    told = "; ".join(point.words for point in shown if point.figure is not None)
+    return Bar(Code(metric), trace(told, shown), _last(values[-1]))
 
 
-def _mark(metric: str, point: HistoryPoint, x: float, y: float) -> str:
-    worse = any(row.metric == metric and row.status == "worse" for row in point.rows)
-    words = f"{point.commit}: {point.record.metrics[metric]:,.10g}{', worse' if worse else ''}"
-    shape = (
-        f'<rect class="part-removed_live" x="calc({figures.percent(x)} - 5px)" y="{y - 5:.1f}" '
-        'width="10" height="10">'
-        if worse
-        else f'<circle cx="{figures.percent(x)}" cy="{y:.1f}" r="2.5" fill="currentColor">'
-    )
-    return f"{shape}<title>{text(words)}</title></{'rect' if worse else 'circle'}>"
+def _told(metric: str, point: HistoryPoint) -> str:
+    value = point.record.metrics.get(metric)
+    figure = "gone" if value is None else f"{value:,.10g}"
+    return f"{point.commit}: {figure}{', worse' if _is_worse(metric, point) else ''}"
 
 
-def _last(metric: str, points: Sequence[HistoryPoint]) -> str:
-    value = points[-1].record.metrics.get(metric)
+def _is_worse(metric: str, point: HistoryPoint) -> bool:
+    return any(row.metric == metric and row.status == "worse" for row in point.rows)
+
+
+def _last(value: float | None) -> str:
     if value is None:
         return "gone"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
@@ -108,10 +83,5 @@ def _words(point: HistoryPoint) -> str:
         for entry in point.record.accepted
         if any(row.metric == entry.metric and row.after == entry.after for row in point.rows)
     )
-    told = " ".join(
-        filter(
-            None,
-            [f"{point.commit} {point.date} {point.subject}.", worse and f"Worse: {worse}.", why],
-        )
-    )
-    return text(told)
+    told = (f"{point.commit} {point.date} {point.subject}.", worse and f"Worse: {worse}.", why)
+    return " ".join(filter(None, told))

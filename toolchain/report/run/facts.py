@@ -127,7 +127,7 @@ def case_figure(parity: Parity, case: ParityCase) -> float:
     return math.nan if share is None else share
 
 
-PARITY_HEAD = ["input", "shape", "worst in", "difference", "its range", "share", "verdict"]
+PARITY_HEAD = ("input", "shape", "worst in", "difference", "its range", "share", "verdict")
 PARITY_NUMERIC = (3, 4, 5)
 
 

@@ -1,19 +1,26 @@
-"""The chain of files in both pages: every link, what it costs, and what is missing."""
+"""The lineage of the files: every link, what it costs, and what is missing."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from toolchain.records.certificate import Certificate, Link
 from toolchain.records.stages import Report
 from toolchain.report import wording
-from toolchain.report.charts import figures
-from toolchain.report.document.marks import plain
-from toolchain.report.document.marks import table as markdown_table
-from toolchain.report.document.markup import items, name, paragraph, section, table, text
-from toolchain.report.run.mixed_precision import mixing_html, mixing_markdown
+from toolchain.report.charts.bars import Segment, stacked
+from toolchain.report.document.model import (
+    Bar,
+    Code,
+    Figure,
+    Items,
+    Paragraph,
+    Section,
+    Strong,
+    Table,
+    Words,
+    parts,
+)
+from toolchain.report.run.mixed_precision import mixed_precision
 
-HEAD = [
+HEAD = (
     "link",
     "largest difference",
     "mean difference",
@@ -22,40 +29,48 @@ HEAD = [
     "decisions",
     "AP lost",
     "verdict",
-]
+)
 NUMERIC = (1, 2, 4, 6)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A link in words; differences are shares of the output's range."""
+def lineage(report: Report) -> Section | None:
+    """Return the section; None without a certificate."""
+    certificate = report.certificate
+    if certificate is None:
+        return None
+    missing = tuple(
+        Strong(f"INCOMPLETE: {each.file}: {each.reason}") for each in certificate.failures
+    )
+    return Section(
+        "lineage",
+        "The lineage of the files",
+        parts(
+            Paragraph(_introduction(certificate)),
+            _rewrites(report),
+            Items(missing) if missing else None,
+            _picture(certificate),
+            Table(
+                "Links, differences as shares of their channels' ranges",
+                HEAD,
+                tuple(map(_cells, certificate.links)),
+                NUMERIC,
+            ),
+            *mixed_precision(certificate),
+        ),
+    )
 
-    link: Link
-    largest: str
-    mean: str
-    worst_in: str
-    """Where the difference that the limit speaks of is largest."""
-    limit: str
-    decisions: str
-    lost: str
-    verdict: str
 
-
-def rows(certificate: Certificate) -> list[Row]:
-    """Return every link in words."""
-    return [_row(link) for link in certificate.links]
-
-
-def _row(link: Link) -> Row:
-    return Row(
-        link,
+def _cells(link: Link) -> tuple[Words, ...]:
+    """Return a link in words, as :data:`HEAD` names them."""
+    return (
+        Code(link.name),
         _share(link.worst),
         _share(link.mean),
         _place(link),
         f"{link.parity.limit:.0e} ({link.parity.figure})",
         _boxes(link) or _decisions(link),
         "" if link.precision is None else f"{100 * link.precision.lost:.2f} points",
-        "PASS" if link.passed else "FAIL",
+        "PASS" if link.passed else Strong("FAIL"),
     )
 
 
@@ -87,20 +102,6 @@ def _boxes(link: Link) -> str:
     )
 
 
-def _cells(row: Row) -> list[str]:
-    """Return a row's words, as :data:`HEAD` names them."""
-    return [
-        row.link.name,
-        row.largest,
-        row.mean,
-        row.worst_in,
-        row.limit,
-        row.decisions,
-        row.lost,
-        row.verdict,
-    ]
-
-
 def _introduction(certificate: Certificate) -> str:
     words = (
         "Every file is tied to the one before it by a difference measured in this run, as a share "
@@ -113,73 +114,31 @@ def _introduction(certificate: Certificate) -> str:
     return f"{words} int8 was calibrated on {facts.inputs} {on}."
 
 
-def _rewrites(report: Report) -> list[str]:
+def _rewrites(report: Report) -> Paragraph | None:
     """Say which rewrites were done, and why others were not."""
     if not report.rewrites:
-        return []
+        return None
     done = ", ".join(f"{each.name} ({each.changed})" for each in report.rewrites if each.changed)
     lacking = [f"{each.name}: {each.lacking}" for each in report.rewrites if each.lacking]
     words = f"Rewritten for speed, with the number of operators that changed: {done or 'nothing'}."
-    return [" ".join([words, *(["Not applied: " + "; ".join(lacking) + "."] if lacking else [])])]
+    return Paragraph(f"{words} Not applied: {'; '.join(lacking)}." if lacking else words)
 
 
-def _missing(certificate: Certificate) -> list[str]:
-    return [f"INCOMPLETE: {each.file}: {each.reason}" for each in certificate.failures]
-
-
-def chain_markdown(report: Report) -> str:
-    """Return the section, empty without a certificate."""
-    certificate = report.certificate
-    if certificate is None:
-        return ""
-    cells = [[plain(cell) for cell in _cells(row)] for row in rows(certificate)]
-    missing = [f"**{plain(line)}**" for line in _missing(certificate)]
-    return "\n\n".join(
-        [
-            "## The chain of files",
-            _introduction(certificate),
-            *_rewrites(report),
-            *missing,
-            markdown_table(HEAD, cells, numeric=NUMERIC),
-            *filter(None, [mixing_markdown(certificate)]),
-        ]
-    )
-
-
-def chain_html(report: Report) -> str:
-    """Return the section, empty without a certificate."""
-    certificate = report.certificate
-    if certificate is None:
-        return ""
-    cells = [[name(row.link.name), *map(text, _cells(row)[1:])] for row in rows(certificate)]
-    missing = _missing(certificate)
-    return section(
-        "chain",
-        "The chain of files",
-        paragraph(_introduction(certificate)),
-        *map(paragraph, _rewrites(report)),
-        items([f"<strong>{text(line)}</strong>" for line in missing]) if missing else "",
-        _picture(certificate),
-        table("Links, differences as shares of their channels' ranges", HEAD, cells, NUMERIC),
-        mixing_html(certificate),
-    )
-
-
-def _picture(certificate: Certificate) -> str:
+def _picture(certificate: Certificate) -> Figure | None:
     """Return a bar for the size of every file that goes to a board."""
     files = [file for file in certificate.files if file.name.endswith((".onnx", ".tflite"))]
     shown = [file for file in files if not file.name.startswith("chain/")]
     largest = max((file.size_bytes for file in shown), default=1)
-    drawn = []
-    for file in shown:
-        words = f"{wording.count(file.size_bytes)} bytes"
-        bar = (
-            f'<rect class="part-live" x="0" y="1" height="12" '
-            f'width="{figures.percent(file.size_bytes / largest)}"></rect>'
+    bars = tuple(
+        Bar(
+            Code(file.name),
+            stacked(
+                f"{wording.count(file.size_bytes)} bytes",
+                [Segment("live", file.size_bytes / largest)],
+            ),
+            f"{file.size_bytes / 1000:,.0f} kB",
         )
-        value = f"{file.size_bytes / 1000:,.0f} kB"
-        drawn.append(figures.row(name(file.name), figures.drawing(words, 14, bar), value))
-    return (
-        f'<figure aria-label="Size of every file"><ol class="rows">{"".join(drawn)}</ol>'
-        f"<figcaption>Size of every file that goes to a board.</figcaption></figure>"
+        for file in shown
     )
+    caption = "Size of every file that goes to a board."
+    return Figure(caption, bars=bars, label="Size of every file") if bars else None

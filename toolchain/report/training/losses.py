@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
-from toolchain.report.accuracy.curves import line_style, swatch
 from toolchain.report.accuracy.precision_words import NOTHING
-from toolchain.report.charts.axes import Scale, Tick, axes, chart
-from toolchain.report.document.markup import paragraph, section, text
+from toolchain.report.charts.axes import Scale, Tick, axes
+from toolchain.report.charts.lines import line_sample, line_style
+from toolchain.report.charts.svg import chart
+from toolchain.report.document.model import Figure, LegendEntry, Paragraph, Section, Small
 from toolchain.report.training.steps import FRAME, HEIGHT, WIDTH, borders, step_scale, step_ticks
 
 
-def losses(progress: TrainingProgress) -> str:
+def losses(progress: TrainingProgress) -> Section:
     """Return the section of the loss: a line for each phase on a logarithmic scale."""
     shown = [loss for loss in progress.losses if math.isfinite(loss) and loss > 0]
     if len(shown) < 2:
-        return section("loss", "Loss", paragraph("There are not enough steps yet to draw."))
+        return Section("loss", "Loss", (Paragraph("There are not enough steps yet to draw."),))
     low, high = _decade(min(shown)), _decade(max(shown)) + 1
     across = step_scale(progress)
     up = Scale(10.0**low, 10.0**high, FRAME.bottom, FRAME.top, logarithmic=True)
@@ -31,9 +31,9 @@ def losses(progress: TrainingProgress) -> str:
         (up, ticks, "loss, logarithmic"),
     )
     lines = phase_losses(progress)
-    words = f"Loss over steps, {shown[0]:.3g} at first, {shown[-1]:.3g} now"
     drawing = chart(
-        words,
+        "Loss over steps",
+        f"{shown[0]:.3g} at first, {shown[-1]:.3g} now",
         WIDTH,
         HEIGHT,
         frame,
@@ -41,7 +41,12 @@ def losses(progress: TrainingProgress) -> str:
         *(_line(line, across, up) for line in lines if line.points),
     )
     note = "Each phase has a loss of its own: figures of different phases do not compare."
-    return section("loss", "Loss", drawing, _key(lines), paragraph(note, "muted"))
+    figure = Figure(
+        drawing=drawing,
+        legend=tuple(map(_entry, lines)),
+        legend_label="Latest loss of each phase",
+    )
+    return Section("loss", "Loss", (figure, Paragraph(note, quiet=True)))
 
 
 def _decade(figure: float) -> int:
@@ -84,12 +89,8 @@ def _line(line: PhaseLosses, across: Scale, up: Scale) -> str:
     return f'<polyline {line_style(line.number)} points="{path}"/>'
 
 
-def _key(lines: Sequence[PhaseLosses]) -> str:
-    """Return the legend: each phase's line, name, last step and latest loss."""
-    entries = "".join(
-        f"<li>{swatch(line.number, several=False)}<span>{text(line.phase)} "
-        f"<small>to step {wording.count(line.last)}</small></span>"
-        f"<strong>{f'{line.points[-1][1]:.3g}' if line.points else NOTHING}</strong></li>"
-        for line in lines
-    )
-    return f'<ul class="key" aria-label="Latest loss of each phase">{entries}</ul>'
+def _entry(line: PhaseLosses) -> LegendEntry:
+    """Return a phase's line, name, last step and latest loss."""
+    latest = f"{line.points[-1][1]:.3g}" if line.points else NOTHING
+    words = (line.phase, " ", Small(f"to step {wording.count(line.last)}"))
+    return LegendEntry(line_sample(line.number, several=False), words, latest)

@@ -8,9 +8,10 @@ from toolchain.records.accuracy import LEVELS
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import NEVER_OFFICIAL, figure
-from toolchain.report.charts.axes import Scale, axes, chart, precision_ticks
-from toolchain.report.charts.level_lines import LevelLine, Stop, drawn_lines, level_key
-from toolchain.report.document.markup import paragraph, section
+from toolchain.report.charts.axes import Scale, axes, precision_ticks
+from toolchain.report.charts.level_lines import LevelLine, Stop, drawn_lines, level_legend
+from toolchain.report.charts.svg import chart
+from toolchain.report.document.model import Figure, Paragraph, Section
 from toolchain.report.training.steps import (
     FRAME,
     HEIGHT,
@@ -24,26 +25,27 @@ UP = Scale(0, 1, FRAME.bottom, FRAME.top)
 TITLE = "Average precision on the way"
 
 
-def precision(progress: TrainingProgress) -> str:
+def precision(progress: TrainingProgress) -> Section:
     """Return the section of average precision: a line for each level, and the latest in words."""
     lines = _lines(progress)
     if not any(line.stops for line in lines):
-        return section("precision", TITLE, paragraph(_nothing(progress)))
+        return Section("precision", TITLE, (Paragraph(_nothing(progress)),))
     frame = axes(
         FRAME,
         (step_scale(progress), step_ticks(progress.steps), "steps"),
         (UP, precision_ticks(0, 1, 0.25), "average precision"),
     )
     words = _latest_words(progress)
-    label = f"Average precision over steps. {words}"
-    drawing = chart(label, WIDTH, HEIGHT, frame, drawn_lines(lines, INSIDE))
-    return section(
+    lines_drawn = drawn_lines(lines, INSIDE)
+    shown = Figure(
+        drawing=chart("Average precision over steps", words, WIDTH, HEIGHT, frame, lines_drawn),
+        legend=level_legend({level: figure(ap) for level, ap in _latest(progress).items()}),
+        legend_label="Latest average precision",
+    )
+    return Section(
         "precision",
         TITLE,
-        drawing,
-        level_key("Latest average precision", _latest(progress)),
-        paragraph(words),
-        paragraph(_sample_words(progress), "muted"),
+        (shown, Paragraph(words), Paragraph(_sample_words(progress), quiet=True)),
     )
 
 

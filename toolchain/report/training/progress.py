@@ -1,4 +1,4 @@
-"""The page as a whole: how far the training is, and its sections."""
+"""How far a training is: its loss, its average precision on the way, its zero filters."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ import math
 
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
-from toolchain.report.accuracy import shell
-from toolchain.report.document.markup import items, name, paragraph, section, table, text
+from toolchain.report.document.frame import REFRESH_SECONDS
+from toolchain.report.document.model import (
+    Beside,
+    Code,
+    Document,
+    Items,
+    Paragraph,
+    Section,
+    Table,
+    parts,
+)
 from toolchain.report.training.losses import losses
 from toolchain.report.training.precision import precision
 from toolchain.report.training.zeros import zeros
 
 
-def training_page(progress: TrainingProgress) -> str:
-    """Return the whole page; it refreshes itself until the training is done."""
+def training_document(progress: TrainingProgress) -> Document:
+    """Return the whole document; a browser loads it again until the training is done."""
     settings = progress.settings
     pruned = "widths of its own" if settings.get("widths") else f"rate {settings.get('rate')}"
-    title = f"{settings.get('model')} at {pruned}: training"
-    charts = f'<div class="levels">{losses(progress)}\n{precision(progress)}</div>'
-    return shell.page(
-        title,
-        _head(progress),
-        [charts, zeros(progress), _settings(progress), _broken(progress)],
-        None if progress.is_done else shell.REFRESH_SECONDS,
+    share = progress.step / progress.steps if progress.steps else 1.0
+    state = "done" if progress.is_done else f"{share:.0%} done, {_phase(progress)}"
+    return Document(
+        title=f"{settings.get('model')} at {pruned}: training",
+        heading=str(settings.get("model")),
+        subject=f"training, {state}",
+        lead=(Paragraph(_words(progress)),),
+        blocks=parts(
+            Beside((losses(progress), precision(progress)), wide=True),
+            zeros(progress),
+            _settings(progress),
+            _broken(progress),
+        ),
+        refresh_seconds=None if progress.is_done else REFRESH_SECONDS,
     )
 
 
-def _head(progress: TrainingProgress) -> str:
-    share = progress.step / progress.steps if progress.steps else 1.0
-    state = "done" if progress.is_done else f"{share:.0%} done, {_phase(progress)}"
+def _words(progress: TrainingProgress) -> str:
     pace, left = progress.images_per_second, seconds_left(progress)
     words = [
         f"{wording.count(progress.step)} of {wording.plural(progress.steps, 'step')}",
@@ -40,10 +54,7 @@ def _head(progress: TrainingProgress) -> str:
         words.append(f"{wording.decimal(pace, 1)} crops a second in this run")
     if left is not None:
         words.append(f"at that pace {wording.duration(left)} left")
-    return (
-        f"<h1>{text(progress.settings.get('model'))} "
-        f'<span class="what">training, {text(state)}</span></h1>\n{paragraph("; ".join(words))}'
-    )
+    return "; ".join(words)
 
 
 def _phase(progress: TrainingProgress) -> str:
@@ -60,15 +71,14 @@ def seconds_left(progress: TrainingProgress) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _settings(progress: TrainingProgress) -> str:
-    rows = [[name(key), text(value)] for key, value in sorted(progress.settings.items())]
-    return section(
-        "settings", "Settings", table("What it was asked for", ("setting", "value"), rows)
-    )
+def _settings(progress: TrainingProgress) -> Section:
+    rows = tuple((Code(key), str(value)) for key, value in sorted(progress.settings.items()))
+    table = Table("What it was asked for", ("setting", "value"), rows)
+    return Section("settings", "Settings", (table,))
 
 
-def _broken(progress: TrainingProgress) -> str:
+def _broken(progress: TrainingProgress) -> Section | None:
     if not progress.broken:
-        return ""
-    entries = [f"{name(photo)}: {text(reason)}" for photo, reason in progress.broken]
-    return section("broken", "Photos left out", items(entries))
+        return None
+    entries = tuple((Code(photo), f": {reason}") for photo, reason in progress.broken)
+    return Section("broken", "Photos left out", (Items(entries),))

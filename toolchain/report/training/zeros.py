@@ -6,37 +6,36 @@ from collections.abc import Sequence
 
 from toolchain.records.stages import TrainingProgress
 from toolchain.report import wording
-from toolchain.report.charts.figures import MANY_LAYERS, WIDE_FILTERS, drawing, percent, row
-from toolchain.report.document.markup import name, paragraph, section
-
-HEIGHT = 14
-FILLED = 0.86
-"""Share of a cell that is filled, so that neighbours can be told apart."""
+from toolchain.report.charts.bars import MANY_ROWS, WIDE_FILTERS, cells
+from toolchain.report.document.model import Bar, Code, Figure, Paragraph, Section
 
 
-def zeros(progress: TrainingProgress) -> str:
+def zeros(progress: TrainingProgress) -> Section:
     """Return the section of zero filters."""
     layers = {layer: sorted(found) for layer, found in progress.zero_filters.items() if found}
     if not layers:
-        return section("zeros", "Zero filters", paragraph("No filter is zero as a whole."))
+        return Section("zeros", "Zero filters", (Paragraph("No filter is zero as a whole."),))
     widest = max(
         max(progress.filters.get(layer, 0), found[-1] + 1) for layer, found in layers.items()
     )
-    rows = "\n".join(
-        row(
-            name(layer),
-            _strip(found, progress.filters.get(layer), widest),
+    bars = tuple(
+        Bar(
+            Code(layer),
+            cells(
+                f"zero: {_runs(found)}",
+                {index: str(index) for index in found},
+                progress.filters.get(layer),
+                widest,
+            ),
             _value(progress, layer, found),
         )
         for layer, found in layers.items()
     )
-    columns = " columns" if len(layers) > MANY_LAYERS and widest <= WIDE_FILTERS else ""
-    return section(
-        "zeros",
-        "Zero filters",
-        paragraph(_words(progress, layers)),
-        f'<ol class="rows widths{columns}">\n{rows}\n</ol>',
+    columns = " columns" if len(layers) > MANY_ROWS and widest <= WIDE_FILTERS else ""
+    figure = Figure(
+        "A strip is a layer, a filled cell a zero filter.", bars=bars, kind=f"widths{columns}"
     )
+    return Section("zeros", "Zero filters", (Paragraph(_words(progress, layers)), figure))
 
 
 def _words(progress: TrainingProgress, layers: dict[str, list[int]]) -> str:
@@ -46,8 +45,7 @@ def _words(progress: TrainingProgress, layers: dict[str, list[int]]) -> str:
     noun = "filter is" if total == 1 and not of else "filters are"
     return (
         f"{wording.count(total)}{of} {noun} zero, in {wording.plural(len(layers), 'layer')}; "
-        f"{wording.percentage(progress.zeroed_share)} of all parameters. A strip is a layer, a "
-        "filled cell a zero filter."
+        f"{wording.percentage(progress.zeroed_share)} of all parameters."
     )
 
 
@@ -55,19 +53,6 @@ def _value(progress: TrainingProgress, layer: str, found: Sequence[int]) -> str:
     whole = progress.filters.get(layer)
     zero = wording.count(len(found))
     return zero if whole is None else f"{zero} of {wording.count(whole)}"
-
-
-def _strip(found: Sequence[int], width: int | None, widest: int) -> str:
-    """Return a layer's cells; without the layer's width there is no frame around them."""
-    cells = [
-        f'<rect class="after" x="{percent((index + (1 - FILLED) / 2) / widest)}" y="2" '
-        f'width="{percent(FILLED / widest)}" height="{HEIGHT - 4}"><title>{index}</title></rect>'
-        for index in found
-    ]
-    if width is not None:
-        end = percent(width / widest)
-        cells.insert(0, f'<rect class="frame" width="{end}" height="{HEIGHT}"/>')
-    return drawing(f"zero: {_runs(found)}", HEIGHT, *cells)
 
 
 def _runs(found: Sequence[int]) -> str:

@@ -16,8 +16,8 @@ from toolchain.records.certificate import to_json
 from toolchain.records.reasons import Removal
 from toolchain.records.run_folder import CERTIFICATE, MANIFEST, ONNX, REPORT, REPORT_HTML, REPORT_MD
 from toolchain.records.stages import Artifact, MemberAccuracy, Report, Stage
-from toolchain.report.run.html import html
-from toolchain.report.run.markdown import markdown
+from toolchain.report.document.html import html
+from toolchain.report.document.markdown import markdown
 from toolchain.report.run.notes import (
     assumed_input,
     decision_notes,
@@ -26,6 +26,7 @@ from toolchain.report.run.notes import (
     shipped_notes,
 )
 from toolchain.report.run.removal import removal_note
+from toolchain.report.run.report import run_report
 from toolchain.report.run.summary import summary
 from toolchain.system.files import as_json, sha256_of, write_bytes
 from toolchain.workflows.stages.certifying import Certified
@@ -135,11 +136,12 @@ def _artifacts(folder: Path) -> tuple[Artifact, ...]:
 def write_reports(folder: Path, report: Report) -> None:
     """Write the certificate, the report in three forms, and the manifest of all files."""
     assert report.certificate is not None
+    document = run_report(report)
     pages = {
         CERTIFICATE: to_json(report.certificate),
         REPORT: as_json(summary(report)),
-        REPORT_MD: markdown(report).encode(),
-        REPORT_HTML: html(report).encode(),
+        REPORT_MD: markdown(document).encode(),
+        REPORT_HTML: html(document).encode(),
     }
     for name, data in pages.items():
         write_bytes(folder / name, data)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from toolchain.errors import InputError
 from toolchain.records.stages import Family, FamilyMember
-from toolchain.report.sweep import family_page
+from toolchain.report.document.html import html
+from toolchain.report.sweep import sweep_document
 from toolchain.system.files import write_bytes
 from toolchain.workflows.sweep.job import FamilyJob
 from toolchain.workflows.sweep.members import Listeners, make_member, photos_of
@@ -62,6 +63,6 @@ def _show(job: FamilyJob, family: Family) -> None:
     try:
         job.out.mkdir(parents=True, exist_ok=True)
         write_bytes(job.out / "family.json", f"{content}\n".encode())
-        write_bytes(job.out / "family.html", family_page(family).encode())
+        write_bytes(job.out / "family.html", html(sweep_document(family)).encode())
     except OSError as error:
         raise InputError(f"{job.out}: cannot be written ({error.strerror or error})") from error
