@@ -49,6 +49,7 @@ def named(case: tuple[str, list[str]]) -> str:
 
 def test_there_is_something_to_try() -> None:
     assert len(COMMANDS) >= 30
+    assert {page for page, _ in blocks("python")} >= {"README.md", "docs/python.md"}
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
 
 
