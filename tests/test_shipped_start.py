@@ -257,7 +257,7 @@ def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(
     make_member(tmp_path, 0.0, training={"widths": WIDTHS}, deployed_parameters=52_100)
     asked: list[Job] = []
 
-    def stop(job: Job, _on_stage: object) -> Report:
+    def stop(job: Job, *_: object) -> Report:
         asked.append(job)
         raise CheckpointError("far enough")
 
