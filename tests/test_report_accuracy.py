@@ -31,7 +31,7 @@ from toolchain.records.accuracy import (
     Subject,
 )
 from toolchain.report import wording
-from toolchain.report.accuracy import curves, listing, rows, sizes
+from toolchain.report.accuracy import curves, paper_csv, rows, sizes
 from toolchain.report.accuracy.evaluation import evaluation_document
 from toolchain.report.accuracy.paper_tables import paper_document, sources
 from toolchain.report.accuracy.precision_words import (
@@ -623,9 +623,9 @@ def test_markdown_escapes_pipes() -> None:
 
 def test_csv_parses_back() -> None:
     hostile = own_member(name=f'"a",{HOSTILE}')
-    text = listing.csv([*MEMBERS, hostile], [peer_of(parameters=None)])
+    text = paper_csv.csv([*MEMBERS, hostile], [peer_of(parameters=None)])
     content = list(csv.DictReader(io.StringIO(text)))
-    assert tuple(content[0]) == listing.CSV_HEAD
+    assert tuple(content[0]) == paper_csv.CSV_HEAD
     assert len(content) == len(paper_rows()) + 3
     by_name = {(row["table"], row["network"]): row for row in content}
     pruned = by_name["eresfd", "FPGM 10 %"]
@@ -646,7 +646,7 @@ def test_missing_figures_are_dashes_everywhere() -> None:
     member = own_member(soft=blank, shrunk=blank, onnx_bytes=None)
     assert "| own.pth | - | - | - |" in markdown_of([member], [])
     assert "None" not in markdown_of([member], [peer_of(evaluation=blank, parameters=None)])
-    assert "None" not in listing.csv([member], [peer_of(evaluation=blank, parameters=None)])
+    assert "None" not in paper_csv.csv([member], [peer_of(evaluation=blank, parameters=None)])
     assert ">None<" not in tables_page([member], [peer_of(evaluation=blank, parameters=None)])
 
 

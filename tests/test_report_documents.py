@@ -22,9 +22,9 @@ from test_report_accuracy import (
     own_member,
     peer_of,
 )
-from test_report_family import BROKEN, WHOLE
-from test_report_family import RUNNING as MEMBER_RUNNING
-from test_report_family import done as member_done
+from test_report_sweep import BROKEN, WHOLE
+from test_report_sweep import RUNNING as MEMBER_RUNNING
+from test_report_sweep import done as member_done
 from test_report_training import LOOKED, ZEROED
 from test_widths_cli import OTHER, PLAN, REPORT
 

@@ -26,7 +26,7 @@ from toolchain.models import detector
 from toolchain.models.layouts import CLOVAAI_PARTS, read_checkpoint
 from toolchain.recipe import default_recipe
 from toolchain.records.accuracy import Evaluation, Member, PeerMember, Picture, Protocol
-from toolchain.report.accuracy.listing import csv
+from toolchain.report.accuracy.paper_csv import csv
 from toolchain.report.accuracy.paper_tables import paper_document
 from toolchain.report.document.html import html
 from toolchain.report.document.markdown import markdown
