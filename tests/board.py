@@ -6,7 +6,9 @@ box is the cell's anchor, so every box is known beforehand.
 
 from __future__ import annotations
 
+import atexit
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.deploy import detect
+from toolchain.deploy import detect, packing
 from toolchain.deploy.detect import Specification
+
+_folder = tempfile.TemporaryDirectory(prefix="board-")
+atexit.register(_folder.cleanup)
+PROGRAM = Path(_folder.name) / packing.NAME
+"""The one file that goes to a board, with nothing beside it."""
+PROGRAM.write_bytes(packing.program())
 
 RED, BLUE = (0, 0, 255), (255, 0, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)

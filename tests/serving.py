@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from board import RED, metadata, picture, write_model
-from conftest import ROOT
+from board import PROGRAM, RED, metadata, picture, write_model
 
 from toolchain.deploy.detect import VideoFile
 
-PROGRAM = ROOT / "deploy" / "detect.py"
 SECONDS = 20.0
 
 

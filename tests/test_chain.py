@@ -100,7 +100,7 @@ def flip(path: Path) -> None:
     [
         "chain/soft.safetensors", "chain/exported.onnx", "chain/heads.onnx", "model.safetensors",
         "model.onnx",
-        "model_int8.onnx", "report.html", "report.json", "report.md", "surgery.json",
+        "model_int8.onnx", "detect.py", "report.html", "report.json", "report.md", "surgery.json",
     ],
 )  # fmt: skip
 def test_one_flipped_bit_is_found(name: str, folder: Path) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from board import IN_PICTURE, metadata, photo, write_model
+from board import IN_PICTURE, PROGRAM, metadata, photo, write_model
 from conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = ROOT / "deploy" / "detect.py"
+LAUNCHER = ROOT / "deploy" / "detect.py"
 REQUIREMENTS = ROOT / "deploy" / "requirements.txt"
 
 
@@ -57,10 +57,15 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    board_python: Path, folder: Path, *arguments: Any, before: str = "", stdout: Any = None
+    board_python: Path,
+    folder: Path,
+    *arguments: Any,
+    program: Path = PROGRAM,
+    before: str = "",
+    stdout: Any = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the program in ``folder`` on the board's interpreter, after a shell command."""
-    command = ["sh", "-c", f'{before or ":"}; exec "$@"', "sh", board_python, PROGRAM, *arguments]
+    command = ["sh", "-c", f'{before or ":"}; exec "$@"', "sh", board_python, program, *arguments]
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
@@ -84,9 +89,12 @@ def test_the_board_has_nothing_of_the_build_machine(
     assert f"No module named '{module}'" in found.stderr
 
 
-def test_a_picture_is_looked_at(board_python: Path, tmp_path: Path, model: Path) -> None:
+@pytest.mark.parametrize("program", [PROGRAM, LAUNCHER], ids=["one file", "checkout"])
+def test_a_picture_is_looked_at(
+    board_python: Path, tmp_path: Path, model: Path, program: Path
+) -> None:
     path = photo(tmp_path / "a.png")
-    found = run(board_python, tmp_path, model, path, "--json", "--out", "out")
+    found = run(board_python, tmp_path, model, path, "--json", "--out", "out", program=program)
     assert (found.returncode, found.stderr) == (0, "")
     facts = json.loads(found.stdout)
     assert facts["faces"] == [{"box": IN_PICTURE, "score": 1.0}]
@@ -188,13 +196,14 @@ def test_a_disk_that_fills_up_leaves_nothing(
         photo(tmp_path / name, noise)
     else:
         write_noise = (
-            "import sys; sys.path.insert(0, sys.argv[1]); import detect, numpy as np\n"
-            "video = detect.VideoFile('clip.mp4'); random = np.random.default_rng(2)\n"
+            "import sys; sys.path.insert(0, sys.argv[1]); import numpy as np\n"
+            "from detector.outputs import VideoFile\n"
+            "video = VideoFile('clip.mp4'); random = np.random.default_rng(2)\n"
             "for _ in range(20):\n"
             "    video.write(random.integers(0, 256, (128, 128, 3), np.uint8), 10.0)\n"
             "video.close(); video.check()\n"
         )
-        command = [board_python, "-c", write_noise, PROGRAM.parent]
+        command = [board_python, "-c", write_noise, PROGRAM]
         subprocess.run(command, cwd=tmp_path, env=environment(), check=True)
 
     small_disk = "ulimit -f 20"  # no file above 20 blocks of 512 bytes, or of 1024
@@ -211,5 +220,6 @@ def test_without_its_packages_the_program_says_what_to_install(tmp_path: Path) -
     found = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.splitlines() == [
-        "detect.py: No module named 'cv2'; run: pip install -r requirements.txt"
+        "detect.py: No module named 'cv2'; "
+        "run: pip install numpy opencv-python-headless onnxruntime"
     ]

@@ -14,6 +14,7 @@ from board import NOISE, photo
 
 from toolchain.deploy import detect
 from toolchain.deploy.detect import DetectError
+from toolchain.deploy.detector import pictures
 
 
 def png(width: int, height: int) -> bytes:
@@ -129,7 +130,7 @@ def test_a_file_too_large_for_a_picture_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = photo(tmp_path / "a.png", NOISE)
-    monkeypatch.setattr(detect, "MAX_FILE_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(pictures, "MAX_FILE_BYTES", path.stat().st_size - 1)
     with pytest.raises(DetectError, match="too large"):
         detect.read_image(path)
 
@@ -207,7 +208,7 @@ def test_photos_of_the_data_set_are_not_called_damaged(photos: list[Path]) -> No
     ],
 )
 def test_bytes_that_cameras_add_are_no_damage(words: str, is_damage: bool) -> None:
-    assert detect._is_damage(words) == is_damage
+    assert pictures._is_damage(words) == is_damage
 
 
 def test_what_others_write_meanwhile_is_not_lost(

@@ -13,6 +13,7 @@ from board import IN_PICTURE, metadata, photo, picture, run, write_model
 
 from toolchain.deploy import detect
 from toolchain.deploy.detect import DetectError, Detector
+from toolchain.deploy.detector import command_line
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_video_is_written_whole(
     monkeypatch: pytest.MonkeyPatch,
     size: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr(detect, "draw", lambda image, boxes, scores: np.full_like(image, 255))
+    monkeypatch.setattr(command_line, "draw", lambda image, boxes, scores: np.full_like(image, 255))
     path = clip(tmp_path / "clip.mp4", size=size)
     code, _, err = run(capfd, model, path, "--out", tmp_path / "out")
     assert (code, err) == (0, [])
@@ -171,7 +172,7 @@ def test_q_closes_the_window_and_ends_the_run(
 ) -> None:
     shown: list[Any] = []
     keys = iter([ord(" "), ord("q")])
-    monkeypatch.setattr(detect, "require_window", lambda: None)
+    monkeypatch.setattr(command_line, "require_window", lambda: None)
     monkeypatch.setattr(cv2, "imshow", lambda name, image: shown.append(image))
     monkeypatch.setattr(cv2, "waitKey", lambda wait: next(keys))
     paths = [photo(tmp_path / f"{name}.png") for name in "abc"]

@@ -318,7 +318,7 @@ def test_a_threshold_below_the_files_own_is_refused(out: Path) -> None:
 
 
 def test_a_live_page_asks_for_no_score_below_the_files_own(out: Path) -> None:
-    from toolchain.deploy.live.watching import Watcher
+    from toolchain.deploy.detector.live.watching import Watcher
 
     detector: Any = detect.Detector(out / "model.onnx")
     nothing: Any = None

@@ -148,8 +148,17 @@ def test_the_package_itself_loads_no_room_when_it_runs() -> None:
 def test_the_board_needs_neither_toolchain_nor_torch() -> None:
     files = sources("deploy")
     assert ROOT / "deploy" / "detect.py" in files
-    allowed = {"cv2", "numpy", "onnxruntime", "deploy"} | set(sys.stdlib_module_names)
+    allowed = {"cv2", "numpy", "onnxruntime", "deploy", "detector"} | set(sys.stdlib_module_names)
     assert package_roots(files) - {""} <= allowed
+
+
+def test_the_boards_program_has_no_circle() -> None:
+    """Each file, and each folder, needs only such that do without it."""
+    files = {module_of(path): set(imports(path)) for path in sources("deploy")}
+    waiting = {name: needed & files.keys() - {name} for name, needed in files.items()}
+    while ready := {name for name, needed in waiting.items() if not needed}:
+        waiting = {name: needed - ready for name, needed in waiting.items() if name not in ready}
+    assert not waiting
 
 
 @pytest.mark.parametrize("folder", ["deploy", "recipes"])
@@ -169,10 +178,10 @@ def test_a_users_folders_of_the_same_names_break_nothing(tmp_path: Path) -> None
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").write_text("raise ImportError('the user's own')\n")
     code = (
-        "from toolchain.deploy import detect, live; from toolchain.bundle import contents\n"
+        "from toolchain.deploy import detect, packing; from toolchain.bundle import contents\n"
         "from toolchain.recipe.loading import default_recipe; default_recipe('eresfd')\n"
-        "from pathlib import Path; files = [*contents.program_files().values()]\n"
-        "print(all(Path(file).is_file() for file in files))"
+        "files = [*contents.program_files().values(), *contents.licence_files([]).values()]\n"
+        "print(all(isinstance(file, bytes) or file.is_file() for file in files))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

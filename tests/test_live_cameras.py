@@ -19,8 +19,14 @@ from board import RED, photo, picture
 from rtsp import RtspServer
 from serving import grey, red_clip
 
-from toolchain.deploy.live import cameras
-from toolchain.deploy.live.cameras import CameraError, EndedError, PacedCamera, opener, shown_name
+from toolchain.deploy.detector.live import cameras
+from toolchain.deploy.detector.live.cameras import (
+    CameraError,
+    EndedError,
+    PacedCamera,
+    opener,
+    shown_name,
+)
 
 SIZE = (480, 640)
 

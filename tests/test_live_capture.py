@@ -11,9 +11,9 @@ import pytest
 from board import picture
 from serving import grey, until
 
-from toolchain.deploy.live import capture
-from toolchain.deploy.live.cameras import CameraError, EndedError
-from toolchain.deploy.live.capture import CameraState, Capture, is_black, is_torn, turned
+from toolchain.deploy.detector.live import capture
+from toolchain.deploy.detector.live.cameras import CameraError, EndedError
+from toolchain.deploy.detector.live.capture import CameraState, Capture, is_black, is_torn, turned
 
 
 class Script:

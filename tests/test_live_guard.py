@@ -10,9 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from toolchain.deploy.detect import DetectError
-from toolchain.deploy.live import guard
-from toolchain.deploy.live.guard import Access, Allowance, Guard, host_of, is_loopback, token_in
-from toolchain.deploy.live.http import Request, RequestError
+from toolchain.deploy.detector.live import guard
+from toolchain.deploy.detector.live.guard import (
+    Access,
+    Allowance,
+    Guard,
+    host_of,
+    is_loopback,
+    token_in,
+)
+from toolchain.deploy.detector.live.http import Request, RequestError
 
 TOKEN = "abcdefghijklmnop"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolchain.deploy.live.http import Request, RequestError, Response, parse
+from toolchain.deploy.detector.live.http import Request, RequestError, Response, parse
 
 
 def head(line: str = "GET / HTTP/1.1", *headers: str) -> bytes:

@@ -17,14 +17,14 @@ from board import metadata, picture, write_model
 from serving import grey
 
 from toolchain.deploy.detect import Detector
-from toolchain.deploy.live import board, hub, notify
-from toolchain.deploy.live.board import FIRMWARE, Health, health
-from toolchain.deploy.live.cameras import EndedError
-from toolchain.deploy.live.capture import Capture
-from toolchain.deploy.live.hub import BACKLOG, Hub, View
-from toolchain.deploy.live.metrics import family
-from toolchain.deploy.live.notify import FaceCommand
-from toolchain.deploy.live.watching import LONGEST_SIDE, Watcher, encoded
+from toolchain.deploy.detector.live import board, hub, notify
+from toolchain.deploy.detector.live.board import FIRMWARE, Health, health
+from toolchain.deploy.detector.live.cameras import EndedError
+from toolchain.deploy.detector.live.capture import Capture
+from toolchain.deploy.detector.live.hub import BACKLOG, Hub, View
+from toolchain.deploy.detector.live.metrics import family
+from toolchain.deploy.detector.live.notify import FaceCommand
+from toolchain.deploy.detector.live.watching import LONGEST_SIDE, Watcher, encoded
 
 
 def system(folder: Path, temperatures: list[str], throttled: str | None = None) -> Path:

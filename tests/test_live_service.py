@@ -19,9 +19,11 @@ import cv2
 import numpy as np
 import pytest
 from board import photo, run
-from serving import PROGRAM, Service, grey, raw, red_clip, red_model, until
+from conftest import ROOT
+from serving import Service, grey, raw, red_clip, red_model, until
 
-from toolchain.deploy import detect, live
+from toolchain.deploy import detect
+from toolchain.deploy.detector import live
 
 BOX = [128.0, 56.0, 192.0, 136.0]
 """The red block's, in the clip of 256 x 256 pixels."""
@@ -262,7 +264,7 @@ HANGING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from toolchain.deploy import detect
-from toolchain.deploy.live import cameras
+from toolchain.deploy.detector.live import cameras
 
 class Hanging:
     description, is_live = "hanging", True
@@ -278,7 +280,7 @@ sys.exit(detect.main([*sys.argv[2:], "--serve", "--port", "0", "--limit", "1"]))
 
 def test_a_camera_that_hangs_starves_the_watchdog(model: Path, tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
-    command = [sys.executable, "-c", HANGING, str(PROGRAM.parents[1]), str(model)]
+    command = [sys.executable, "-c", HANGING, str(ROOT), str(model)]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(address)
         receiver.settimeout(20)
@@ -374,22 +376,6 @@ def test_what_cannot_be_served_is_one_line(
     code, out, err = run(capsys, model, "--serve", "--port", "0", *options)
     assert (code, out, len(err)) == (2, [], 1)
     assert message in err[0]
-
-
-def test_without_the_live_part_the_program_says_what_is_missing(
-    model: Path, tmp_path: Path
-) -> None:
-    shutil.copy(PROGRAM, tmp_path / "detect.py")
-    command = [sys.executable, "detect.py", str(model)]
-    found = subprocess.run(
-        [*command, "--serve"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr.splitlines() == [
-        f"detect.py: --serve needs the folder live beside detect.py; copy it to {tmp_path}"
-    ]
-    still = subprocess.run([*command, str(photo(tmp_path / "a.png"))], cwd=tmp_path, check=False)
-    assert still.returncode == 0
 
 
 def test_beyond_loopback_a_token_is_made_and_asked_for(model: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from serving import raw, until
 
 from toolchain.deploy.detect import DetectError
-from toolchain.deploy.live import web
-from toolchain.deploy.live.http import Request, RequestError, Response
-from toolchain.deploy.live.web import MAX_CONNECTIONS, Answer, Web, bind
+from toolchain.deploy.detector.live import web
+from toolchain.deploy.detector.live.http import Request, RequestError, Response
+from toolchain.deploy.detector.live.web import MAX_CONNECTIONS, Answer, Web, bind
 
 OK = b"GET /ok HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ENDLESS = b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"

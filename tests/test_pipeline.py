@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import toolchain.workflows.stages.exporting as exporting
-from toolchain.deploy import detect
+from toolchain.deploy import detect, packing
 from toolchain.errors import AnalysisError, InputError, ParityError
 from toolchain.export import rewriting
 from toolchain.export.graph import Graph
@@ -26,7 +26,7 @@ from toolchain.shrink import flow, surgery
 from toolchain.workflows.pipeline import Job, run_shrink
 
 FILES = {
-    "model.onnx", "model.safetensors", "surgery.json",
+    "model.onnx", "model.safetensors", "surgery.json", "detect.py",
     "report.json", "report.md", "report.html", "manifest.json", "certificate.json",
     "chain/soft.safetensors", "chain/exported.onnx", "chain/simplified.onnx",
     "chain/factors.onnx", "chain/heads.onnx", "chain/largest.onnx", "chain/rows.onnx",
@@ -60,6 +60,10 @@ def test_the_folder_is_complete_and_the_manifest_true(finished: Path) -> None:
     for name, entry in manifest["files"].items():
         data = (finished / name).read_bytes()
         assert entry == {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_beside_the_model_lies_the_boards_program(finished: Path) -> None:
+    assert (finished / "detect.py").read_bytes() == packing.program()
 
 
 def test_the_report_holds_what_scripts_ask_for(finished: Path) -> None:

@@ -36,7 +36,7 @@ def test_markdown_shows_the_numbers() -> None:
         "| `base.conv2.0` filter 0 |"
     ) in text
     assert "| `model.onnx` | 386,112 | `aaaaaaaaaaaa` |" in text
-    assert "Copy `model.onnx` and `deploy/detect.py` to the board" in text
+    assert "Copy `model.onnx` and `detect.py` to the board" in text
     assert "| all | 10.8 |" in text
 
 

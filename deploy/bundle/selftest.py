@@ -1,114 +1,16 @@
-"""Run the model once on the stored photo, and compare with what the build machine found.
+"""Run the program's self-test on what the bundle brought.
 
-Lies beside ``deploy/``, the model, ``photo.png`` and ``expected.json``, which says what was found
-there (boxes in pixels, scores, values of the outputs) and how far this may be from it.
+Lies beside ``deploy/detect.py``, the model, ``photo.png`` and ``expected.json``.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-if __package__:
-    from .. import detect
-else:  # on the board
-    from deploy import detect  # type: ignore[no-redef]
-
-SAMPLED = 64
-"""Values of each output that are compared."""
-
-
-def look(model: Path, photo: Path, threads: int) -> dict[str, Any]:
-    """Return the faces of the photo, best first, and some values of each output.
-
-    What random weights take for faces means nothing, and is left out.
-    """
-    network = detect.open_network(model, threads)
-    specification = detect.specification_of(network)
-    size = input_size(specification)
-    tensor, placement = detect.letterbox(detect.read_image(photo), specification, *size)
-    first, second = network.run(specification, tensor)
-    boxes, scores = detect.decode(first[0], second[0], specification, *size, placement)
-    if not specification.trained:
-        boxes, scores = boxes[:0], scores[:0]
-    return {
-        "boxes": [[round(side, 2) for side in box] for box in boxes.tolist()],
-        "scores": [round(score, 4) for score in scores.tolist()],
-        "outputs": [_sample(first), _sample(second)],
-        "ranges": [_range(output) for output in (first, second)],
-    }
-
-
-def input_size(specification: detect.Specification) -> tuple[int, int]:
-    """Return height and width of the input, in pixels."""
-    if specification.height is None or specification.width is None:
-        return detect.DEFAULT_SIZE
-    return specification.height, specification.width
-
-
-def _range(output: detect.Floats) -> float:
-    return float(f"{np.ptp(output):.6g}") if output.size else 0.0
-
-
-def _sample(output: detect.Floats) -> list[float]:
-    flat = output.ravel()
-    chosen = flat[np.linspace(0, len(flat) - 1, min(SAMPLED, len(flat))).astype(int)]
-    return [float(f"{value:.6g}") for value in chosen.tolist()]
-
-
-def compare(found: dict[str, Any], expected: dict[str, Any]) -> str | None:
-    """Return how the two differ by more than they may, on one line; None if they do not."""
-    here, there = len(found["boxes"]), len(expected["boxes"])
-    if here != there:
-        return f"{_faces(here)} here, {there} on the build machine"
-    boxes = _array(found["boxes"]).reshape(-1, 4), _array(expected["boxes"]).reshape(-1, 4)
-    for box, score in zip(boxes[1], expected["scores"], strict=True):
-        nearest = int(np.abs(boxes[0] - box).max(axis=1).argmin())
-        shift = float(np.abs(boxes[0][nearest] - box).max())
-        if not shift <= expected["box_limit_px"]:
-            return f"a box is {shift:.2f} pixels from where it was on the build machine"
-        change = abs(found["scores"][nearest] - score)
-        if not change <= expected["score_limit"]:
-            return f"a face's probability differs by {change:.3f} from the build machine's"
-    for ours, theirs, span in zip(
-        found["outputs"], expected["outputs"], expected["ranges"], strict=True
-    ):
-        gaps = np.abs(_array(ours) - _array(theirs)) if len(ours) == len(theirs) else _array([1e9])
-        gap = float(gaps.max() if expected["figure"] == "largest" else gaps.mean())
-        if not gap <= expected["output_limit"] * span:
-            return f"the network's output differs by {gap:.3g} from the build machine's"
-    return None
-
-
-def _array(values: list[Any]) -> NDArray[np.float64]:
-    return np.array(values, np.float64)
-
-
-def _faces(count: int) -> str:
-    return f"{count} face{'' if count == 1 else 's'}"
-
-
-def main(here: Path) -> int:
-    """Compare; print that it works, or how it does not."""
-    try:
-        expected = json.loads((here / "expected.json").read_bytes())
-        found = look(here / expected["model"], here / "photo.png", threads=0)
-    except (detect.DetectError, OSError, ValueError, KeyError) as error:
-        print(f"it does not run here: {detect.one_line(error)}", file=sys.stderr)
-        return 1
-    trouble = compare(found, expected)
-    if trouble:
-        print(f"it does not do here what it did: {trouble}", file=sys.stderr)
-        return 1
-    count = len(found["boxes"])
-    print(f"works: {_faces(count) if count else 'the same output'}, as on the build machine")
-    return 0
-
 
 if __name__ == "__main__":
-    sys.exit(main(Path(__file__).resolve().parent))
+    here = Path(__file__).resolve().parent
+    sys.path.insert(0, str(here / "deploy" / "detect.py"))
+    from detector.selftest import main
+
+    sys.exit(main(here))

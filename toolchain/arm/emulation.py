@@ -20,7 +20,7 @@ from toolchain.arm.counting import Counts, Ran, read_counts, read_operators, rea
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.bench.runs import Picture
-from toolchain.deploy import detect
+from toolchain.deploy import packing
 from toolchain.errors import InputError
 from toolchain.records.timings import StageCounts
 
@@ -91,14 +91,23 @@ def count_operators(paths: Sequence[Path], target: Target, sysroot: Sysroot) -> 
 
 
 def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> NDArray[np.float32]:
-    """Run ``deploy/detect.py`` itself on a picture; return its boxes (K, 4), rounded as it does.
+    """Run ``detect.py`` itself on a picture; return its boxes (K, 4), rounded as it does.
 
     Raises :class:`InputError` if it fails there.
     """
-    program = [detect.__file__, str(path.absolute()), str(picture), "--json", "--threads", "1"]
-    command, problem = [*_python(target, sysroot), *program], f"detect.py fails on {target.name}"
-    faces = json.loads(_run(command, sysroot, problem).splitlines()[-1])["faces"]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [str(path.absolute()), str(picture), "--json", "--threads", "1"]
+        command = [*_python(target, sysroot), str(_program(Path(folder))), *arguments]
+        said = _run(command, sysroot, f"detect.py fails on {target.name}")
+    faces = json.loads(said.splitlines()[-1])["faces"]
     return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+
+
+def _program(folder: Path) -> Path:
+    """Write the one file that goes to a board into a folder; return it."""
+    program = folder / packing.NAME
+    program.write_bytes(packing.program())
+    return program
 
 
 def _run(command: Sequence[str], sysroot: Sysroot, problem: str) -> str:
@@ -119,14 +128,14 @@ def _run(command: Sequence[str], sysroot: Sysroot, problem: str) -> str:
 
 
 def count_stages(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> StageCounts:
-    """Return what the stages of ``deploy/detect.py`` take on a picture.
+    """Return what the stages of ``detect.py`` take on a picture.
 
     Raises :class:`InputError` if it fails there.
     """
     with tempfile.TemporaryDirectory() as folder:
         counts = Path(folder) / "counts"
         stages = Path(guest.__file__).with_name("stages.py")
-        program = (stages, detect.__file__, path.absolute(), picture, STAGE_RUNS)
+        program = (stages, _program(Path(folder)), path.absolute(), picture, STAGE_RUNS)
         _run(
             [
                 *_python(target, sysroot, "-plugin", f"{sysroot.plugin},out={counts}"),

@@ -12,34 +12,32 @@ from pathlib import Path
 
 import cv2
 
-from toolchain import deploy
+import toolchain
 from toolchain.arm.comparing import recipe_of
-from toolchain.deploy import detect
-from toolchain.deploy.bundle import selftest
+from toolchain.deploy import bundle, detect, packing
+from toolchain.deploy.detector import selftest
 from toolchain.errors import InputError
 from toolchain.system.files import as_json, sha256_of
 from toolchain.zoo.reading import FOLDER as SHIPPED
 
-BOARD = Path(deploy.__file__).parent
-"""What goes to the board, as it lies in the checkout."""
-INSTALLER = BOARD / "bundle"
-AT_HOME = {"ci", "bundle", "README.md", "requirements.txt", "__pycache__"}
-"""Of the board's folder: what does not go into ``app/deploy``."""
+INSTALLER = Path(bundle.__file__).parent
+"""What installs a bundle there."""
+PROGRAM = f"app/deploy/{packing.NAME}"
+"""Services that earlier bundles have installed start it from there."""
+LICENCE_FILE = Path(toolchain.__file__).with_name("LICENSE")
 LICENCE = re.compile(r"(licen[cs]e|copying|notice)[^/]*$", re.IGNORECASE)
 
 Files = dict[str, bytes | Path]
 
 
 def program_files() -> Files:
-    """Return what runs there: ``app/deploy``, and what installs it."""
-    files: Files = {
-        f"app/deploy/{path.relative_to(BOARD).as_posix()}": path
-        for path in sorted(BOARD.rglob("*"))
-        if path.is_file() and not set(path.relative_to(BOARD).parts) & AT_HOME
+    """Return what runs there, one file, and what installs it."""
+    names = ("install.sh", "install.py", "service.py", "detect", "README.md")
+    return {
+        PROGRAM: packing.program(),
+        **{name: INSTALLER / name for name in names},
+        "app/selftest.py": INSTALLER / "selftest.py",
     }
-    for name in ("install.sh", "install.py", "service.py", "detect", "README.md"):
-        files[name] = INSTALLER / name
-    return {**files, "app/selftest.py": INSTALLER / "selftest.py"}
 
 
 def model_files(model: Path) -> Files:
@@ -116,7 +114,7 @@ def requirements_file(wheels: Sequence[Path], requirements: Sequence[str]) -> by
 
 def licence_files(wheels: Sequence[Path]) -> Files:
     """Return the licences of what a bundle holds: the project's own, and a text for each wheel."""
-    files: Files = {"LICENSE": BOARD.with_name("LICENSE")}
+    files: Files = {"LICENSE": LICENCE_FILE}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             texts = [

@@ -272,8 +272,8 @@ def _print_report(report: Report, out: Path, *, verbose: bool) -> None:
     console.print(f"Results are in [bold]{escape(str(out))}[/]; look at report.html.")
     if report.photos or report.model in shipped_models():
         console.print(
-            f"Next: copy {escape(str(out / 'model.onnx'))} and deploy/detect.py to the board and "
-            f"run [bold]python3 detect.py model.onnx PHOTO --out found[/]",
+            f"Next: copy {escape(str(out / 'model.onnx'))} and detect.py beside it to the board, "
+            f"run there: [bold]python3 detect.py model.onnx PHOTO --out found[/]",
         )
 
 

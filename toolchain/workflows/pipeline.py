@@ -69,5 +69,5 @@ def fill(job: Job, begun: Start, shrunk: Shrunk, folder: Path, clock: Clock) -> 
     clock.begin("other formats and their proof")
     certified = certify(measured, begun.formats, begun.calibration, job.accuracy_of, clock.on_stage)
     report = make_report(job, begun, certified, clock.stages)
-    write_reports(folder, report)
+    write_reports(folder, report, finds_faces=begun.loaded.recipe.anchors is not None)
     return report

@@ -243,7 +243,7 @@ def next_steps(report: Report) -> tuple[Step, ...]:
         Step(
             "Copy {} and {} to the board; there it needs numpy, OpenCV and one runtime, "
             "never torch.",
-            (onnx.name if onnx else "model.onnx", "deploy/detect.py"),
+            (onnx.name if onnx else "model.onnx", "detect.py"),
         ),
         Step("Measure on the board: a time ratio from another machine does not carry over."),
     )

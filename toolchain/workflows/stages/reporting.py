@@ -12,6 +12,7 @@ from pathlib import Path
 import toolchain
 from toolchain.check.fitting import measure_fitting
 from toolchain.check.pictures import takes_photos
+from toolchain.deploy import packing
 from toolchain.records.certificate import to_json
 from toolchain.records.reasons import Removal
 from toolchain.records.run_folder import CERTIFICATE, MANIFEST, ONNX, REPORT, REPORT_HTML, REPORT_MD
@@ -133,8 +134,11 @@ def _artifacts(folder: Path) -> tuple[Artifact, ...]:
     )
 
 
-def write_reports(folder: Path, report: Report) -> None:
-    """Write the certificate, the report in three forms, and the manifest of all files."""
+def write_reports(folder: Path, report: Report, *, finds_faces: bool) -> None:
+    """Write the certificate, the report in three forms, and the manifest of all files.
+
+    Beside a network that ``finds_faces`` goes the board's program.
+    """
     assert report.certificate is not None
     document = run_report(report)
     pages = {
@@ -143,6 +147,8 @@ def write_reports(folder: Path, report: Report) -> None:
         REPORT_MD: markdown(document).encode(),
         REPORT_HTML: html(document).encode(),
     }
+    if finds_faces:
+        pages[packing.NAME] = packing.program()
     for name, data in pages.items():
         write_bytes(folder / name, data)
     files = [*report.artifacts, *(_artifact(name, data) for name, data in pages.items())]

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from ..detect import DetectError
+from ..errors import DetectError
 
 QUIET_SECONDS = 2.0
 """A face is news if none was seen for so long."""

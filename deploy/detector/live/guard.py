@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..detect import DetectError
+from ..errors import DetectError
 from .http import Request, RequestError
 
 REQUESTS_PER_SECOND = 300.0

@@ -8,7 +8,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import resources
+from pathlib import PurePath
 
 from .board import Health
 from .capture import Capture
@@ -20,7 +21,7 @@ from .snapshots import Snapshots
 from .watching import Watcher
 from .web import Answer, Web
 
-PAGE = Path(__file__).with_name("page")
+PAGE = resources.files(__package__) / "page"
 KINDS = {
     ".html": "text/html",
     ".css": "text/css",
@@ -40,11 +41,11 @@ STALE_SECONDS = 10.0
 def page_files() -> dict[str, Response]:
     """Return the page's files by address; they are read once, at the start."""
     return {
-        "/" if path.name == "index.html" else f"/{path.name}": Response(
-            path.read_bytes(), f"{KINDS[path.suffix]}; charset=utf-8"
+        "/" if file.name == "index.html" else f"/{file.name}": Response(
+            file.read_bytes(), f"{KINDS[PurePath(file.name).suffix]}; charset=utf-8"
         )
-        for path in sorted(PAGE.iterdir())
-        if path.suffix in KINDS and path.name != "token.html"
+        for file in PAGE.iterdir()
+        if PurePath(file.name).suffix in KINDS and file.name != "token.html"
     }
 
 

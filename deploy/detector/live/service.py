@@ -13,7 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-from ..detect import Detector, OutputFolder, emit
+from ..detecting import Detector
+from ..outputs import OutputFolder
+from ..telling import emit
 from .board import health
 from .cameras import opener, shown_name
 from .capture import CameraState, Capture, turned

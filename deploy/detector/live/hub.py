@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from ..detect import Image
+from ..arrays import Image
 
 BACKLOG = 64
 """Messages kept for viewers that are behind; older ones are lost to them."""

@@ -10,7 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..detect import Detector, Frame, Image, Source, record
+from ..arrays import Image
+from ..detecting import Detector
+from ..sources import Frame, Source
+from ..telling import record
 from .capture import Capture, Shot
 from .hub import Hub, View
 

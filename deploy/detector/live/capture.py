@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..detect import DetectError, Image
+from ..arrays import Image
+from ..errors import DetectError
 from .cameras import Camera, CameraError, EndedError, Opener
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..detect import OutputError, draw, one_line, write_picture, written_beside
+from ..drawing import draw
+from ..errors import OutputError, one_line
+from ..outputs import write_picture, written_beside
 from .http import RequestError
 from .hub import View
 from .notify import say

@@ -14,7 +14,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ..detect import VIDEO_SUFFIXES, DetectError, Image, find_sources, one_line, read_image
+from ..arrays import Image
+from ..errors import DetectError, one_line
+from ..pictures import read_image
+from ..sources import VIDEO_SUFFIXES, find_sources
 
 STREAM_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 STREAM_TIMEOUT_MS = 5000

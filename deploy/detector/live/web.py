@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from ..detect import DetectError, one_line
+from ..errors import DetectError, one_line
 from .http import MAX_HEAD_BYTES, Request, RequestError, Response, parse
 from .notify import say
 

@@ -1,0 +1,45 @@
+"""How long a picture takes on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+
+from .arrays import Image
+from .detecting import Detector
+from .sources import Source, frames
+from .telling import emit
+
+
+def benchmark(detector: Detector, image: Image, runs: int) -> dict[str, dict[str, float]]:
+    """Time ``runs`` detections after five to warm up; per stage the quantiles in ms."""
+    found = [detector.measure(image) for _ in range(5 + runs)][5:]
+    stages = {
+        "preprocessing": [each.preprocessing_ms for each in found],
+        "inference": [each.inference_ms for each in found],
+        "postprocessing": [each.postprocessing_ms for each in found],
+    }
+    stages["total"] = [sum(times) for times in zip(*stages.values(), strict=True)]
+    quantiles = {"median": 50, "p10": 10, "p90": 90, "p99": 99}
+    return {
+        stage: {name: float(np.percentile(times, q)) for name, q in quantiles.items()}
+        for stage, times in stages.items()
+    }
+
+
+def run_benchmark(detector: Detector, source: Source, options: argparse.Namespace) -> None:
+    """Print how long the first picture of ``source`` takes, without reading it from the disk."""
+    runs, threads = options.benchmark, options.threads
+    stages = benchmark(detector, next(frames(source, 1)).image, runs)
+    if options.json:
+        size = {"height": detector.height, "width": detector.width}
+        facts = {"image": source.name, "runs": runs, "threads": threads, **size, "ms": stages}
+        emit(json.dumps(facts))
+        return
+    size_text = f"{detector.height}x{detector.width}, {threads or 'all'} threads"
+    emit(f"{options.model} at {size_text}, {runs} runs on {source.name}, in ms")
+    emit(f"{'':16}" + "".join(f"{name:>10}" for name in stages["total"]))
+    for stage, values in stages.items():
+        emit(f"{stage:16}" + "".join(f"{value:10.2f}" for value in values.values()))

@@ -1,0 +1,160 @@
+"""The runtimes that run a file: onnxruntime, ai-edge-litert, tflite-runtime."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arrays import Floats, Image
+from .errors import DetectError, one_line, reason_of
+from .flatbuffer import tflite_metadata
+from .specification import KEY, Specification
+
+ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+"""What onnxruntime calls the types that inputs may have."""
+
+
+def why_not_opened(error: Exception, version: str) -> str:
+    """Say why onnxruntime of that version does not open a file: it is too old, or the file bad."""
+    words = " ".join(str(error).split())
+    layout = re.search(r"IR version: (\d+), max supported IR version: (\d+)", words)
+    operators = re.search(r"Opset (\d+) is under development.*till opset (\d+)", words)
+    newer = layout or operators
+    if newer:
+        what = "IR version" if layout else "opset"
+        return (
+            f"needs a newer onnxruntime: the file has {what} {newer[1]}, and onnxruntime {version} "
+            f"reads up to {newer[2]}; run: pip install --upgrade onnxruntime"
+        )
+    reason = words.rpartition("failed:")[2].strip()[-200:] or type(error).__name__
+    return (
+        f"is no ONNX file that can be run (onnxruntime {version}: {reason}); copy it again, or "
+        f"export it"
+    )
+
+
+class OnnxNetwork:
+    """An ONNX file, run by onnxruntime; ``threads`` 0 means one per core."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        runtime = _imported("onnxruntime")
+        runtime.set_default_logger_severity(4)  # errors are raised too: once is enough
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = runtime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no root but Exception
+            raise DetectError(why_not_opened(error, runtime.__version__)) from error
+        self.runtime = f"onnxruntime {runtime.__version__}"
+        self.metadata: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
+
+    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
+        """Return both outputs, as :attr:`Specification.postprocess` says."""
+        feed = {specification.input_name: tensor}
+        try:
+            first, second = self._session.run(list(specification.outputs), feed)
+        except Exception as error:  # as above
+            raise DetectError(f"onnxruntime cannot run it ({one_line(error)})") from error
+        return first, second
+
+
+class TfliteNetwork:
+    """A TFLite file, run by ai-edge-litert or tflite-runtime, whichever is there."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        runtime = _imported("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+        try:
+            self.metadata = tflite_metadata(path.read_bytes(), KEY)
+            count = threads or len(os.sched_getaffinity(0))
+            with _silence():  # it tells of each network that it opens
+                self._interpreter = runtime.Interpreter(str(path), num_threads=count)
+                self._interpreter.allocate_tensors()
+        except Exception as error:  # ValueError, RuntimeError, OSError, struct.error
+            raise DetectError(
+                f"is no TFLite file that can be run ({one_line(error)}); copy it again, or export "
+                "it"
+            ) from error
+        self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
+        details = self._interpreter.get_input_details()
+        self._input = {item["name"]: item["index"] for item in details}
+        self._output = {i["name"]: i["index"] for i in self._interpreter.get_output_details()}
+        self.inputs: dict[str, str] = {
+            item["name"]: ONNX_TYPES.get(np.dtype(item["dtype"]).name, str(item["dtype"]))
+            for item in details
+        }
+
+    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
+        """Return both outputs, as :attr:`Specification.postprocess` says."""
+        try:
+            self._interpreter.set_tensor(self._input[specification.input_name], tensor)
+            self._interpreter.invoke()
+            first, second = (
+                self._interpreter.get_tensor(self._output[name]) for name in specification.outputs
+            )
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DetectError(f"{self.runtime} cannot run it ({one_line(error)})") from error
+        return first, second
+
+
+Network = OnnxNetwork | TfliteNetwork
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Send what C++ code writes to standard error nowhere; errors are raised too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _imported(*names: str) -> Any:
+    """Import the first of some modules that is there; raise what to install if none is."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            reason = one_line(error)
+    packages = " or ".join(name.partition(".")[0].replace("_", "-") for name in names)
+    raise DetectError(f"needs {packages} ({reason}); run: pip install {packages.split()[0]}")
+
+
+def open_network(path: Path, threads: int) -> Network:
+    """Open a model file on the processor; ``threads`` 0 means one per core."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise DetectError(f"cannot be read as a model ({reason_of(error)})") from error
+    return (TfliteNetwork if start[4:] == b"TFL3" else OnnxNetwork)(path, threads)
+
+
+def specification_of(network: Network) -> Specification:
+    """Read the metadata and compare it with the file's own names."""
+    if network.metadata is None:
+        raise DetectError(
+            "has no 'detector' metadata, so it is no face detector of the toolchain's; only those "
+            "are read here"
+        )
+    specification = Specification.from_json(network.metadata)
+    if network.inputs != {specification.input_name: ONNX_TYPES[specification.dtype]}:
+        kind = "float" if specification.dtype == "float32" else specification.dtype
+        raise DetectError(
+            f"must have one {kind} input {specification.input_name!r} (got {network.inputs}); "
+            "export the file again with the toolchain"
+        )
+    return specification
