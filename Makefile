@@ -51,7 +51,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train family bench bench-code soak-surgery test test-all test-fast test-wheel lint docs format clean
+.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-all test-fast test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -75,7 +75,7 @@ help: ## List the targets
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
 	@echo "make train MODEL=eresfd RATE=0.3 DATA=WIDER TEACHER=weights.pth MINUTES=30"
-	@echo "make family MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
+	@echo "make sweep MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
 setup: ## Make .venv and install what constraints.txt pins; EXTRAS=tflite adds the converter
@@ -167,9 +167,11 @@ train: setup
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
-family: setup
-	@$(if $(strip $(DATA)),,echo "family: say where WIDER FACE lies: make family MODEL=eresfd RATES=0,0.1,0.5 DATA=folder TEACHER=weights.pth" >&2; exit 2)
-	$(BIN)/toolchain family '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
+family: sweep # the target's name before 0.2
+
+sweep: setup
+	@$(if $(strip $(DATA)),,echo "sweep: say where WIDER FACE lies: make sweep MODEL=eresfd RATES=0,0.1,0.5 DATA=folder TEACHER=weights.pth" >&2; exit 2)
+	$(BIN)/toolchain sweep '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
 	  $(call option,--rates,$(RATES)) $(call option,--teacher,$(TEACHER)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \

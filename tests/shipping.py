@@ -49,7 +49,9 @@ def make_member(folder: Path, rate: float, **changes: object) -> Path:
     facts = facts_of(rate, **changes)
     protected = default_recipe("eresfd").prune.protected
     widths, gone = trained_widths(facts), trained_pruned_channels(facts)
-    prune = PruneSection(rate or None, "fpgm", "group", protected, widths=widths, gone=gone)
+    prune = PruneSection(
+        rate or None, "fpgm", "group", protected, widths=widths, pruned_channels=gone
+    )
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     path = folder / f"{member_name(facts)}.safetensors"
     write_member(network, path, facts)

@@ -44,7 +44,7 @@ tables --data nowhere --weights .
 train eresfd --data nowhere
 train eresfd --data . --teacher nowhere.pth
 train eresfd --data . --rate 1
-family eresfd --data nowhere
+sweep eresfd --data nowhere
 calibrate nowhere --ssh a@b
 setup-arm --target nonsense
 cost nonsense

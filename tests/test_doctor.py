@@ -71,7 +71,7 @@ def test_what_an_extra_brings_is_told_and_stops_nothing(
     hide(monkeypatch, "ray", "litert-torch", "ai-edge-litert")
     found = looked(capsys)
     assert found["checkout"] is None
-    ray = found["stages"]["a family over a cluster"]
+    ray = found["stages"]["a sweep over a cluster"]
     assert (ray["missing"], ray["remedy"]) == (["ray"], "pip install 'edge-toolchain[ray]'")
     converter = found["stages"]["export to TFLite, and its int8"]
     assert {"litert-torch", "ai-edge-litert"} <= set(converter["missing"])

@@ -56,7 +56,7 @@ def test_a_network_that_lost_filters_recovers_end_to_end(
 ) -> None:
     """On crops that it did not learn from: the distance to the teacher falls by a sixth."""
     start = FOLDER / "eresfd-0.safetensors"
-    wanted = job(shared, tmp_path / "run", 500, start, local_share_begun=0)
+    wanted = job(shared, tmp_path / "run", 500, start, local_share_warm_start=0)
     run(wanted, split)
     photos = prepare_photos(split, wanted.cache, on_photo=lambda done, total: None)
     (batch,) = batches(Crops(photos, wanted.crop, seed=77), 16, 0, 1, 0)

@@ -98,7 +98,7 @@ def test_filters_that_are_named_go_whatever_the_criterion_says() -> None:
     by_criterion = gone(zero_filters(Chain().eval(), EXAMPLE, pruned(inner=2, stem=6)))
     others = [index for index in range(6) if index not in by_criterion["inner"]][:2]
     named = [*others, *by_criterion["inner"][:2]]
-    prune = dataclasses.replace(pruned(inner=2, stem=6), gone={"inner": tuple(named)})
+    prune = dataclasses.replace(pruned(inner=2, stem=6), pruned_channels={"inner": tuple(named)})
     found = gone(zero_filters(Chain().eval(), EXAMPLE, prune))
     assert found == {**by_criterion, "inner": sorted(named)}
     assert (prune.chosen_by, pruned(inner=2).chosen_by) == ("outputs", "fpgm")
@@ -120,10 +120,14 @@ def test_filters_that_do_not_go_with_the_widths_are_refused(
     named: dict[str, tuple[int, ...]], message: str
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        zero_filters(Chain().eval(), EXAMPLE, dataclasses.replace(pruned(inner=2), gone=named))
+        zero_filters(
+            Chain().eval(), EXAMPLE, dataclasses.replace(pruned(inner=2), pruned_channels=named)
+        )
     assert message in str(caught.value)
     with pytest.raises(RecipeError):  # a training tells before it begins
-        check_rate(Chain().eval(), EXAMPLE, PruneSection(protected=("head",), gone=named))
+        check_rate(
+            Chain().eval(), EXAMPLE, PruneSection(protected=("head",), pruned_channels=named)
+        )
 
 
 def test_what_is_zero_already_counts() -> None:
@@ -160,7 +164,7 @@ def test_a_recipe_tells_the_line_of_a_wrong_width(line: str, message: str) -> No
 def test_what_is_written_reads_as_the_same_recipe(model: str) -> None:
     changes = {
         "prune.widths": {"base.conv1.0": 5, 'odd "name" 2': 1, "plain": 3},
-        "prune.gone": {"base.conv1.0": [7, 2, 1], "none": []},
+        "prune.pruned_channels": {"base.conv1.0": [7, 2, 1], "none": []},
     }
     recipe = override(default_recipe(model), {**changes, "gate.time": {"relative": 0.5}})
     assert parse_recipe(as_toml(recipe), "again") == recipe

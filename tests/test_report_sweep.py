@@ -1,4 +1,4 @@
-"""The page of a family: what is drawn, what is listed, and that nothing in it can do harm."""
+"""The page of a sweep: what is drawn, what is listed, and that nothing in it can do harm."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 import pytest
 from reports import HOSTILE, words
 
-from toolchain.records.stages import Family, FamilyMember, MemberState
+from toolchain.records.stages import Sweep, SweepMember, MemberState
 from toolchain.report.document.html import html
 from toolchain.report.sweep import MEASURES, measured, sweep_document
 
 
-def done(rate: float, parameters: int, easy: float, **changes: object) -> FamilyMember:
-    normal = FamilyMember(
+def done(rate: float, parameters: int, easy: float, **changes: object) -> SweepMember:
+    normal = SweepMember(
         rate=rate,
         state="done",
         deployed_parameters=parameters,
@@ -27,20 +27,20 @@ def done(rate: float, parameters: int, easy: float, **changes: object) -> Family
     return replace(normal, **changes)  # type: ignore[arg-type]
 
 
-def family(*members: FamilyMember) -> Family:
-    return Family("eresfd", "fpgm", "group", "single", 403, members)
+def sweep(*members: SweepMember) -> Sweep:
+    return Sweep("eresfd", "fpgm", "group", "single", 403, members)
 
 
-WHOLE = family(done(0, 90_000, 0.8625), done(0.3, 52_000, 0.7875), done(0.5, 23_400, 0.675))
-BROKEN = FamilyMember(0.4, "failed", "the loss is nan after step 50")
-RUNNING = FamilyMember(0.5, "running", hours=1.25)
+WHOLE = sweep(done(0, 90_000, 0.8625), done(0.3, 52_000, 0.7875), done(0.5, 23_400, 0.675))
+BROKEN = SweepMember(0.4, "failed", "the loss is nan after step 50")
+RUNNING = SweepMember(0.5, "running", hours=1.25)
 
 
-def tree(shown: Family) -> ElementTree.Element:
+def tree(shown: Sweep) -> ElementTree.Element:
     return ElementTree.fromstring(html(sweep_document(shown)).removeprefix("<!DOCTYPE html>\n"))
 
 
-def chart(shown: Family, measure: str = "parameters") -> ElementTree.Element:
+def chart(shown: Sweep, measure: str = "parameters") -> ElementTree.Element:
     found = tree(shown).find(f".//figure[@id='size-{measure}']/svg")
     assert found is not None
     return found
@@ -76,21 +76,21 @@ def labels(drawing: ElementTree.Element) -> dict[str, tuple[float, float]]:
 def test_the_page_refreshes_until_no_member_waits_or_runs(
     states: tuple[MemberState, ...], refreshes: bool
 ) -> None:
-    shown = family(*(FamilyMember(n / 10, state) for n, state in enumerate(states)))
+    shown = sweep(*(SweepMember(n / 10, state) for n, state in enumerate(states)))
     assert ('http-equiv="refresh"' in html(sweep_document(shown))) is refreshes
 
 
 def test_the_head_counts_members_by_state() -> None:
-    head = tree(family(*WHOLE.members, BROKEN, RUNNING)).find(".//header")
+    head = tree(sweep(*WHOLE.members, BROKEN, RUNNING)).find(".//header")
     assert head is not None
-    assert "family of 5 networks, 3 done, 1 failed, 1 running" in words(head)
+    assert "sweep of 5 networks, 3 done, 1 failed, 1 running" in words(head)
     assert "FPGM, scope group" in words(head)
     assert "on 403 photos, protocol single" in words(head)
     assert "13.2 hours of training in all" in words(head)
 
 
 def test_a_failed_member_says_why_at_the_top_and_in_the_table() -> None:
-    root = tree(family(done(0, 90_000, 0.8), BROKEN))
+    root = tree(sweep(done(0, 90_000, 0.8), BROKEN))
     warnings = [words(e) for e in root.iter("p") if e.get("class") == "warning"]
     assert warnings == ["▲ Rate 0.4 failed: the loss is nan after step 50"]
     assert "✗ failed: the loss is nan after step 50" in words(root.find(".//table"))  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def test_each_level_is_a_line_from_the_smallest_to_the_largest() -> None:
 
 def test_marks_lie_on_a_logarithmic_axis_of_sizes() -> None:
     """Each of three members is twice as large as the one before."""
-    doubled = family(done(0.5, 20_000, 0.5), done(0.3, 40_000, 0.6), done(0, 80_000, 0.7))
+    doubled = sweep(done(0.5, 20_000, 0.5), done(0.3, 40_000, 0.6), done(0, 80_000, 0.7))
     first, second, third = (x for x, _ in lines(chart(doubled))[0])
     assert third - second == pytest.approx(second - first, abs=0.2)
     assert second - first > 50
@@ -144,24 +144,24 @@ def test_only_members_with_a_size_and_a_figure_are_drawn() -> None:
     parameters, file_bytes = MEASURES
     assert [member.rate for member in measured(shown, parameters)] == [0.5, 0.3, 0]
     assert [member.rate for member in measured(shown, file_bytes)] == [0.5, 0.3, 0.2, 0]
-    assert len(lines(chart(family(*shown)))[0]) == 3
+    assert len(lines(chart(sweep(*shown)))[0]) == 3
 
 
 def test_a_level_that_a_member_lacks_is_left_out_of_its_line() -> None:
-    shown = family(*WHOLE.members[:2], done(0.5, 23_400, 0.6, accuracy={"easy": 0.6}))
+    shown = sweep(*WHOLE.members[:2], done(0.5, 23_400, 0.6, accuracy={"easy": 0.6}))
     assert [len(line) for line in lines(chart(shown))] == [3, 2, 2]
 
 
 def test_one_member_is_drawn_and_none_is_said() -> None:
-    assert len(lines(chart(family(done(0.3, 52_000, 0.8))))) == 3
-    for shown in (family(), family(BROKEN, RUNNING)):
+    assert len(lines(chart(sweep(done(0.3, 52_000, 0.8))))) == 3
+    for shown in (sweep(), sweep(BROKEN, RUNNING)):
         assert "No member is measured yet." in words(tree(shown))
 
 
 @pytest.mark.parametrize("parameters", [1, 999, 23_400, 4_000_000_000])
 @pytest.mark.parametrize("easy", [0.15, 1.0])
 def test_any_size_and_precision_has_its_axes(parameters: int, easy: float) -> None:
-    shown = family(done(0, parameters, easy), done(0.5, parameters, easy))
+    shown = sweep(done(0, parameters, easy), done(0.5, parameters, easy))
     ticks = [words(e) for e in chart(shown).iter("text") if e.get("text-anchor") == "middle"]
     assert len(ticks) > 1
 
@@ -172,7 +172,7 @@ def test_any_size_and_precision_has_its_axes(parameters: int, easy: float) -> No
 def test_the_table_has_every_member_with_its_figures() -> None:
     rows = [
         [words(cell) for cell in row]
-        for row in tree(family(done(0.3, 52_000, 0.7875), BROKEN)).findall(".//tbody/tr")
+        for row in tree(sweep(done(0.3, 52_000, 0.7875), BROKEN)).findall(".//tbody/tr")
     ]
     figures = ["52,000", "156.0 M", "208,000", ".7875", ".7750", ".6375", "4.0"]
     assert rows[0] == ["0.3", "✓ done", *figures, "eresfd-0.3"]
@@ -186,7 +186,7 @@ def test_a_member_links_to_its_report_below_the_page() -> None:
 
 @pytest.mark.parametrize("folder", ["javascript:alert(1)//", "//elsewhere.example", "a b?c#d"])
 def test_a_folder_of_any_name_stays_a_path_below_the_page(folder: str) -> None:
-    (link,) = tree(family(done(0, 90_000, 0.8, folder=folder))).iter("a")
+    (link,) = tree(sweep(done(0, 90_000, 0.8, folder=folder))).iter("a")
     target = link.get("href", "")
     assert target.startswith("./")
     assert not set(target) & set(":?# ")
@@ -194,8 +194,8 @@ def test_a_folder_of_any_name_stays_a_path_below_the_page(folder: str) -> None:
 
 def test_hostile_words_are_escaped() -> None:
     member = done(0.3, 52_000, 0.8, reason=HOSTILE, folder=HOSTILE)
-    failed = FamilyMember(0.4, "failed", HOSTILE)
-    hostile = Family(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1, (member, failed))
+    failed = SweepMember(0.4, "failed", HOSTILE)
+    hostile = Sweep(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1, (member, failed))
     page = html(sweep_document(hostile))
     assert "<script>" not in page
     assert "\u202e" not in page

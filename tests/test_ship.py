@@ -69,8 +69,8 @@ def finished(
     protected = default_recipe("eresfd").prune.protected
     rate = float(str(settings["rate"])) or None
     widths: Any = settings.get("widths", {})
-    gone: Any = settings.get("gone", {})
-    prune = PruneSection(rate, "fpgm", scope, protected, widths=widths, gone=gone)  # type: ignore[arg-type]
+    gone: Any = settings.get("pruned_channels", {})
+    prune = PruneSection(rate, "fpgm", scope, protected, widths=widths, pruned_channels=gone)  # type: ignore[arg-type]
     network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     folder.mkdir(parents=True)
     facts = {"model": "eresfd", "trained": True, "aspect_ratio": 1.25, "training": settings}
@@ -170,14 +170,14 @@ def test_filters_that_a_plan_named_are_in_the_command_in_place_of_a_criterion(
 ) -> None:
     group = "base.m0.b2_5.0.res_layer.0"
     named = {group: [1, 2, 3, 5, 8, 13]}
-    run = finished(tmp_path / "run", rate=0.0, widths={group: 10}, gone=named, criterion="outputs")
+    run = finished(tmp_path / "run", rate=0.0, widths={group: 10}, pruned_channels=named, criterion="outputs")
     member = make(run, tmp_path)
-    assert member.gone == {group: (1, 2, 3, 5, 8, 13)}
+    assert member.pruned_channels == {group: (1, 2, 3, 5, 8, 13)}
     assert "--criterion" not in member.facts["command"]
     given = [word for word in shlex.split(member.facts["command"]) if word.startswith("prune.")]
     changes = dict(parse_assignment(word) for word in given)
     prune = override(default_recipe("eresfd"), changes).prune
-    assert (prune.widths, prune.gone) == ({group: 10}, member.gone)
+    assert (prune.widths, prune.pruned_channels) == ({group: 10}, member.pruned_channels)
     assert "by what the outputs lose without each" in markdown(card(member.facts))
 
 

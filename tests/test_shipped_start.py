@@ -205,7 +205,7 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
     for other in (
         {"widths": {**WIDTHS, "base.conv2.0": 7}},
         {"widths": WIDTHS, "criterion": "l1"},
-        {"widths": WIDTHS, "gone": named},
+        {"widths": WIDTHS, "pruned_channels": named},
     ):
         found = load_shipped(recipe(None, **other), folder=tmp_path)
         assert found is not None
@@ -216,9 +216,9 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
 def test_the_very_filters_of_a_plan_take_what_was_trained_without_them(tmp_path: Path) -> None:
     make_member(tmp_path, 0.0)
     named = {"base.m0.b2_5.0.res_layer.0": list(range(3, 15))}
-    training = {"widths": WIDTHS, "gone": named}
+    training = {"widths": WIDTHS, "pruned_channels": named}
     make_member(tmp_path, 0.0, training=training, criterion="outputs", deployed_parameters=52_100)
-    loaded = load_shipped(recipe(None, widths=WIDTHS, gone=named), folder=tmp_path)
+    loaded = load_shipped(recipe(None, widths=WIDTHS, pruned_channels=named), folder=tmp_path)
     assert loaded is not None
     assert loaded.source.path == "eresfd-52k.safetensors"
     assert not loaded.recipe.prune.zeroes
@@ -233,13 +233,13 @@ def test_a_rate_takes_what_was_trained_without_filters_that_a_plan_named(tmp_pat
     flow = trace_flow(build("eresfd"), EXAMPLE)
     groups = groups_of(build("eresfd"), flow, recipe(None).prune.protected)
     named = {g.name: list(range(g.width // 4)) for g in groups}
-    make_member(tmp_path, 0.25, training={"gone": named}, criterion="outputs")
+    make_member(tmp_path, 0.25, training={"pruned_channels": named}, criterion="outputs")
     for asked, name in (
         (recipe(0.25), "eresfd-25"),
         (recipe(0.3), "eresfd-25"),
-        (recipe(0.25, gone=named), "eresfd-25"),
+        (recipe(0.25, pruned_channels=named), "eresfd-25"),
         (recipe(0.25, criterion="l1"), "eresfd-0"),
-        (recipe(0.25, gone={group: [7] for group in list(named)[:1]}), "eresfd-0"),
+        (recipe(0.25, pruned_channels={group: [7] for group in list(named)[:1]}), "eresfd-0"),
     ):
         loaded = load_shipped(asked, folder=tmp_path)
         assert loaded is not None

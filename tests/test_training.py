@@ -372,7 +372,7 @@ def test_a_pace_is_measured_in_every_phase(split: Split, teacher: Path, tmp_path
         ({}, True),
         ({"teach.layer_share": 0.5}, False),
         ({"teach.local_share": 0.0}, False),
-        ({"teach.local_share_begun": 0.0}, True),
+        ({"teach.local_share_warm_start": 0.0}, True),
     ],
 )
 def test_one_crop_of_one_cell_is_refused_only_where_batch_norm_goes_by_it(

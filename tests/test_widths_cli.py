@@ -249,7 +249,9 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     recipe = load_recipe(tmp_path / "plan.toml")
     assert made["criterion"] == recipe.prune.chosen_by == "outputs"
     whole = {each["group"]: each["before"] for each in made["groups"]}
-    left = {group: whole[group] - len(named) for group, named in recipe.prune.gone.items()}
+    left = {
+        group: whole[group] - len(named) for group, named in recipe.prune.pruned_channels.items()
+    }
     assert left == recipe.prune.widths != {}
     assert "Which filters go is by outputs" in (tmp_path / "plan.html").read_text()
     surgery = json.loads((tmp_path / "shrunk" / "report.json").read_text())
@@ -257,7 +259,7 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert run_cli([*common, "--parameters", "2k", "--criterion", "l1"]) == 0
     capsys.readouterr()
     by_size = load_recipe(tmp_path / "plan.toml").prune
-    assert (by_size.criterion, by_size.gone) == ("l1", {})
+    assert (by_size.criterion, by_size.pruned_channels) == ("l1", {})
     assert run_cli([*common, "--parameters", "4k"]) == 2
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 
@@ -272,7 +274,7 @@ def test_a_plan_by_a_rate_chooses_filters_alone(
     prune = load_recipe(tmp_path / "plan.toml").prune
     assert (prune.rate, prune.widths, made["uniform"]) == (0.25, {}, None)
     assert {each["group"]: each["before"] - each["after"] for each in made["groups"]} == {
-        group: len(named) for group, named in prune.gone.items()
+        group: len(named) for group, named in prune.pruned_channels.items()
     }
     assert all(each["after"] == each["before"] - each["before"] // 4 for each in made["groups"])
     assert made["measured"] == made["predicted"] < made["unpruned"]

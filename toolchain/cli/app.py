@@ -24,6 +24,7 @@ from toolchain.cli.streams import (
     watched_streams,
 )
 from toolchain.errors import ToolchainError
+from toolchain.recipe.renamed import command_now
 
 app = typer.Typer(
     name="toolchain",
@@ -81,7 +82,7 @@ def run(arguments: list[str]) -> int:
     wants_json = "--json" in arguments
     with watched_streams(is_json=wants_json) as results:
         try:
-            code, problem = _run(arguments)
+            code, problem = _run(command_now(arguments))
             if problem:
                 messages.print(f"[bold red]toolchain:[/] {escape(problem)}")
             if wants_json and problem and not results.is_printed:

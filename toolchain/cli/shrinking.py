@@ -197,8 +197,12 @@ def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[s
     if given:
         raise InputError(f"--parameters takes a network that is shipped; leave out {given[0]}")
     member = choose_within(model, read_parameters(parameters))
-    named = {"gone": {group: list(indices) for group, indices in member.gone.items()}}
-    choice = named if member.gone else {"criterion": member.facts["criterion"]}
+    named = {
+        "pruned_channels": {
+            group: list(indices) for group, indices in member.pruned_channels.items()
+        }
+    }
+    choice = named if member.pruned_channels else {"criterion": member.facts["criterion"]}
     scope = member.facts["scope"]
     return {**choice, "scope": scope, "rate": member.rate, "widths": member.widths}
 

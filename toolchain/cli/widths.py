@@ -198,7 +198,13 @@ def _unpruned(recipe: Recipe) -> Recipe:
     from toolchain.recipe import override
 
     return override(
-        recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}, "prune.scope": "group"}
+        recipe,
+        {
+            "prune.rate": None,
+            "prune.widths": {},
+            "prune.pruned_channels": {},
+            "prune.scope": "group",
+        },
     )
 
 

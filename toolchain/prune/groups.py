@@ -130,14 +130,14 @@ def named_filters(
     its width says.
     """
     counts, found = zeroed_counts(groups, prune), {}
-    for layer, indices in prune.gone.items():
+    for layer, indices in prune.pruned_channels.items():
         group = _group_of(layer, groups)
         named = tuple(sorted(set(indices)))
         if len(named) != counts[group.name] or any(index >= group.width for index in named):
             raise RecipeError(
-                f"prune.gone: {layer} has {group.width} filters, 0 to {group.width - 1}, of which "
-                f"{counts[group.name]} go by its width or the rate; name just as many, each once "
-                f"(got {list(indices)})"
+                f"prune.pruned_channels: {layer} has {group.width} filters, 0 to "
+                f"{group.width - 1}, of which {counts[group.name]} go by its width or the "
+                f"rate; name just as many, each once (got {list(indices)})"
             )
         found[group.name] = named
     return found

@@ -62,7 +62,7 @@ def zero_and_tell(
 
 def demand_scope(prune: PruneSection) -> None:
     """Raise :class:`RecipeError` for widths of groups where layers are zeroed one by one."""
-    if (prune.widths or prune.gone) and prune.scope == "layer":
+    if (prune.widths or prune.pruned_channels) and prune.scope == "layer":
         raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
 
 

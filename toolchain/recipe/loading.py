@@ -11,6 +11,7 @@ from pathlib import Path
 from toolchain.errors import RecipeError, did_you_mean
 from toolchain.recipe.checking import hints_of
 from toolchain.recipe.reader import Reader
+from toolchain.recipe.renamed import key_now
 from toolchain.recipe.sections import PHOTO, InputSection, ModelSection, PruneSection, Recipe
 
 
@@ -117,7 +118,8 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
     Values are checked as those of a file are; errors call them by their names.
     """
     reader = Reader("", "command line")
-    for path, value in values.items():
+    for given, value in values.items():
+        path = key_now(given)
         section_name, field_name = path.split(".")
         section = getattr(recipe, section_name)
         if section is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from toolchain.errors import RecipeError, did_you_mean
 from toolchain.recipe.checking import Checker, field_name, hints_of
+from toolchain.recipe.renamed import key_now
 
 
 class Reader(Checker):
@@ -47,6 +48,7 @@ class Reader(Checker):
         if not isinstance(table, dict):
             self.fail(keys, f"must be a table (got {table!r})")
         fields = {field.name: field for field in dataclasses.fields(kind)}
+        table = self._under_names_now(table, keys)
         for key in table:
             if key not in fields:
                 hint = did_you_mean(key, fields)
@@ -59,3 +61,13 @@ class Reader(Checker):
             elif field.default is field.default_factory is dataclasses.MISSING:
                 self.fail((*keys, name), "is missing")
         return kind(**values)
+
+    def _under_names_now(self, table: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+        """Return a table with its fields under the names that they have now."""
+        renamed: dict[str, Any] = {}
+        for key, value in table.items():
+            name = key_now(".".join((*keys, key))).rpartition(".")[2] if keys else key
+            if name in renamed or (name != key and name in table):
+                self.fail((*keys, key), f"is the old name of {name}, which is there too")
+            renamed[name] = value
+        return renamed

@@ -172,7 +172,7 @@ class PruneSection(Section, name="prune"):
     widths: dict[str, Width] = field(default_factory=dict)
     """Filters that stay, by a layer of a dependency group, which need not be its first; all other
     groups go by the rate. In scope ``group`` alone. ``toolchain plan`` writes them."""
-    gone: dict[str, tuple[typing.Annotated[int, Range(0, 65_535)], ...]] = field(
+    pruned_channels: dict[str, tuple[typing.Annotated[int, Range(0, 65_535)], ...]] = field(
         default_factory=dict
     )
     """Which filters of a group in ``widths`` go, from 0, where the criterion is not to choose;
@@ -181,12 +181,12 @@ class PruneSection(Section, name="prune"):
     @property
     def zeroes(self) -> bool:
         """True if it asks for filters to be zeroed."""
-        return bool(self.rate or self.widths or self.gone)
+        return bool(self.rate or self.widths or self.pruned_channels)
 
     @property
     def chosen_by(self) -> str:
         """The criterion, or ``outputs`` where the filters are named."""
-        return "outputs" if self.gone else self.criterion
+        return "outputs" if self.pruned_channels else self.criterion
 
 
 Epochs = typing.Annotated[int, Range(0, 100_000)]
@@ -254,7 +254,7 @@ class TeachSection(Section, name="teach"):
     """Crops in a step."""
     local_share: typing.Annotated[float, Range(0, 1)] = 0.4
     """Of the crops, learnt from block by block."""
-    local_share_begun: typing.Annotated[float, Range(0, 1)] = 0.2
+    local_share_warm_start: typing.Annotated[float, Range(0, 1)] = 0.2
     """The same, of a training that starts from weights: blocks learn to do without what goes."""
     layer_share: typing.Annotated[float, Range(0, 1)] = 0.0
     """Of what is learnt block by block, what is learnt layer by layer before it; batch norm is
@@ -262,13 +262,13 @@ class TeachSection(Section, name="teach"):
     solved: typing.Annotated[int, Range(0, 1_000_000)] = 0
     """Further crops, at the start of a training from random weights, by which all layers are solved
     in closed form; batch norm is frozen from the start then."""
-    settle_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
+    recalibration_share: typing.Annotated[float, Range(0, 0.5)] = 0.1
     """Of the crops, at the start, with batch norm by the batch; then it is averaged and frozen."""
-    settle_share_begun: typing.Annotated[float, Range(0, 0.5)] = 0.05
+    recalibration_share_warm_start: typing.Annotated[float, Range(0, 0.5)] = 0.05
     """The same, of a training that starts from weights; at most what is learnt block by block."""
     local_rate: Positive = 1e-2
     """Adam's learning rate block by block; falls to zero as a cosine, as the next one does."""
-    local_rate_begun: Positive = 3e-3
+    local_rate_warm_start: Positive = 3e-3
     """The same, of a training that starts from weights."""
     joint_rate: Positive = 8e-4
     """End to end."""

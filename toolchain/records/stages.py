@@ -194,8 +194,8 @@ class MemberFacts(TypedDict):
 
 def trained_pruned_channels(member: MemberFacts) -> dict[str, tuple[int, ...]]:
     """Return which filters of a group a plan named to go; nothing where a criterion chose them."""
-    gone = member["training"].get("gone", {})
-    named = cast(Mapping[str, Sequence[int]], gone).items()
+    named_channels = member["training"].get("pruned_channels", {})
+    named = cast(Mapping[str, Sequence[int]], named_channels).items()
     return {str(group): tuple(indices) for group, indices in named}
 
 
@@ -310,8 +310,8 @@ MemberState = Literal["waiting", "running", "done", "failed"]
 
 
 @dataclass(frozen=True)
-class FamilyMember:
-    """One pruned network of a family; a figure is None until it is measured."""
+class SweepMember:
+    """One pruned network of a sweep; a figure is None until it is measured."""
 
     rate: float
     """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
@@ -329,11 +329,11 @@ class FamilyMember:
     hours: float | None = None
     """Of training."""
     folder: str | None = None
-    """Where its report lies, relative to the family's page and with ``/`` between names."""
+    """Where its report lies, relative to the sweep's page and with ``/`` between names."""
 
 
 @dataclass(frozen=True)
-class Family:
+class Sweep:
     """Networks of one model, pruned at several rates and measured in the same way."""
 
     model: str
@@ -343,7 +343,7 @@ class Family:
     """Of the evaluation: ``single`` or ``paper``."""
     photos: int
     """Photos on which every member is scored."""
-    members: tuple[FamilyMember, ...]
+    members: tuple[SweepMember, ...]
     """By rising rate."""
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from toolchain.records.accuracy import LEVELS
-from toolchain.records.stages import Family, FamilyMember, MemberState
+from toolchain.records.stages import Sweep, SweepMember, MemberState
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import NOTHING, figure
 from toolchain.report.accuracy.rows import count, millions
@@ -61,7 +61,7 @@ class Measure:
 
     key: str
     name: str
-    of: Callable[[FamilyMember], int | None]
+    of: Callable[[SweepMember], int | None]
 
 
 MEASURES = (
@@ -70,47 +70,47 @@ MEASURES = (
 )
 
 
-def sweep_document(family: Family) -> Document:
-    """Return the whole document; a browser loads it again until the family is finished."""
-    found = Counter(member.state for member in family.members)
+def sweep_document(sweep: Sweep) -> Document:
+    """Return the whole document; a browser loads it again until the sweep is finished."""
+    found = Counter(member.state for member in sweep.members)
     states = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
-    networks = wording.plural(len(family.members), "network")
+    networks = wording.plural(len(sweep.members), "network")
     return Document(
-        title=f"{family.model}: family of pruned networks",
-        heading=family.model,
-        subject=f"family of {networks}, {states}" if states else f"family of {networks}",
-        lead=_lead(family),
-        blocks=(_figures(family), _table(family)),
-        refresh_seconds=None if family.is_finished else REFRESH_SECONDS,
+        title=f"{sweep.model}: sweep of pruned networks",
+        heading=sweep.model,
+        subject=f"sweep of {networks}, {states}" if states else f"sweep of {networks}",
+        lead=_lead(sweep),
+        blocks=(_figures(sweep), _table(sweep)),
+        refresh_seconds=None if sweep.is_finished else REFRESH_SECONDS,
     )
 
 
-def _lead(family: Family) -> tuple[Block, ...]:
-    hours = [member.hours for member in family.members if member.hours is not None]
+def _lead(sweep: Sweep) -> tuple[Block, ...]:
+    hours = [member.hours for member in sweep.members if member.hours is not None]
     words = [
-        f"Filters chosen by {family.criterion.upper()}, scope {family.scope}",
-        f"average precision {_on(family)}",
+        f"Filters chosen by {sweep.criterion.upper()}, scope {sweep.scope}",
+        f"average precision {_on(sweep)}",
     ]
     if hours:
         words.append(f"{wording.decimal(sum(hours), 1)} hours of training in all")
     failed = [
         Notice(f"Rate {member.rate:g} failed: {member.reason or 'the reason is not known'}")
-        for member in family.members
+        for member in sweep.members
         if member.state == "failed"
     ]
     return (Paragraph("; ".join(words)), *failed)
 
 
-def _on(family: Family) -> str:
-    return f"on {wording.plural(family.photos, 'photo')}, protocol {family.protocol}"
+def _on(sweep: Sweep) -> str:
+    return f"on {wording.plural(sweep.photos, 'photo')}, protocol {sweep.protocol}"
 
 
-def _figures(family: Family) -> Section:
-    title = f"Size against average precision, {_on(family)}"
+def _figures(sweep: Sweep) -> Section:
+    title = f"Size against average precision, {_on(sweep)}"
     drawn = tuple(
         _figure(measure, members)
         for measure in MEASURES
-        if (members := measured(family.members, measure))
+        if (members := measured(sweep.members, measure))
     )
     if not drawn:
         return Section("sizes", title, (Paragraph("No member is measured yet."),))
@@ -121,7 +121,7 @@ def _figures(family: Family) -> Section:
     return Section("sizes", title, (Paragraph(words, quiet=True), Beside(drawn, wide=True)))
 
 
-def measured(members: Sequence[FamilyMember], measure: Measure) -> list[FamilyMember]:
+def measured(members: Sequence[SweepMember], measure: Measure) -> list[SweepMember]:
     """Return the members that have this size and any average precision, smallest first."""
     found = [
         (size, member)
@@ -132,12 +132,12 @@ def measured(members: Sequence[FamilyMember], measure: Measure) -> list[FamilyMe
     return [member for _, member in sorted(found, key=lambda entry: entry[0])]
 
 
-def _ap(member: FamilyMember, level: str) -> float | None:
+def _ap(member: SweepMember, level: str) -> float | None:
     ap = (member.accuracy or {}).get(level)
     return ap if ap is not None and math.isfinite(ap) else None
 
 
-def _figure(measure: Measure, members: Sequence[FamilyMember]) -> Figure:
+def _figure(measure: Measure, members: Sequence[SweepMember]) -> Figure:
     """Return one chart; ``members`` have the size, smallest first."""
     across = _across([measure.of(member) or 0 for member in members])
     figures = [ap for m in members for level in LEVELS if (ap := _ap(m, level)) is not None]
@@ -173,7 +173,7 @@ def _ticks(across: Scale) -> list[Tick]:
 
 
 def _line(
-    level: str, measure: Measure, members: Sequence[FamilyMember], across: Scale, up: Scale
+    level: str, measure: Measure, members: Sequence[SweepMember], across: Scale, up: Scale
 ) -> LevelLine:
     stops = [
         Stop(
@@ -188,7 +188,7 @@ def _line(
 
 
 def _rates(
-    measure: Measure, members: Sequence[FamilyMember], across: Scale, up: Scale
+    measure: Measure, members: Sequence[SweepMember], across: Scale, up: Scale
 ) -> list[tuple[float, float, str]]:
     """Return each member's rate, to stand above its highest mark."""
     return [
@@ -201,7 +201,7 @@ def _rates(
     ]
 
 
-def _words(measure: Measure, members: Sequence[FamilyMember]) -> str:
+def _words(measure: Measure, members: Sequence[SweepMember]) -> str:
     """Return each member's figures, for those who do not see the chart."""
     return "; ".join(
         f"rate {member.rate:g}, {wording.count(measure.of(member) or 0)}: "
@@ -210,14 +210,14 @@ def _words(measure: Measure, members: Sequence[FamilyMember]) -> str:
     )
 
 
-def _table(family: Family) -> Section:
-    caption = f"All members; average precision {_on(family)}"
-    rows = tuple(map(_row, family.members))
+def _table(sweep: Sweep) -> Section:
+    caption = f"All members; average precision {_on(sweep)}"
+    rows = tuple(map(_row, sweep.members))
     numeric = tuple(range(2, len(HEAD) - 1))
     return Section("members", "Members", (Table(caption, HEAD, rows, numeric),))
 
 
-def _row(member: FamilyMember) -> tuple[Words, ...]:
+def _row(member: SweepMember) -> tuple[Words, ...]:
     return (
         f"{member.rate:g}",
         STATES[member.state] + (f": {member.reason}" if member.reason else ""),
@@ -230,7 +230,7 @@ def _row(member: FamilyMember) -> tuple[Words, ...]:
     )
 
 
-def _link(member: FamilyMember) -> Words:
+def _link(member: SweepMember) -> Words:
     """Return a link to the member's report, below the page's folder whatever the name holds."""
     if member.folder is None:
         return NOTHING

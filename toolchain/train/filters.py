@@ -64,7 +64,7 @@ def check_rate(network: nn.Module, example: Tensor, prune: PruneSection) -> None
     Zeroing takes such rates, but all that follows the layer would learn through one channel. Widths
     that fit no group raise as :func:`zero_filters` does; one that is 1 was meant.
     """
-    if (prune.rate or 0.0) <= 0.5 and not (prune.widths or prune.gone):
+    if (prune.rate or 0.0) <= 0.5 and not (prune.widths or prune.pruned_channels):
         return  # spares the run
     masks = choose_masks(network, example, prune)
     zeroed = {name: len(zeros) for name, zeros in zero_filters_of(network, masks).items()}

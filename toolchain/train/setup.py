@@ -109,7 +109,11 @@ def settings_of(setup: Setup, images: int) -> dict[str, Any]:
         "start": sha256_of(job.start) if job.start and job.start.is_file() else str(job.start),
         "rate": prune.rate or 0.0,
         **({"widths": dict(prune.widths)} if prune.widths else {}),
-        **({"gone": {g: list(named) for g, named in prune.gone.items()}} if prune.gone else {}),
+        **(
+            {"pruned_channels": {g: list(named) for g, named in prune.pruned_channels.items()}}
+            if prune.pruned_channels
+            else {}
+        ),
         "criterion": prune.chosen_by,
         "scope": prune.scope,
         "images": images,

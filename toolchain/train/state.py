@@ -14,6 +14,7 @@ from torch import Tensor
 
 from toolchain.errors import CheckpointError, InputError
 from toolchain.models.reading import read_pickle
+from toolchain.recipe.renamed import settings_now
 from toolchain.system.files import write_bytes
 
 FORMAT = 2
@@ -69,7 +70,10 @@ def read_state(path: Path, settings: Mapping[str, Any]) -> State:
     content: Mapping[str, Any] = read_pickle(path)
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no state of a training; remove it to begin anew")
-    found, wanted = json.loads(content["settings"]), json.loads(json.dumps(dict(settings)))
+    found, wanted = (
+        settings_now(json.loads(content["settings"])),
+        json.loads(json.dumps(dict(settings))),
+    )
     differing = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
     if differing:
         told = ", ".join(f"{key} was {found.get(key)}, is {wanted.get(key)}" for key in differing)

@@ -21,7 +21,7 @@ def shares_of(section: TeachSection, *, warm_start: bool) -> tuple[float, float,
 
 
 def _local_share(section: TeachSection, *, warm_start: bool) -> float:
-    return section.local_share_begun if warm_start else section.local_share
+    return section.local_share_warm_start if warm_start else section.local_share
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ class TeachingPlan:
         """
         steps = images // section.batch
         local = int(steps * _local_share(section, warm_start=warm_start))
-        recalibrate = section.settle_share_begun if warm_start else section.settle_share
+        recalibrate = (
+            section.recalibration_share_warm_start if warm_start else section.recalibration_share
+        )
         layers = int(local * section.layer_share)
         solves = section.solved > 0 and not warm_start
         soft = int((steps - local) * section.soft_share)
@@ -95,8 +97,8 @@ class TeachingPlan:
             layer_steps=layers,
             solves=solves,
             filters=schedule,
-            local_rate=section.local_rate_begun if warm_start else section.local_rate,
-            block_rate=section.local_rate_begun,
+            local_rate=section.local_rate_warm_start if warm_start else section.local_rate,
+            block_rate=section.local_rate_warm_start,
             warm_start=warm_start,
             joint_rate=section.joint_rate,
             late_features=section.features * LATE_SHARE,

@@ -151,10 +151,10 @@ def _write_recipe(made: WidthPlan, importance: Importance, wish: Wish) -> Recipe
     """Write plan.toml, and return the recipe that it is."""
     narrowed = {group.group: group.after for group in made.groups if group.after < group.before}
     named = {group: importance.pruned_channels(group, width) for group, width in narrowed.items()}
-    gone = named if wish.ranking == "outputs" else {}
+    chosen = named if wish.ranking == "outputs" else {}
     rate = wish.wanted.rate
     much: dict[str, object] = {"prune.rate": rate} if rate else {"prune.widths": narrowed}
-    planned = override(wish.loaded.recipe, {**much, "prune.gone": gone})
+    planned = override(wish.loaded.recipe, {**much, "prune.pruned_channels": chosen})
     wish.place.mkdir(parents=True, exist_ok=True)
     write_bytes(wish.place / "plan.toml", (_heading(made) + as_toml(planned)).encode())
     return planned

@@ -97,7 +97,7 @@ def _stages() -> Iterator[Stage]:
     yield _extra("TFLite files on this machine", "ai-edge-litert", "arm")
     yield _emulation()
     yield _programs("boards over ssh", ("ssh",), "Debian: apt install openssh-client")
-    yield _extra("a family over a cluster", "ray", "ray")
+    yield _extra("a sweep over a cluster", "ray", "ray")
     yield _extra("event files of a training", "tensorboard", "tensorboard")
     yield _gpu()
     yield _camera()

@@ -17,6 +17,7 @@ from typing import TypeVar
 from toolchain.errors import InputError, RecipeError
 from toolchain.models.layouts import read_metadata
 from toolchain.recipe import Recipe, default_recipe, override
+from toolchain.recipe.renamed import settings_now
 from toolchain.zoo.reading import checked_facts
 
 NOTHING = (None, "None")
@@ -88,7 +89,7 @@ def read_record(folder: Path) -> Mapping[str, object]:
         ) from error
     if not isinstance(record, dict):
         raise InputError(f"{path}: must be a table (got {type(record).__name__})")
-    return record
+    return settings_now(record)
 
 
 def demand_one_training(
@@ -101,6 +102,7 @@ def demand_one_training(
     settings = metadata.get("training")
     if not isinstance(settings, dict) or not metadata.get("trained"):
         raise InputError(f"{path}: must be what toolchain train wrote (it says nothing of it)")
+    settings = settings_now(settings)
     for name, value in settings.items():
         if record.get(name) != value:
             raise InputError(
@@ -194,10 +196,10 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     words += ["--rate", f"{entry(record, 'rate', float, path):.10g}"]
     if record.get("widths"):
         words += ["--set", f"prune.widths={_inline(record['widths'])}"]
-    if record.get("gone"):
-        words += ["--set", f"prune.gone={_inline(record['gone'])}"]
+    if record.get("pruned_channels"):
+        words += ["--set", f"prune.pruned_channels={_inline(record['pruned_channels'])}"]
     for name in ("criterion", "scope", "threads", "seed", "device"):
-        if name in record and not (name == "criterion" and record.get("gone")):
+        if name in record and not (name == "criterion" and record.get("pruned_channels")):
             words += [f"--{name}", str(record[name])]
     words += ["--bfloat16"] if record.get("bfloat16") else []
     for key, value in record.items():
@@ -213,7 +215,7 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
 def _inline(table: object) -> str:
     """Return widths or filters by group as the command line and a recipe have them."""
     if not isinstance(table, dict):
-        raise InputError(f"widths and gone must be tables (got {table!r})")
+        raise InputError(f"widths and pruned_channels must be tables (got {table!r})")
     return f"{{{', '.join(f'{json.dumps(group)}={value}' for group, value in table.items())}}}"
 
 

@@ -15,6 +15,7 @@ from typing import cast, get_type_hints
 from toolchain.errors import CheckpointError, InputError
 from toolchain.models import detector
 from toolchain.models.layouts import read_metadata
+from toolchain.recipe.renamed import assignments_now, settings_now
 from toolchain.records.stages import (
     MemberAccuracy,
     MemberFacts,
@@ -44,7 +45,7 @@ class Member:
         return trained_widths(self.facts)
 
     @property
-    def gone(self) -> dict[str, tuple[int, ...]]:
+    def pruned_channels(self) -> dict[str, tuple[int, ...]]:
         """By group, which filters its plan named to go, if it did; else nothing."""
         return trained_pruned_channels(self.facts)
 
@@ -133,7 +134,8 @@ def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
 
     Raises :class:`CheckpointError` naming ``path`` and the first that is missing or wrong.
     """
-    facts = _fields(content, MemberFacts, path, "")
+    facts = dict(_fields(content, MemberFacts, path, ""))
+    facts["training"] = settings_now(cast(Mapping[str, object], facts["training"]))
     accuracy = _fields(
         cast(Mapping[str, object], facts["accuracy"]), MemberAccuracy, path, "accuracy."
     )
@@ -146,12 +148,14 @@ def checked_facts(content: Mapping[str, object], path: Path) -> MemberFacts:
     widths = cast(Mapping[str, object], facts["training"]).get("widths", {})
     if not isinstance(widths, dict) or any(type(width) is not int for width in widths.values()):
         raise CheckpointError(f"{path}: training.widths must be whole numbers by group")
-    gone = cast(Mapping[str, object], facts["training"]).get("gone", {})
-    if not isinstance(gone, dict) or not all(map(_is_list_of_numbers, gone.values())):
-        raise CheckpointError(f"{path}: training.gone must be lists of whole numbers by group")
+    named = cast(Mapping[str, object], facts["training"]).get("pruned_channels", {})
+    if not isinstance(named, dict) or not all(map(_is_list_of_numbers, named.values())):
+        raise CheckpointError(
+            f"{path}: training.pruned_channels must be lists of whole numbers by group"
+        )
     if not all(isinstance(line, str) for line in cast(list[object], facts["bad_at"])):
         raise CheckpointError(f"{path}: bad_at must be a list of texts")
-    command = unpacked(cast(str, facts["command"]), path)
+    command = assignments_now(unpacked(cast(str, facts["command"]), path))
     return cast(MemberFacts, {**facts, "accuracy": accuracy, "command": command})
 
 

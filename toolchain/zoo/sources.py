@@ -200,9 +200,11 @@ def load_shipped(
     load_into(network, checkpoint, recipe.model.name)
     recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
     if member.widths:
-        recipe = override(recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
+        recipe = override(
+            recipe, {"prune.rate": None, "prune.widths": {}, "prune.pruned_channels": {}}
+        )
     elif (recipe.prune.rate or 0.0) <= member.rate:
-        recipe = override(recipe, {"prune.rate": None, "prune.gone": {}})
+        recipe = override(recipe, {"prune.rate": None, "prune.pruned_channels": {}})
     source = Source(
         checkpoint.name,
         checkpoint.layout,
@@ -221,10 +223,10 @@ def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
     of groups: then only a network without zero filters will do, or one of these very widths.
     """
     prune = recipe.prune
-    asked = (dict(prune.widths), dict(prune.gone), prune.chosen_by, prune.scope)
+    asked = (dict(prune.widths), dict(prune.pruned_channels), prune.chosen_by, prune.scope)
     for planned in members(recipe.model.name, folder) if prune.widths else ():
         facts = planned.facts
-        if (planned.widths, planned.gone, facts["criterion"], facts["scope"]) == asked:
+        if (planned.widths, planned.pruned_channels, facts["criterion"], facts["scope"]) == asked:
             return planned
     member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
     if member is None or not prune.zeroes or not member.rate:
@@ -241,10 +243,10 @@ def _may_add(prune: PruneSection, member: Member) -> bool:
     What a plan named in place of the default criterion goes as well as what that would choose.
     """
     scope = member.facts["scope"]
-    if prune.gone:
-        return (dict(prune.gone), prune.scope) == (member.gone, scope)
+    if prune.pruned_channels:
+        return (dict(prune.pruned_channels), prune.scope) == (member.pruned_channels, scope)
     default = default_recipe(member.model).prune.criterion
-    criterion = default if member.gone else member.facts["criterion"]
+    criterion = default if member.pruned_channels else member.facts["criterion"]
     return (prune.criterion, prune.scope) == (criterion, scope)
 
 

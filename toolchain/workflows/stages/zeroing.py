@@ -39,7 +39,9 @@ def zero(begun: Start) -> Zeroed:
     zeros_first = is_shipped or bool(prune.widths)
     made = zero_and_tell(loaded.network, begun.look, prune, zeros_first=zeros_first)
     if is_shipped and _same(loaded.network, made.network):
-        recipe = override(loaded.recipe, {"prune.rate": None, "prune.widths": {}, "prune.gone": {}})
+        recipe = override(
+            loaded.recipe, {"prune.rate": None, "prune.widths": {}, "prune.pruned_channels": {}}
+        )
         return Zeroed(dataclasses.replace(loaded, recipe=recipe), made.network, None)
     return Zeroed(loaded, made.network, made.asked)
 

@@ -1,1 +1,1 @@
-"""A family: one network pruned at several rates, each trained, shrunk, exported and evaluated."""
+"""A sweep: one network pruned at several rates, each trained, shrunk, exported and evaluated."""

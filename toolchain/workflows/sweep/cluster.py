@@ -1,4 +1,4 @@
-"""Making the members of a family on a Ray cluster, a task for each.
+"""Making the members of a sweep on a Ray cluster, a task for each.
 
 Ray places the tasks and starts one again whose worker died; as every stage goes on where it was,
 the member ends as if nothing had happened. All machines must see the same folders.
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from toolchain.errors import InputError
-from toolchain.records.stages import FamilyMember
+from toolchain.records.stages import SweepMember
 from toolchain.system.installation import how_to_get
-from toolchain.workflows.sweep.job import FamilyJob
+from toolchain.workflows.sweep.job import SweepJob
 from toolchain.workflows.sweep.running import Maker
 
 RETRIES = 5
@@ -32,7 +32,7 @@ def on_cluster(address: str) -> Maker:
     """
     ray = _ray()
 
-    def make(job: FamilyJob) -> Iterator[FamilyMember]:
+    def make(job: SweepJob) -> Iterator[SweepMember]:
         _connect(ray, address)
         try:
             yield from _members(ray, job)
@@ -75,14 +75,14 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
-def _members(ray: Any, job: FamilyJob) -> Iterator[FamilyMember]:
+def _members(ray: Any, job: SweepJob) -> Iterator[SweepMember]:
     task = ray.remote(num_cpus=job.training.threads, max_retries=RETRIES)(_make)
     tasks: dict[float, Any] = {}
     for rate in job.rates:
         before = job.before(rate)
         tasks[rate] = task.remote(job, rate, None if before is None else tasks[before])
     rates = {reference: rate for rate, reference in tasks.items()}
-    yield from (FamilyMember(rate, "running") for rate in job.rates if job.before(rate) is None)
+    yield from (SweepMember(rate, "running") for rate in job.rates if job.before(rate) is None)
     while rates:
         (done,), _ = ray.wait(list(rates), num_returns=1)
         rate = rates.pop(done)
@@ -90,16 +90,16 @@ def _members(ray: Any, job: FamilyJob) -> Iterator[FamilyMember]:
             yield ray.get(done)
         except ray.exceptions.RayError as error:
             words = " ".join(str(error).split())[:300]
-            yield FamilyMember(rate, "failed", f"its worker died {RETRIES + 1} times: {words}")
+            yield SweepMember(rate, "failed", f"its worker died {RETRIES + 1} times: {words}")
 
 
-def _make(job: FamilyJob, rate: float, before: FamilyMember | None) -> FamilyMember:
+def _make(job: SweepJob, rate: float, before: SweepMember | None) -> SweepMember:
     """Make a member in a worker, whose processor may be another than that of the driver.
 
     Ray calls it when the member ``before``, from which this one starts, is made.
     """
     if before is not None and before.state == "failed":
-        return FamilyMember(rate, "failed", f"rate {before.rate:g}, its start, failed")
+        return SweepMember(rate, "failed", f"rate {before.rate:g}, its start, failed")
     from toolchain.train.processor import keep_gradients_right
 
     keep_gradients_right()

@@ -1,4 +1,4 @@
-"""What a family is asked for."""
+"""What a sweep is asked for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from toolchain.train.job import TrainingJob
 
 
 @dataclass(frozen=True)
-class FamilyJob:
+class SweepJob:
     """Rates, and what all members share."""
 
     training: TrainingJob
-    """How every member is trained; its ``out`` is the family's folder."""
+    """How every member is trained; its ``out`` is the sweep's folder."""
     rates: tuple[float, ...]
     """Share of filters zeroed in each member, rising."""
     data: Path
@@ -34,7 +34,7 @@ class FamilyJob:
 
     @property
     def out(self) -> Path:
-        """The family's folder."""
+        """The sweep's folder."""
         return self.training.out
 
     def folder(self, rate: float) -> Path:

@@ -1,4 +1,4 @@
-"""Making one member of a family: train, shrink, export, evaluate.
+"""Making one member of a sweep: train, shrink, export, evaluate.
 
 OUT/rate-0.1/train/     state, page and weights of the training
 OUT/rate-0.1/shrunk/    what ``shrink`` makes of it
@@ -19,12 +19,12 @@ from toolchain.data.wider import Split, read_split
 from toolchain.detection.opening import plan_for
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.errors import ToolchainError
-from toolchain.records.stages import FamilyMember
+from toolchain.records.stages import SweepMember
 from toolchain.system.files import sha256_of
 from toolchain.train.training import train
 from toolchain.workflows.evaluation import Settings, evaluate, write_results
 from toolchain.workflows.pipeline import Job, run_shrink
-from toolchain.workflows.sweep.job import FamilyJob
+from toolchain.workflows.sweep.job import SweepJob
 
 
 def _nothing(*_: object) -> None:
@@ -40,22 +40,22 @@ class Listeners:
     on_step: Callable[[str, int, int, float], None] = _nothing
 
 
-def photos_of(job: FamilyJob) -> tuple[Split, Split, Split | None]:
+def photos_of(job: SweepJob) -> tuple[Split, Split, Split | None]:
     """Return the photos to learn from, those to score, and those to look at on the way."""
     scored = read_split(job.data, "val").spread(job.limit)
     looked = scored.spread(job.sample) if job.sample else None
     return read_split(job.data, "train"), scored, looked
 
 
-def make_member(job: FamilyJob, rate: float, listeners: Listeners) -> FamilyMember:
+def make_member(job: SweepJob, rate: float, listeners: Listeners) -> SweepMember:
     """Make the member of ``rate``, or what is missing of it; a failure is a record too."""
     try:
         return _make(job, rate, listeners)
     except ToolchainError as error:
-        return FamilyMember(rate, "failed", " ".join(str(error).split()))
+        return SweepMember(rate, "failed", " ".join(str(error).split()))
 
 
-def _make(job: FamilyJob, rate: float, listeners: Listeners) -> FamilyMember:
+def _make(job: SweepJob, rate: float, listeners: Listeners) -> SweepMember:
     learnt, scored, looked = photos_of(job)
     name, folder = f"rate {rate:g}", job.folder(rate)
     listeners.on_stage(f"{name}: train")
@@ -84,10 +84,10 @@ def _is_of(shrunk: Path, weights: Path) -> bool:
         return False
 
 
-def _record(rate: float, folder: Path, evaluated: dict[str, Any] | Any) -> FamilyMember:
+def _record(rate: float, folder: Path, evaluated: dict[str, Any] | Any) -> SweepMember:
     report = json.loads((folder / "shrunk" / "report.json").read_bytes())
     training = json.loads((folder / "train" / "train.json").read_bytes())
-    return FamilyMember(
+    return SweepMember(
         rate,
         "done",
         deployed_parameters=report["deployed_parameters"]["after"],

@@ -1,4 +1,4 @@
-"""A family: in order or on a cluster, taken up where it was, and what fails is told."""
+"""A sweep: in order or on a cluster, taken up where it was, and what fails is told."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from toolchain.errors import InputError
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
-from toolchain.records.stages import Family
+from toolchain.records.stages import Sweep
 from toolchain.train.job import TrainingJob
 from toolchain.workflows.sweep.cluster import on_cluster
-from toolchain.workflows.sweep.job import FamilyJob, parse_rates
+from toolchain.workflows.sweep.job import SweepJob, parse_rates
 from toolchain.workflows.sweep.members import Listeners
-from toolchain.workflows.sweep.running import in_order, run_family
+from toolchain.workflows.sweep.running import in_order, run_sweep
 
 SMALL = {"input.height": 96, "input.width": 128, "crops.side": 96, "teach.batch": 2}
 
@@ -31,7 +31,7 @@ SMALL = {"input.height": 96, "input.width": 128, "crops.side": 96, "teach.batch"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos and a teacher; what that finds does not matter here."""
-    folder = tmp_path_factory.mktemp("family")
+    folder = tmp_path_factory.mktemp("sweep")
     make_wider(folder / "wider", 2, train=4)
     network = build("eresfd", 9).train()
     generator = torch.Generator().manual_seed(0)
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(folder: Path, out: Path, rates: tuple[float, ...]) -> FamilyJob:
+def job(folder: Path, out: Path, rates: tuple[float, ...]) -> SweepJob:
     training = TrainingJob(
         recipe=override(default_recipe("eresfd"), SMALL),
         out=out,
@@ -51,20 +51,20 @@ def job(folder: Path, out: Path, rates: tuple[float, ...]) -> FamilyJob:
         images=160,
         keep_every_seconds=0.0,
     )
-    return FamilyJob(training, rates, folder / "wider")
+    return SweepJob(training, rates, folder / "wider")
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> tuple[Path, Family]:
-    """A family made in order, one member of which can't be."""
+def made(folder: Path) -> tuple[Path, Sweep]:
+    """A sweep made in order, one member of which can't be."""
     out = folder / "in-order"
-    return out, run_family(job(folder, out, (0.5, 0.97)), in_order(Listeners()))
+    return out, run_sweep(job(folder, out, (0.5, 0.97)), in_order(Listeners()))
 
 
 @pytest.mark.slow
-def test_members_are_measured_and_failures_are_told(made: tuple[Path, Family]) -> None:
-    out, family = made
-    good, bad = family.members
+def test_members_are_measured_and_failures_are_told(made: tuple[Path, Sweep]) -> None:
+    out, sweep = made
+    good, bad = sweep.members
     assert good.state == "done"
     assert good.deployed_parameters == 23_396 - 18  # those outside layers are told apart
     assert good.onnx_bytes == (out / "rate-0.5" / "shrunk" / "model.onnx").stat().st_size
@@ -72,18 +72,18 @@ def test_members_are_measured_and_failures_are_told(made: tuple[Path, Family]) -
     assert set(good.accuracy) == {"easy", "medium", "hard"}
     assert bad.state == "failed"
     assert "0.97" in str(bad.reason)
-    assert len(json.loads((out / "family.json").read_text())["members"]) == 2
-    assert 'http-equiv="refresh"' not in (out / "family.html").read_text()
+    assert len(json.loads((out / "sweep.json").read_text())["members"]) == 2
+    assert 'http-equiv="refresh"' not in (out / "sweep.html").read_text()
 
 
 @pytest.mark.slow
-def test_a_family_that_is_there_is_not_made_again(folder: Path, made: tuple[Path, Family]) -> None:
-    out, family = made
+def test_a_family_that_is_there_is_not_made_again(folder: Path, made: tuple[Path, Sweep]) -> None:
+    out, sweep = made
     kept = [out / "rate-0.5" / "shrunk" / "model.onnx", *out.glob("rate-0.5/eval/**/*.txt")]
     before = [path.stat().st_mtime_ns for path in kept]
     stages: list[str] = []
-    again = run_family(job(folder, out, (0.5,)), in_order(Listeners(on_stage=stages.append)))
-    assert again.members[0] == family.members[0]
+    again = run_sweep(job(folder, out, (0.5,)), in_order(Listeners(on_stage=stages.append)))
+    assert again.members[0] == sweep.members[0]
     assert "rate 0.5: shrink and export" not in stages
     assert [path.stat().st_mtime_ns for path in kept] == before
 
@@ -99,12 +99,10 @@ def workers_of_ray() -> Iterator[int]:
 
 
 @pytest.mark.long
-def test_a_killed_worker_of_the_cluster_is_replaced(
-    folder: Path, made: tuple[Path, Family]
-) -> None:
+def test_a_killed_worker_of_the_cluster_is_replaced(folder: Path, made: tuple[Path, Sweep]) -> None:
     """SIGKILL while it trains: another worker goes on from its state, to the same weights."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    whole, family = made
+    whole, sweep = made
     out = folder / "cluster"
     killed: list[int] = []
 
@@ -118,11 +116,11 @@ def test_a_killed_worker_of_the_cluster_is_replaced(
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    result = run_family(job(folder, out, (0.5,)), on_cluster("local"))
+    result = run_sweep(job(folder, out, (0.5,)), on_cluster("local"))
     killer.join(timeout=60)
     assert killed
     assert result.members[0].state == "done", result.members[0].reason
-    assert result.members[0].accuracy == family.members[0].accuracy
+    assert result.members[0].accuracy == sweep.members[0].accuracy
     one, other = (
         read_checkpoint(where / "rate-0.5" / "train" / "model.safetensors").state
         for where in (whole, out)

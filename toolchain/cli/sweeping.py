@@ -1,4 +1,4 @@
-"""The command ``family``."""
+"""The command ``sweep``."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from toolchain.cli.progress import training_progress
 from toolchain.errors import ProofError
 
 if TYPE_CHECKING:
-    from toolchain.records.stages import Family
-    from toolchain.workflows.sweep.job import FamilyJob
+    from toolchain.records.stages import Sweep
+    from toolchain.workflows.sweep.job import SweepJob
 
 
 @app.command(
-    epilog="Example:  [bold]toolchain family eresfd --rates 0,0.1,0.2,0.3,0.5 --data WIDER "
+    epilog="Example:  [bold]toolchain sweep eresfd --rates 0,0.1,0.2,0.3,0.5 --data WIDER "
     "--teacher eresfd_16.pth --minutes 30[/]   and the same command again goes on where it was"
 )
 @grouped
-def family(
+def sweep(
     model: Network,
     data: Data,
     training: Training,
@@ -53,7 +53,7 @@ def family(
             "this machine; 'local': start one. All machines must see the same folders.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Output folder; out/family/MODEL.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; out/sweep/MODEL.")] = None,
 ) -> None:
     """Train, shrink, export and evaluate a network at several rates, and draw size against AP."""
     from toolchain.train.processor import keep_gradients_right
@@ -62,13 +62,13 @@ def family(
     asking.need_folder(data, asking.WIDER_TRAIN)
     training.check()
     asking.need_room(out)
-    place = (out or Path("out") / "family" / model).resolve()
+    place = (out or _usual_folder(model)).resolve()
     trained = training.everywhere().job(training.recipe_of(model), place)
 
-    from toolchain.workflows.sweep.job import FamilyJob, parse_rates
+    from toolchain.workflows.sweep.job import SweepJob, parse_rates
 
     command = shlex.join(["toolchain", *sys.argv[1:]])
-    job = FamilyJob(
+    job = SweepJob(
         trained,
         parse_rates(rates),
         data.resolve(),
@@ -81,21 +81,27 @@ def family(
     _finish(_run(job, cluster), place)
 
 
-def _run(job: FamilyJob, cluster: str | None) -> Family:
+def _usual_folder(model: str) -> Path:
+    """Return out/sweep/MODEL; or where a sweep of an earlier version lies, so that it goes on."""
+    earlier = Path("out") / "family" / model
+    return earlier if earlier.is_dir() else Path("out") / "sweep" / model
+
+
+def _run(job: SweepJob, cluster: str | None) -> Sweep:
     from toolchain.workflows.sweep.cluster import on_cluster
     from toolchain.workflows.sweep.members import Listeners
-    from toolchain.workflows.sweep.running import in_order, run_family
+    from toolchain.workflows.sweep.running import in_order, run_sweep
 
-    page = escape(str(job.out / "family.html"))
+    page = escape(str(job.out / "sweep.html"))
     messages.print(f"How far it is: [bold]{page}[/]")
     if cluster is not None:
-        return run_family(job, on_cluster(cluster))
+        return run_sweep(job, on_cluster(cluster))
     with training_progress() as (on_photo, on_step):
         say = lambda words: messages.print(words, markup=False)  # noqa: E731
-        return run_family(job, in_order(Listeners(say, on_photo, on_step)))
+        return run_sweep(job, in_order(Listeners(say, on_photo, on_step)))
 
 
-def _finish(made: Family, out: Path) -> None:
+def _finish(made: Sweep, out: Path) -> None:
     """Print the members; raise what failed."""
     from toolchain.records.accuracy import LEVELS
 
@@ -114,7 +120,7 @@ def _finish(made: Family, out: Path) -> None:
             )
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     console.print(table)
-    console.print(f"The picture is in [bold]{escape(str(out / 'family.html'))}[/]")
+    console.print(f"The picture is in [bold]{escape(str(out / 'sweep.html'))}[/]")
     failed = [member for member in made.members if member.state == "failed"]
     if failed:
         told = "; ".join(f"rate {member.rate:g}: {member.reason}" for member in failed)
