@@ -170,7 +170,9 @@ def test_filters_that_a_plan_named_are_in_the_command_in_place_of_a_criterion(
 ) -> None:
     group = "base.m0.b2_5.0.res_layer.0"
     named = {group: [1, 2, 3, 5, 8, 13]}
-    run = finished(tmp_path / "run", rate=0.0, widths={group: 10}, pruned_channels=named, criterion="outputs")
+    run = finished(
+        tmp_path / "run", rate=0.0, widths={group: 10}, pruned_channels=named, criterion="outputs"
+    )
     member = make(run, tmp_path)
     assert member.pruned_channels == {group: (1, 2, 3, 5, 8, 13)}
     assert "--criterion" not in member.facts["command"]
