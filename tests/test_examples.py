@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -10,10 +11,15 @@ from torch import nn
 
 from toolchain.recipes.examples import (
     classifier_from_checkpoint,
+    gate_your_model,
     lightning_style_loop,
     own_training_loop,
     resuming,
+    shrink_and_export,
 )
+
+if TYPE_CHECKING:
+    from toolchain.arm.sysroot import Sysroot
 
 torch.set_num_threads(1)
 
@@ -63,3 +69,24 @@ def test_a_training_that_is_resumed_ends_bit_for_bit_the_same(tmp_path: Path) ->
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
     assert len((whole[0].weight.flatten(1) == 0).all(dim=1).nonzero()) == 2
+
+
+def test_what_is_shrunk_is_saved_and_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_latency: None
+) -> None:
+    small, again, files = shrink_and_export.main(tmp_path)
+    assert widths(again) == [12, 12, 2]
+    assert torch.equal(outputs(again, 1, 3, 64, 64), outputs(small.network, 1, 3, 64, 64))
+    assert [path.name for path in files.files] == ["model.onnx", "model_int8.onnx"]
+    printed = capsys.readouterr().out
+    assert "stem.0: 16 -> 12 channels" in printed
+    assert printed.endswith("complete\n")
+
+
+def test_a_gate_of_ones_own_stops_a_wider_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_latency: None, ready: Sysroot
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert gate_your_model.main(baseline, tmp_path / "first") == 0
+    assert gate_your_model.main(baseline, tmp_path / "wider", width=16) == 1
+    assert "instructions" in capsys.readouterr().out.partition("WORSE")[0].splitlines()[-1]

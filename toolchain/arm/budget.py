@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from toolchain.errors import InputError
 from toolchain.recipe import BudgetSection
+from toolchain.records.run_folder import RunFolder
 from toolchain.records.timings import Check, FileCheck
 
 HELP = {
@@ -21,10 +22,8 @@ HELP = {
 def parameters_of(folder: Path) -> int | None:
     """Return the deployed parameters that a folder's report tells; None if it tells none."""
     try:
-        return int(
-            json.loads((folder / "report.json").read_bytes())["deployed_parameters"]["after"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return RunFolder(folder).report.deployed_parameters_after
+    except InputError:
         return None
 
 

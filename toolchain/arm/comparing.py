@@ -18,13 +18,12 @@ from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.lineage.links import LEAST_OF_INT8, pair_boxes
 from toolchain.recipe import ProofSection, Recipe
-from toolchain.records.certificate import BoxAgreement, demand_unchanged, open_folder
+from toolchain.records.certificate import BoxAgreement
 from toolchain.records.parity import Parity
+from toolchain.records.run_folder import WEIGHTS, RunFolder
 from toolchain.records.timings import ChannelSample, OutputSample
 from toolchain.zoo.sources import example_of, image_of
 
-WEIGHTS = "model.safetensors"
-"""The shrunk network, of which inputs are made."""
 Arrays = tuple[NDArray[np.floating], ...]
 SAMPLED, SAMPLED_OF_CHANNEL, MOST_CHANNELS = 64, 24, 32
 """Values that are kept of an output, or of each of its channels where these are few."""
@@ -68,7 +67,7 @@ class Sameness:
 
 def paths_of(folder: Path, names: Sequence[str] | None) -> list[Path]:
     """Return the model files of a folder, or those that are asked for."""
-    found = sorted(path for path in folder.glob("model*") if path.suffix in (".onnx", ".tflite"))
+    found = [*RunFolder(folder).files]
     if names is not None:
         absent = [name for name in names if folder / name not in found]
         if absent:
@@ -82,7 +81,7 @@ def paths_of(folder: Path, names: Sequence[str] | None) -> list[Path]:
 
 def recipe_of(folder: Path) -> Recipe:
     """Return the recipe that a folder was made by, as its certificate has it."""
-    return open_folder(folder).recipe
+    return RunFolder.open(folder).certificate.recipe
 
 
 def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]) -> Subject:
@@ -98,9 +97,9 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
             image = np.clip(image + 128, 0, 255).astype(np.uint8)
         inputs = {noise.name: image}
         return Subject(place.stem, (place,), inputs, None)
-    paths, certificate = paths_of(place, names), open_folder(place)
-    demand_unchanged(place, certificate, [*(path.name for path in paths), WEIGHTS])
-    recipe = certificate.recipe
+    paths, run = paths_of(place, names), RunFolder.open(place)
+    run.demand_unchanged([*(path.name for path in paths), WEIGHTS])
+    recipe = run.certificate.recipe
     return Subject(place.resolve().name, tuple(paths), inputs_of(place, recipe, photos), recipe)
 
 

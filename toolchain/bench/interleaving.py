@@ -18,11 +18,12 @@ from toolchain.check.pictures import Photo, as_fed, board_view, photo_input, smo
 from toolchain.deploy import detect
 from toolchain.errors import InputError, last_line
 from toolchain.lineage.links import bare_of
-from toolchain.records.certificate import NAME, Certificate, demand_unchanged, open_folder
+from toolchain.records.certificate import Certificate
+from toolchain.records.run_folder import CERTIFICATE, ONNX, WEIGHTS, RunFolder
 from toolchain.records.timings import Bench, FileTiming
 from toolchain.zoo.sources import load_network
 
-REFERENCE = "model.onnx"
+REFERENCE = ONNX
 WARM_UP, FEWEST_ROUNDS, MOST_ROUNDS = 3, 5, 2000
 BUSY = 0.5
 """Load per processor from which on a machine is said to be busy."""
@@ -39,13 +40,14 @@ def measure(
 
     Raises :class:`InputError` if the folder has no ``model.onnx`` or no certificate.
     """
-    paths = sorted(path for path in folder.glob("model*") if path.suffix in (".onnx", ".tflite"))
-    if folder / REFERENCE not in paths or not (folder / NAME).is_file():
+    paths = RunFolder(folder).files
+    if folder / REFERENCE not in paths or not (folder / CERTIFICATE).is_file():
         raise InputError(
-            f"{folder}: has no {REFERENCE} with its {NAME}; give an output folder of shrink"
+            f"{folder}: has no {REFERENCE} with its {CERTIFICATE}; give an output folder of shrink"
         )
-    certificate = open_folder(folder)
-    demand_unchanged(folder, certificate, [*(path.name for path in paths), "model.safetensors"])
+    run = RunFolder.open(folder)
+    certificate = run.certificate
+    run.demand_unchanged([*(path.name for path in paths), WEIGHTS])
     image, words = _input(folder, certificate, photo)
     load = os.getloadavg()[0]
     on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
@@ -77,7 +79,7 @@ def _input(folder: Path, certificate: Certificate, photo: Photo | None) -> tuple
     if photo is not None:
         proof = photo_input(photo, recipe, board_view(recipe))
     else:
-        example = load_network(recipe, folder / "model.safetensors").image
+        example = load_network(recipe, folder / WEIGHTS).image
         proof = smooth_input(example, recipe.model.seed, recipe.input.given)
     return as_fed(proof.image.numpy(), recipe), proof.name
 

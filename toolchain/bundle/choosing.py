@@ -9,8 +9,7 @@ from toolchain.arm.checking import earlier_checks
 from toolchain.arm.comparing import paths_of
 from toolchain.bundle.destination import RUNTIMES, Destination
 from toolchain.errors import InputError
-from toolchain.records.certificate import demand_unchanged, open_folder
-from toolchain.records.run_folder import ONNX
+from toolchain.records.run_folder import ONNX, RunFolder
 
 SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite"}
 """By the runtime, as it is called on the command line."""
@@ -30,7 +29,7 @@ def choose(folder: Path, destination: Destination, runtime: str | None, cache: P
     Where none was, it is ``model.onnx``, or the first of the runtime. Raises :class:`InputError`
     for what is no output folder, or where a file was changed since it was made.
     """
-    certificate = open_folder(folder)
+    run = RunFolder.open(folder)
     paths = [path for path in paths_of(folder, None) if path.suffix in RUNTIMES]
     if runtime is not None:
         suffix = SUFFIXES[runtime]
@@ -41,7 +40,7 @@ def choose(folder: Path, destination: Destination, runtime: str | None, cache: P
                 f"shrink --formats {'onnx' if suffix == '.onnx' else 'tflite'}"
             )
     choice = _cheapest(paths, destination, cache) or _first(paths, destination)
-    demand_unchanged(folder, certificate, [choice.path.name])
+    run.demand_unchanged([choice.path.name])
     return choice
 
 

@@ -157,12 +157,10 @@ def _emulated(
     photos: Sequence[Photo],
     cache: Path,
 ) -> Check:
-    from toolchain.arm.checking import check_folder
-    from toolchain.arm.sysroot import prepare
+    from toolchain.library.checking import check_photos
 
     with stage_progress() as on_stage:
-        sysroot = prepare(board, cache, on_stage)
-        return check_folder(folder, files, board, sysroot, photos, cache, on_stage)
+        return check_photos(folder, files, board, photos, cache, on_stage)
 
 
 def _over(

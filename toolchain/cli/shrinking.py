@@ -29,6 +29,7 @@ from toolchain.cli.recipes import folder_name, recipe_for
 from toolchain.cli.streams import print_json, print_json_text
 from toolchain.errors import InputError
 from toolchain.recipe.loading import shipped_models
+from toolchain.records.run_folder import ONNX, REPORT
 
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
@@ -113,7 +114,7 @@ def shrink(
             report = run_shrink(dataclasses.replace(job, recipe=each, out=place), on_stage, before)
         before = ()
         if as_json:
-            print_json_text((place / "report.json").read_text(encoding="utf-8"))
+            print_json_text((place / REPORT).read_text(encoding="utf-8"))
         else:
             _print_report(report, place, verbose=verbose)
             _print_slower(report, known)
@@ -340,7 +341,7 @@ def _comparison(report: Report) -> Table:
     for heading in ("", "before", "after", "change"):
         table.add_column(heading, justify="left" if not heading else "right")
     before, after = report.cost_before, report.cost_after
-    size = {item.name: item.size_bytes for item in report.artifacts}["model.onnx"]
+    size = {item.name: item.size_bytes for item in report.artifacts}[ONNX]
     for name, a, b in (
         ("deployed parameters", before.deployed_parameters, after.deployed_parameters),
         ("multiply-accumulates", before.macs, after.macs),

@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING, Literal
 from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol, Subject
-from toolchain.records.certificate import NAME, demand_unchanged, open_folder
+from toolchain.records.run_folder import CERTIFICATE, MANIFEST, WEIGHTS, RunFolder
 from toolchain.system.files import sha256_of
 
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
     from toolchain.zoo.sources import Loaded
 
-WEIGHTS = "model.safetensors"
-"""The weights of an output folder."""
 Kind = Literal["network", "onnx", "tflite", "peer"]
 SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite"}
 """Of files that run by themselves."""
@@ -76,12 +74,12 @@ def plan_for(
     from toolchain.models.layouts import known_model
 
     recipe = None
-    if (path / "manifest.json").is_file():
+    if (path / MANIFEST).is_file():
         path = path / WEIGHTS
-    if path.name == WEIGHTS and (path.parent / NAME).is_file():
-        certificate = open_folder(path.parent)
-        demand_unchanged(path.parent, certificate, [WEIGHTS])
-        recipe = certificate.recipe
+    if path.name == WEIGHTS and (path.parent / CERTIFICATE).is_file():
+        run = RunFolder.open(path.parent)
+        run.demand_unchanged([WEIGHTS])
+        recipe = run.certificate.recipe
     return FinderPlan(path, "network", protocol, known_model(path, model), anchor_ratio, recipe)
 
 

@@ -21,15 +21,15 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.gate.comparing import accepted_of
 from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
-from toolchain.records.certificate import NAME as CERTIFICATE
 from toolchain.records.certificate import read_certificate
+from toolchain.records.run_folder import CERTIFICATE, REPORT
 from toolchain.records.verdicts import Accepted, FileRecord, Record, Verdict
 from toolchain.system.files import digest_of, held_alone, sha256_of, write_bytes
 
 SCHEMA = 2
 HASH = "sha256_of_the_rest"
 MOST_BYTES = 50_000_000
-KEPT = (CERTIFICATE, "report.json")
+KEPT = (CERTIFICATE, REPORT)
 """Files of an output folder that are kept beside those that its certificate lists."""
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import toolchain
 from toolchain.arm.checking import check_folder
@@ -13,8 +11,8 @@ from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.check.pictures import Photo
 from toolchain.errors import InputError
-from toolchain.records.certificate import Certificate, demand_unchanged, open_folder
-from toolchain.records.run_folder import ONNX
+from toolchain.records.certificate import Certificate
+from toolchain.records.run_folder import ONNX, RunFolder, RunReport
 from toolchain.records.stages import MemberAccuracy
 from toolchain.records.timings import Check, FileCheck
 from toolchain.records.verdicts import FileRecord, Record
@@ -39,7 +37,8 @@ def measure(
     Raises :class:`InputError` for a folder that is none, is incomplete, was changed, or whose
     proof fails.
     """
-    certificate, report = _read(folder)
+    run = _opened(folder)
+    certificate, report = run.certificate, run.report
     found = check_folder(folder, files, target, sysroot, photos, cache, on_stage)
     _demand_parity(found, folder)
     accuracy = _accuracy(folder, accuracy_of, on_stage)
@@ -49,8 +48,8 @@ def measure(
         target.key,
         _conditions(found, accuracy),
         dict(_metrics(found, certificate, report, accuracy)),
-        {layer["layer"]: int(layer["out_channels_after"]) for layer in report["layers"]},
-        {key: str(value) for key, value in sorted(report["versions"].items())},
+        dict(report.widths),
+        dict(report.versions),
         {
             file.file: FileRecord(file.sha256, file.operators, file.outputs)
             for file in found.files
@@ -61,22 +60,17 @@ def measure(
     )  # fmt: skip
 
 
-def _read(folder: Path) -> tuple[Certificate, dict[str, Any]]:
-    """Return the folder's certificate and report, after looking whether they are whole."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; give an output folder of toolchain shrink")
-    certificate = open_folder(folder)
+def _opened(folder: Path) -> RunFolder:
+    """Return the folder, after looking whether it is whole."""
+    run = RunFolder.open(folder)
+    certificate = run.certificate
     if not certificate.is_complete:
         broken = [failure.file for failure in certificate.failures]
         broken += [link.name for link in certificate.links if not link.passed]
         raise InputError(f"{folder}: is incomplete ({', '.join(broken)}); mend that first")
-    demand_unchanged(folder, certificate)
-    try:
-        report = json.loads((folder / "report.json").read_bytes())
-        int(report["deployed_parameters"]["after"])
-        return certificate, report | {"layers": list(report["layers"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / 'report.json'}: is no report of toolchain shrink") from error
+    run.demand_unchanged()
+    _ = run.report  # refused here, before anything is measured
+    return run
 
 
 def _demand_parity(found: Check, folder: Path) -> None:
@@ -115,12 +109,12 @@ def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, s
 def _metrics(
     found: Check,
     certificate: Certificate,
-    report: Mapping[str, Any],
+    report: RunReport,
     accuracy: MemberAccuracy | None,
 ) -> Iterator[tuple[str, float]]:
     for file in found.files:
         yield from _of_file(file)
-    yield "network/parameters", int(report["deployed_parameters"]["after"])
+    yield "network/parameters", report.deployed_parameters_after
     for link in certificate.links:
         share = (link.parity.worst or 0.0) / link.parity.limit
         yield f"network/parity/{link.after}", _rounded(share)

@@ -10,7 +10,7 @@ from pathlib import Path
 from toolchain.arm.checking import check_folder
 from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target, find_target
-from toolchain.check.pictures import read_photos
+from toolchain.check.pictures import Photo, read_photos
 from toolchain.library.exporting import Exported
 from toolchain.library.saving import Factory, reopener
 from toolchain.lineage import verifying
@@ -60,11 +60,24 @@ def check(
     place = files.folder if isinstance(files, Exported) else Path(files)
     kept = arm_cache() if cache is None else Path(cache)
     told = on_stage or say_nothing
-    pictures = read_photos([Path(each) for each in photos])
+    return check_photos(
+        place, names, board, read_photos([Path(each) for each in photos]), kept, told
+    )
+
+
+def check_photos(
+    place: Path,
+    names: Sequence[str] | None,
+    board: Target,
+    photos: Sequence[Photo],
+    cache: Path,
+    on_stage: Callable[[str], None],
+) -> Check:
+    """Do what :func:`check` does, with photos that were read already."""
     if not place.is_file():
         RunFolder.open(place)
-    sysroot = prepare(board, kept, told)
-    return check_folder(place, names, board, sysroot, pictures, kept, told)
+    sysroot = prepare(board, cache, on_stage)
+    return check_folder(place, names, board, sysroot, photos, cache, on_stage)
 
 
 def verify(

@@ -17,10 +17,10 @@ from toolchain.errors import DataError, InputError, ToolchainError, first_line
 from toolchain.lineage.links import SHRUNK, STEPS, Kind, Reopen, measure_link, plan_of
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import NAME, Certificate, Link, read_certificate
+from toolchain.records.run_folder import MANIFEST
 from toolchain.system.files import sha256_of
 from toolchain.zoo.sources import example_of
 
-MANIFEST = "manifest.json"
 SHAPES, DECIDING = 4, 64
 """Smooth inputs on which an approximate link is run, and where its decisions count."""
 

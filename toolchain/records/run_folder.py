@@ -75,11 +75,9 @@ class RunFolder:
         """Return the folder; raise :class:`InputError` in one line if it is none."""
         if not path.is_dir():
             raise InputError(f"{path}: is no folder; give an output folder of toolchain shrink")
-        if not (path / CERTIFICATE).is_file():
-            raise InputError(
-                f"{path}: has no {CERTIFICATE}; give the output folder of a run of toolchain shrink"
-            )
-        return cls(path)
+        folder = cls(path)
+        _ = folder.certificate  # what has none, or one that was changed, is refused here
+        return folder
 
     @cached_property
     def certificate(self) -> Certificate:

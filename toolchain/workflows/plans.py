@@ -13,6 +13,7 @@ from toolchain.models.choosing import Choice
 from toolchain.recipe import Recipe, override
 from toolchain.recipe.writing import as_toml
 from toolchain.records.cost_tables import CostReport, PlannedBoard, PlannedGroup, Uniform, WidthPlan
+from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import Report
 from toolchain.report import wording
 from toolchain.system.files import write_bytes
@@ -175,7 +176,7 @@ def _instructions(recipe: Recipe, wish: Wish, board: Board, on_stage: Callable[[
     """
     _shrunk(override(recipe, {"export.rewrites": ["leaky"]}), wish, on_stage)
     folder, cache = wish.place / SHRUNK, board.cache
-    found = check_folder(folder, ["model.onnx"], board.target, board.sysroot, (), cache, on_stage)
+    found = check_folder(folder, [ONNX], board.target, board.sysroot, (), cache, on_stage)
     return found.main.instructions_per_inference
 
 

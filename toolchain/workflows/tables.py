@@ -10,12 +10,11 @@ was stopped goes on where it was.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from toolchain.data.published.reading import find_published
 from toolchain.data.wider import Split
@@ -26,6 +25,7 @@ from toolchain.models import detector
 from toolchain.models.layouts import CLOVAAI_PARTS, read_checkpoint
 from toolchain.recipe import default_recipe
 from toolchain.records.accuracy import Evaluation, Member, PeerMember, Picture, Protocol
+from toolchain.records.run_folder import ONNX, RunFolder, RunReport
 from toolchain.report.accuracy.paper_csv import csv
 from toolchain.report.accuracy.paper_tables import paper_document
 from toolchain.report.document.html import html
@@ -132,9 +132,8 @@ def _member(
     soft = evaluate(plan, split, _evaluation_settings(job), on_photo)
     folder = job.settings.out / "shrunk" / f"{path.stem}-{checkpoint.sha256[:8]}"
     report = _shrunk(path, checkpoint.model, checkpoint.sha256, folder, on_stage)
-    deployed = report["deployed_parameters"]
     shrunk = None
-    if deployed["before"] != deployed["after"]:
+    if report.deployed_parameters_before != report.deployed_parameters_after:
         plan = plan_for(folder, job.protocol)
         shrunk = evaluate(plan, split, _evaluation_settings(job), on_photo).evaluation
     return _as_member(path, checkpoint.model, report, soft.evaluation, shrunk), soft
@@ -142,33 +141,29 @@ def _member(
 
 def _shrunk(
     path: Path, model: str, sha256: str, folder: Path, on_stage: Callable[[str], None]
-) -> dict[str, Any]:
+) -> RunReport:
     """Shrink the checkpoint, or take the proved result that is there; return its report."""
-    report = folder / "report.json"
-    if report.is_file():
-        content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        if content.get("source", {}).get("sha256") == sha256:
-            return content
+    with contextlib.suppress(InputError):  # there is none yet, or one of another version
+        report = RunFolder.open(folder).report
+        if report.source_sha256 == sha256:
+            return report
     run_shrink(
         Job(recipe=default_recipe(model), out=folder, checkpoint=path),
         lambda stage: on_stage(f"{path.name}: {stage}"),
     )
-    fresh: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return fresh
+    return RunFolder.open(folder).report
 
 
 def _as_member(
     path: Path,
     model: str,
-    report: dict[str, Any],
+    report: RunReport,
     soft: Evaluation,
     shrunk: Evaluation | None,
 ) -> Member:
     network = load_network(default_recipe(model), path).network
     parameters = [parameter.detach() for parameter in network.parameters()]
     variant, criterion, rate = variant_of(path.name)
-    deployed, macs = report["deployed_parameters"], report["macs"]
-    height, width = macs["size"]
     return Member(
         name=path.name,
         model=model,
@@ -180,12 +175,12 @@ def _as_member(
         nothing_removed=shrunk is None,
         parameters=sum(parameter.numel() for parameter in parameters),
         nonzero_parameters=sum(int((parameter != 0).sum()) for parameter in parameters),
-        deployed_before=deployed["before"],
-        deployed_after=deployed["after"],
-        macs_before=macs["before"],
-        macs_after=macs["after"],
-        size_of_macs=(height, width),
-        onnx_bytes=report["size_bytes"]["model.onnx"],
+        deployed_before=report.deployed_parameters_before,
+        deployed_after=report.deployed_parameters_after,
+        macs_before=report.macs_before,
+        macs_after=report.macs_after,
+        size_of_macs=report.size,
+        onnx_bytes=report.size_bytes[ONNX],
         published=find_published(model, variant, criterion, rate),
     )
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from toolchain.records.parity import Parity, ParityCase
+from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import Artifact, Latency, PhotoComparison, Report
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
@@ -34,7 +35,7 @@ class Comparison:
 def deployed_onnx(report: Report) -> Artifact | None:
     """Return the ONNX file to deploy: ``model.onnx``, or the first there is."""
     files = [artifact for artifact in report.artifacts if artifact.name.endswith(".onnx")]
-    named = [artifact for artifact in files if artifact.name.split("/")[-1] == "model.onnx"]
+    named = [artifact for artifact in files if artifact.name.split("/")[-1] == ONNX]
     return next(iter(named or files), None)
 
 
@@ -243,7 +244,7 @@ def next_steps(report: Report) -> tuple[Step, ...]:
         Step(
             "Copy {} and {} to the board; there it needs numpy, OpenCV and one runtime, "
             "never torch.",
-            (onnx.name if onnx else "model.onnx", "detect.py"),
+            (onnx.name if onnx else ONNX, "detect.py"),
         ),
         Step("Measure on the board: a time ratio from another machine does not carry over."),
     )

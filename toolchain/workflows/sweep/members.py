@@ -18,7 +18,8 @@ from typing import Any
 from toolchain.data.wider import Split, read_split
 from toolchain.detection.opening import plan_for
 from toolchain.detection.protocols import PROTOCOLS
-from toolchain.errors import ToolchainError
+from toolchain.errors import InputError, ToolchainError
+from toolchain.records.run_folder import RunFolder
 from toolchain.records.stages import SweepMember
 from toolchain.system.files import sha256_of
 from toolchain.train.training import train
@@ -78,21 +79,20 @@ def _make(job: SweepJob, rate: float, listeners: Listeners) -> SweepMember:
 def _is_of(shrunk: Path, weights: Path) -> bool:
     """Tell whether ``shrunk`` was made of just these weights."""
     try:
-        report = json.loads((shrunk / "report.json").read_bytes())
-        return bool(report["source"]["sha256"] == sha256_of(weights))
-    except (OSError, ValueError, KeyError, TypeError):
+        return RunFolder.open(shrunk).report.source_sha256 == sha256_of(weights)
+    except (InputError, OSError):
         return False
 
 
 def _record(rate: float, folder: Path, evaluated: dict[str, Any] | Any) -> SweepMember:
-    report = json.loads((folder / "shrunk" / "report.json").read_bytes())
+    run = RunFolder.open(folder / "shrunk")
     training = json.loads((folder / "train" / "train.json").read_bytes())
     return SweepMember(
         rate,
         "done",
-        deployed_parameters=report["deployed_parameters"]["after"],
-        macs=report["macs"]["after"],
-        onnx_bytes=(folder / "shrunk" / "model.onnx").stat().st_size,
+        deployed_parameters=run.report.deployed_parameters_after,
+        macs=run.report.macs_after,
+        onnx_bytes=run.onnx.stat().st_size,
         accuracy={level: ap for level, ap in evaluated["ap"].items() if ap is not None},
         hours=training["seconds"] / 3600,
         folder=f"{folder.name}/shrunk",
