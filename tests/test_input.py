@@ -26,8 +26,8 @@ from toolchain.deploy import detect
 from toolchain.errors import RecipeError
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.calibration import read_calibration
-from toolchain.lineage.onnx_form import formed_onnx
-from toolchain.lineage.tflite_form import _Normalising
+from toolchain.lineage.onnx_io import formed_onnx
+from toolchain.lineage.tflite_io import _Normalising
 from toolchain.recipe import InputSection, Recipe, default_recipe, override, parse_recipe
 from toolchain.records.stages import Source
 

@@ -46,7 +46,7 @@ class System:
     debian: str
     """What Debian calls the architecture."""
     packages: tuple[str, ...]
-    """Of Debian."""
+    """Debian's packages."""
     wheels: Mapping[str, str | None]
     """Packages of Python with their versions; None is the version that is installed here."""
     platforms: tuple[str, ...]

@@ -34,7 +34,7 @@ class Bundle:
 
     path: str
     name: str
-    """Of the folder in it."""
+    """The folder's name in the archive."""
     target: str
     model: str
     why: str

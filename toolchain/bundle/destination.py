@@ -33,7 +33,7 @@ class Destination:
     architecture: str
     """As ``platform.machine()`` tells it there."""
     python: str
-    """As ``3.11``."""
+    """The version of Python, as ``3.11``."""
     platforms: tuple[str, ...]
     """Tags of wheels that fit; none for this machine."""
     board: Target | None

@@ -16,7 +16,7 @@ from torch import Tensor
 from toolchain.check.parity import ProofInput, Runner
 from toolchain.deploy import detect
 from toolchain.errors import PhotoError
-from toolchain.export.form import OUTPUTS, border_colour
+from toolchain.export.io_spec import OUTPUTS, border_colour
 from toolchain.recipe import AnchorSection, Recipe
 from toolchain.records.stages import Detections, PhotoComparison
 

@@ -32,7 +32,7 @@ class Unit:
     """Operators that are quantised together."""
 
     name: str
-    """Of the weights."""
+    """The weights' name."""
     operators: tuple[str, ...]
 
 

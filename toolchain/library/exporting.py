@@ -15,8 +15,8 @@ from torch import Tensor
 from toolchain.check.pictures import read_photos
 from toolchain.check.proofs import analysis_example
 from toolchain.errors import InputError
-from toolchain.export.form import check_form
 from toolchain.export.formats import read_formats
+from toolchain.export.io_spec import check_form
 from toolchain.library.handing_over import Handed, demand_network, hand_over
 from toolchain.library.shrinking import Shrunk, cut_and_prove, same_weights
 from toolchain.library.taking import Example, undisturbed

@@ -30,8 +30,8 @@ from toolchain.lineage import links
 from toolchain.lineage.calibration import Calibration
 from toolchain.lineage.links import Kind, Reopen
 from toolchain.lineage.mixing import layer_noises, mixed_link
-from toolchain.lineage.onnx_form import formed_onnx
-from toolchain.lineage.tflite_form import NO_SUPPRESSION, formed_tflite
+from toolchain.lineage.onnx_io import formed_onnx
+from toolchain.lineage.tflite_io import NO_SUPPRESSION, formed_tflite
 from toolchain.models.sizes import Example
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import (

@@ -26,10 +26,10 @@ from toolchain.check.parity import (
 from toolchain.check.pictures import Photo, find_faces
 from toolchain.check.tflite import run_tflite
 from toolchain.deploy import detect
-from toolchain.export.form import has_form
+from toolchain.export.io_spec import has_form
 from toolchain.export.rewriting import ON_GRAPHS
 from toolchain.lineage.deciding import decisions_between
-from toolchain.lineage.forms import bare_end, crowd_of, expected_faces, formed_end, found_faces
+from toolchain.lineage.io_runners import bare_end, crowd_of, expected_faces, formed_end, found_faces
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement, Link
 from toolchain.records.parity import Decisions, Parity

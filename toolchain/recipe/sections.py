@@ -208,7 +208,7 @@ class TrainSection(Section, name="train"):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: Positive = 1e-3
     momentum: Share = 0.9
-    """Of ``sgd``."""
+    """Momentum of ``sgd``."""
     weight_decay: typing.Annotated[float, Range(0, 1)] = 5e-4
     drops: tuple[Epochs, ...] = (50, 100)
     """Epochs at which the learning rate is multiplied by ``drop_factor``."""
@@ -347,9 +347,9 @@ class Limit(Section, name="limit"):
     """How much worse a figure may get: the larger of both holds."""
 
     relative: Share = 0.0
-    """Of the figure before."""
+    """Share of the figure before."""
     absolute: typing.Annotated[float, Range(0, 1e18)] = 0.0
-    """In the figure's own unit."""
+    """Difference in the figure's own unit."""
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ class GateSection(Section, name="gate"):
 
 @dataclass(frozen=True)
 class Recipe(Section, name="recipe"):
-    """All of it."""
+    """A whole recipe: every section that one model has."""
 
     model: ModelSection
     input: InputSection = InputSection()

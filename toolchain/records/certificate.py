@@ -186,7 +186,7 @@ class CalibrationFacts:
     kind: Literal["photos", "synthetic"]
     inputs: int
     sha256: str
-    """Of all inputs."""
+    """The SHA-256 of all inputs."""
     broken: int = 0
     """Photos that could not be read."""
 

@@ -12,15 +12,15 @@ class GroupCost:
 
     group: str
     layers: tuple[str, ...]
-    """That write it."""
+    """The layers that write the group."""
     widths: tuple[int, ...]
     """Rising; the last is the whole group."""
     instructions: tuple[int, ...]
-    """By width."""
+    """Instructions by width."""
 
     @property
     def width(self) -> int:
-        """Of the whole group."""
+        """Channels of the whole group."""
         return self.widths[-1]
 
     def at(self, width: int) -> int:
@@ -48,17 +48,17 @@ class CostReport:
     model: str
     target: str
     name: str
-    """Of the board."""
+    """The board's name."""
     core: str
     runtime: str
     size: tuple[int, int]
     """(height, width) of the input."""
     instructions: int
-    """Of one inference, unpruned, one thread."""
+    """Instructions of one inference, unpruned, one thread."""
     fixed: int
-    """Of it, those of operators that no group touches."""
+    """Instructions of the operators that no group touches."""
     operators: int
-    """That the runtime runs."""
+    """How many operators the runtime runs."""
     groups: tuple[GroupCost, ...]
 
     def slower(self, widths: Mapping[str, int]) -> dict[str, int]:

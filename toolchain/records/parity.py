@@ -158,7 +158,7 @@ class Decisions:
     """``scores``: values from 0 to 1, each above or below the threshold; ``classes``: which entry
     is the largest, of an input or of a position."""
     threshold: float | None
-    """Of scores."""
+    """The score from which on something is found."""
     inputs: int
     made: int
     """Decisions that count: scores above the threshold on either side, or all classes."""

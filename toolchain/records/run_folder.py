@@ -57,7 +57,7 @@ class RunReport:
     size: tuple[int, int]
     """(height, width) in pixels, at which multiply-accumulates are counted."""
     size_bytes: Mapping[str, int]
-    """Of each file."""
+    """File name -> bytes."""
     widths: Mapping[str, int]
     """Output channels of each layer after the surgery."""
     versions: Mapping[str, str]

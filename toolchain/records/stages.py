@@ -180,7 +180,7 @@ class MemberFacts(TypedDict):
     """Crops that it learnt from, each time that one was shown."""
     seed: int
     hours: float
-    """Of training."""
+    """Hours of training."""
     command: str
     """Makes it again. The file may have it packed."""
     accuracy: MemberAccuracy
@@ -327,7 +327,7 @@ class SweepMember:
     accuracy: Mapping[str, float] | None = None
     """Average precision from 0 to 1 by level: ``easy``, ``medium``, ``hard``."""
     hours: float | None = None
-    """Of training."""
+    """Hours of training."""
     folder: str | None = None
     """Where its report lies, relative to the sweep's page and with ``/`` between names."""
 
@@ -344,7 +344,7 @@ class Sweep:
     photos: int
     """Photos on which every member is scored."""
     members: tuple[SweepMember, ...]
-    """By rising rate."""
+    """The members, by rising rate."""
 
     @property
     def is_finished(self) -> bool:

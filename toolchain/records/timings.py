@@ -59,7 +59,7 @@ class Bench:
     threads: int
     rounds: int
     seconds: float
-    """Of measuring."""
+    """Seconds of measuring."""
     machine: str
     processor: str
     load: float
@@ -81,7 +81,7 @@ class Instructions:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Instructions of all kinds together."""
         return self.multiply_add + self.memory + self.branch + self.other
 
 
@@ -109,7 +109,7 @@ class ChannelSample:
     """Evenly spread."""
     low: float
     high: float
-    """Of all its values."""
+    """Lowest and highest of all its values."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +182,9 @@ class ComparedCandidate:
     """(height, width) of the input."""
     size_bytes: int
     instructions: int
-    """Of one inference on the board, one thread."""
+    """Instructions of one inference on the board, one thread."""
     multiply_add: int
-    """Of them, by exact count."""
+    """Multiply-adds among these instructions, by exact count."""
     share: float
     """Instructions over those of the first file."""
     median_ms: float

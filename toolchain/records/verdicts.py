@@ -42,7 +42,7 @@ class Record:
 
     name: str
     model: str
-    """Of the recipe."""
+    """The model's name in the recipe."""
     target: str
     conditions: Mapping[str, str]
     """All that figures depend on beside the model; they are compared only if these are equal."""

@@ -48,7 +48,7 @@ class Course(abc.ABC):
 
     @property
     def steps(self) -> int:
-        """All of them."""
+        """The number of all steps."""
         return self.phases[-1][1]
 
     def before(self, step: int) -> None:

@@ -33,7 +33,7 @@ class LabelPlan:
 
     @property
     def steps(self) -> int:
-        """All of them."""
+        """The number of all steps."""
         return self.soft_steps + self.section.hold_epochs * self.epoch
 
     def schedule(self) -> Schedule:

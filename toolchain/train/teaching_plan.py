@@ -57,7 +57,7 @@ class TeachingPlan:
 
     @property
     def steps(self) -> int:
-        """All of them."""
+        """The number of all steps."""
         return self.local_steps + self.joint_steps
 
     @property

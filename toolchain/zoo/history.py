@@ -60,9 +60,9 @@ class History:
 
     command: str
     images: int
-    """Crops, of all trainings together."""
+    """Crops of all trainings together."""
     hours: float
-    """Of all trainings together."""
+    """Hours of all trainings together."""
     teachers: tuple[Teacher, ...]
 
 

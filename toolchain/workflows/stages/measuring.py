@@ -20,7 +20,7 @@ class Measured:
 
     exported: Exported
     parity: Parity
-    """Of the file."""
+    """The ONNX file's parity with the shrunk network."""
     before: Cost
     after: Cost
     latency: Latency

@@ -28,8 +28,9 @@ from toolchain.export import extra
 from toolchain.export.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.exports import choose_formats
 from toolchain.lineage.links import measure_link
-from toolchain.lineage.onnx_form import formed_onnx, largest_below
-from toolchain.lineage.tflite_form import formed_tflite
+from toolchain.lineage.onnx_boxes import largest_below
+from toolchain.lineage.onnx_io import formed_onnx
+from toolchain.lineage.tflite_io import formed_tflite
 from toolchain.lineage.verifying import verify
 from toolchain.recipe import Recipe, override, parse_recipe
 from toolchain.records.certificate import NAME, Link, read_certificate

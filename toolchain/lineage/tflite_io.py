@@ -18,7 +18,7 @@ from torch.nn import functional
 from toolchain.check.pictures import board_view
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, first_line
-from toolchain.export.form import OUTPUTS, formed_metadata
+from toolchain.export.io_spec import OUTPUTS, formed_metadata
 from toolchain.export.metadata import KEY
 from toolchain.export.tflite import labelled
 from toolchain.recipe import Recipe
