@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from board import specification
-from test_forms import PADS, SIZE, body, link, operators, recipe
+from test_io_spec import PADS, SIZE, body, link, operators, recipe
 
 from toolchain.check.inputs import fault_inputs, noise_inputs
 from toolchain.check.pictures import (
