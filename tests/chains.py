@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import toolchain.workflows.stages.measuring as measuring
-from toolchain.check.latency import compare_latency
+from toolchain.checking.latency import compare_latency
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.workflows.pipeline import Job, run_shrink
 

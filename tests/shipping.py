@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from toolchain.models.registry import build
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe
 from toolchain.records.stages import MemberFacts, trained_pruned_channels, trained_widths
 from toolchain.zoo.reading import member_name

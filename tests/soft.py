@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolchain.shrink.running import fresh
+from toolchain.surgery.running import fresh
 
 SIZES = ((1, 32, 24), (2, 17, 31), (3, 40, 56))
 """Batch, height and width of the images that networks are compared on."""

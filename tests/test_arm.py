@@ -24,7 +24,7 @@ from toolchain.arm.checking import check_folder
 from toolchain.arm.comparing import Subject, compare_with_here
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import Target, estimate, find_target, read_targets
-from toolchain.check.pictures import read_photos
+from toolchain.checking.pictures import read_photos
 from toolchain.cli import run as run_cli
 from toolchain.errors import InputError, RecipeError
 from toolchain.recipe import BudgetSection, parse_recipe

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.check import proofs
-from toolchain.check.cost import measure_cost
-from toolchain.check.inputs import fault_inputs, noise, of_each
+from toolchain.checking import proofs
+from toolchain.checking.cost import measure_cost
+from toolchain.checking.inputs import fault_inputs, noise, of_each
 from toolchain.errors import ExportError, InputError, ModelError
-from toolchain.export.onnx_file import export_onnx
+from toolchain.exporting.onnx_file import export_onnx
 from toolchain.lineage.exports import possible_formats
 from toolchain.models.calling import Call, find_call, read_shapes
 from toolchain.models.registry import Built
 from toolchain.models.sizes import near_sizes, resized, try_on
 from toolchain.recipe import default_recipe, override
-from toolchain.shrink.surgery import cut
+from toolchain.surgery.removing import cut
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from toolchain.shrink.surgery import cut
+from toolchain.surgery.removing import cut
 
 IMAGE = torch.zeros(1, 3, 32, 24)
 

@@ -18,7 +18,7 @@ from toolchain.cli import run as run_cli
 from toolchain.cli.shrinking import _added_up
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, InputError
-from toolchain.export import extra
+from toolchain.exporting import extra
 from toolchain.lineage import exports, verifying
 from toolchain.lineage.calibration import read_calibration
 from toolchain.lineage.exports import choose_formats

@@ -21,9 +21,9 @@ from toolchain.errors import CheckpointError
 from toolchain.models.layouts import CLOVAAI_PARTS, METADATA_KEY, Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into, save_native, unique_state
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of
 
 torch.set_num_threads(1)

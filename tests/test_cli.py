@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from toolchain import cli
-from toolchain.check.proofs import Pair
+from toolchain.checking.proofs import Pair
 from toolchain.recipe import Recipe
-from toolchain.shrink import surgery
+from toolchain.surgery import removing
 from toolchain.workflows.stages import cutting
 
 SMALL = ["--size", "96x128"]
@@ -103,7 +103,7 @@ def test_bad_input_is_one_line_and_code_2(
 def test_a_failed_proof_is_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surgery, "demand_agreement", lambda *_: None)
+    monkeypatch.setattr(removing, "demand_agreement", lambda *_: None)
     assert cli.run(["shrink", "tiny:unlucky", *SMALL, "--out", str(tmp_path / "out")]) == 1
     assert "nothing is exported" in capsys.readouterr().err
 

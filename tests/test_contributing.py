@@ -10,7 +10,7 @@ from conftest import ROOT
 from toolchain import operators
 from toolchain.arm import sysroot, targets
 from toolchain.bundle import choosing, destination
-from toolchain.export import rewriting
+from toolchain.exporting import rewriting
 from toolchain.models import eresfd
 from toolchain.recipe import sections
 from toolchain.system import installation

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolchain.check.cost import count_parameters, measure_cost
+from toolchain.checking.cost import count_parameters, measure_cost
 from toolchain.models.registry import build
 
 torch.set_num_threads(1)

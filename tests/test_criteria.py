@@ -23,11 +23,11 @@ from toolchain.errors import InputError
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
-from toolchain.prune import criteria as criteria_module
-from toolchain.prune.criteria import CRITERIA, choose, fpgm_scores, l1_scores
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning import criteria as criteria_module
+from toolchain.pruning.criteria import CRITERIA, choose, fpgm_scores, l1_scores
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import Criterion, PruneSection, Scope
-from toolchain.shrink.layers import Layer
+from toolchain.surgery.layers import Layer
 
 torch.set_num_threads(1)
 

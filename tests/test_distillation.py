@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.detector import teachable
 from toolchain.models.registry import build
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection
 from toolchain.train.channels import Channels, channels_of, spread_like, start_like
 from toolchain.train.distillation import (

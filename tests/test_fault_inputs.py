@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolchain.check.inputs import fault_inputs
-from toolchain.check.parity import compare, random_inputs, run_network
+from toolchain.checking.inputs import fault_inputs
+from toolchain.checking.parity import compare, random_inputs, run_network
 
 EXAMPLE = torch.zeros(1, 3, 24, 32)
 GIVEN = (-128.0, 128.0)

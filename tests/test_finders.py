@@ -19,7 +19,7 @@ from toolchain.detection.finders import Finder, network_finder, peer_finder
 from toolchain.detection.opening import describe, open_finder, plan_for
 from toolchain.detection.protocols import PROTOCOLS, detections
 from toolchain.errors import InputError, ModelError, ToolchainError
-from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
 from toolchain.records.stages import Source

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from toolchain import cli
-from toolchain.check.fitting import Fitting, LayerFit, measure_fitting
-from toolchain.check.pictures import smooth_input
+from toolchain.checking.fitting import Fitting, LayerFit, measure_fitting
+from toolchain.checking.pictures import smooth_input
 from toolchain.cli.feeding import need_size
 from toolchain.errors import InputError
 from toolchain.recipe import InputSection, default_recipe

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.registry import build
 
 torch.set_num_threads(1)

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from toolchain.prune.groups import ChannelGroup, groups_of
+from toolchain.pruning.groups import ChannelGroup, groups_of
 from toolchain.recipe import AnchorSection
-from toolchain.shrink.flow import trace_flow
+from toolchain.surgery.flow import trace_flow
 from toolchain.widths.importance import (
     Importance,
     Levels,

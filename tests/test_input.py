@@ -12,8 +12,8 @@ import torch
 from board import specification
 from test_io_spec import PADS, SIZE, body, link, operators, recipe
 
-from toolchain.check.inputs import fault_inputs, noise_inputs
-from toolchain.check.pictures import (
+from toolchain.checking.inputs import fault_inputs, noise_inputs
+from toolchain.checking.pictures import (
     Photo,
     as_floats,
     as_pixels,
@@ -24,7 +24,7 @@ from toolchain.check.pictures import (
 )
 from toolchain.deploy import detect
 from toolchain.errors import RecipeError
-from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.calibration import read_calibration
 from toolchain.lineage.onnx_io import formed_onnx
 from toolchain.lineage.tflite_io import _Normalising

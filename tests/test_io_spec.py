@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import toolchain.workflows.stages.measuring as measuring
-from toolchain.check.parity import random_inputs
-from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
+from toolchain.checking.parity import random_inputs
+from toolchain.checking.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.cli import run as run_cli
 from toolchain.deploy import detect
 from toolchain.detection.finders import file_network
 from toolchain.errors import ExportError, InputError, ModelError, ParityError
-from toolchain.export import extra
-from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting import extra
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.exports import choose_formats
 from toolchain.lineage.links import measure_link
 from toolchain.lineage.onnx_boxes import largest_below
@@ -330,7 +330,7 @@ def test_a_live_page_asks_for_no_score_below_the_files_own(out: Path) -> None:
 
 def test_int8_faces_at_the_threshold_may_come_and_go_on_a_board(out: Path) -> None:
     from toolchain.arm.comparing import compare_with_here, subject_of
-    from toolchain.check.pictures import read_photos
+    from toolchain.checking.pictures import read_photos
 
     photos = read_photos([out.parent / "photo.png"])
     for name, holds in (("model_int8.onnx", True), ("model.onnx", False)):
@@ -366,7 +366,7 @@ def test_a_bench_feeds_pixels(out: Path) -> None:
 def test_a_board_is_fed_pixels(out: Path, ready: Any, tmp_path: Path) -> None:
     from toolchain.arm.checking import check_folder
     from toolchain.arm.targets import find_target
-    from toolchain.check.pictures import read_photos
+    from toolchain.checking.pictures import read_photos
 
     photos = read_photos([out.parent / "photo.png"])
     target = find_target("rpi4")

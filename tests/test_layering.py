@@ -20,9 +20,9 @@ ROOMS = (
     "records",
     "models",
     "operators",
-    "shrink",
-    "export",
-    "check",
+    "surgery",
+    "exporting",
+    "checking",
     "data",
     "report",
     "zoo",
@@ -31,7 +31,7 @@ ROOMS = (
     "arm",
     "bundle",
     "scoring",
-    "prune",
+    "pruning",
     "detection",
     "train",
     "widths",
@@ -44,7 +44,7 @@ ROOMS = (
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
 BOARD_ROOMS = {
-    "check",
+    "checking",
     "lineage",
     "bench",
     "arm",
@@ -133,7 +133,7 @@ def test_one_file_alone_knows_torch_pruning() -> None:
         for path in [*sources("toolchain"), *sources("deploy")]
         if "torch_pruning" in package_roots([path])
     }
-    assert users == {"toolchain.shrink.dependencies"}
+    assert users == {"toolchain.surgery.dependencies"}
 
 
 def test_the_package_itself_loads_no_room_when_it_runs() -> None:
@@ -244,12 +244,12 @@ def test_torch_is_not_loaded_by(modules: str) -> None:
 
 def test_imports_are_found_in_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    folder = tmp_path / "toolchain" / "shrink"
+    folder = tmp_path / "toolchain" / "surgery"
     folder.mkdir(parents=True)
     path = folder / "flow.py"
     path.write_text(
         "import toolchain.cli as c\nfrom toolchain import workflows, __version__\n"
-        "from .layers import Layer\nfrom ..export import fold\nfrom .. import check\n"
+        "from .layers import Layer\nfrom ..exporting import fold\nfrom .. import checking\n"
         "def f():\n    from toolchain.report.document.html import html\n"
     )
-    assert known_imports(path) == {"cli", "workflows", "shrink", "export", "check", "report"}
+    assert known_imports(path) == {"cli", "workflows", "surgery", "exporting", "checking", "report"}

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import toolchain as tc
 import toolchain.workflows.stages.measuring as measuring
-from toolchain.check.latency import compare_latency
-from toolchain.shrink import surgery
+from toolchain.checking.latency import compare_latency
+from toolchain.surgery import removing
 
 
 class Residual(nn.Module):
@@ -195,8 +195,8 @@ def test_a_network_that_decides_by_the_image_is_refused() -> None:
 
 
 def test_a_surgery_that_is_not_exact_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = surgery._add_to_bias
-    monkeypatch.setattr(surgery, "_add_to_bias", lambda layer, shift: real(layer, shift + 0.1))
+    real = removing._add_to_bias
+    monkeypatch.setattr(removing, "_add_to_bias", lambda layer, shift: real(layer, shift + 0.1))
     with pytest.raises(tc.ProofError):
         tc.shrink(residual(), IMAGE)
 

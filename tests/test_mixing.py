@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.cli import run as run_cli
-from toolchain.export.extra import lacking
-from toolchain.export.units import Operator, Unit, units_of, weights_digest
+from toolchain.exporting.extra import lacking
+from toolchain.exporting.units import Operator, Unit, units_of, weights_digest
 from toolchain.lineage.mixing import mixed_link
 from toolchain.recipe import default_recipe, override
 from toolchain.records.certificate import NAME, LayerNoise, Link, read_certificate

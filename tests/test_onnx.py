@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import toolchain
-from toolchain.check.cost import measure_cost
-from toolchain.check.parity import compare, demand, random_inputs, run_network, run_onnx
+from toolchain.checking.cost import measure_cost
+from toolchain.checking.parity import compare, demand, random_inputs, run_network, run_onnx
 from toolchain.errors import ExportError, ProofError
-from toolchain.export.metadata import KEY, Provenance, metadata_of
-from toolchain.export.onnx_file import export_onnx
-from toolchain.export.rewriting import Rewrites
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.onnx_file import export_onnx
+from toolchain.exporting.rewriting import Rewrites
 from toolchain.models.registry import build
 from toolchain.recipe import REWRITES, default_recipe, override
 from toolchain.records.stages import Artifact, Source

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from toolchain import operators
-from toolchain.check.cost import measure_cost
+from toolchain.checking.cost import measure_cost
 from toolchain.errors import InputError
 from toolchain.records.reasons import Reason
 from toolchain.report.run.reasons import held_words
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 
 IMAGE = torch.zeros(1, 3, 8, 9)
 

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from toolchain.check.parity import (
+from toolchain.checking.parity import (
     ProofInput,
     Runner,
     compare,

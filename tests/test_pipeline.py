@@ -16,13 +16,13 @@ import torch
 import toolchain.workflows.stages.exporting as exporting
 from toolchain.deploy import detect, packing
 from toolchain.errors import AnalysisError, InputError, ParityError
-from toolchain.export import rewriting
-from toolchain.export.graph import Graph
+from toolchain.exporting import rewriting
+from toolchain.exporting.graph import Graph
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.recipe import REWRITES, Recipe, default_recipe, override
-from toolchain.shrink import flow, surgery
+from toolchain.surgery import flow, surgery
 from toolchain.workflows.pipeline import Job, run_shrink
 
 FILES = {

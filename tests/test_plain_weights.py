@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from toolchain.check.cost import count_parameters
+from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError
 from toolchain.models.plain_weights import make_plain, plainly
 from toolchain.models.weights import save_native

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolchain.errors import AnalysisError
-from toolchain.shrink.surgery import cut, shrink
+from toolchain.surgery.removing import cut, shrink
 
 IMAGE = torch.zeros(1, 3, 32, 24)
 

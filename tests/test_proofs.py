@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolchain.check.pictures import smooth_input
-from toolchain.check.proofs import EXACT_LIMIT, Pair, prove_surgery
+from toolchain.checking.pictures import smooth_input
+from toolchain.checking.proofs import EXACT_LIMIT, Pair, prove_surgery
 from toolchain.errors import ParityError
 from toolchain.recipe import ModelSection, Recipe, override
 from toolchain.records.stages import Surgery

@@ -11,7 +11,7 @@ from tiny import Tiny
 from torch import nn
 
 from toolchain.errors import RecipeError
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override, parse_recipe
 from toolchain.recipe.writing import as_toml
 from toolchain.train.filters import check_rate

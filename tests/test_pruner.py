@@ -23,9 +23,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import toolchain as tc
 from toolchain.library.amounts import gone_of
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 
 torch.set_num_threads(1)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.check.cost import measure_cost
-from toolchain.check.parity import ProofInput, compare, random_inputs, run_network
-from toolchain.check.pictures import photo_input, read_photos
+from toolchain.checking.cost import measure_cost
+from toolchain.checking.parity import ProofInput, compare, random_inputs, run_network
+from toolchain.checking.pictures import photo_input, read_photos
 from toolchain.deploy import detect
-from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.recipe import Recipe, default_recipe
 from toolchain.records.stages import Source
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.zoo.sources import example_input, load_network
 
 AT_MOST = {

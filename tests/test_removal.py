@@ -13,13 +13,13 @@ from torch import nn
 
 from toolchain import cli
 from toolchain.errors import RemovalError
-from toolchain.prune.removal import account
-from toolchain.prune.zeroing import zero_and_tell
+from toolchain.pruning.removal import account
+from toolchain.pruning.zeroing import zero_and_tell
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.reasons import Held, Reason, Removal
 from toolchain.records.stages import Report
 from toolchain.report.run import removal as words
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.workflows.pipeline import Job, run_shrink
 
 IMAGE = torch.zeros(1, 3, 32, 40)

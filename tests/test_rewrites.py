@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.export.onnx_file import export_onnx
-from toolchain.export.rewriting import Rewrites
-from toolchain.export.rewriting.activations import rewrite_activations
+from toolchain.exporting.onnx_file import export_onnx
+from toolchain.exporting.rewriting import Rewrites
+from toolchain.exporting.rewriting.activations import rewrite_activations
 from toolchain.models.registry import build
 
 

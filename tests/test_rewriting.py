@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from toolchain.cli import shrinking
 from toolchain.errors import InputError
-from toolchain.export.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
+from toolchain.exporting.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
 from toolchain.recipe import REWRITES
 from toolchain.records.stages import Rewritten
 

@@ -14,18 +14,18 @@ from shipping import EXAMPLE, facts_of, make_member
 from widerface import make_wider
 
 from toolchain import cli
-from toolchain.check.cost import count_parameters
+from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.registry import build
 from toolchain.models.weights import save_native
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.recipe.loading import parse_assignment
 from toolchain.records.accuracy import Curve, Evaluation, Protocol, Sample, Subject
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of
 from toolchain.workflows.evaluation import as_json_content
 from toolchain.zoo import shipping

@@ -8,15 +8,15 @@ import pytest
 import torch
 from shipping import facts_of, make_member
 
-from toolchain.check.cost import count_parameters
+from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError, ParityError
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.layouts import read_metadata
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.zoo.packing import LARGEST, PACKED, packed, unpacked
 from toolchain.zoo.reading import FOLDER, Member, choose, choose_within, members
 from toolchain.zoo.sources import load_network

@@ -14,15 +14,15 @@ from shipping import EXAMPLE, facts_of, make_member
 from toolchain import cli
 from toolchain.errors import CheckpointError
 from toolchain.models.registry import build
-from toolchain.prune.groups import groups_of
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.groups import groups_of
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.reasons import Removal
 from toolchain.records.stages import Report
 from toolchain.report.document.markdown import markdown
 from toolchain.report.run.notes import LOUD, shipped_notes
 from toolchain.report.run.report import run_report
-from toolchain.shrink.flow import trace_flow
+from toolchain.surgery.flow import trace_flow
 from toolchain.workflows.pipeline import Job, run_shrink
 from toolchain.workflows.stages.origin import provenance_of
 from toolchain.workflows.stages.reporting import accuracy_of, source_notes

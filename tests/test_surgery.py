@@ -16,8 +16,8 @@ from toolchain.errors import AnalysisError
 from toolchain.models.registry import build
 from toolchain.records.reasons import Channels, Reason
 from toolchain.records.stages import FilterVerdict, Surgery
-from toolchain.shrink.flow import trace_flow, watch
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.flow import trace_flow, watch
+from toolchain.surgery.removing import shrink
 
 IMAGE = torch.zeros(1, 3, 24, 20)
 

@@ -62,7 +62,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.records.stages import Surgery
-from toolchain.shrink.surgery import Cut, cut
+from toolchain.surgery.removing import Cut, cut
 
 PAST_FAILURES = {
     "a linear layer that reads constants": Description(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from toolchain.errors import AnalysisError
 from toolchain.operators.known import BUILT_IN
-from toolchain.shrink.taint import _Tracer, trace_taint
+from toolchain.surgery.taint import _Tracer, trace_taint
 
 CLEAN, LIVE = slice(0, 2), slice(2, 4)
 """Channels of the probe (1, 4, 6, 6): two constant, two that depend on the image."""

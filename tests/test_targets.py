@@ -138,7 +138,7 @@ def test_gradients_reach_only_what_counts() -> None:
 def test_anchors_are_those_of_the_board() -> None:
     """The same as ``deploy/detect.py`` makes, for an odd size and anchors that are not square."""
     from toolchain.deploy import detect
-    from toolchain.export.metadata import KEY, Provenance, metadata_of
+    from toolchain.exporting.metadata import KEY, Provenance, metadata_of
     from toolchain.recipe import default_recipe
     from toolchain.records.stages import Source
 

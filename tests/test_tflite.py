@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolchain.check.parity import random_inputs
-from toolchain.check.tflite import run_tflite
+from toolchain.checking.parity import random_inputs
+from toolchain.checking.tflite import run_tflite
 from toolchain.deploy import detect
 from toolchain.errors import ExportError
-from toolchain.export.extra import PINS, lacking
-from toolchain.export.tflite import export_tflite
+from toolchain.exporting.extra import PINS, lacking
+from toolchain.exporting.tflite import export_tflite
 from toolchain.lineage import verifying
 from toolchain.recipe import default_recipe, override
 from toolchain.records.certificate import NAME, read_certificate

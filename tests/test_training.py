@@ -15,15 +15,15 @@ import torch
 from widerface import make_wider
 
 from toolchain import cli
-from toolchain.check.cost import count_parameters
+from toolchain.checking.cost import count_parameters
 from toolchain.data.wider import Split, read_split
 from toolchain.errors import CheckpointError, InputError, ProofError
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.reading import read_pickle
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.train import keeping, setup, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings

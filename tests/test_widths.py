@@ -18,17 +18,17 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from toolchain.arm.counting import Ran
-from toolchain.check.cost import count_parameters
+from toolchain.checking.cost import count_parameters
 from toolchain.errors import AnalysisError, InputError
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.registry import build
-from toolchain.prune.groups import groups_of
-from toolchain.prune.zeroing import zero_filters
+from toolchain.pruning.groups import groups_of
+from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import default_recipe, override
 from toolchain.records.cost_tables import GroupCost
 from toolchain.records.timings import OperatorCount
-from toolchain.shrink.flow import trace_flow
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.flow import trace_flow
+from toolchain.surgery.removing import shrink
 from toolchain.widths import planning
 from toolchain.widths.choosing import Problem
 from toolchain.widths.cost_table import apart_groups, measure_group_costs, widths_of

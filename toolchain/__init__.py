@@ -9,8 +9,6 @@ change from one version to the next.
 
 import importlib
 import os
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -112,21 +110,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'toolchain' has no attribute {name!r}")
     globals()[name] = found
     return found
-
-
-class _Package(types.ModuleType):
-    """This package: its public names stay what they are when a room of the same name is loaded.
-
-    Loading ``toolchain.prune.criteria`` would otherwise put the room ``prune`` in the place of the
-    function. Rooms are imported from (``from toolchain.prune.criteria import choose``).
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _MODULES or not isinstance(value, types.ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def _version() -> str:

@@ -37,7 +37,7 @@ from tests.benchmarks.soak_records import (
     short,
     whole_lines,
 )
-from toolchain.shrink.surgery import cut
+from toolchain.surgery.removing import cut
 
 MEMORY_BYTES = 4 << 30
 """What a network may take, beyond what the process has when it starts."""

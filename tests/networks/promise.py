@@ -26,7 +26,7 @@ from networks.judging import (
 from toolchain.errors import AnalysisError, ParityError
 from toolchain.records.stages import FilterVerdict, Surgery
 from toolchain.report.run.reasons import sentence
-from toolchain.shrink.surgery import Cut
+from toolchain.surgery.removing import Cut
 
 Surgeon = Callable[[nn.Module, Inputs], Cut]
 

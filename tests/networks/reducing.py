@@ -23,7 +23,7 @@ Failure = Callable[[Description], str]
 def failure_of(description: Description) -> str:
     """How the surgery fails on a network: "wrong", or an exception's type."""
     from networks.promise import keep_promise
-    from toolchain.shrink.surgery import cut
+    from toolchain.surgery.removing import cut
 
     try:
         keep_promise(description, cut)
@@ -94,7 +94,7 @@ def main() -> None:
     print(failure_of(small) or "does not fail", small, sep="\n")
     if failure_of(small):
         from networks.promise import keep_promise
-        from toolchain.shrink.surgery import cut
+        from toolchain.surgery.removing import cut
 
         keep_promise(small, cut)
 

@@ -22,7 +22,7 @@ from toolchain.arm.comparing import (
     subject_of,
 )
 from toolchain.arm.remote import Board
-from toolchain.check.pictures import Photo
+from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.records.timings import BoardCheck, BoardTiming
 from toolchain.system.files import sha256_of

@@ -19,7 +19,7 @@ from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subje
 from toolchain.arm.emulation import count_stages, emulate, run_program
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
-from toolchain.check.pictures import Photo
+from toolchain.checking.pictures import Photo
 from toolchain.deploy import detect
 from toolchain.errors import InputError, RecipeError
 from toolchain.lineage.links import pair_boxes

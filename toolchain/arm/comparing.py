@@ -11,9 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from toolchain.bench.runs import Picture, input_of, open_run
-from toolchain.check.inputs import noise_inputs
-from toolchain.check.parity import ProofInput, compare_outputs, random_inputs
-from toolchain.check.pictures import Photo, as_fed, board_view, file_view, photo_input, smooth_input
+from toolchain.checking.inputs import noise_inputs
+from toolchain.checking.parity import ProofInput, compare_outputs, random_inputs
+from toolchain.checking.pictures import (
+    Photo,
+    as_fed,
+    board_view,
+    file_view,
+    photo_input,
+    smooth_input,
+)
 from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.lineage.links import LEAST_OF_INT8, pair_boxes

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from toolchain.bench import fresh
 from toolchain.bench.runs import Picture, open_run, operators, runtime_of
-from toolchain.check.pictures import Photo, as_fed, board_view, photo_input, smooth_input
+from toolchain.checking.pictures import Photo, as_fed, board_view, photo_input, smooth_input
 from toolchain.deploy import detect
 from toolchain.errors import InputError, last_line
 from toolchain.lineage.links import bare_of

@@ -24,7 +24,7 @@ from toolchain.system.files import without_infinities
 
 if TYPE_CHECKING:
     from toolchain.arm.targets import Target
-    from toolchain.check.pictures import Photo
+    from toolchain.checking.pictures import Photo
     from toolchain.recipe import BudgetSection
     from toolchain.records.timings import BoardCheck, Check
 
@@ -63,7 +63,7 @@ def check(
     asking.need_photos(photo)
     asking.need_room(out)
     boards = _boards(target or ["rpi4"], emulation.targets_file)
-    from toolchain.check.pictures import read_photos
+    from toolchain.checking.pictures import read_photos
     from toolchain.errors import InputError
     from toolchain.recipe import load_recipe
 

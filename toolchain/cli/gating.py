@@ -91,7 +91,7 @@ def gate(
             places[0], "a baseline, which toolchain gate FOLDER --baseline FILE --update writes"
         )
 
-    from toolchain.check.pictures import read_photos
+    from toolchain.checking.pictures import read_photos
     from toolchain.gate.running import Request, Timed
     from toolchain.recipe import load_recipe
 

@@ -224,7 +224,7 @@ def _rounded(recipe: Recipe, known: CostReport) -> Recipe:
 
     Raises :class:`InputError` without a rate, and in scope ``layer``.
     """
-    from toolchain.prune.criteria import count_of
+    from toolchain.pruning.criteria import count_of
     from toolchain.recipe import override
 
     prune = recipe.prune

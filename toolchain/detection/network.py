@@ -7,8 +7,8 @@ import torch
 from toolchain.deploy import detect
 from toolchain.detection.finders import RawNetwork
 from toolchain.errors import ModelError
-from toolchain.export.fold import fold_batch_norm
-from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.system.memory import keep_freed_memory
 from toolchain.zoo.sources import Loaded, example_input
 

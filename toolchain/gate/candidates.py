@@ -9,7 +9,7 @@ import toolchain
 from toolchain.arm.checking import check_folder
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
-from toolchain.check.pictures import Photo
+from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.records.certificate import Certificate
 from toolchain.records.run_folder import ONNX, RunFolder, RunReport

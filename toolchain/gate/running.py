@@ -11,7 +11,7 @@ from pathlib import Path
 from toolchain.arm.remote import Board
 from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target
-from toolchain.check.pictures import Photo
+from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.gate.baselines import (
     keep_model,

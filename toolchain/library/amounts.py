@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from toolchain.check.cost import macs_by_weight
+from toolchain.checking.cost import macs_by_weight
 from toolchain.errors import InputError, RecipeError
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.library.pruner_arguments import PrunerArguments, Rate, demand_matches, matches
 from toolchain.library.taking import Taken
-from toolchain.prune.criteria import count_of
-from toolchain.prune.groups import ChannelGroup, groups_of, zeroed_counts
-from toolchain.prune.prunable import Prunable
-from toolchain.shrink.flow import trace_flow
+from toolchain.pruning.criteria import count_of
+from toolchain.pruning.groups import ChannelGroup, groups_of, zeroed_counts
+from toolchain.pruning.prunable import Prunable
+from toolchain.surgery.flow import trace_flow
 from toolchain.widths.choosing import Problem
 from toolchain.widths.parameters import macs_problem, parameter_problem
 from toolchain.widths.planning import mildest_rate

@@ -10,7 +10,7 @@ from pathlib import Path
 from toolchain.arm.checking import check_folder
 from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target, find_target
-from toolchain.check.pictures import Photo, read_photos
+from toolchain.checking.pictures import Photo, read_photos
 from toolchain.library.exporting import Exported
 from toolchain.library.saving import Factory, reopener
 from toolchain.lineage import verifying

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolchain.check.pictures import read_photos
-from toolchain.check.proofs import analysis_example
+from toolchain.checking.pictures import read_photos
+from toolchain.checking.proofs import analysis_example
 from toolchain.errors import InputError
-from toolchain.export.formats import read_formats
-from toolchain.export.io_spec import check_form
+from toolchain.exporting.formats import read_formats
+from toolchain.exporting.io_spec import check_form
 from toolchain.library.handing_over import Handed, demand_network, hand_over
 from toolchain.library.shrinking import Shrunk, cut_and_prove, same_weights
 from toolchain.library.taking import Example, undisturbed

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from toolchain.library.taking import copied, live_modules, unwrapped
-from toolchain.shrink.running import fresh
+from toolchain.surgery.running import fresh
 
 
 def handed_back(small: nn.Module, network: nn.Module) -> nn.Module:

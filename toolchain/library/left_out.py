@@ -8,10 +8,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from toolchain.library.pruner_arguments import PrunerArguments
 from toolchain.library.taking import Taken
-from toolchain.prune.prunable import Prunable
+from toolchain.pruning.prunable import Prunable
 from toolchain.report.run.reasons import held_words
-from toolchain.shrink.channels import Flow
-from toolchain.shrink.layers import layers_of
+from toolchain.surgery.channels import Flow
+from toolchain.surgery.layers import layers_of
 
 
 def left_out(taken: Taken, prunable: Prunable, wanted: PrunerArguments) -> dict[str, str]:

@@ -20,8 +20,8 @@ from toolchain.library.filter_groups import (
 from toolchain.library.left_out import left_out
 from toolchain.library.pruner_arguments import Ignored, Rate, checked
 from toolchain.library.taking import Example, live_parameters, take, undisturbed
-from toolchain.prune.criteria import Scoring, name_of
-from toolchain.prune.prunable import Prunable
+from toolchain.pruning.criteria import Scoring, name_of
+from toolchain.pruning.prunable import Prunable
 from toolchain.recipe import Criterion, Scope
 
 VERSION = 1

@@ -11,7 +11,7 @@ from torch import nn
 
 from toolchain.errors import ModelError, RecipeError, did_you_mean
 from toolchain.library.taking import live_modules, unwrapped
-from toolchain.prune.criteria import Scoring
+from toolchain.pruning.criteria import Scoring
 from toolchain.recipe import Criterion, PruneSection, Range, Scope
 from toolchain.recipe.checking import Checker
 

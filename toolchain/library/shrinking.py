@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from toolchain.check.pictures import Photo
-from toolchain.check.proofs import analysis_example
+from toolchain.checking.pictures import Photo
+from toolchain.checking.proofs import analysis_example
 from toolchain.library.handing_back import handed_back
 from toolchain.library.handing_over import Handed, hand_over
 from toolchain.library.taking import Example, undisturbed

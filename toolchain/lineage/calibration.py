@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from toolchain.check.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.checking.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.deploy import detect
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe

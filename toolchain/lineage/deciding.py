@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.check.parity import Outputs
+from toolchain.checking.parity import Outputs
 from toolchain.records.parity import Decisions
 
 Values = NDArray[np.floating]

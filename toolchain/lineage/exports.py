@@ -15,17 +15,17 @@ from pathlib import Path
 from torch import nn
 
 import toolchain
-from toolchain.check.inputs import fault_inputs, noise, of_each
-from toolchain.check.parity import ProofInput
-from toolchain.check.pictures import Photo, board_view, photo_input, smooth_input
-from toolchain.check.proofs import Pair
+from toolchain.checking.inputs import fault_inputs, noise, of_each
+from toolchain.checking.parity import ProofInput
+from toolchain.checking.pictures import Photo, board_view, photo_input, smooth_input
+from toolchain.checking.proofs import Pair
 from toolchain.errors import ExportError, InputError, ParityError
-from toolchain.export.extra import lacking
-from toolchain.export.formats import FORMATS, read_formats
-from toolchain.export.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
-from toolchain.export.tflite import export_tflite, labelled
-from toolchain.export.tflite_quantised import TfliteQuantiser, to_half
-from toolchain.export.units import Quantiser
+from toolchain.exporting.extra import lacking
+from toolchain.exporting.formats import FORMATS, read_formats
+from toolchain.exporting.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
+from toolchain.exporting.tflite import export_tflite, labelled
+from toolchain.exporting.tflite_quantised import TfliteQuantiser, to_half
+from toolchain.exporting.units import Quantiser
 from toolchain.lineage import links
 from toolchain.lineage.calibration import Calibration
 from toolchain.lineage.links import Kind, Reopen

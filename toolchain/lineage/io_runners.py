@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from toolchain.check.parity import Outputs, ProofInput, Runner
-from toolchain.check.pictures import as_floats, as_pixels, board_view, file_view
+from toolchain.checking.parity import Outputs, ProofInput, Runner
+from toolchain.checking.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.deploy import detect
 from toolchain.errors import ParityError
 from toolchain.recipe import Recipe

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from toolchain.check.parity import (
+from toolchain.checking.parity import (
     ProofInput,
     Runner,
     compare,
@@ -23,11 +23,11 @@ from toolchain.check.parity import (
     run_network,
     run_onnx,
 )
-from toolchain.check.pictures import Photo, find_faces
-from toolchain.check.tflite import run_tflite
+from toolchain.checking.pictures import Photo, find_faces
+from toolchain.checking.tflite import run_tflite
 from toolchain.deploy import detect
-from toolchain.export.io_spec import has_form
-from toolchain.export.rewriting import ON_GRAPHS
+from toolchain.exporting.io_spec import has_form
+from toolchain.exporting.rewriting import ON_GRAPHS
 from toolchain.lineage.deciding import decisions_between
 from toolchain.lineage.io_runners import bare_end, crowd_of, expected_faces, formed_end, found_faces
 from toolchain.recipe import ProofSection, Recipe

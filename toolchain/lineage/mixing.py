@@ -13,8 +13,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from toolchain.check.parity import Outputs, ProofInput, compare_outputs
-from toolchain.export.units import Quantiser
+from toolchain.checking.parity import Outputs, ProofInput, compare_outputs
+from toolchain.exporting.units import Quantiser
 from toolchain.lineage.links import LEAST_OF_INT8, open_end
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import Attempt, LayerNoise, Link, MixedPrecision

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from toolchain.check.pictures import board_view
+from toolchain.checking.pictures import board_view
 from toolchain.deploy import detect
-from toolchain.export.graph import Additions
-from toolchain.export.io_spec import (
+from toolchain.exporting.graph import Additions
+from toolchain.exporting.io_spec import (
     OUTPUTS,
 )
 from toolchain.recipe import Recipe

@@ -17,17 +17,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.check.pictures import board_view
+from toolchain.checking.pictures import board_view
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, first_line
-from toolchain.export.graph import Additions, attributes
-from toolchain.export.io_spec import (
+from toolchain.exporting.graph import Additions, attributes
+from toolchain.exporting.io_spec import (
     blue_first,
     border_colour,
     border_is_exact,
     formed_metadata,
 )
-from toolchain.export.onnx_file import set_metadata
+from toolchain.exporting.onnx_file import set_metadata
 from toolchain.lineage.onnx_boxes import FIRST_AXIS, PREFIX, give_boxes
 from toolchain.recipe import Recipe
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolchain.check.pictures import board_view
+from toolchain.checking.pictures import board_view
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, first_line
-from toolchain.export.io_spec import OUTPUTS, formed_metadata
-from toolchain.export.metadata import KEY
-from toolchain.export.tflite import labelled
+from toolchain.exporting.io_spec import OUTPUTS, formed_metadata
+from toolchain.exporting.metadata import KEY
+from toolchain.exporting.tflite import labelled
 from toolchain.recipe import Recipe
 from toolchain.system.quiet import silent
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from toolchain.check.inputs import fault_inputs, noise, of_each
-from toolchain.check.parity import ProofInput
-from toolchain.check.pictures import smooth_input
+from toolchain.checking.inputs import fault_inputs, noise, of_each
+from toolchain.checking.parity import ProofInput
+from toolchain.checking.pictures import smooth_input
 from toolchain.errors import DataError, InputError, ToolchainError, first_line
 from toolchain.lineage.links import SHRUNK, STEPS, Kind, Reopen, measure_link, plan_of
 from toolchain.recipe import Recipe

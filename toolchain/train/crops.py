@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.export.io_spec import border_colour
+from toolchain.exporting.io_spec import border_colour
 from toolchain.recipe import CropSection, InputSection, Recipe
 
 Image = NDArray[np.uint8]

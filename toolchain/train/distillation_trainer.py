@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.detector import teachable
 from toolchain.recipe import AnchorSection, PruneSection
 from toolchain.train.batches import Batch

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from toolchain.prune.prunable import Masks, Prunable, apply_masks, zeroed_share
-from toolchain.prune.zeroing import chosen_by, demand_scope
+from toolchain.pruning.prunable import Masks, Prunable, apply_masks, zeroed_share
+from toolchain.pruning.zeroing import chosen_by, demand_scope
 from toolchain.recipe import PruneSection
 
 __all__ = ["Masking", "Masks", "apply_masks", "choose_masks", "zero_filters_of", "zeroed_share"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolchain.export.fold import paired_norms
+from toolchain.exporting.fold import paired_norms
 
 FACE_SCORE_FLOOR, FACE_SCORE_SPAN = 0.15, 0.5
 """A teacher's background scores are near 0.1; from 0.65 on a pixel counts as a face in full."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from toolchain.check.pictures import Photo, board_view, photo_input
+from toolchain.checking.pictures import Photo, board_view, photo_input
 from toolchain.data.wider import Split
 from toolchain.errors import DataError, InputError
 from toolchain.recipe import CropSection, Recipe, override

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from toolchain.check.parity import run_network
-from toolchain.prune.criteria import ranked
-from toolchain.prune.groups import ChannelGroup
-from toolchain.prune.prunable import zero_channels
+from toolchain.checking.parity import run_network
+from toolchain.pruning.criteria import ranked
+from toolchain.pruning.groups import ChannelGroup
+from toolchain.pruning.prunable import zero_channels
 from toolchain.recipe import AnchorSection, Criterion
-from toolchain.shrink.channels import Flow
-from toolchain.shrink.layers import layers_of
+from toolchain.surgery.channels import Flow
+from toolchain.surgery.layers import layers_of
 from toolchain.widths.ranking import Part, order_by_outputs
 
 IMAGES = 8

@@ -14,19 +14,19 @@ from toolchain.arm import guest
 from toolchain.arm.emulation import count_operators
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target
-from toolchain.check.parity import run_network
-from toolchain.check.proofs import analysis_example
+from toolchain.checking.parity import run_network
+from toolchain.checking.proofs import analysis_example
 from toolchain.data.wider import Split
 from toolchain.errors import InputError
-from toolchain.export.fold import fold_batch_norm
-from toolchain.export.onnx_file import export_onnx
-from toolchain.export.rewriting.activations import rewrite_activations
+from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.onnx_file import export_onnx
+from toolchain.exporting.rewriting.activations import rewrite_activations
 from toolchain.lineage.calibration import read_calibration
-from toolchain.prune.groups import ChannelGroup, groups_of
+from toolchain.pruning.groups import ChannelGroup, groups_of
 from toolchain.recipe import Recipe
 from toolchain.records.cost_tables import CostReport
-from toolchain.shrink.channels import Flow
-from toolchain.shrink.flow import trace_flow
+from toolchain.surgery.channels import Flow
+from toolchain.surgery.flow import trace_flow
 from toolchain.system.files import sha256_of
 from toolchain.widths.cost_table import measure_group_costs
 from toolchain.widths.costs import Book, Costs

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from toolchain.prune.groups import ChannelGroup
-from toolchain.shrink.channels import Flow
+from toolchain.pruning.groups import ChannelGroup
+from toolchain.surgery.channels import Flow
 from toolchain.widths.choosing import Part, Problem
 from toolchain.widths.ties import Places, ties_of
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.errors import InputError
-from toolchain.prune.criteria import count_of
-from toolchain.prune.groups import ChannelGroup
+from toolchain.pruning.criteria import count_of
+from toolchain.pruning.groups import ChannelGroup
 from toolchain.records.cost_tables import GroupCost, PlannedGroup, Uniform
 from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
 from toolchain.widths.costs import Costs, Operator

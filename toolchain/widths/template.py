@@ -18,9 +18,9 @@ from onnx import helper, numpy_helper, shape_inference
 from torch import nn
 
 from toolchain.errors import AnalysisError, first_line
-from toolchain.prune.groups import ChannelGroup
-from toolchain.shrink.channels import Flow
-from toolchain.shrink.layers import layers_of
+from toolchain.pruning.groups import ChannelGroup
+from toolchain.surgery.channels import Flow
+from toolchain.surgery.layers import layers_of
 from toolchain.widths.ties import Places, ties_of
 
 Widths = Mapping[str, int]

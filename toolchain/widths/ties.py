@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from toolchain.operators.classes import Nodes
-from toolchain.prune.groups import ChannelGroup
-from toolchain.shrink.channels import Flow
-from toolchain.shrink.layers import Layer, layers_of
+from toolchain.pruning.groups import ChannelGroup
+from toolchain.surgery.channels import Flow
+from toolchain.surgery.layers import Layer, layers_of
 
 Place = tuple[str, int] | None
 """A channel's group and its place there; None for one that always stays."""

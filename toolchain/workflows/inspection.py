@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.check.cost import count_parameters
-from toolchain.export.fold import fold_batch_norm
+from toolchain.checking.cost import count_parameters
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.sizes import resized
 from toolchain.recipe import Recipe
 from toolchain.records.stages import LayerChange
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.zoo.sources import load_network
 
 LOOK_SIZE = (320, 256)

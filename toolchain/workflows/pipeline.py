@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from toolchain.check.proofs import keeping_evidence
+from toolchain.checking.proofs import keeping_evidence
 from toolchain.records.stages import Report, Stage
 from toolchain.system.files import output_folder
 from toolchain.workflows.shortfall import demand_removal

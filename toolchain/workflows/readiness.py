@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from toolchain.arm.sysroot import SYSTEMS, TOOLS
-from toolchain.export.extra import PINS, lacking
+from toolchain.exporting.extra import PINS, lacking
 from toolchain.system.caches import arm_cache, cache_folder
 from toolchain.system.installation import checkout, how_to_get
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from toolchain.check.cost import count_parameters
+from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError
-from toolchain.export.fold import fold_batch_norm
+from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models import detector
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
@@ -20,7 +20,7 @@ from toolchain.models.weights import load_into
 from toolchain.records.stages import MemberAccuracy, MemberFacts, trained_widths
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
-from toolchain.shrink.surgery import shrink
+from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of, write_bytes
 from toolchain.zoo.history import (
     History,

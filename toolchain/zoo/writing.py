@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from toolchain.check.parity import ProofInput, compare, run_network
+from toolchain.checking.parity import ProofInput, compare, run_network
 from toolchain.errors import ParityError
 from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, read_checkpoint
 from toolchain.models.registry import build

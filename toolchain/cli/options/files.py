@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from toolchain.errors import InputError, did_you_mean
-from toolchain.export.formats import read_formats
+from toolchain.exporting.formats import read_formats
 from toolchain.recipe import REWRITES
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from toolchain.check.inputs import of_each
-from toolchain.check.parity import ProofInput
-from toolchain.check.pictures import Photo, board_view, photo_input, smooth_input, takes_photos
-from toolchain.check.proofs import Pair, SurgeryProof, prove_surgery
+from toolchain.checking.inputs import of_each
+from toolchain.checking.parity import ProofInput
+from toolchain.checking.pictures import Photo, board_view, photo_input, smooth_input, takes_photos
+from toolchain.checking.proofs import Pair, SurgeryProof, prove_surgery
 from toolchain.models.sizes import Example
-from toolchain.prune.removal import account
-from toolchain.shrink.surgery import cut
+from toolchain.pruning.removal import account
+from toolchain.surgery.removing import cut
 from toolchain.workflows.stages.origin import specification_of
 from toolchain.workflows.stages.zeroing import Zeroed
 from toolchain.zoo.sources import Loaded

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from toolchain.check.proofs import prove_file
-from toolchain.export.fold import fold_batch_norm
-from toolchain.export.onnx_file import export_onnx
-from toolchain.export.rewriting import Rewrites
+from toolchain.checking.proofs import prove_file
+from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.onnx_file import export_onnx
+from toolchain.exporting.rewriting import Rewrites
 from toolchain.lineage.links import SHRUNK, SOFT, bare_of
 from toolchain.models.weights import save_native
 from toolchain.records.parity import Parity

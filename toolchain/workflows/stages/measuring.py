@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolchain.check.cost import measure_cost
-from toolchain.check.latency import compare_latency
-from toolchain.check.parity import run_network, run_onnx
-from toolchain.check.pictures import compare_on_photo
+from toolchain.checking.cost import measure_cost
+from toolchain.checking.latency import compare_latency
+from toolchain.checking.parity import run_network, run_onnx
+from toolchain.checking.pictures import compare_on_photo
 from toolchain.records.parity import Parity
 from toolchain.records.stages import Cost, Latency, PhotoComparison
 from toolchain.workflows.stages.exporting import BEFORE, Exported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import toolchain
 from toolchain.deploy import detect
-from toolchain.export.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.records.stages import trained_widths
 from toolchain.zoo.sources import Loaded
 

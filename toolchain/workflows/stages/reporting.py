@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 import toolchain
-from toolchain.check.fitting import measure_fitting
-from toolchain.check.pictures import takes_photos
+from toolchain.checking.fitting import measure_fitting
+from toolchain.checking.pictures import takes_photos
 from toolchain.deploy import packing
 from toolchain.records.certificate import to_json
 from toolchain.records.reasons import Removal

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolchain.check.pictures import Photo, read_photos
-from toolchain.check.proofs import analysis_example
-from toolchain.export.io_spec import check_form
+from toolchain.checking.pictures import Photo, read_photos
+from toolchain.checking.proofs import analysis_example
+from toolchain.exporting.io_spec import check_form
 from toolchain.lineage.calibration import Calibration, read_calibration
 from toolchain.lineage.exports import choose_formats, possible_formats
 from toolchain.models.sizes import Example

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from toolchain.prune.asked import Asked
-from toolchain.prune.zeroing import zero_and_tell
+from toolchain.pruning.asked import Asked
+from toolchain.pruning.zeroing import zero_and_tell
 from toolchain.recipe import override
 from toolchain.workflows.stages.starting import Start
 from toolchain.zoo.sources import Loaded

@@ -1,0 +1,95 @@
+"""Convolutions that read the same become one.
+
+Detectors end in pairs of small convolutions, of boxes and of scores, on the same feature. One with
+the filters of both lays out the feature once, and fills blocks of 4 or 8 filters that each alone
+leaves half empty. Its channels are cut apart again: the same sums of the same products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from toolchain.exporting.graph import Array, Graph, attributes
+
+FUSED = ("Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Add", "Sum")
+"""What runtimes compute together with the convolution before it: cut apart, no longer."""
+
+
+def merge_heads(graph: Graph) -> int:
+    """Merge convolutions of the same input; return how many are gone."""
+    merged = 0
+    for group in _groups(graph):
+        _merge(graph, group)
+        merged += len(group) - 1
+    return merged
+
+
+def _groups(graph: Graph) -> list[list[onnx.NodeProto]]:
+    found: dict[tuple[object, ...], list[onnx.NodeProto]] = {}
+    for node in graph.nodes:
+        key = _key(graph, node)
+        if key is not None:
+            found.setdefault(key, []).append(node)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _key(graph: Graph, node: onnx.NodeProto) -> tuple[object, ...] | None:
+    """Return what two convolutions must share to become one; None for what stays as it is."""
+    if node.op_type != "Conv" or attributes(node).get("group", 1) != 1:
+        return None
+    names = [name for name in node.input[1:] if name]
+    constants = [graph.constant(name) for name in names]
+    own = all(graph.read_once(name) for name in names)
+    if not own or any(value is None or value.dtype != np.float32 for value in constants):
+        return None
+    if any(reader.op_type in FUSED for reader in graph.readers(node.output[0])):
+        return None
+    weight = constants[0]
+    assert weight is not None
+    given = {name: str(value) for name, value in attributes(node).items()}
+    given["kernel_shape"] = str(weight.shape[2:])
+    return node.input[0], *sorted(given.items())
+
+
+def _merge(graph: Graph, group: Sequence[onnx.NodeProto]) -> None:
+    first = group[0]
+    weights = [_constant(graph, node, 1) for node in group]
+    biases = [_bias(graph, node, len(w)) for node, w in zip(group, weights, strict=True)]
+    weight = graph.add_constant(f"{first.input[1]}.merged", np.concatenate(weights))
+    bias = graph.add_constant(f"{first.input[1]}.merged_bias", np.concatenate(biases))
+    merged = graph.make("Conv", (first.input[0], weight, bias), f"{first.name}_merged")
+    merged.attribute.extend(first.attribute)
+    ends = np.cumsum([len(each) for each in weights])
+    slices = [
+        _slice(graph, merged.output[0], node, int(end) - len(w), int(end))
+        for node, w, end in zip(group, weights, ends, strict=True)
+    ]
+    for node in group[1:]:
+        graph.replace(node, ())
+    graph.replace(first, (merged, *slices))
+
+
+def _slice(graph: Graph, value: str, node: onnx.NodeProto, start: int, end: int) -> onnx.NodeProto:
+    """Return the node that cuts channels out, under the name of the output that they were."""
+    bounds = [
+        graph.add_constant(f"{node.name}_{what}", np.array([number], np.int64))
+        for what, number in (("start", start), ("end", end), ("axis", 1))
+    ]
+    return onnx.helper.make_node(
+        "Slice", [value, *bounds], list(node.output), name=f"{node.name}_channels"
+    )
+
+
+def _constant(graph: Graph, node: onnx.NodeProto, index: int) -> Array:
+    value = graph.constant(node.input[index])
+    assert value is not None
+    return value
+
+
+def _bias(graph: Graph, node: onnx.NodeProto, filters: int) -> Array:
+    if len(node.input) > 2 and node.input[2]:
+        return _constant(graph, node, 2)
+    return np.zeros(filters, np.float32)

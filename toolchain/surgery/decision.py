@@ -1,0 +1,179 @@
+"""What one round removes: candidates, the plan for their constants, and the reasons for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from toolchain.records.reasons import Channels, Reason
+from toolchain.records.stages import Verdict
+from toolchain.surgery.constants import Reader, RemovalPlan, broken, plan_removal
+from toolchain.surgery.layers import Layer
+from toolchain.surgery.ledger import Origins
+from toolchain.surgery.observation import Observation
+
+
+@dataclass
+class ChannelClass:
+    """Channels of several layers that stay or go together."""
+
+    index: int
+    writes: list[tuple[str, int]] = field(default_factory=list)
+    """(layer, output channel)."""
+    reads: list[tuple[str, int]] = field(default_factory=list)
+    """(layer, input channel); without depthwise layers, which write what they read."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The classes that go, and how their readers do without them."""
+
+    classes: dict[int, ChannelClass]
+    removed: frozenset[int]
+    carriers: frozenset[int]
+    last: Mapping[int, str]
+    """Classes that could go but for a layer that would be empty -> that layer."""
+    plan: RemovalPlan
+
+
+def decide(seen: Observation) -> Decision:
+    """Find every class that can go."""
+    classes = _collect(seen)
+    candidates = {index for index, members in classes.items() if _is_candidate(seen, members)}
+    plan = _checked_plan(seen, _readers(seen, classes, candidates), candidates)
+    removable = candidates - plan.carriers
+    last = _keep_layers_filled(seen, removable)
+    return Decision(classes, frozenset(removable - set(last)), plan.carriers, last, plan)
+
+
+def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]) -> RemovalPlan:
+    """Plan, and plan again without what does not hold at a size that was not looked at."""
+    kept: set[int] = set()
+    while True:
+        plan = plan_removal(readers, kept)
+        if not candidates - plan.carriers or not (unseen := seen.unseen()):
+            return plan
+        found = {
+            index
+            for reader in readers
+            for index in broken(reader, plan.combinations[reader.name], unseen.get(reader.name, {}))
+        }
+        if not found:
+            return plan
+        kept |= found
+
+
+def _collect(seen: Observation) -> dict[int, ChannelClass]:
+    classes: dict[int, ChannelClass] = {}
+    find = seen.flow.classes.find
+    for name, nodes in seen.flow.out_nodes.items():
+        for channel, node in enumerate(nodes):
+            index = find(node)
+            classes.setdefault(index, ChannelClass(index)).writes.append((name, channel))
+    for name, nodes in seen.flow.in_nodes.items():
+        if seen.layers[name].is_depthwise:
+            continue
+        for channel, node in enumerate(nodes):
+            index = find(node)
+            classes.setdefault(index, ChannelClass(index)).reads.append((name, channel))
+    return classes
+
+
+def _is_candidate(seen: Observation, members: ChannelClass) -> bool:
+    """A class may go if nothing protects it and all that read it see a constant, or zero it."""
+    called = seen.flow.calls
+    if not members.writes or seen.flow.classes.protection(members.index) is not None:
+        return False
+    if not all(name in called for name, _ in [*members.writes, *members.reads]):
+        return False
+    return all(
+        channel in seen.constants[name] or _is_unread(seen.layers[name], channel)
+        for name, channel in members.reads
+    )
+
+
+def _is_unread(layer: Layer, channel: int) -> bool:
+    """Return True if every filter of ``layer`` has zero weights for this input channel."""
+    return not layer.is_grouped and bool((layer.columns()[channel] == 0).all())
+
+
+def _readers(
+    seen: Observation, classes: dict[int, ChannelClass], candidates: set[int]
+) -> list[Reader]:
+    readers: dict[str, Reader] = {}
+    for members in classes.values():
+        for name, channel in members.reads:
+            vector = seen.constants.get(name, {}).get(channel)
+            layer = seen.layers[name]
+            if vector is None or layer.is_grouped:
+                continue
+            reader = readers.setdefault(name, Reader(name, seen.absorbs[name], seen.precision))
+            if members.index not in candidates:
+                reader.fixed[channel] = vector
+            elif not _is_unread(layer, channel):
+                reader.maps[channel] = vector
+                reader.classes[channel] = members.index
+    return list(readers.values())
+
+
+def _keep_layers_filled(seen: Observation, removable: set[int]) -> dict[int, str]:
+    """Return the classes that must stay so that every layer keeps a channel, with the layer."""
+    kept: dict[int, str] = {}
+    for name, nodes in seen.flow.out_nodes.items():
+        owners = [seen.flow.classes.find(node) for node in nodes]
+        if owners and all(owner in removable and owner not in kept for owner in owners):
+            kept[owners[0]] = name
+    return kept
+
+
+def verdict_of(
+    decision: Decision, members: ChannelClass, origins: Origins
+) -> tuple[Verdict, Reason]:
+    """Return what became of a class that goes, and how its readers do without it."""
+    carried: dict[str, set[int]] = {}
+    folded: list[str] = []
+    for name, channel in members.reads:
+        combination = decision.plan.combinations.get(name, {}).get(channel)
+        if combination is None:
+            continue
+        if combination.alphas:
+            carried.setdefault(name, set()).update(combination.alphas)
+        elif combination.beta != 0:
+            folded.append(name)
+    if carried:
+        carriers = tuple(
+            Channels(name, origins.inputs(name, channels)) for name, channels in carried.items()
+        )
+        return "carried", Reason("in_weights", tuple(carried), carriers)
+    if folded:
+        return "folded", Reason("in_bias", tuple(dict.fromkeys(folded)))
+    readers = tuple(sorted({name for name, _ in members.reads}))
+    return "dropped", Reason("adds_nothing" if readers else "unread", readers)
+
+
+def reason_to_keep(seen: Observation, decision: Decision, name: str, channel: int) -> Reason:
+    """Return why a zeroed filter is still there."""
+    node = seen.flow.out_nodes[name][channel]
+    index = seen.flow.classes.find(node)
+    members = decision.classes[index]
+    if name not in seen.flow.calls:
+        return Reason("never_called")
+    protection = seen.flow.classes.protection(node)
+    if protection is not None:
+        return protection
+    if index in decision.carriers:
+        readers = {n for n, c in members.reads if c in seen.constants[n]}
+        return Reason("carrier", tuple(sorted(readers)))
+    if index in decision.last:
+        return Reason("last", (decision.last[index],))
+    live = sorted(set(_live_writers(seen, members)))
+    if live:
+        return Reason("still_written", tuple(live))
+    tainted = {n for n, c in members.reads if c not in seen.constants.get(n, {})}
+    return Reason("joined", tuple(sorted(tainted)))
+
+
+def _live_writers(seen: Observation, members: ChannelClass) -> Iterator[str]:
+    for name, channel in members.writes:
+        if name in seen.written_live and bool(seen.written_live[name][channel]):
+            yield name

@@ -1,0 +1,96 @@
+"""Which channel of which layer flows where.
+
+The network runs once while every operator is watched. Each channel that a layer writes gets a
+node; operators that keep channels apart hand the nodes on, those that combine two channels
+position by position join their nodes, and a layer joins what it reads to its input slots. What
+is joined can only be removed together. An operator that is not known to keep channels apart
+protects all channels that reach it: they stay, and the reason names it.
+
+This follows any Python code, sees shared modules in every call, and tells which channels reach
+the network's output. Torch-pruning's dependency graph is joined to it: what either of them says
+belongs together is removed together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from toolchain.errors import AnalysisError
+from toolchain.records.reasons import Reason
+from toolchain.surgery.channels import Flow
+from toolchain.surgery.dependencies import Slot, coupled_slots
+from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly
+from toolchain.surgery.watching import watcher_of
+
+
+def trace_flow(network: nn.Module, example: Example) -> Flow:
+    """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
+    network = fresh(network)
+    flow = watch(network, example)
+    free = [
+        name
+        for name, nodes in flow.out_nodes.items()
+        if name in flow.calls and any(flow.classes.protection(node) is None for node in nodes)
+    ]
+    try:
+        pairs = coupled_slots(network, as_inputs(example), free)
+    except AnalysisError as error:  # our own run stands alone, and the proof follows anyway
+        flow.second_opinion = str(error)
+        return flow
+    for a, b in pairs:
+        known = _node(flow, a), _node(flow, b)
+        if known[0] is not None and known[1] is not None:
+            flow.classes.join(known[0], known[1])
+    return flow
+
+
+def _node(flow: Flow, slot: Slot) -> int | None:
+    """Return a slot's node; None for a slot that does not exist (torch-pruning can be off)."""
+    nodes = (flow.out_nodes if slot.side == "out" else flow.in_nodes).get(slot.layer, [])
+    return nodes[slot.index] if slot.index < len(nodes) else None
+
+
+def watch(network: nn.Module, example: Example) -> Flow:
+    """Return what the operators of one run show, without torch-pruning."""
+    network = fresh(network)
+    watcher = watcher_of(network)
+    flow = watcher.flow
+    with plainly(), Border(watcher.leaves), watcher:
+        outputs = network(*as_inputs(example))
+    for output in tree_leaves(outputs):
+        if isinstance(output, Tensor):
+            watcher.protect([output], Reason("output"))
+            flow.output_layers |= watcher.writers_of([output])
+        elif not isinstance(output, int | float | str | None):
+            raise AnalysisError(
+                f"the network gives a {type(output).__name__}, in which no tensors are seen: "
+                f"expected tensors, or tuples, lists and dicts of them"
+            )
+    watcher.protect_peeked()
+    flow.peeked = set(watcher.peeked)
+    return flow
+
+
+def find_failure(network: nn.Module, example: Example) -> tuple[str, frozenset[str]]:
+    """Return the operator at which a run fails, and the layers whose channels reach it there.
+
+    Code that holds a number of channels (``view(-1, 320)``) fails there once channels are gone.
+    """
+    network = fresh(network)
+    watcher = watcher_of(network)
+    with contextlib.suppress(Exception), plainly(), Border(watcher.leaves), watcher:
+        network(*as_inputs(example))
+    if watcher.failed is None:
+        return "", frozenset()
+    operator, inputs = watcher.failed
+    find = watcher.flow.classes.find
+    reached = {find(node) for tensor in inputs for node in watcher.get(tensor) or []}
+    writers = {
+        name
+        for name, nodes in watcher.flow.out_nodes.items()
+        if name in watcher.flow.calls and reached & {find(node) for node in nodes}
+    }
+    return operator, frozenset(writers)

@@ -1,0 +1,75 @@
+"""Cutting tensors that have one entry per channel, and giving a network its own types back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.surgery.running import fresh
+
+WIDTHS = frozenset(
+    "groups in_channels out_channels in_features out_features num_features num_parameters".split()
+)
+"""Attributes that say how wide a module is."""
+
+
+def narrow_tensor(network: nn.Module, name: str, kept: list[int]) -> None:
+    """Keep some entries of a parameter or buffer that has one entry per channel.
+
+    ``name`` is its dotted name; every module that shares it gets the new one, and width
+    attributes (``num_features``, ``num_parameters``) follow.
+    """
+    owner_name, _, attribute = name.rpartition(".")
+    old = getattr(network.get_submodule(owner_name), attribute)
+    axis = max(range(old.ndim), key=lambda dim: old.shape[dim])
+    data = old.detach().index_select(axis, torch.as_tensor(kept))
+    new = (
+        nn.Parameter(data, requires_grad=old.requires_grad)
+        if isinstance(old, nn.Parameter)
+        else data
+    )
+    for module in network.modules():
+        for store in (module._parameters, module._buffers):
+            for key, value in store.items():
+                if value is old:
+                    store[key] = new
+                    _set_width(module, len(kept))
+
+
+def _set_width(module: nn.Module, width: int) -> None:
+    for attribute in ("num_features", "num_parameters"):
+        if hasattr(module, attribute):
+            setattr(module, attribute, width)
+
+
+def in_own_types(cut: nn.Module, whole: nn.Module) -> nn.Module:
+    """Return a copy of ``whole`` with the tensors and widths of ``cut``, in the types of ``whole``.
+
+    A bias that the surgery added has the type of its layer's weight.
+    """
+    network = fresh(whole)
+    made: dict[int, Tensor] = {}
+    for target, source in zip(network.modules(), cut.modules(), strict=True):
+        for name, parameter in source._parameters.items():
+            if parameter is not None:
+                old = target._parameters.get(name)
+                like = old if old is not None else target._parameters["weight"]
+                assert like is not None
+                target._parameters[name] = _parameter(made, parameter, like.dtype)
+        for name, buffer in source._buffers.items():
+            before = target._buffers.get(name)
+            if buffer is not None and before is not None:
+                new = made.setdefault(id(buffer), buffer.to(before.dtype, copy=True))
+                target._buffers[name] = new
+        for name in WIDTHS & vars(source).keys():
+            setattr(target, name, vars(source)[name])
+    return network
+
+
+def _parameter(made: dict[int, Tensor], source: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    if id(source) not in made:
+        data = source.detach().to(dtype, copy=True)
+        made[id(source)] = nn.Parameter(data, requires_grad=source.requires_grad)
+    new = made[id(source)]
+    assert isinstance(new, nn.Parameter)
+    return new

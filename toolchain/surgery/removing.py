@@ -1,0 +1,185 @@
+"""The surgery: remove every channel that does not depend on the image, and lose nothing.
+
+Each round looks at the network (:mod:`~toolchain.surgery.observation`), decides what can go
+(:mod:`~toolchain.surgery.decision`), lets the readers' weights take over the constants, and slices
+channels away, until a round finds nothing more. The result is checked here
+(:mod:`~toolchain.surgery.agreement`) and proved by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import AnalysisError
+from toolchain.records.reasons import Reason
+from toolchain.records.stages import Surgery
+from toolchain.surgery.agreement import (
+    DoesNotRunError,
+    demand_agreement,
+    demand_repeatable,
+    demand_runs,
+)
+from toolchain.surgery.biases import layers_with_bias
+from toolchain.surgery.constants import Combination
+from toolchain.surgery.decision import Decision, decide, reason_to_keep, verdict_of
+from toolchain.surgery.flow import find_failure
+from toolchain.surgery.layers import Layer, layers_of
+from toolchain.surgery.ledger import Ledger, Origins
+from toolchain.surgery.narrowing import in_own_types, narrow_tensor
+from toolchain.surgery.observation import Observation, Sizes, observe
+from toolchain.surgery.precision import Precision
+from toolchain.surgery.running import Example, Working, as_inputs, cast, fresh, working_copy
+
+MAX_ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a surgery gives."""
+
+    network: nn.Module
+    """The smaller network, every parameter in the type that it had."""
+    exact: nn.Module | None
+    """The same network in float64, before it was rounded to its own type: equal to the whole
+    network in float64 up to rounding. None where the network does not run in float64."""
+    surgery: Surgery
+
+
+def shrink(network: nn.Module, example: Example) -> tuple[nn.Module, Surgery]:
+    """Return a smaller network of the same outputs, and what was done: :func:`cut` in short."""
+    done = cut(network, example)
+    return done.network, done.surgery
+
+
+def cut(network: nn.Module, example: Example) -> Cut:
+    """Remove every channel that does not depend on the input, and check the result.
+
+    ``network`` is not changed; ``example`` is what it is called with, an input (N, C, H, W) or a
+    tuple of tensors, used for shapes (integers and booleans among them keep their values). All is
+    done in float64, or in the network's own type where it does not run in float64. Raises
+    :class:`AnalysisError` where the network does what the analysis cannot follow, where it is
+    random or keeps a state, and where the smaller network is not the same function.
+    """
+    whole = fresh(network).eval()
+    working = working_copy(whole, as_inputs(example))
+    inputs = cast(as_inputs(example), working.precision.dtype)
+    demand_repeatable(working, inputs)
+    shrunk, surgery = _cut_what_runs(working, Sizes.near(working, inputs))
+    exact = shrunk if working.precision.is_double else None
+    return Cut(in_own_types(shrunk, whole), exact, surgery)
+
+
+def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
+    """Cut, and cut again without the layers whose number of channels the code holds."""
+    held: dict[str, Reason] = {}
+    while True:
+        shrunk = fresh(working.network)
+        try:
+            surgery = _remove_all(shrunk, sizes, working.precision, held)
+        except DoesNotRunError as failure:
+            operator, layers = find_failure(shrunk, failure.inputs)
+            if layers <= held.keys():
+                raise
+            held |= {name: Reason("operator", operator=operator) for name in layers - held.keys()}
+        else:
+            demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
+            return shrunk, surgery
+
+
+def _remove_all(
+    network: nn.Module, sizes: Sizes, precision: Precision, held: Mapping[str, Reason]
+) -> Surgery:
+    """Cut in place, round by round, and return what was done."""
+    ledger = Ledger.open(layers_of(network))
+    with_bias = layers_with_bias(network, sizes.looked_at[-1])
+    for rounds in range(1, MAX_ROUNDS + 1):
+        seen = observe(network, sizes, precision, with_bias, held)
+        decision = decide(seen)
+        if not decision.removed:
+            _enter_kept(ledger, seen, decision)
+            return Surgery(
+                rounds=rounds,
+                filters=ledger.filters(),
+                layers=ledger.layers(layers_of(network)),
+                removed_live_filters=ledger.removed_live,
+                without_torch_pruning=seen.flow.second_opinion,
+            )
+        seen.check()
+        _enter_removed(ledger, decision)
+        _take_over_constants(seen, decision)
+        _slice(network, seen, decision, ledger.origins)
+        demand_runs(network, sizes.looked_at)
+    raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
+
+
+def _enter_removed(ledger: Ledger, decision: Decision) -> None:
+    for index in sorted(decision.removed):
+        members = decision.classes[index]
+        verdict, reason = verdict_of(decision, members, ledger.origins)
+        for name, channel in members.writes:
+            ledger.remove(name, ledger.origins.output(name, channel), verdict, reason)
+
+
+def _enter_kept(ledger: Ledger, seen: Observation, decision: Decision) -> None:
+    for name, zeroed in ledger.zeroed.items():
+        for original in zeroed:
+            if (name, original) not in ledger.verdicts:
+                channel = ledger.origins.now(name, original)
+                ledger.keep(name, original, reason_to_keep(seen, decision, name, channel))
+
+
+def _take_over_constants(seen: Observation, decision: Decision) -> None:
+    """Let every reader's bias and weights take over the channels that go."""
+    for name, combinations in decision.plan.combinations.items():
+        node_of = seen.flow.in_nodes[name]
+        going = {
+            channel: combination
+            for channel, combination in combinations.items()
+            if seen.flow.classes.find(node_of[channel]) in decision.removed
+        }
+        if going:
+            _rewrite(seen.layers[name], going)
+
+
+def _rewrite(layer: Layer, going: dict[int, Combination]) -> None:
+    """``bias += beta * sum of W[:, j]`` and ``W[:, b] += alpha_b * W[:, j]``, in float64."""
+    with torch.no_grad():
+        columns = layer.columns().double()  # (in, out, kernel...)
+        added = torch.zeros_like(columns)
+        shift = torch.zeros(layer.out_channels, dtype=torch.float64)
+        for channel, combination in going.items():
+            column = columns[channel]
+            shift += combination.beta * column.reshape(len(column), -1).sum(dim=1)
+            for carrier, alpha in combination.alphas.items():
+                added[carrier] += alpha * column
+        layer.columns().copy_(columns + added)
+        if bool((shift != 0).any()):
+            _add_to_bias(layer, shift)
+
+
+def _add_to_bias(layer: Layer, shift: Tensor) -> None:
+    if layer.bias is None:
+        layer.module.bias = nn.Parameter(
+            shift.to(layer.weight), requires_grad=layer.weight.requires_grad
+        )
+    else:
+        layer.bias.copy_(layer.bias.double() + shift)
+
+
+def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: Origins) -> None:
+    """Cut the channels of all removed classes out of every layer and tensor."""
+
+    def kept(nodes: list[int]) -> list[int]:
+        find, removed = seen.flow.classes.find, decision.removed
+        return [channel for channel, node in enumerate(nodes) if find(node) not in removed]
+
+    for name, layer in seen.layers.items():
+        left = kept(seen.flow.out_nodes[name]), kept(seen.flow.in_nodes[name])
+        layer.narrow(*left)
+        origins.narrow(name, *left)
+    for name, nodes in seen.flow.tensor_nodes.items():
+        narrow_tensor(network, name, kept(nodes))

@@ -1,0 +1,104 @@
+"""Input sizes near the asked one, at which the analysis looks as well.
+
+What is constant at one size may be another constant at the next (an average over a padded
+border), so two sizes are looked at, and a third one checks. No size takes much more memory than
+the asked one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.surgery.running import Inputs, Working, run_fresh
+
+MAX_BYTES = 256 * 2**20
+"""A larger size is not looked at if one tensor there could be larger than this."""
+
+STEPS = (8, 16, 32)
+"""Networks that halve their input several times often take multiples only."""
+
+
+def smaller_size(working: Working, inputs: Inputs) -> Inputs | None:
+    """Return inputs of about three quarters of the size, odd if the network takes that."""
+    return _first_that_runs(working.network, inputs, _smaller(inputs))
+
+
+def third_size(working: Working, inputs: Inputs, other: Inputs | None) -> Inputs | None:
+    """Return inputs a little larger, or smaller where memory or the network forbid that."""
+    known = {_shapes(inputs), _shapes(other or ())}
+    candidates = (
+        x for x in _thirds(inputs) if _shapes(x) not in known and _fits(working, inputs, x)
+    )
+    return _first_that_runs(working.network, inputs, candidates)
+
+
+def _smaller(inputs: Inputs) -> Iterator[Inputs]:
+    yield _resized(inputs, lambda size: size * 3 // 4 | 1, lambda size: size * 3 // 4 | 1)
+    for step in STEPS:
+
+        def multiple(size: int, step: int = step) -> int:
+            return size * 3 // 4 // step * step
+
+        yield _resized(inputs, multiple, multiple)
+
+
+def _thirds(inputs: Inputs) -> Iterator[Inputs]:
+    yield _resized(inputs, lambda size: size * 9 // 8 + 3, lambda size: size * 5 // 4 + 2)
+    for step in STEPS:
+
+        def next_multiple(size: int, step: int = step) -> int:
+            return (size // step + 1) * step
+
+        yield _resized(inputs, next_multiple, next_multiple)
+    yield _resized(inputs, lambda size: size * 7 // 8, lambda size: size * 4 // 5 | 1)
+    for step in STEPS:
+
+        def last_multiple(size: int, step: int = step) -> int:
+            return (size - 1) // step * step
+
+        yield _resized(inputs, last_multiple, last_multiple)
+
+
+def _fits(working: Working, inputs: Inputs, other: Inputs) -> bool:
+    """Attention grows with the square of the number of positions."""
+    ratio = max(b.numel() / a.numel() for a, b in zip(inputs, other, strict=True))
+    return ratio <= 1 or working.largest_bytes * ratio**2 <= MAX_BYTES
+
+
+def _resized(inputs: Inputs, height: Callable[[int], int], width: Callable[[int], int]) -> Inputs:
+    return tuple(_resized_one(x, height, width) for x in inputs)
+
+
+def _resized_one(x: Tensor, height: Callable[[int], int], width: Callable[[int], int]) -> Tensor:
+    """Return zeros; the last dimension is the width, all between it and the channels heights."""
+    if x.ndim < 3:
+        return x
+    sizes = [height(size) for size in x.shape[2:-1]] + [width(x.shape[-1])]
+    return x.new_zeros((*x.shape[:2], *sizes))
+
+
+def _first_that_runs(
+    network: nn.Module, inputs: Inputs, candidates: Iterator[Inputs]
+) -> Inputs | None:
+    for candidate in candidates:
+        if _shapes(candidate) == _shapes(inputs) or any(not x.numel() for x in candidate):
+            continue
+        nowhere = tuple(_not_a_number(x) for x in candidate)
+        try:
+            run_fresh(network, candidate)
+            run_fresh(network, nowhere)  # the analysis must run there as well
+        except Exception:  # a user's code may raise anything at a size that it does not take
+            continue
+        return candidate
+    return None
+
+
+def _not_a_number(x: Tensor) -> Tensor:
+    return torch.full_like(x, float("nan")) if x.is_floating_point() else x
+
+
+def _shapes(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(x.shape) for x in inputs)
