@@ -51,7 +51,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-all test-fast test-wheel lint docs format clean
+.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -199,14 +199,14 @@ soak-surgery: setup ## Shrink COUNT=10000 random networks from SEED=0 on, by JOB
 	  $(call option,--seed,$(SEED)) $(call option,--jobs,$(JOBS)) $(if $(strip $(AGAIN)),--again) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
 
-test: setup ## Run the tests, all but the longest
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
+test: setup ## Run the tests of every stage that take seconds
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
+
+test-rest: setup ## Run all that make test leaves out
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or long"
 
 test-all: setup ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
-
-test-fast: setup ## Run the tests that take seconds
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
 
 test-wheel: setup ## Build wheel and sdist, install them elsewhere, and run the main job there
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_wheel.py

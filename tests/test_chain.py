@@ -15,7 +15,7 @@ from chains import faces, little, quick, recipe
 
 import toolchain.workflows.stages.measuring as measuring
 from toolchain.cli import run as run_cli
-from toolchain.cli.shrinking import _added_up
+from toolchain.cli.shrunk import _added_up
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, InputError
 from toolchain.exporting import extra

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from toolchain.cli import shrinking
+from toolchain.cli.options import files
 from toolchain.errors import InputError
 from toolchain.exporting.rewriting import LACKING, LEAKY, ON_GRAPHS, Rewrites, rows
 from toolchain.recipe import REWRITES
@@ -141,12 +141,12 @@ def test_every_name_is_known_and_says_what_it_lacks() -> None:
 
 
 def test_the_command_line_knows_the_names() -> None:
-    assert shrinking._rewrites("none") == []
-    assert shrinking._rewrites("default") == [*REWRITES]
-    assert shrinking._rewrites("rows, heads") == ["rows", "heads"]
+    assert files._rewrites("none") == []
+    assert files._rewrites("default") == [*REWRITES]
+    assert files._rewrites("rows, heads") == ["rows", "heads"]
     for text, got in (("heads,foo", "foo"), ("", "")):
         with pytest.raises(InputError, match=rf"of leaky, factors, .*rows \(got {got}"):
-            shrinking._rewrites(text)
+            files._rewrites(text)
 
 
 @pytest.mark.parametrize("name", ON_GRAPHS)

@@ -33,7 +33,7 @@ class Emulated:
     """What a run told."""
 
     outputs: Mapping[str, tuple[NDArray[np.floating], ...]]
-    """By input."""
+    """Input's name -> the outputs that the board gave."""
     counts: Counts
     resident_bytes: int
     """Memory that the guest's own mappings held after the inference."""

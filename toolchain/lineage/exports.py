@@ -135,7 +135,7 @@ class Chain:
     """The smaller network with batch norm folded into its layers, which exporters are given."""
     output_names: Sequence[str]
     metadata: Mapping[str, str]
-    """Of ONNX files."""
+    """What every ONNX file says of itself."""
     tflite_metadata: Mapping[str, str]
     calibration: Calibration | None
     accuracy_of: MeasureAccuracy | None = None

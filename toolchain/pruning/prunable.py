@@ -107,7 +107,7 @@ class Touched:
     """What is zeroed with some channels of a group."""
 
     filters: Mapping[str, Sequence[int]]
-    """By layer."""
+    """Layer -> its filters that are zeroed."""
     norms: Mapping[str, Sequence[int]]
     """By batch norm, the channels of its scale and shift."""
 

@@ -318,7 +318,7 @@ class ProofSection(Section, name="proof"):
     """Of networks that find no boxes: share of an output's decisions (scores above
     ``decode.score_threshold``, leading classes) that may differ, but for chance as above."""
     int8_limit: Share = 0.05
-    """The same four of int8."""
+    """int8: mean difference; the three below are to int8 what half precision's are to it."""
     int8_boxes: Share = 0.8
     int8_loss: Share = 0.01
     int8_decisions: Share = 0.02
@@ -394,5 +394,5 @@ class Recipe(Section, name="recipe"):
     export: ExportSection = ExportSection()
     proof: ProofSection = ProofSection()
     budget: dict[str, BudgetSection] = field(default_factory=dict)
-    """By board."""
+    """What the main file may cost, by board."""
     gate: GateSection = GateSection()

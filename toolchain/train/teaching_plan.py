@@ -46,7 +46,7 @@ class TeachingPlan:
     block_rate: float = 3e-3
     """The same for the blocks, where layers have learnt before them."""
     joint_rate: float = 8e-4
-    """The same end to end."""
+    """Adam's learning rate at the start of the end-to-end steps."""
     warm_start: bool = False
     """Whether the student's weights have learnt already: layers start from them."""
     non_layer_factor: float = 5.0

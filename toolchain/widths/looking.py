@@ -57,7 +57,7 @@ class Board:
 
     @property
     def runtime(self) -> str:
-        """With its version."""
+        """The runtime that the board has, with its version."""
         return runtime_of(".onnx", self.target)
 
 

@@ -24,7 +24,7 @@ from toolchain.surgery.layers import layers_of
 from toolchain.widths.ties import Places, ties_of
 
 Widths = Mapping[str, int]
-"""By group."""
+"""Group -> how many of its filters stay."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Stop:
 
     x: float
     y: float
-    """In user units."""
+    """Where the mark is, in user units."""
     words: str
     """What it is, in full."""
 
