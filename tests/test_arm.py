@@ -17,6 +17,7 @@ from conftest import ARM_CACHE
 from reports import parity_of
 from tflite_board import write_tflite
 
+from toolchain.arm import emulation
 from toolchain.arm import sysroot as fetching
 from toolchain.arm.budget import exceeded
 from toolchain.arm.calibrating import CalibrationPoint, as_toml, fitted
@@ -111,6 +112,7 @@ def test_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         prepare(find_target("rpi4"), tmp_path, lambda _name: None)
 
 
+@pytest.mark.slow
 def test_a_failed_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "ARM_PACKAGES", ("there-is-no-such-package",))
     monkeypatch.setattr(fetching, "HOST_PACKAGES", ("there-is-no-such-package-either",))
@@ -348,7 +350,6 @@ def test_what_cannot_be_run_is_told(ready: Sysroot, made: Path, tmp_path: Path) 
         check_folder(folder, None, board(), ready, (), tmp_path, lambda _name: None)
 
 
-@pytest.mark.slow
 def test_a_file_of_any_kind_runs_on_the_board(ready: Sysroot, tmp_path: Path) -> None:
     path = write_model(tmp_path / "cells.onnx", None)
     found = check_folder(path, None, board("rpi3"), ready, (), tmp_path, lambda _name: None)
@@ -379,3 +380,21 @@ def test_a_tflite_file_runs_on_32_bits(ready: Sysroot, made: Path, tmp_path: Pat
     for names in (None, ["model.onnx"]):
         with pytest.raises(InputError, match=r"has no runtime for it, but for \.tflite files"):
             check_folder(made, names, small, system, (), tmp_path, lambda _name: None)
+
+
+def test_a_cache_that_was_moved_still_holds_the_boards_system(tmp_path: Path) -> None:
+    def cache_at(place: Path) -> Sysroot:
+        return Sysroot(place / "host", place / "root", place / "site", place / "so", place / "qemu")
+
+    cache = tmp_path / "cache"
+    (cache / "root" / "lib").mkdir(parents=True)
+    (cache / "root" / "lib" / "loader").touch()
+    board = find_target("rpi4")
+    root = emulation._root_for(board, cache_at(cache))
+    (root / "lib").unlink()
+    (root / "lib").symlink_to(cache / "root" / "lib")  # as an earlier version made it
+    cache.rename(tmp_path / "moved")
+    root = emulation._root_for(board, cache_at(tmp_path / "moved"))
+    assert (root / "lib" / "loader").is_file()
+    (tmp_path / "moved").rename(tmp_path / "again")
+    assert (tmp_path / "again" / root.name / "lib" / "loader").is_file()

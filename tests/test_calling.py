@@ -140,6 +140,7 @@ def in_file(network: nn.Module, call: Call, path: Path, inputs: tuple[Tensor, ..
     return {each.name: value for each, value in zip(session.get_outputs(), found, strict=True)}
 
 
+@pytest.mark.slow
 def test_an_exported_file_of_two_inputs_gives_what_the_network_gives(tmp_path: Path) -> None:
     network = TwoInputs()
     original = copy.deepcopy(network).eval()
@@ -301,6 +302,7 @@ def test_what_a_network_caches_is_there_when_it_is_exported(tmp_path: Path) -> N
     torch.testing.assert_close(torch.from_numpy(found["output"]), expected, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_size_that_cannot_be_free_is_told_in_our_words(tmp_path: Path) -> None:
     class Fixed(Base):
         def forward(self, x: Tensor) -> Tensor:

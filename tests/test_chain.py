@@ -95,6 +95,7 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -113,6 +114,7 @@ def test_one_flipped_bit_is_found(name: str, folder: Path) -> None:
             assert check.problem == f"not run, for {name} was changed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["model.onnx", "chain/soft.safetensors", "chain/factors.onnx", "report.md"]
 )
@@ -121,11 +123,13 @@ def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     assert f"{name}: is missing" in look(folder).problems
 
 
+@pytest.mark.slow
 def test_a_swapped_file_is_named(folder: Path) -> None:
     shutil.copy(folder / "model.onnx", folder / "model_int8.onnx")
     assert any("model_int8.onnx: was changed" in problem for problem in look(folder).problems)
 
 
+@pytest.mark.slow
 def test_a_strange_file_is_named(folder: Path) -> None:
     (folder / "model.tflite").write_bytes(b"of another run")
     assert any("model.tflite: is not in manifest.json" in each for each in look(folder).problems)
@@ -177,6 +181,7 @@ def test_another_network_with_right_hashes_breaks_its_links(folder: Path, tmp_pa
     assert "outputs differ by" in str(broken[LINKS[2]])
 
 
+@pytest.mark.slow
 def test_a_manifest_does_not_lead_outside(folder: Path) -> None:
     content = json.loads((folder / "manifest.json").read_text())
     content["files"]["../secret"] = {"sha256": "0"}
@@ -184,6 +189,7 @@ def test_a_manifest_does_not_lead_outside(folder: Path) -> None:
     assert any("lies outside the folder" in problem for problem in look(folder).problems)
 
 
+@pytest.mark.slow
 def test_the_command_says_which_link_breaks(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +218,7 @@ def test_what_is_printed_of_a_file_goes_back_to_the_weights(folder: Path) -> Non
 # A chain that breaks ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_broken_link_leaves_the_good_files(
     tmp_path: Path, quick_latency: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +243,7 @@ def test_a_broken_link_leaves_the_good_files(
     assert any("is not complete" in problem for problem in found.problems)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_made_leaves_the_others(
     tmp_path: Path, quick_latency: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,7 @@ def test_inspect_takes_what_was_asked_and_says_so(
     assert "These are the averaged (EMA) weights of w.pth" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_shrink_takes_what_was_asked_and_reports_it(
     two_kinds: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

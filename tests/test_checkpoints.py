@@ -558,6 +558,7 @@ def narrowed(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
     return model, small
 
 
+@pytest.mark.slow
 def test_narrowed_network_comes_back_bit_by_bit(
     tmp_path: Path, narrowed: tuple[str, nn.Module]
 ) -> None:

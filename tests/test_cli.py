@@ -26,6 +26,7 @@ def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None) -> None:
     monkeypatch.chdir(Path(__file__).parent)
 
 
+@pytest.mark.slow
 def test_json_is_all_that_is_on_standard_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,8 +55,8 @@ def test_the_result_is_told_with_figures_and_what_to_do_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["shrink", "eresfd", "--rate", "0.25", "--untrained", "--out", str(out)]
-    assert cli.run([*arguments, *SMALL]) == 0
+    arguments = ["shrink", "eresfd", "--rate", "0.25", "--untrained", "--formats", "onnx"]
+    assert cli.run([*arguments, *SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     for expected in ("UNTRAINED", "91,342", "51,782", "detect.py", "report.html", str(out)):
         assert expected in printed
@@ -108,6 +109,7 @@ def test_a_failed_proof_is_code_1(
     assert "nothing is exported" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_inspect_tells_what_is_zero_and_what_could_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +153,7 @@ def test_help_does_not_wait_for_torch() -> None:
     assert result.stdout.strip().endswith("False")
 
 
+@pytest.mark.slow
 def test_a_photo_is_an_input_of_the_proof_for_a_network_without_boxes_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

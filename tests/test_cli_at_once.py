@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 LINES = """
 shrink nonsense
 shrink absent_module:factory
@@ -64,6 +66,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_wrong_words_do_not_wait_for_torch(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     lines = LINES.strip().splitlines()

@@ -82,6 +82,7 @@ aspect_ratio = 1.25
 """
 
 
+@pytest.mark.slow
 def test_the_anchors_of_an_own_recipe_are_those_of_its_folder(
     tmp_path: Path, quick_latency: None
 ) -> None:

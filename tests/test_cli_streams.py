@@ -69,6 +69,7 @@ def test_file_names_are_utf8_where_python_is_told_otherwise() -> None:
     assert "gr\u00fcn" in found.stderr
 
 
+@pytest.mark.slow
 def test_json_is_alone_on_standard_output_whatever_else_is_printed(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(
         "import ctypes, os\nfrom torch import nn\n\n\ndef build():\n"

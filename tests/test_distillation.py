@@ -112,6 +112,7 @@ def test_every_layer_learns_in_some_block(model: str, blocks: int) -> None:
     assert set(names_of(network, teachable(model).features)) <= set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_every_parameter_learns_in_its_layer(model: str) -> None:
     """A batch norm with its convolution, so each parameter in one layer: but for EResFD's pyramid,
@@ -127,6 +128,7 @@ def test_every_parameter_learns_in_its_layer(model: str) -> None:
     assert sum(isinstance(layer, nn.Sequential) for layer in layers.values()) == norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_layers_equal_to_the_folded_teachers_have_no_loss(model: str) -> None:
     network = trained(model, 1)
@@ -140,6 +142,7 @@ def test_layers_equal_to_the_folded_teachers_have_no_loss(model: str) -> None:
     assert local_loss(others, taught, faces, channels, 4.0).item() > 0.5
 
 
+@pytest.mark.slow
 def test_each_call_of_a_shared_block_has_its_own_variance() -> None:
     teacher = trained("extd", 1)
     channels = channels_of(teacher, teacher, IMAGES, ["base.2"])
@@ -150,6 +153,7 @@ def test_each_call_of_a_shared_block_has_its_own_variance() -> None:
         torch.testing.assert_close(found, tensors(seen[number].gave)[0].var(dim=(0, 2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_a_student_equal_to_its_teacher_has_no_loss(model: str) -> None:
     teacher = trained(model, 1)
@@ -196,6 +200,7 @@ def test_missing_channels_are_neither_fed_nor_asked_for() -> None:
     assert all(mask.all() for mask in channels["loc.0", 0].gave_alive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["group", "layer"])
 def test_masks_hold_what_was_chosen(scope: str) -> None:
     network = trained("eresfd", 1)

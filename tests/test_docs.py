@@ -78,6 +78,7 @@ def test_a_target_of_make_and_its_variables_exist(case: tuple[str, list[str]]) -
         assert re.search(pattern, makefile, re.MULTILINE), word
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({page for page, _ in blocks("python")}))
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
     """All of a page in one process, as a reader would go through it."""

@@ -47,6 +47,7 @@ def perfect(folder: Path, data: Path, score: float = 0.9) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_evaluation_tells_what_it_depends_on(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_an_evaluation_tells_what_it_depends_on(
     assert "7 of 8 photos" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_figure_is_that_of_the_literal_rules_on_the_same_files(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +88,7 @@ def test_the_figure_is_that_of_the_literal_rules_on_the_same_files(
     assert again["ap"] == found["ap"]
 
 
+@pytest.mark.slow
 def test_a_sample_is_never_mistaken_for_the_whole(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_broken_photo_is_reported_and_the_run_goes_on(
     assert "cut off" in (tmp_path / "eval" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_worst_and_compared_photos_are_drawn(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +150,7 @@ def test_worst_and_compared_photos_are_drawn(
     assert len(re.findall("data:image/jpeg", page)) >= 2
 
 
+@pytest.mark.slow
 def test_the_test_split_gives_detections_and_no_figure(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +162,7 @@ def test_the_test_split_gives_detections_and_no_figure(
     assert "no ground truth" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_train_split_is_scored_on_all_valid_faces(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ def test_events_that_were_written_are_read_back(arguments: list[str]) -> None:
         assert found.Scalars(f"ap/{level}")[-1].step == 20
 
 
+@pytest.mark.slow
 def test_without_the_package_one_line_names_an_extra_that_exists(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_what_is_shrunk_is_saved_and_exported(
     assert printed.endswith("complete\n")
 
 
+@pytest.mark.slow
 def test_a_gate_of_ones_own_stops_a_wider_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_latency: None, ready: Sysroot
 ) -> None:

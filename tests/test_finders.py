@@ -150,6 +150,7 @@ def test_a_description_tells_what_decides_the_result(tmp_path: Path) -> None:
     assert subject.settings["colour order"] == "RGB"
 
 
+@pytest.mark.slow
 def test_the_anchors_ratio_changes_the_boxes(tmp_path: Path) -> None:
     path = weights(tmp_path)
     square, high = (

@@ -20,6 +20,7 @@ def blocks_of(ratio: float, noise: float, seed: int) -> object:
     return more
 
 
+@pytest.mark.slow
 def test_equal_models_are_not_called_slower() -> None:
     outcomes = [
         decide(blocks_of(1.0, 0.04, seed), 0.03, 60, "", seed).outcome for seed in range(200)

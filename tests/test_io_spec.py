@@ -267,6 +267,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out"
 
 
+@pytest.mark.slow
 def test_forms_are_links_of_the_chain_and_are_verified(out: Path) -> None:
     certificate = read_certificate(out / NAME)
     assert certificate.is_complete

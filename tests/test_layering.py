@@ -127,6 +127,7 @@ def test_a_room_imports_only_rooms_before_it(name: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
+@pytest.mark.slow
 def test_one_file_alone_knows_torch_pruning() -> None:
     users = {
         module_of(path)
@@ -161,6 +162,7 @@ def test_the_boards_program_has_no_circle() -> None:
     assert not waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["deploy", "recipes"])
 def test_folders_of_the_top_level_have_one_name(folder: str) -> None:
     """In code they are the toolchain's; a project may have folders of the same names."""
@@ -173,6 +175,7 @@ def test_folders_of_the_top_level_have_one_name(folder: str) -> None:
     assert not users
 
 
+@pytest.mark.slow
 def test_a_users_folders_of_the_same_names_break_nothing(tmp_path: Path) -> None:
     for folder in ("deploy", "recipes"):
         (tmp_path / folder).mkdir()

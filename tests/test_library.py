@@ -44,7 +44,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 def test_no_room_has_a_public_name() -> None:
     """Loading ``toolchain.NAME`` as a room would put it in the place of what has the name."""
-    rooms = {path.stem for path in (ROOT / "toolchain").iterdir()}
+    modules = [*(ROOT / "toolchain").glob("*.py"), *(ROOT / "toolchain").glob("*/__init__.py")]
+    rooms = {path.stem if path.stem != "__init__" else path.parent.name for path in modules}
     assert not rooms & toolchain._MODULES.keys()
 
 

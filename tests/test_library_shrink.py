@@ -278,6 +278,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[tc.Shrunk, tc.Ex
     return small, files, heard
 
 
+@pytest.mark.slow
 def test_files_give_what_the_network_gives(exported) -> None:
     small, files, heard = exported
     assert [path.name for path in files.files] == ["model.onnx", "model_int8.onnx"]
@@ -306,6 +307,7 @@ def test_the_weights_of_an_output_folder_are_loaded_too(exported) -> None:
     assert torch.equal(loaded.inner.weight, small.network.inner.weight)
 
 
+@pytest.mark.slow
 def test_an_export_that_is_interrupted_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -420,6 +420,7 @@ def test_only_monotonic_time_is_used() -> None:
                 assert "datetime" not in ast.unparse(node), path
 
 
+@pytest.mark.slow
 def test_a_grey_picture_has_no_face(model: Path, tmp_path: Path) -> None:
     photo(tmp_path / "photos" / "a.png", grey())
     with Service(model, "--camera", tmp_path / "photos", "--json") as running:

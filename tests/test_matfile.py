@@ -48,6 +48,7 @@ VARIABLES = {
 READ = tuple(name for name in VARIABLES if name != "skipped")
 
 
+@pytest.mark.slow
 def test_our_mat_reader_agrees_with_scipy_on_the_official_lists(shared: Path) -> None:
     folder = shared / "wider" / "ground_truth"
     assert_as_scipy(folder / "wider_face_val.mat", ("event_list", "file_list", "face_bbx_list"))

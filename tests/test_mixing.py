@@ -131,6 +131,7 @@ def shrunk(formats: tuple[str, ...], out: Path) -> None:
     run_shrink(Job(recipe, out, formats=formats))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -153,6 +153,7 @@ def test_the_small_file_is_the_same_function(small: tuple[nn.Module, Path, Artif
     assert_same_function(small[0], small[1], [(1, 3, 12, 10)])
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes_and_another_one_does_not(
     tmp_path: Path, small: tuple[nn.Module, Path, Artifact]
 ) -> None:

@@ -22,7 +22,7 @@ from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.recipe import REWRITES, Recipe, default_recipe, override
-from toolchain.surgery import flow, surgery
+from toolchain.surgery import flow, removing
 from toolchain.workflows.pipeline import Job, run_shrink
 
 FILES = {
@@ -51,6 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_folder_is_complete_and_the_manifest_true(finished: Path) -> None:
     assert {
         path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()
@@ -107,6 +108,7 @@ def test_the_weights_load_again_and_agree_with_the_file(finished: Path) -> None:
         np.testing.assert_allclose(a.numpy(), b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     run_shrink(Job(recipe(rate=0.25), again, untrained=True, command="toolchain shrink"))
@@ -114,6 +116,7 @@ def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path) -> N
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(tmp_path: Path) -> None:
     own = override(default_recipe("tiny:Tiny"), {"prune.rate": 0.5})
     run_shrink(Job(own, tmp_path / "first"))
@@ -145,6 +148,7 @@ def test_a_dynamic_file_takes_other_sizes(tmp_path: Path) -> None:
     assert (detector.height, detector.width) == (64, 192)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["tiny:Tiny"])
 def test_a_network_of_ones_own_takes_the_same_road(factory: str, tmp_path: Path) -> None:
     own = override(
@@ -159,6 +163,7 @@ def test_a_network_of_ones_own_takes_the_same_road(factory: str, tmp_path: Path)
         detect.Detector(tmp_path / "out" / "model.onnx")
 
 
+@pytest.mark.slow
 def test_it_is_said_when_torch_pruning_could_not_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +177,7 @@ def test_it_is_said_when_torch_pruning_could_not_follow(
     assert any("(for a test)" in note for note in report.notes)
 
 
-UNCHECKED = surgery, "demand_agreement"
+UNCHECKED = removing, "demand_agreement"
 """The surgery's check of itself; without it the proof must find what is wrong."""
 
 
@@ -215,6 +220,7 @@ def test_a_file_that_is_not_the_network_is_not_handed_out(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_rewrite_that_changes_what_the_network_gives_is_not_handed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

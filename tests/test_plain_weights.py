@@ -126,6 +126,7 @@ def test_weights_that_fit_neither_way_are_refused_for_what_they_are() -> None:
         plainly(tiny.weight_normed(), refuse)
 
 
+@pytest.mark.slow
 def test_a_masked_network_is_zeroed_where_its_mask_is_and_shrinks(tmp_path: Path) -> None:
     """Of 16 channels of the stream four are masked in both layers that write it."""
     report = run_shrink(Job(default_recipe("tiny:masked"), tmp_path / "out", formats=("onnx",)))
@@ -141,6 +142,7 @@ def kept(surgery: object) -> int:
     return sum(f.verdict == "kept" and f.layer == "stem" for f in surgery.filters)  # type: ignore
 
 
+@pytest.mark.slow
 def test_a_layer_with_weight_norm_is_pruned_like_any_other(tmp_path: Path) -> None:
     own = override(default_recipe("tiny:weight_normed"), {"prune.rate": 0.5})
     report = run_shrink(Job(own, tmp_path / "out", formats=("onnx",)))

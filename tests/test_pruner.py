@@ -178,6 +178,7 @@ def macs_of(net: nn.Module) -> int:
     return sum(layer.weight.numel() * 16 * 16 for layer in layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "count", "share"),
     [

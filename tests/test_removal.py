@@ -151,6 +151,7 @@ def test_a_rate_that_removes_nothing_exports_nothing_and_leaves_the_ledger(tmp_p
     assert held["reason"]["code"] == "groups"
 
 
+@pytest.mark.slow
 def test_less_than_a_third_is_taken_only_where_it_is_accepted(tmp_path: Path) -> None:
     with pytest.raises(RemovalError, match=r"only 2 can, less than a third.*--accept-partial"):
         run("Halves", tmp_path / "out", rate=0.25)
@@ -176,6 +177,7 @@ def test_zero_filters_of_which_none_can_go_are_no_success(tmp_path: Path) -> Non
         run_shrink(Job(recipe("Groups"), tmp_path / "out", tmp_path / "zeroed.pth"))
 
 
+@pytest.mark.slow
 def test_weights_without_a_zero_filter_are_exported_and_it_is_said(tmp_path: Path) -> None:
     report = run("Convolutions", tmp_path / "out")
     assert "No filter is zero, and nothing was removed." in report.notes

@@ -39,6 +39,7 @@ def test_others_stay(slopes: tuple[float, ...]) -> None:
     assert any(isinstance(module, nn.PReLU) for module in stays.modules())
 
 
+@pytest.mark.slow
 def test_extd_goes_out_without_prelu(tmp_path_factory: pytest.TempPathFactory) -> None:
     small = build("extd")
     path = tmp_path_factory.mktemp("extd") / "model.onnx"

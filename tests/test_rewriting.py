@@ -380,6 +380,7 @@ def every_size() -> Iterator[None]:
     rows.PIXELS = before
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(model=models(), names=st.lists(st.sampled_from(list(ON_GRAPHS)), min_size=1, unique=True))
 @pytest.mark.usefixtures("every_size")

@@ -105,6 +105,7 @@ def test_many_random_sets_score_as_the_literal_loops_say(case: Set) -> None:
     demand_equal(case)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(sets())
 def test_random_sets_score_as_the_literal_loops_say(case: Set) -> None:

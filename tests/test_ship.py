@@ -108,6 +108,7 @@ def make(training: Path, folder: Path, evaluation: Path | None = None, **changes
     return shipping.make_member(wanted, folder)
 
 
+@pytest.mark.slow
 def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> None:
     member = make(finished(tmp_path / "run"), tmp_path)
     (read,) = members("eresfd", tmp_path)
@@ -126,6 +127,7 @@ def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> Non
     assert read.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(card(facts))
 
 
+@pytest.mark.slow
 def test_parameters_are_those_that_are_left_by_the_surgery(tmp_path: Path) -> None:
     member = make(finished(tmp_path / "run"), tmp_path)
     protected = default_recipe("eresfd").prune.protected
@@ -135,6 +137,7 @@ def test_parameters_are_those_that_are_left_by_the_surgery(tmp_path: Path) -> No
     assert member.facts["deployed_parameters"] == expected
 
 
+@pytest.mark.slow
 def test_the_command_holds_all_that_the_command_line_knows(tmp_path: Path) -> None:
     member = make(finished(tmp_path / "run"), tmp_path)
     assert shlex.split(member.facts["command"]) == [
@@ -145,6 +148,7 @@ def test_the_command_holds_all_that_the_command_line_knows(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plan_has_a_name_by_its_parameters_and_its_widths_in_the_command(tmp_path: Path) -> None:
     widths = {"base.m0.b2_5.0.res_layer.0": 4, "base.m0.b2_5.1.res_layer.0": 6}
     member = make(finished(tmp_path / "run", rate=0.0, widths=widths), tmp_path)
@@ -165,6 +169,7 @@ def test_a_plan_has_a_name_by_its_parameters_and_its_widths_in_the_command(tmp_p
     assert "takes more computation" in text
 
 
+@pytest.mark.slow
 def test_filters_that_a_plan_named_are_in_the_command_in_place_of_a_criterion(
     tmp_path: Path,
 ) -> None:
@@ -183,6 +188,7 @@ def test_filters_that_a_plan_named_are_in_the_command_in_place_of_a_criterion(
     assert "by what the outputs lose without each" in markdown(card(member.facts))
 
 
+@pytest.mark.slow
 def test_a_card_says_openly_that_layers_were_solved(tmp_path: Path) -> None:
     solved = make(finished(tmp_path / "run", **{"teach.solved": 80}), tmp_path).facts
     assert "finds the teacher's filters again" in markdown(card(solved))
@@ -190,6 +196,7 @@ def test_a_card_says_openly_that_layers_were_solved(tmp_path: Path) -> None:
     assert "finds the teacher's filters again" not in markdown(card(facts_of()))
 
 
+@pytest.mark.slow
 def test_several_processes_and_half_precision_are_in_the_command(tmp_path: Path) -> None:
     changes = {"processes": 4, "device": "cuda", "bfloat16": True}
     command = make(finished(tmp_path / "run", **changes), tmp_path).facts["command"]
@@ -197,6 +204,7 @@ def test_several_processes_and_half_precision_are_in_the_command(tmp_path: Path)
     assert "--device cuda --bfloat16" in command
 
 
+@pytest.mark.slow
 def test_a_training_that_went_on_from_a_member_has_its_history_too(tmp_path: Path) -> None:
     start = make_member(tmp_path, 0.0, command="toolchain train eresfd --first")
     run = finished(tmp_path / "run", start=sha256_of(start))
@@ -212,6 +220,7 @@ def test_a_training_that_went_on_from_a_member_has_its_history_too(tmp_path: Pat
     assert third.endswith(" --from out/train/eresfd-step-2/model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_training_that_went_on_from_another_names_it_once_its_file_is_given(
     tmp_path: Path,
 ) -> None:
@@ -226,6 +235,7 @@ def test_a_training_that_went_on_from_another_names_it_once_its_file_is_given(
     assert facts["hours"] == 3.0
 
 
+@pytest.mark.slow
 def test_an_unknown_teacher_is_refused_unless_its_licence_allows_it(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", teacher="ab" * 32)
     with pytest.raises(InputError, match=r"teacher\.pth .* is not known to allow"):
@@ -275,6 +285,7 @@ def test_files_of_two_trainings_are_refused(tmp_path: Path) -> None:
         make(run, tmp_path)
 
 
+@pytest.mark.slow
 def test_zero_filters_that_cannot_all_go_are_refused(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", scope="layer")
     with pytest.raises(CheckpointError, match="cannot be removed"):

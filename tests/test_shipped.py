@@ -25,12 +25,13 @@ from toolchain.zoo.writing import fold_statistics, write_member
 SHIPPED = [*members("eresfd"), *members("extd")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
 def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
     assert member.model != "eresfd" or member.path.stat().st_size < 400_000
     loaded = load_network(default_recipe(member.model), member.path)
     assert loaded.source.trained
-    example = torch.zeros(1, 3, 256, 320)
+    example = torch.zeros(1, 3, 128, 160)
     shrunk, surgery = shrink(loaded.network, example)
     assert surgery.count("kept") == 0
     assert bool(surgery.filters) == bool(member.rate or member.widths)
@@ -46,6 +47,7 @@ def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> Non
     )
 
 
+@pytest.mark.slow
 def test_a_long_command_is_packed_in_the_file_and_whole_when_read(tmp_path: Path) -> None:
     long = " && ".join(["toolchain train eresfd --set teach.labels=0.5"] * 200)
     path = make_member(tmp_path, 0.25, command=long)
@@ -71,6 +73,7 @@ def test_a_card_without_a_network_is_no_card() -> None:
     assert cards == {member.path.stem for member in SHIPPED}
 
 
+@pytest.mark.slow
 def test_the_nearest_is_chosen_and_the_lower_of_two(tmp_path: Path) -> None:
     for rate in (0.0, 0.25, 0.5):
         make_member(tmp_path, rate)
@@ -83,6 +86,7 @@ def test_the_nearest_is_chosen_and_the_lower_of_two(tmp_path: Path) -> None:
     assert choose("somebody:net", 0.1) is None
 
 
+@pytest.mark.slow
 def test_the_one_that_finds_most_within_so_many_parameters_is_chosen(tmp_path: Path) -> None:
     known = {"eresfd-0": (90_000, 0.9), "eresfd-20": (60_000, 0.7), "eresfd-52k": (52_000, 0.8)}
     for name, (parameters, precision) in known.items():
@@ -146,6 +150,7 @@ def test_statistics_are_folded_without_a_difference() -> None:
             assert float((before - after).abs().max()) < 1e-5 * float(before.max() - before.min())
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: P
     assert "ONE SHOT" in markdown(run_report(report))
 
 
+@pytest.mark.slow
 def test_filters_that_training_zeroed_are_a_part_of_the_higher_rate() -> None:
     loaded = load_shipped(recipe(0.6))
     assert loaded is not None
@@ -180,6 +181,7 @@ def test_another_way_to_choose_starts_where_nothing_was_chosen(choice: dict[str,
     assert f"--rate 0.25 --{name} {value}" in notes[1]
 
 
+@pytest.mark.slow
 def test_another_way_to_choose_takes_nothing_if_all_that_is_shipped_has_zeros(
     tmp_path: Path,
 ) -> None:
@@ -190,6 +192,7 @@ def test_another_way_to_choose_takes_nothing_if_all_that_is_shipped_has_zeros(
 WIDTHS = {"base.m0.b2_5.0.res_layer.0": 4}
 
 
+@pytest.mark.slow
 def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Path) -> None:
     make_member(tmp_path, 0.0)
     planned = make_member(tmp_path, 0.0, training={"widths": WIDTHS}, deployed_parameters=52_100)
@@ -213,6 +216,7 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
         assert found.recipe.prune.widths == other["widths"]
 
 
+@pytest.mark.slow
 def test_the_very_filters_of_a_plan_take_what_was_trained_without_them(tmp_path: Path) -> None:
     make_member(tmp_path, 0.0)
     named = {"base.m0.b2_5.0.res_layer.0": list(range(3, 15))}
@@ -227,6 +231,7 @@ def test_the_very_filters_of_a_plan_take_what_was_trained_without_them(tmp_path:
     assert found.source.path == "eresfd-0.safetensors"
 
 
+@pytest.mark.slow
 def test_a_rate_takes_what_was_trained_without_filters_that_a_plan_named(tmp_path: Path) -> None:
     """The default criterion stands for the best that is shipped, and any other for itself."""
     make_member(tmp_path, 0.0)
@@ -248,6 +253,7 @@ def test_a_rate_takes_what_was_trained_without_filters_that_a_plan_named(tmp_pat
         assert loaded.recipe.prune.zeroes != taken
 
 
+@pytest.mark.slow
 def test_parameters_choose_what_is_shipped_and_are_refused_beside_other_choices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,6 +306,7 @@ def test_a_model_of_which_nothing_is_shipped_has_nothing_to_start_from() -> None
     assert load_shipped(default_recipe("tiny:Tiny")) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_member_is_told_by_its_name(tmp_path: Path) -> None:
     path = make_member(tmp_path, 0.25)
     path.rename(tmp_path / "eresfd-30.safetensors")

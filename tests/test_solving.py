@@ -183,6 +183,7 @@ def apart(student: nn.Module, teacher: nn.Module, block: str, images: list[Tenso
     return error / sum(float(theirs.square().mean()) for _, theirs in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_a_student_of_the_same_widths_is_its_teacher_again(model: str) -> None:
     """Where it is fine enough for a few crops to show cells enough."""
@@ -227,6 +228,7 @@ def test_the_last_layer_of_a_sum_makes_up_for_the_rest_of_it() -> None:
     assert found[True] < 0.95 * found[False]
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_called_several_times_is_solved_on_its_teachers_inputs_alone() -> None:
     course, _ = course_of("extd", 0.25, noise(2))
     once = course._called_once()

@@ -426,6 +426,7 @@ def test_channels_that_the_code_cuts_by_position_stay_and_the_operator_is_named(
     assert surgery.filters[0].reason == Reason("operator", operator="split")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eresfd", "extd"])
 def test_torch_pruning_and_our_own_run_agree_on_the_detectors(name: str) -> None:
     """Joining torch-pruning's graph to what the run showed joins nothing that was apart."""

@@ -346,6 +346,7 @@ def test_many_random_networks_with_zeroed_filters_lose_channels() -> None:
     assert smaller > 0.4 * with_zeros
 
 
+@pytest.mark.slow
 @without_shrinking(60)
 @given(descriptions())
 def test_random_networks_are_the_same_every_time_and_can_be_pasted(

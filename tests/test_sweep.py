@@ -128,6 +128,7 @@ def test_a_killed_worker_of_the_cluster_is_replaced(folder: Path, made: tuple[Pa
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_told() -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     with pytest.raises(InputError, match="no cluster answers there"):

@@ -130,6 +130,7 @@ def test_all_of_it_may_be_block_by_block(split: Split, teacher: Path, tmp_path: 
         assert torch.equal(tensor, other["network"][name]), name
 
 
+@pytest.mark.slow
 def test_layers_learn_before_blocks(split: Split, teacher: Path, tmp_path: Path) -> None:
     """Thirty steps of layers, in which their loss comes down, then ten of blocks."""
     shares = {"teach.layer_share": 0.75, "teach.local_share": 1.0}
@@ -184,6 +185,7 @@ def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) ->
     torch.testing.assert_close(teaching.loss(0, batch), expected)
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(split: Split, teacher: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(job(teacher, tmp_path / "run"), split, 5)
@@ -194,6 +196,7 @@ def test_other_settings_are_refused_by_name(split: Split, teacher: Path, tmp_pat
         run(job(teacher, tmp_path / "run"), split)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -217,6 +220,7 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_state(
     assert read_pickle(tmp_path / "run" / "state.pt")["step"] == 10
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_state_before(
     split: Split, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +323,7 @@ print("right")
 """
 
 
+@pytest.mark.slow
 def test_gradients_of_odd_channel_counts_are_right() -> None:
     """Against float64, in a process of its own: the setting must come before PyTorch."""
     result = subprocess.run(
@@ -328,12 +333,13 @@ def test_gradients_of_odd_channel_counts_are_right() -> None:
 
 
 def test_fusion_weights_are_the_only_parameters_outside_layers() -> None:
-    from toolchain.train.distillation_trainer import _loose
+    from toolchain.train.distillation_trainer import _outside_layers
 
-    assert [name for name, _ in _loose(build("eresfd"))] == ["base.m0.fpn.w1"]
-    assert _loose(build("extd")) == []
+    assert [name for name, _ in _outside_layers(build("eresfd"))] == ["base.m0.fpn.w1"]
+    assert _outside_layers(build("extd")) == []
 
 
+@pytest.mark.slow
 def test_minutes_are_shared_by_the_pace_of_each_phase(
     split: Split, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +364,7 @@ def test_minutes_are_shared_by_the_pace_of_each_phase(
     assert setup._images_in_time(solving) == 83  # half of the minute is left
 
 
+@pytest.mark.slow
 def test_a_pace_is_measured_in_every_phase(split: Split, teacher: Path, tmp_path: Path) -> None:
     fields = {"teach.layer_share": 0.5, "teach.solved": 10}
     recipe = override(job(teacher, tmp_path).recipe, fields)
@@ -366,6 +373,7 @@ def test_a_pace_is_measured_in_every_phase(split: Split, teacher: Path, tmp_path
     assert setup._images_in_time(prepared) == 20 * wanted.batch  # at least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "refused"),
     [

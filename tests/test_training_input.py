@@ -121,6 +121,7 @@ def test_a_broken_photo_and_odd_faces_are_left_out_and_said(
     assert "2 photos" in (data / "out" / "train.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--teacher", TEACHER, "--images", "100"]])
 def test_a_loss_that_runs_away_in_a_short_run_stops_it(
     arguments: list[str], data: Path, capsys: pytest.CaptureFixture[str]

@@ -171,6 +171,7 @@ def test_the_same_arguments_draw_the_same_bytes(tmp_path: Path) -> None:
 # The reference subset -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_reference_subset(shared: Path) -> None:
     listed = read_split(shared / "wider", images_needed=False)
     assert (listed.listed, len(listed.images), listed.missing) == (3_226, 3_226, 0)

@@ -351,6 +351,7 @@ def test_parameters_are_those_of_a_network_of_these_widths() -> None:
             assert problem.cost({"stem": stream, "inner": inner}) == parameters_of(stream, inner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["eresfd", "extd"])
 def test_parameters_are_those_of_what_is_really_shrunk(model: str) -> None:
     network, recipe = build(model, 3).eval(), default_recipe(model)

@@ -236,6 +236,7 @@ def test_the_page_of_a_plan_says_how_far_off_it_was() -> None:
 # For real -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_plan_by_parameters_is_shrunk_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +265,7 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_plan_by_a_rate_chooses_filters_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,6 +288,7 @@ def test_a_plan_by_a_rate_chooses_filters_alone(
     assert "give one budget" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_plan_looks_at_faces_of_all_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

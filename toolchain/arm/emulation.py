@@ -174,15 +174,23 @@ def _root_for(target: Target, sysroot: Sysroot) -> Path:
     root = sysroot.root.with_name(f"{sysroot.root.name}-{target.key}")
     (root / "proc").mkdir(parents=True, exist_ok=True)
     for entry in sysroot.root.iterdir():
-        link = root / entry.name
-        if not link.is_symlink():
-            link.symlink_to(entry)
+        _point(root / entry.name, Path("..") / sysroot.root.name / entry.name)
     cpuinfo = root / "proc" / "cpuinfo"
     if not cpuinfo.exists() or cpuinfo.read_text() != target.cpuinfo:
         part = cpuinfo.with_name(f".cpuinfo-{os.getpid()}")
         part.write_text(target.cpuinfo)
         part.replace(cpuinfo)
     return root
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make a link that is right wherever the cache is moved to; one that is stays."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    part = link.with_name(f".{link.name}-{os.getpid()}")
+    part.unlink(missing_ok=True)
+    part.symlink_to(target)
+    part.replace(link)
 
 
 def _environment(sysroot: Sysroot) -> dict[str, str]:
