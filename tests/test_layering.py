@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -115,6 +116,14 @@ def test_every_room_has_its_place() -> None:
     unplaced = set(rooms_with_files()) - set(ROOMS)
     assert not unplaced, f"put {sorted(unplaced)} into ROOMS, after all that they may import"
     assert len(set(ROOMS)) == len(ROOMS)
+
+
+def test_the_page_on_design_has_the_rooms_in_their_order() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert [name for name in told if name != "deploy"] == [
+        name for name in ROOMS if name != "__main__"
+    ]
 
 
 @pytest.mark.parametrize("name", ROOMS)
