@@ -130,6 +130,7 @@ def test_a_checkpoint_and_its_files_find_the_same_faces(tmp_path: Path) -> None:
     for name, options in (("any", ["--dynamic"]), ("fixed", [])):
         out = tmp_path / name
         arguments = ["shrink", "eresfd", "--ckpt", str(source), "--size", "96x128"]
+        arguments += ["--formats", "onnx"]
         assert cli.run([*arguments, "--out", str(out), *options]) == 0
         for path in (out, out / "model.onnx", out / "model.safetensors"):
             found = run(open_finder(plan_for(path, SINGLE), 1), image)

@@ -54,16 +54,10 @@ def run(command: str, checkout: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.slow
-def test_the_first_command_runs(checkout: Path) -> None:
-    assert COMMANDS[0].startswith("make shrink ")
-    run(COMMANDS[0], checkout)
-    assert (checkout / "out" / "eresfd" / "model.onnx").is_file()
-
-
 @pytest.mark.long
 def test_every_command_runs_in_order(checkout: Path) -> None:
     assert len(COMMANDS) >= 7
+    assert COMMANDS[0].startswith("make shrink ")
     for command in dict.fromkeys(COMMANDS):
         if command != NOT_FROM_WITHIN:
             run(command, checkout)
