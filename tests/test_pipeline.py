@@ -204,8 +204,8 @@ def test_a_file_that_is_not_the_network_is_not_handed_out(
     """Break the exported file: its proof must see it."""
     real = exporting.export_onnx
 
-    def broken(network, *, path, **options):
-        artifact = real(network, path=path, **options)
+    def broken(network, example, *, path, **options):
+        artifact = real(network, example, path=path, **options)
         model = onnx.load(path)
         tensor = next(t for t in model.graph.initializer if t.name.endswith("weight"))
         weights = onnx.numpy_helper.to_array(tensor).copy()
