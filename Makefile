@@ -51,7 +51,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-all test-wheel lint docs format clean
+.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-long test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -202,8 +202,11 @@ soak-surgery: setup ## Shrink COUNT=10000 random networks from SEED=0 on, by JOB
 test: setup ## Run the tests of every stage that take seconds
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
 
-test-rest: setup ## Run all that make test leaves out
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or long"
+test-rest: setup ## Run what make test leaves out, but for the longest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not long"
+
+test-long: setup ## Run the longest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "long"
 
 test-all: setup ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

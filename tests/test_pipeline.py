@@ -292,7 +292,7 @@ def test_boxes_on_real_photos_are_the_same(
     """Soft network against the shrunk file: the same faces, to a hundredth of a pixel."""
     weights = shared / "weights/paper/eresfd/ERES10_FPGM.pth"
     chosen = tuple(photos[::40])
-    report = run_shrink(Job(default_recipe("eresfd"), tmp_path / "out", weights, chosen))
+    report = run_shrink(Job(default_recipe("eresfd"), tmp_path / "out", weights, photos=chosen))
     assert sum(len(photo.before.boxes) for photo in report.photos) > 20
     for photo in report.photos:
         assert photo.max_box_diff_px is not None, photo.name
