@@ -11,6 +11,8 @@ from toolchain.cli import run
 from toolchain.errors import RecipeError
 from toolchain.recipe import default_recipe, override, parse_recipe, renamed
 from toolchain.recipe.writing import as_toml
+from toolchain.records.certificate import read_certificate
+from toolchain.system.files import digest_of
 from toolchain.zoo.reading import FOLDER, members
 
 HEAD = '[model]\nname = "eresfd"\n'
@@ -79,3 +81,18 @@ def test_shipped_networks_of_an_earlier_version_speak_the_new_names() -> None:
         said = json.dumps(member.facts) + (FOLDER / f"{name}.md").read_text()
         assert not any(f"{old}=" in said or f"| {old} |" in said for old in renamed.KEYS)
         assert not set(renamed.SETTINGS) & set(member.facts["training"])
+
+
+def test_a_certificate_of_an_earlier_version_is_read_without_a_word(
+    tmp_path: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = read_certificate(made / "certificate.json")
+    content = json.loads((made / "certificate.json").read_bytes())
+    content["recipe"]["prune"]["gone"] = content["recipe"]["prune"].pop("pruned_channels")
+    teach = content["recipe"]["teach"]
+    teach["settle_share"] = teach.pop("recalibration_share")
+    del content["sha256_of_the_rest"]
+    content["sha256_of_the_rest"] = digest_of(content)
+    (tmp_path / "certificate.json").write_text(json.dumps(content))
+    assert read_certificate(tmp_path / "certificate.json") == now
+    assert capsys.readouterr().err == ""

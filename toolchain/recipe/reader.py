@@ -9,7 +9,7 @@ from typing import Any
 
 from toolchain.errors import RecipeError, did_you_mean
 from toolchain.recipe.checking import Checker, field_name, hints_of
-from toolchain.recipe.renamed import key_now
+from toolchain.recipe.renamed import field_now
 
 
 class Reader(Checker):
@@ -66,7 +66,7 @@ class Reader(Checker):
         """Return a table with its fields under the names that they have now."""
         renamed: dict[str, Any] = {}
         for key, value in table.items():
-            name = key_now(".".join((*keys, key))).rpartition(".")[2] if keys else key
+            name = field_now((*keys, key)) if keys else key
             if name in renamed or (name != key and name in table):
                 self.fail((*keys, key), f"is the old name of {name}, which is there too")
             renamed[name] = value

@@ -42,6 +42,17 @@ def key_now(key: str) -> str:
     return KEYS[key]
 
 
+def field_now(keys: tuple[str, ...]) -> str:
+    """Return a field under the name that it has now, by where it stands: section and field.
+
+    In the recipe that a certificate holds nothing is said of it: the tool wrote it.
+    """
+    if keys[0] == "recipe":
+        key = ".".join(keys[1:])
+        return KEYS.get(key, key).rpartition(".")[2]
+    return key_now(".".join(keys)).rpartition(".")[2]
+
+
 def command_now(arguments: Iterable[str]) -> list[str]:
     """Return a command line whose command has the name that it has now."""
     words = list(arguments)
