@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+import signal
 import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +20,8 @@ from board import metadata, picture, write_model
 from serving import grey
 
 from toolchain.deploy.detect import Detector
-from toolchain.deploy.detector.live import board, hub, notify
+from toolchain.deploy.detector import stopping
+from toolchain.deploy.detector.live import board, hub, notify, service
 from toolchain.deploy.detector.live.board import FIRMWARE, Health, health
 from toolchain.deploy.detector.live.cameras import EndedError
 from toolchain.deploy.detector.live.capture import Capture
@@ -238,3 +242,22 @@ def test_nobody_watches_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared.is_watched
     now[0] += hub.WATCHED_SECONDS
     assert not shared.is_watched
+
+
+def test_a_request_to_stop_that_was_lost_is_heeded_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stopping, "_ASKED", threading.Event())
+
+    class Losing:
+        """Ignores the exception, as Python does in a finaliser."""
+
+        totals = SimpleNamespace(frames=0)
+
+        def step(self) -> None:
+            with contextlib.suppress(KeyboardInterrupt):
+                stopping.ask(signal.SIGTERM, None)
+
+    capture = SimpleNamespace(state=SimpleNamespace(attempts=0, status="running"))
+    with pytest.raises(KeyboardInterrupt):
+        service._watch(Losing(), capture, None, as_json=False, limit=None)

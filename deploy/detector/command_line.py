@@ -19,6 +19,7 @@ from .errors import DetectError, OutputError, one_line
 from .options import checked_options
 from .outputs import OutputFolder, open_output
 from .sources import Source, find_sources, frames
+from .stopping import ask
 from .telling import emit, record, report_failure, sentence, warn
 
 
@@ -117,5 +118,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 def start_program() -> None:
     """Run the command line as a process of its own; end with its exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when a service stops
+    signal.signal(signal.SIGTERM, ask)  # clean up when a service stops
     sys.exit(main())

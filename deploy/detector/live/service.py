@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..detecting import Detector
 from ..outputs import OutputFolder
+from ..stopping import heed
 from ..telling import emit
 from .board import health
 from .cameras import opener, shown_name
@@ -86,6 +87,7 @@ def _watch(
     """
     attempts = 0
     while limit is None or watcher.totals.frames < limit:
+        heed()
         facts = watcher.step()
         state = capture.state
         if facts or state.attempts != attempts or state.status == "ended":
