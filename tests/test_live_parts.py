@@ -255,6 +255,7 @@ def test_a_request_to_stop_that_was_lost_is_heeded_in_the_next_round(
         totals = SimpleNamespace(frames=0)
 
         def step(self) -> None:
+            assert not stopping._ASKED.is_set(), "a picture was begun after the request"
             with contextlib.suppress(KeyboardInterrupt):
                 stopping.ask(signal.SIGTERM, None)
 
