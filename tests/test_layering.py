@@ -45,6 +45,7 @@ ROOMS = (
 """Modules and folders of ``toolchain``, each after all that it may import."""
 
 BOARD_ROOMS = {
+    "exporting",
     "checking",
     "lineage",
     "bench",
@@ -158,7 +159,9 @@ def test_the_package_itself_loads_no_room_when_it_runs() -> None:
 def test_the_board_needs_neither_toolchain_nor_torch() -> None:
     files = sources("deploy")
     assert ROOT / "deploy" / "detect.py" in files
-    allowed = {"cv2", "numpy", "onnxruntime", "deploy", "detector"} | set(sys.stdlib_module_names)
+    allowed = {"cv2", "ncnn", "numpy", "onnxruntime", "deploy", "detector"} | set(
+        sys.stdlib_module_names
+    )
     assert package_roots(files) - {""} <= allowed
 
 

@@ -1,0 +1,1 @@
+"""ncnn files: the network rewritten for the runtime's kernels, converted by pnnx, and described."""
