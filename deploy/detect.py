@@ -24,6 +24,7 @@ else:
     from .detector.drawing import draw
     from .detector.errors import DetectError, OutputError, one_line
     from .detector.flatbuffer import tflite_metadata
+    from .detector.ncnn_file import NcnnRunner
     from .detector.outputs import VideoFile
     from .detector.pictures import JPEG_SUFFIXES, OTHER_SUFFIXES, read_image
     from .detector.preparing import Placement, affine, letterbox
@@ -43,6 +44,7 @@ else:
         "Detector",
         "Floats",
         "Image",
+        "NcnnRunner",
         "OutputError",
         "Placement",
         "Specification",

@@ -262,22 +262,37 @@ def test_a_file_that_cannot_be_made_leaves_the_others(
 # Formats and calibration --------------------------------------------------------------------------
 
 
-def test_without_the_extra_onnx_alone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extras_onnx_alone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "lacking", lambda: "TFLite files need x; run make setup")
+    monkeypatch.setattr(exports, "lacking_ncnn", lambda: "ncnn files need y; run make setup")
     formats, note = choose_formats(None)
     assert formats == ("onnx",)
-    assert note == "ONNX alone: TFLite files need x; run make setup."
+    assert note == (
+        "ONNX alone: TFLite files need x; run make setup; ncnn files need y; run make setup."
+    )
     assert choose_formats(["int8"]) == (("onnx", "int8"), None)
     with pytest.raises(InputError, match="--formats tflite,int8: TFLite files need x"):
         choose_formats(["tflite", "int8"])
+    with pytest.raises(InputError, match="--formats int8,ncnn: ncnn files need y"):
+        choose_formats(["int8", "ncnn"])
+
+
+def test_with_one_extra_the_note_tells_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "lacking", lambda: "TFLite files need x")
+    monkeypatch.setattr(exports, "lacking_ncnn", lambda: None)
+    assert choose_formats(None) == (
+        ("onnx", "ncnn"),
+        "Made are onnx and ncnn: TFLite files need x.",
+    )
 
 
 def test_formats_bring_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "lacking", lambda: None)
-    assert choose_formats(None) == (("onnx", "tflite", "fp16", "int8"), None)
+    monkeypatch.setattr(exports, "lacking_ncnn", lambda: None)
+    assert choose_formats(None) == (("onnx", "tflite", "fp16", "int8", "ncnn"), None)
     assert choose_formats(["fp16"]) == (("onnx", "tflite", "fp16"), None)
     for wrong in (["tflight"], []):
-        with pytest.raises(InputError, match="--formats must be of onnx, tflite, fp16, int8"):
+        with pytest.raises(InputError, match="--formats must be of onnx, tflite, fp16, int8, ncnn"):
             choose_formats(wrong)
 
 

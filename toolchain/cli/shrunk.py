@@ -81,17 +81,17 @@ def _print_chain(report: Report, console: Console) -> None:
     certificate = report.certificate
     if certificate is None:
         return
-    size = {file.name: file.size_bytes for file in certificate.files}
+    made = {file.name for file in certificate.files}
     table = Table(box=None, pad_edge=False)
     for heading in ("file", "bytes", "differs by (of range)", "kept", "AP lost, points"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for link in certificate.links:
-        if link.after in size and not link.after.startswith("chain/"):
+        if link.after in made and not link.after.startswith("chain/"):
             precision = link.precision
             worst, mean = _added_up(link, certificate)
             table.add_row(
                 escape(link.after),
-                f"{size[link.after]:,}",
+                f"{certificate.size_of(link.after):,}",
                 f"{worst:.1e} at most, {mean:.1e} on average",
                 _kept(link),
                 "" if precision is None else f"{100 * precision.lost:.2f}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toolchain.errors import InputError, did_you_mean
 
-FORMATS = ("onnx", "tflite", "fp16", "int8")
+FORMATS = ("onnx", "tflite", "fp16", "int8", "ncnn")
 
 
 def read_formats(text: str) -> tuple[str, ...]:

@@ -7,11 +7,13 @@ other branches go on. What is missing then stands in the certificate, which is n
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx
 from torch import nn
 
 import toolchain
@@ -22,7 +24,11 @@ from toolchain.checking.proofs import Pair
 from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.exporting.extra import lacking
 from toolchain.exporting.formats import FORMATS, read_formats
+from toolchain.exporting.ncnn.extra import lacking_ncnn
+from toolchain.exporting.ncnn.ncnn_file import write_ncnn
+from toolchain.exporting.onnx_file import export_onnx
 from toolchain.exporting.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
+from toolchain.exporting.rewriting import ONNXRUNTIME_ALONE, Rewrites
 from toolchain.exporting.tflite import export_tflite, labelled
 from toolchain.exporting.tflite_quantised import TfliteQuantiser, to_half
 from toolchain.exporting.units import Quantiser
@@ -43,9 +49,10 @@ from toolchain.records.certificate import (
     LayerNoise,
     Link,
     Precision,
+    companions_of,
 )
-from toolchain.records.run_folder import ONNX
-from toolchain.records.stages import MemberAccuracy, Source
+from toolchain.records.run_folder import NCNN, ONNX
+from toolchain.records.stages import MemberAccuracy, Rewritten, Source
 from toolchain.system.files import disk_is_full, sha256_of, write_bytes
 
 ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, ONNX)
@@ -67,20 +74,36 @@ def choose_formats(
 ) -> tuple[tuple[str, ...], str | None]:
     """Return the formats to make, and a note if others could be had.
 
-    None asks for all where the extra is installed, and for ONNX alone elsewhere or where files
-    suppress by themselves. Raises :class:`InputError` for a format that is unknown or cannot be
+    None asks for all whose extras are installed, and for ONNX alone where files suppress by
+    themselves. Raises :class:`InputError` for a format that is unknown or cannot be
     made here.
     """
-    missing = lacking()
     if asked is None and postprocess == "nms":
         return ("onnx",), f"ONNX alone: {NO_SUPPRESSION}."
+    tflite, ncnn = lacking(), lacking_ncnn()
+    absent = {} if tflite is None else dict.fromkeys(("tflite", "fp16"), tflite)
+    absent |= {} if ncnn is None else {"ncnn": ncnn}
     if asked is None:
-        return (FORMATS, None) if missing is None else (("onnx",), f"ONNX alone: {missing}.")
+        return _all_but(absent)
     asked = read_formats(",".join(asked))
-    if missing is not None and {"tflite", "fp16"} & set(asked):
-        raise InputError(f"--formats {','.join(asked)}: {missing}")
+    for name in asked:
+        if name in absent:
+            raise InputError(f"--formats {','.join(asked)}: {absent[name]}")
     chosen = {"onnx", *asked} | ({"tflite"} if "fp16" in asked else set())
     return tuple(name for name in FORMATS if name in chosen), None
+
+
+def _all_but(absent: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
+    """Return all formats that can be made, and why the others cannot.
+
+    int8 goes with TFLite: a file for onnxruntime alone is made where it is asked for.
+    """
+    left = {*absent, "int8"} if "tflite" in absent else set(absent)
+    formats = tuple(name for name in FORMATS if name not in left)
+    if not absent:
+        return formats, None
+    made = "ONNX alone" if formats == ("onnx",) else f"Made are {' and '.join(formats)}"
+    return formats, f"{made}: {'; '.join(dict.fromkeys(absent.values()))}."
 
 
 def possible_formats(
@@ -119,6 +142,7 @@ def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) 
         wanted.add(links.TFLITE)
         wanted |= {links.TFLITE_HALF} if "fp16" in formats else set()
         wanted |= {links.TFLITE_INT8} if "int8" in formats else set()
+    wanted |= {NCNN} if "ncnn" in formats else set()
     wanted |= {links.bare_of(name, recipe) for name in wanted}
     every = (links.SOFT, *(end for _, end, _ in links.plan_of(recipe, steps)))
     return tuple(name for name in every if name in wanted)
@@ -137,6 +161,7 @@ class Chain:
     metadata: Mapping[str, str]
     """What every ONNX file says of itself."""
     tflite_metadata: Mapping[str, str]
+    ncnn_metadata: Mapping[str, str]
     calibration: Calibration | None
     accuracy_of: MeasureAccuracy | None = None
     on_stage: Callable[[str], None] = lambda _name: None
@@ -144,6 +169,8 @@ class Chain:
     """Takes weights of the chain; None: the recipe's model is built by its name."""
     links: list[Link] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    rewritten: list[Rewritten] = field(default_factory=list)
+    """What was changed for a runtime's kernels, beyond what the ONNX files have."""
     _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
 
     def extend(self, before: str, after: str, kind: Kind) -> None:
@@ -160,7 +187,7 @@ class Chain:
             if disk_is_full(error):  # the next file would fail as well
                 raise
             self.failures.append(Failure(after, str(error)))
-            (self.folder / after).unlink(missing_ok=True)
+            self._take_away(after)
             return
         self.links.append(link)
         if kind == "rewrite" and not link.passed:
@@ -169,7 +196,13 @@ class Chain:
             )
         if not link.passed:
             self.failures.append(Failure(after, _reason(link)))
-            (self.folder / after).unlink()
+            self._take_away(after)
+
+    def _take_away(self, name: str) -> None:
+        """Remove a file, with those that belong to it."""
+        if companions_of(name):
+            shutil.rmtree((self.folder / name).parent, ignore_errors=True)
+        (self.folder / name).unlink(missing_ok=True)
 
     def _make(self, before: str, after: str, kind: Kind) -> Link:
         target = self.folder / after
@@ -185,9 +218,35 @@ class Chain:
                 output_names=self.output_names,
                 metadata=self.tflite_metadata,
             )
+        elif after == NCNN:
+            self._write_ncnn()
         elif kind == "half":
             write_bytes(target, self._finished(to_half((self.folder / before).read_bytes()), after))
         return self._link(before, after, kind)
+
+    def _write_ncnn(self) -> None:
+        """Write the file from the graph as it is before it is rewritten for onnxruntime alone."""
+        model = onnx.load(links.common_graph(self.folder, self.recipe))
+        if any(not dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim):
+            with tempfile.TemporaryDirectory(prefix="ncnn.") as room:
+                path = Path(room) / ONNX
+                names = set(self.recipe.export.rewrites) - set(ONNXRUNTIME_ALONE)
+                export_onnx(
+                    self.folded,
+                    self.pair.example,
+                    path,
+                    output_names=self.output_names,
+                    metadata={},
+                    rewrites=Rewrites(names),
+                )
+                model = onnx.load(path)
+        write_ncnn(
+            model,
+            self.folder,
+            texts=self.ncnn_metadata,
+            for_detect=self.recipe.anchors is not None,
+            on_done=self.rewritten.append,
+        )
 
     def _make_int8(self, before: str, after: str) -> Link:
         with tempfile.TemporaryDirectory(prefix="int8.") as room:
@@ -339,7 +398,8 @@ def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certific
         chain.recipe,
         tuple(
             FileFacts(name, path.stat().st_size, sha256_of(path))
-            for name in wanted
+            for each in wanted
+            for name in (each, *companions_of(each))
             if (path := chain.folder / name).exists()
         ),
         tuple(chain.links),

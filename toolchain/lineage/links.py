@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
+from toolchain.checking.ncnn import run_ncnn
 from toolchain.checking.parity import (
     ProofInput,
     Runner,
@@ -27,13 +28,13 @@ from toolchain.checking.pictures import Photo, find_faces
 from toolchain.checking.tflite import run_tflite
 from toolchain.deploy import detect
 from toolchain.exporting.io_spec import has_form
-from toolchain.exporting.rewriting import ON_GRAPHS
+from toolchain.exporting.rewriting import ON_GRAPHS, ONNXRUNTIME_ALONE
 from toolchain.lineage.deciding import decisions_between
 from toolchain.lineage.io_runners import bare_end, crowd_of, expected_faces, formed_end, found_faces
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement, Link
 from toolchain.records.parity import Decisions, Parity
-from toolchain.records.run_folder import ONNX, WEIGHTS
+from toolchain.records.run_folder import NCNN, ONNX, WEIGHTS
 from toolchain.system.files import sha256_of
 from toolchain.zoo.sources import load_network
 
@@ -70,7 +71,14 @@ def _bare_plan(steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
         (SHRUNK, TFLITE, "export"),
         (TFLITE, TFLITE_HALF, "half"),
         (TFLITE, TFLITE_INT8, "int8"),
+        (SHRUNK, NCNN, "export"),
     )
+
+
+def common_graph(folder: Path, recipe: Recipe) -> Path:
+    """Return the ONNX file with every rewrite that is good for all runtimes."""
+    steps = [name for name in steps_in(folder) if Path(name).stem not in ONNXRUNTIME_ALONE]
+    return folder / (steps[-1] if steps else bare_of(ONNX, recipe))
 
 
 def steps_in(folder: Path) -> list[str]:
@@ -147,12 +155,14 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
 
 
 def open_end(path: Path, recipe: Recipe, reopen: Reopen | None = None) -> Runner:
-    """Open a file of the chain: weights, ONNX or TFLite.
+    """Open a file of the chain: weights, ONNX, TFLite or ncnn.
 
     ``reopen`` takes weights; None builds the network that the recipe names.
     """
     if path.suffix == ".safetensors":
         return run_network(_network(path, recipe, reopen))
+    if path.suffix == ".param":
+        return run_ncnn(path)
     return run_onnx(path) if path.suffix == ".onnx" else run_tflite(path)
 
 
@@ -163,7 +173,12 @@ def _network(path: Path, recipe: Recipe, reopen: Reopen | None) -> nn.Module:
 
 def runtime_of(name: str) -> str:
     """Return what runs a file, with its version."""
-    packages = {".safetensors": "torch", ".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}
+    packages = {
+        ".safetensors": "torch",
+        ".onnx": "onnxruntime",
+        ".tflite": "ai-edge-litert",
+        ".param": "ncnn",
+    }
     package = packages[os.path.splitext(name)[1]]  # noqa: PTH122
     return f"{package} {metadata.version(package)}"
 

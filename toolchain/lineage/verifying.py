@@ -16,7 +16,7 @@ from toolchain.checking.pictures import smooth_input
 from toolchain.errors import DataError, InputError, ToolchainError, first_line
 from toolchain.lineage.links import SHRUNK, STEPS, Kind, Reopen, measure_link, plan_of
 from toolchain.recipe import Recipe
-from toolchain.records.certificate import NAME, Certificate, Link, read_certificate
+from toolchain.records.certificate import NAME, Certificate, Link, companions_of, read_certificate
 from toolchain.records.run_folder import MANIFEST
 from toolchain.system.files import sha256_of
 from toolchain.zoo.sources import example_of
@@ -147,7 +147,8 @@ def _again(
     kind, recipe = _kind(certificate, stated), certificate.recipe
     if kind is None:
         return LinkCheck(stated.name, stated, None, "is no link that the toolchain makes")
-    other = [end for end in (stated.before, stated.after, SHRUNK) if end in changed]
+    ends = (stated.before, stated.after, SHRUNK)
+    other = [each for end in ends for each in (end, *companions_of(end)) if each in changed]
     if other:
         return LinkCheck(stated.name, stated, None, f"not run, for {other[0]} was changed")
     missing = [end for end in (stated.before, stated.after) if not (folder / end).is_file()]

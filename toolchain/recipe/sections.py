@@ -304,7 +304,7 @@ class ProofSection(Section, name="proof"):
     surgery_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
     """Soft against shrunk network in the network's own type, after both agreed in float64."""
     onnx_limit: typing.Annotated[float, Range(0, 1e-2)] = 1e-4
-    """Shrunk network against the ONNX file, and against TFLite."""
+    """Shrunk network against the ONNX file, and against TFLite and ncnn."""
     rewrite_limit: typing.Annotated[float, Range(0, 1e-3)] = 1e-5
     """The ONNX file before and after a rewrite."""
     half_limit: Share = 1e-3

@@ -224,10 +224,24 @@ class Certificate:
     calibration: CalibrationFacts | None
     failures: tuple[Failure, ...]
 
+    def size_of(self, name: str) -> int:
+        """Return the bytes of a file, with those that belong to it."""
+        size = {file.name: file.size_bytes for file in self.files}
+        return size[name] + sum(size.get(each, 0) for each in companions_of(name))
+
     @property
     def is_complete(self) -> bool:
         """True if every file that was asked for is there and every link holds."""
         return not self.failures and all(link.passed for link in self.links)
+
+
+def companions_of(name: str) -> tuple[str, ...]:
+    """Return the files without which one is nothing: an ncnn file's weights and metadata."""
+    if not name.endswith(".ncnn.param"):
+        return ()
+    folder = name.rpartition("/")[0]
+    beside = name.removesuffix(".param") + ".bin"
+    return beside, f"{folder}/metadata.json" if folder else "metadata.json"
 
 
 def to_json(certificate: Certificate) -> bytes:
@@ -283,7 +297,8 @@ def demand_unchanged(
     A file that the certificate does not know is refused, too: nothing is proved of it.
     """
     made = {file.name: file.sha256 for file in certificate.files}
-    for name in made if names is None else names:
+    wanted = list(made if names is None else names)
+    for name in dict.fromkeys([*wanted, *(n for each in wanted for n in companions_of(each))]):
         path = folder / name
         if name not in made:
             raise InputError(

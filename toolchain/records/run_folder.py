@@ -26,13 +26,18 @@ WEIGHTS = "model.safetensors"
 REPORT, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
 MANIFEST = "manifest.json"
 """All files with their hashes; a folder that has one may be replaced by another run."""
-BOARD_SUFFIXES = (".onnx", ".tflite")
+BOARD_SUFFIXES = (".onnx", ".tflite", ".param")
 """Of files that run on a board."""
+NCNN_FOLDER = "model_ncnn"
+NCNN = f"{NCNN_FOLDER}/model.ncnn.param"
+"""The network as ncnn has it: three files, for which the one stands that tells its layers."""
 
 __all__ = [
     "BOARD_SUFFIXES",
     "CERTIFICATE",
     "MANIFEST",
+    "NCNN",
+    "NCNN_FOLDER",
     "ONNX",
     "REPORT",
     "REPORT_HTML",
@@ -105,7 +110,8 @@ class RunFolder:
     @cached_property
     def files(self) -> tuple[Path, ...]:
         """The files for a board, by name; those in its folders are steps on the way to them."""
-        found = self.path.glob("model*")
+        found = [*self.path.glob("model*"), self.path / NCNN]
+        found = [path for path in found if path.is_file()]
         return tuple(sorted(path for path in found if path.suffix in BOARD_SUFFIXES))
 
     def demand_unchanged(self, names: Iterable[str] | None = None) -> None:

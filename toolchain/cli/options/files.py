@@ -21,7 +21,7 @@ class Files:
     dynamic: Annotated[bool, typer.Option(help="Leave height and width of the file free.")] = False
     formats: Annotated[
         str | None,
-        typer.Option(help="Of onnx,tflite,fp16,int8; all that can be made here by default."),
+        typer.Option(help="Of onnx,tflite,fp16,int8,ncnn; all that can be made here by default."),
     ] = None
     rewrites: Annotated[
         str | None,

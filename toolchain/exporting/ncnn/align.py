@@ -177,7 +177,8 @@ def _is_channelwise(graph: Graph, node: onnx.NodeProto) -> bool:
             if _width(graph, name) != width:  # broadcast over channels
                 return False
         elif node.op_type == "PRelu" and index == 1:
-            if value is not None and value.size != 1 and not graph.read_once(name):
+            own = value is None or value.size == 1 or graph.read_once(name)
+            if not own or (value is not None and value.size > 1 and value.ndim < 3):
                 return False
         elif value is not None and node.op_type != "Resize" and value.size > 1:
             return False
@@ -208,7 +209,7 @@ def _fill_convolution(graph: Graph, node: onnx.NodeProto, layouts: dict[str, Lay
 def _fill_slopes(graph: Graph, node: onnx.NodeProto, layouts: dict[str, Layout]) -> None:
     slopes, layout = graph.input_constant(node, 1), layouts.get(node.output[0])
     if slopes is not None and slopes.size > 1 and layout is not None:
-        _set(graph, node.input[1], 0, layout)
+        _set(graph, node.input[1], slopes.ndim - 3, layout)
 
 
 def _fill_sizes(graph: Graph, node: onnx.NodeProto, layouts: dict[str, Layout]) -> None:

@@ -19,12 +19,10 @@ from toolchain.exporting.ncnn.convert import Converted, convert
 from toolchain.exporting.ncnn.ends import find_ends, keep_ends
 from toolchain.exporting.ncnn.stem import read_patches
 from toolchain.exporting.ncnn.widen import widen_narrow
+from toolchain.records.run_folder import NCNN, NCNN_FOLDER
 from toolchain.records.stages import Artifact, Rewritten
 from toolchain.system.files import as_json, sha256_of, write_bytes
 
-FOLDER = "model_ncnn"
-NCNN = f"{FOLDER}/{PARAM}"
-"""The file that stands for the three."""
 NOTHING_FOUND = {
     "ends": "no two outputs are the order of maps alone",
     "align": "every width is a multiple of four",
@@ -67,7 +65,7 @@ def prepare(
     cut = read_patches(whole) if for_detect else None
     counts["patches"] = int(cut is not None)
     for name, count in counts.items():
-        on_done(Rewritten(name, count, None if count else NOTHING_FOUND[name]))
+        on_done(Rewritten(f"ncnn {name}", count, None if count else NOTHING_FOUND[name]))
     onnx.checker.check_model(whole, full_check=True)
     return Prepared(whole, ends.levels if ends else None, cut)
 
@@ -102,7 +100,7 @@ def write_ncnn(
     except onnx.checker.ValidationError as error:
         raise ExportError(f"the network cannot be rewritten for ncnn ({error})") from error
     converted = convert(prepared.model)
-    place = folder / FOLDER
+    place = folder / NCNN_FOLDER
     place.mkdir(exist_ok=True)
     files = {PARAM: _sealed(converted).encode(), BIN: converted.weights}
     for name, data in files.items():

@@ -36,6 +36,8 @@ ON_GRAPHS: dict[str, Callable[[Graph], int]] = {
     "rows": sum_rows,
 }
 """In the order in which they are done."""
+ONNXRUNTIME_ALONE = ("rows",)
+"""What other runtimes are slower for."""
 BRANCHES = "the graph has branches or loops, which are not looked into"
 
 

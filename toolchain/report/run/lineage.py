@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toolchain.records.certificate import Certificate, Link
+from toolchain.records.run_folder import BOARD_SUFFIXES
 from toolchain.records.stages import Report
 from toolchain.report import wording
 from toolchain.report.charts.bars import Segment, stacked
@@ -126,19 +127,23 @@ def _rewrites(report: Report) -> Paragraph | None:
 
 def _picture(certificate: Certificate) -> Figure | None:
     """Return a bar for the size of every file that goes to a board."""
-    files = [file for file in certificate.files if file.name.endswith((".onnx", ".tflite"))]
-    shown = [file for file in files if not file.name.startswith("chain/")]
-    largest = max((file.size_bytes for file in shown), default=1)
+    files = [
+        (file.name, certificate.size_of(file.name))
+        for file in certificate.files
+        if file.name.endswith(BOARD_SUFFIXES)
+    ]
+    shown = [(name, size) for name, size in files if not name.startswith("chain/")]
+    largest = max((size for _, size in shown), default=1)
     bars = tuple(
         Bar(
-            Code(file.name),
+            Code(name),
             stacked(
-                f"{wording.count(file.size_bytes)} bytes",
-                [Segment("live", file.size_bytes / largest)],
+                f"{wording.count(size)} bytes",
+                [Segment("live", size / largest)],
             ),
-            f"{file.size_bytes / 1000:,.0f} kB",
+            f"{size / 1000:,.0f} kB",
         )
-        for file in shown
+        for name, size in shown
     )
     caption = "Size of every file that goes to a board."
     return Figure(caption, bars=bars, label="Size of every file") if bars else None

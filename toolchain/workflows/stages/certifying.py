@@ -10,8 +10,9 @@ from toolchain.lineage.calibration import Calibration
 from toolchain.lineage.exports import Chain, MeasureAccuracy, make_chain
 from toolchain.records.certificate import Certificate
 from toolchain.records.run_folder import ONNX
+from toolchain.records.stages import Rewritten
 from toolchain.workflows.stages.measuring import Measured
-from toolchain.workflows.stages.origin import onnx_metadata, tflite_metadata
+from toolchain.workflows.stages.origin import ncnn_metadata, onnx_metadata, tflite_metadata
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Certified:
 
     measured: Measured
     certificate: Certificate
+    rewritten: tuple[Rewritten, ...]
+    """For the other formats' runtimes."""
 
 
 def certify(
@@ -43,6 +46,7 @@ def certify(
         pair.outputs,
         onnx_metadata(loaded, dynamic=exported.dynamic),
         tflite_metadata(loaded),
+        ncnn_metadata(loaded),
         calibration,
         accuracy_of if loaded.recipe.anchors is not None else None,
         on_stage,
@@ -52,4 +56,4 @@ def certify(
     for failure in certificate.failures:
         if failure.file == ONNX:
             raise ParityError(f"{ONNX}: {failure.reason}; nothing is exported")
-    return Certified(measured, certificate)
+    return Certified(measured, certificate, tuple(chain.rewritten))

@@ -37,6 +37,11 @@ def tflite_metadata(loaded: Loaded) -> dict[str, str]:
     return metadata_of(loaded.recipe, provenance_of(loaded), dynamic=False, layout="NHWC")
 
 
+def ncnn_metadata(loaded: Loaded) -> dict[str, str]:
+    """Return the metadata of ncnn files, whose size is fixed."""
+    return onnx_metadata(loaded, dynamic=False)
+
+
 def native_metadata(loaded: Loaded) -> dict[str, object]:
     """Return the metadata of the weights."""
     anchors = loaded.recipe.anchors

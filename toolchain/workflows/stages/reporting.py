@@ -74,7 +74,7 @@ def make_report(job: Job, begun: Start, certified: Certified, stages: tuple[Stag
         command=job.command,
         accuracy=accuracy_of(loaded),
         certificate=certified.certificate,
-        rewrites=exported.rewritten,
+        rewrites=(*exported.rewritten, *certified.rewritten),
     )
 
 
