@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 import toolchain as tc
 import toolchain.workflows.stages.measuring as measuring
 from toolchain.checking.latency import compare_latency
+from toolchain.recipe import default_recipe, override
 from toolchain.surgery import removing
+
+PIXELS = override(default_recipe("tiny:Tiny"), {"input.dtype": "uint8"})
 
 
 class Residual(nn.Module):
@@ -176,8 +180,24 @@ def test_what_is_wrong_is_told_in_one_line() -> None:
         tc.shrink(residual(), IMAGE, limit=5.0)
     with pytest.raises(tc.InputError, match="example must be given with a network"):
         tc.export(residual(), "nowhere")
-    with pytest.raises(tc.InputError, match=r"must be of onnx, tflite, fp16, int8 \(got onxx\)"):
-        tc.export(residual(), "nowhere", example=IMAGE, formats=["onxx"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"formats": ["onxx"]}, r"^formats must be of onnx, tflite, fp16, int8 \(got onxx\)"),
+        ({"formats": "int8", "calibration": "nowhere"}, "^calibration nowhere: is no folder"),
+        ({"out": __file__}, r"\.py is a file; out must name a folder"),
+        ({"recipe": PIXELS}, "^input.dtype = 'uint8' of the recipe is for face detec"),
+    ],
+)
+def test_messages_name_the_arguments_of_python(
+    arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(tc.InputError, match=message):
+        tc.export(residual(), **{"out": tmp_path / "out", "example": IMAGE, **arguments})
+    with pytest.raises(tc.InputError, match=r"^target rpi9: .*add one by a Target of your own\)"):
+        tc.check(tmp_path, target="rpi9")
 
 
 class Moody(Residual):

@@ -13,6 +13,7 @@ from toolchain.arm.targets import Target, find_target
 from toolchain.checking.pictures import Photo, read_photos
 from toolchain.library.exporting import Exported
 from toolchain.library.saving import Factory, reopener
+from toolchain.library.wording import in_python_words
 from toolchain.lineage import verifying
 from toolchain.lineage.verifying import Verification
 from toolchain.records.run_folder import RunFolder
@@ -23,6 +24,7 @@ from toolchain.workflows.stages.clock import say_nothing
 Place = str | os.PathLike[str]
 
 
+@in_python_words()
 def check(
     files: Exported | Place,
     target: str | Target = "rpi4",

@@ -20,6 +20,7 @@ from toolchain.exporting.io_spec import check_form
 from toolchain.library.handing_over import Handed, demand_network, hand_over
 from toolchain.library.shrinking import Shrunk, cut_and_prove, same_weights
 from toolchain.library.taking import Example, undisturbed
+from toolchain.library.wording import in_python_words
 from toolchain.lineage.calibration import Calibration, given_calibration, read_calibration
 from toolchain.lineage.exports import choose_formats, possible_formats
 from toolchain.recipe import Recipe, load_recipe
@@ -58,6 +59,7 @@ class Exported:
         return self.certificate.is_complete
 
 
+@in_python_words()
 def export(
     network: Shrunk | torch.nn.Module,
     out: Place,

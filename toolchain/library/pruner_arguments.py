@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, get_args
 
 from torch import nn
 
@@ -84,7 +84,8 @@ def checked(
     if not isinstance(network, nn.Module):
         raise ModelError(f"network must be a torch.nn.Module (got {type(network).__name__})")
     checker = Checker()
-    if not (isinstance(criterion, str) or callable(criterion)):
+    is_known = isinstance(criterion, str) and criterion in get_args(Criterion)
+    if not (is_known or callable(criterion)):
         raise RecipeError(f"criterion must be fpgm, l1 or a callable (got {criterion!r})")
     if scope == "layer" and rate is None:
         raise RecipeError(f"{named[0]} is of groups, so scope must be group (got 'layer')")
