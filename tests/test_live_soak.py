@@ -1,8 +1,12 @@
-"""Ten minutes of the live page with five viewers and a lazy one: memory stays flat."""
+"""A minute of the live page with five viewers and a lazy one: memory stays flat.
+
+A picture that is kept, of 20 kB and more, shows within seconds; LIVE_SOAK_SECONDS=600 looks longer.
+"""
 
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import statistics
 import threading
@@ -12,9 +16,9 @@ from pathlib import Path
 import pytest
 from serving import Service, red_clip, red_model
 
-SOAK_SECONDS = 600
-WARM_SECONDS = 60
-EVERY_SECONDS = 5
+SOAK_SECONDS = int(os.environ.get("LIVE_SOAK_SECONDS", "60"))
+WARM_SECONDS = SOAK_SECONDS // 6
+EVERY_SECONDS = 1
 
 
 def watch(service: Service, seen: list[int], ended: threading.Event) -> None:
@@ -55,7 +59,7 @@ def test_memory_is_flat_and_a_lazy_viewer_slows_nobody(tmp_path: Path) -> None:
     early = statistics.median(memory[warm : 2 * warm])
     late = statistics.median(memory[-warm:])
     viewers = [len(each) / SOAK_SECONDS for each in seen]
-    print(f"MB after one minute {early:.1f}, at the end {late:.1f}, most {max(memory):.1f};")
+    print(f"MB once warm {early:.1f}, at the end {late:.1f}, most {max(memory):.1f};")
     print(f"pictures a second: done {frames / SOAK_SECONDS:.2f}, viewers {viewers}")
     assert late < early + 4
     assert min(len(each) for each in seen) > 0.9 * frames
