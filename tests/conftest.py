@@ -7,6 +7,8 @@ import functools
 import os
 import secrets
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,12 @@ def pytest_report_header() -> str:
     return f"new random networks: SURGERY_SEED={os.environ['SURGERY_SEED']} runs the same ones"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first, so that two workers end at about the same time."""
+    first = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in first)
+
+
 def _shared() -> Path:
     return Path(os.environ.get("TOOLCHAIN_SHARED", ROOT.parent / "shared"))
 
@@ -45,14 +53,46 @@ def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "compare_latency", brief)
 
 
+def _common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this test run, of all its workers."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make each export of a detector once, and PyTorch's table of operators once a process."""
+    if "torch" not in sys.modules:  # nothing that was collected exports
+        yield
+        return
+    from exports import kept_in
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    from toolchain.exporting import onnx_file
+
+    folder = _common(tmp_path_factory) / "exports"
+    folder.mkdir(exist_ok=True)
+    table = functools.cache(ONNXRegistry.from_torchlib)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "_export", kept_in(folder))
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(table))
+        yield
+
+
+@pytest.fixture
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export as it is done outside tests, each time anew."""
+    from exports import REAL
+
+    monkeypatch.setattr("toolchain.exporting.onnx_file._export", REAL)
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder of a small shrink, ONNX and its int8, certified; not to be changed."""
     from chains import make_folder
 
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent  # of all workers: the first makes it
+    root = _common(tmp_path_factory)
     with (root / "chain.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         if not (root / "chain").exists():

@@ -242,7 +242,7 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     photos = read_photos([tmp_path / "a.png"])
     stages: list[str] = []
-    found = check_folder(made, None, board(), ready, photos, tmp_path, stages.append)
+    found = check_folder(made, None, board(), ready, photos, ARM_CACHE, stages.append)
     assert found.passed
     plain, int8 = found.files
     assert (
@@ -272,17 +272,18 @@ def test_a_folder_runs_on_the_board(ready: Sysroot, made: Path, tmp_path: Path) 
     assert "FusedConv" in next(iter(kinds))
     assert sum(count for count, _ in kinds.values()) == len(plain.operators)
     assert plain.opening_instructions > counted.total
-    again = check_folder(made, ["model.onnx"], board(), ready, photos, tmp_path, stages.append)
+    again = check_folder(made, ["model.onnx"], board(), ready, photos, ARM_CACHE, stages.append)
     assert again.files == (plain,)  # from the cache
 
 
 @pytest.mark.long
 def test_counts_repeat(ready: Sysroot, made: Path, tmp_path: Path) -> None:
+    """What may be an earlier run's, and what is counted now."""
     counts = [
         check_folder(
-            made, ["model.onnx"], board(), ready, (), tmp_path / str(run), lambda _name: None
+            made, ["model.onnx"], board(), ready, (), cache, lambda _name: None
         ).main.instructions_per_inference
-        for run in range(2)
+        for cache in (ARM_CACHE, tmp_path)
     ]
     assert abs(counts[0] - counts[1]) <= 1e-3 * counts[0]
 

@@ -118,7 +118,9 @@ def run(finder: Finder, image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @pytest.mark.long
-def test_a_checkpoint_and_its_files_find_the_same_faces(tmp_path: Path) -> None:
+def test_a_checkpoint_and_its_files_find_the_same_faces(
+    tmp_path: Path, quick_latency: None
+) -> None:
     """Weights by PyTorch, the output folder, and the dynamic and the fixed ONNX file."""
     from toolchain import cli
 

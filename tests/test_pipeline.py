@@ -109,7 +109,7 @@ def test_the_weights_load_again_and_agree_with_the_file(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path, afresh: None) -> None:
     again = tmp_path / "again"
     run_shrink(Job(recipe(rate=0.25), again, untrained=True, command="toolchain shrink"))
     for name in ("model.onnx", "model.safetensors", "surgery.json"):
@@ -292,7 +292,7 @@ def test_boxes_on_real_photos_are_the_same(
     """Soft network against the shrunk file: the same faces, to a hundredth of a pixel."""
     weights = shared / "weights/paper/eresfd/ERES10_FPGM.pth"
     chosen = tuple(photos[::40])
-    report = run_shrink(Job(default_recipe("eresfd"), tmp_path / "out", weights, photos=chosen))
+    report = run_shrink(Job(recipe("eresfd", 240, 320), tmp_path / "out", weights, photos=chosen))
     assert sum(len(photo.before.boxes) for photo in report.photos) > 20
     for photo in report.photos:
         assert photo.max_box_diff_px is not None, photo.name
