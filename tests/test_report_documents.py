@@ -58,29 +58,9 @@ from toolchain.report.costs.bench import bench_document
 from toolchain.report.costs.check import boards_document, check_document
 from toolchain.report.costs.comparison import comparison_document
 from toolchain.report.costs.cost_tables import cost_document, plan_document
+from toolchain.report.document import model as doc
 from toolchain.report.document.html import html
 from toolchain.report.document.markdown import markdown
-from toolchain.report.document.model import (
-    Beside,
-    Code,
-    CodeBlock,
-    Details,
-    Document,
-    Figure,
-    Heading,
-    Item,
-    Items,
-    Link,
-    Notice,
-    Paragraph,
-    Photos,
-    Section,
-    Small,
-    Strong,
-    Table,
-    Tiles,
-    Verdict,
-)
 from toolchain.report.gate.history import history_document
 from toolchain.report.gate.verdicts import gate_document
 from toolchain.report.run.report import run_report
@@ -152,12 +132,12 @@ def history(name: str) -> dict[str, list[HistoryPoint]]:
     return {name: points}
 
 
-def gate(name: str) -> Document:
+def gate(name: str) -> doc.Document:
     worse = replace(record(instructions=2e6), widths={name: 9}, versions={name: "3"})
     return gate_document([compare(record(), worse, LIMITS), compare(record(), record(), LIMITS)])
 
 
-def accuracy(name: str) -> Document:
+def accuracy(name: str) -> doc.Document:
     one = hostile_evaluation() if name == HOSTILE else evaluation(name)
     return evaluation_document([one, evaluation()], [HOSTILE_PICTURE])
 
@@ -206,11 +186,11 @@ every_document = pytest.mark.parametrize(
 )
 
 
-def shown_html(document: Document) -> ElementTree.Element:
+def shown_html(document: doc.Document) -> ElementTree.Element:
     return ElementTree.fromstring(html(document))
 
 
-def shown_markdown(document: Document) -> ElementTree.Element:
+def shown_markdown(document: doc.Document) -> ElementTree.Element:
     """What a reader of CommonMark with tables sees."""
     made = MarkdownIt("commonmark").enable("table").render(markdown(document))
     return ElementTree.fromstring(f"<div>{made}</div>")
@@ -227,7 +207,7 @@ def flat(told: object) -> str:
     """Words without their markup, as they are shown."""
     if isinstance(told, tuple):
         return "".join(map(flat, told))
-    if isinstance(told, Item | Code | Strong | Small | Link):
+    if isinstance(told, doc.Item | doc.Code | doc.Strong | doc.Small | doc.Link):
         return flat(told.words)
     return str(told)
 
@@ -235,11 +215,11 @@ def flat(told: object) -> str:
 def said(blocks: Iterable[object]) -> Iterator[object]:
     """All that blocks say; of pictures only what stands in no table."""
     for each in blocks:
-        if isinstance(each, Section | Details):
+        if isinstance(each, doc.Section | doc.Details):
             yield each.title if list(said(each.blocks)) else ""
-        if isinstance(each, Section | Details | Beside):
+        if isinstance(each, doc.Section | doc.Details | doc.Beside):
             yield from said(each.blocks)
-        elif isinstance(each, Tiles | Figure | Photos):
+        elif isinstance(each, doc.Tiles | doc.Figure | doc.Photos):
             yield from pictured(each)
         else:
             yield from lines_of(each)
@@ -247,22 +227,22 @@ def said(blocks: Iterable[object]) -> Iterator[object]:
 
 def lines_of(block: object) -> Iterator[object]:
     match block:
-        case Heading() | Paragraph() | Notice():
+        case doc.Heading() | doc.Paragraph() | doc.Notice():
             yield block.words
-        case Verdict():
+        case doc.Verdict():
             yield from (block.stamp, block.words, *block.lines)
-        case Items():
+        case doc.Items():
             yield from block.entries
-        case CodeBlock():
+        case doc.CodeBlock():
             yield from block.lines
-        case Table():
+        case doc.Table():
             yield from (block.caption, *block.head, *(cell for row in block.rows for cell in row))
 
 
-def pictured(block: Tiles | Figure | Photos) -> Iterator[object]:
-    if isinstance(block, Photos):
+def pictured(block: doc.Tiles | doc.Figure | doc.Photos) -> Iterator[object]:
+    if isinstance(block, doc.Photos):
         yield block.caption
-    elif isinstance(block, Tiles):
+    elif isinstance(block, doc.Tiles):
         for tile in block.tiles:
             yield from (tile.measure, tile.headline, *(line.words for line in tile.lines))
             yield from (part for bar in tile.bars for part in (bar.name, bar.value))
@@ -274,12 +254,12 @@ def pictured(block: Tiles | Figure | Photos) -> Iterator[object]:
 
 
 @every_document
-def test_tables_hold_the_same_cells_in_both(document: Document) -> None:
+def test_tables_hold_the_same_cells_in_both(document: doc.Document) -> None:
     assert cells(shown_html(document)) == cells(shown_markdown(document))
 
 
 @every_document
-def test_all_that_a_document_says_is_read_in_both(document: Document) -> None:
+def test_all_that_a_document_says_is_read_in_both(document: doc.Document) -> None:
     expected = [" ".join(clean(flat(each)).split()) for each in said(document.blocks)]
     expected += [" ".join(clean(flat(each)).split()) for each in said(document.lead)]
     assert len(expected) > 5
@@ -289,7 +269,7 @@ def test_all_that_a_document_says_is_read_in_both(document: Document) -> None:
 
 
 @every_document
-def test_no_markup_of_a_name_is_live(document: Document) -> None:
+def test_no_markup_of_a_name_is_live(document: doc.Document) -> None:
     page = html(document)
     assert "<script" not in page
     assert "onload=x" not in re.sub(r">[^<]*<|\"[^\"]*\"", "", page)
@@ -302,19 +282,19 @@ def test_no_markup_of_a_name_is_live(document: Document) -> None:
         assert link.get("href", "").startswith("./")
 
 
-def document_of(*blocks: object) -> Document:
-    return Document("t", "Heading", "", (), (Section("s", "Section", blocks),))  # type: ignore[arg-type]
+def document_of(*blocks: object) -> doc.Document:
+    return doc.Document("t", "Heading", "", (), (doc.Section("s", "Section", blocks),))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["<b>", "a|b", "`x`", "a*b*", "__init__", "1. x", "# x", "- x"])
 def test_a_name_reads_as_it_is_wherever_it_stands(name: str) -> None:
     document = document_of(
-        Paragraph(name),
-        Paragraph(("of ", Strong(name), " and ", Code(name))),
-        Items((name, Code(name))),
-        Items((name,), ordered=True),
-        Table(name, ("head", name), ((Code(name), name),)),
-        Details(name, (Notice(name),)),
+        doc.Paragraph(name),
+        doc.Paragraph(("of ", doc.Strong(name), " and ", doc.Code(name))),
+        doc.Items((name, doc.Code(name))),
+        doc.Items((name,), ordered=True),
+        doc.Table(name, ("head", name), ((doc.Code(name), name),)),
+        doc.Details(name, (doc.Notice(name),)),
     )
     for root in (shown_html(document), shown_markdown(document)):
         assert cells(root) == [[["head", name], [name, name]]]

@@ -5,37 +5,27 @@ from __future__ import annotations
 from toolchain.records.timings import Bench, FileTiming
 from toolchain.report import wording
 from toolchain.report.charts.bars import Segment, stacked
-from toolchain.report.document.model import (
-    Bar,
-    Code,
-    Details,
-    Document,
-    Figure,
-    Items,
-    Paragraph,
-    Section,
-    Table,
-    Words,
-    parts,
-)
+from toolchain.report.document import model as doc
 
 HEAD = ("file", "time, ms", "ratio", "quartiles", "bytes", "peak memory, MB", "differs by")
 NUMERIC = (1, 2, 4, 5, 6)
 
 
-def bench_document(bench: Bench) -> Document:
+def bench_document(bench: Bench) -> doc.Document:
     """Return the whole document."""
-    table = Table("Files side by side", HEAD, tuple(map(_cells, bench.files)), NUMERIC)
-    notes = Items(bench.notes) if bench.notes else None
-    return Document(
+    table = doc.Table("Files side by side", HEAD, tuple(map(_cells, bench.files)), NUMERIC)
+    notes = doc.Items(bench.notes) if bench.notes else None
+    return doc.Document(
         title=f"{bench.folder}: benchmark",
         heading=bench.folder,
         subject="its files side by side",
         lead=(),
         blocks=(
-            Section("picture", "Size against time against difference", _pictures(bench)),
-            Section("table", "In numbers", parts(Paragraph(conditions(bench)), notes, table)),
-            Section("operators", "Where the time goes", tuple(map(_operators, bench.files))),
+            doc.Section("picture", "Size against time against difference", _pictures(bench)),
+            doc.Section(
+                "table", "In numbers", doc.parts(doc.Paragraph(conditions(bench)), notes, table)
+            ),
+            doc.Section("operators", "Where the time goes", tuple(map(_operators, bench.files))),
         ),
     )
 
@@ -51,9 +41,9 @@ def conditions(bench: Bench) -> str:
     )
 
 
-def _cells(file: FileTiming) -> tuple[Words, ...]:
+def _cells(file: FileTiming) -> tuple[doc.Words, ...]:
     return (
-        Code(file.name),
+        doc.Code(file.name),
         wording.decimal(file.median_ms),
         wording.decimal(file.ratio),
         f"{file.ratio_low:.2f} to {file.ratio_high:.2f}",
@@ -63,7 +53,7 @@ def _cells(file: FileTiming) -> tuple[Words, ...]:
     )
 
 
-def _pictures(bench: Bench) -> tuple[Figure, ...]:
+def _pictures(bench: Bench) -> tuple[doc.Figure, ...]:
     slowest = max(file.ratio for file in bench.files)
     largest = max(file.size_bytes for file in bench.files)
     times = [_bar(f, f.ratio / slowest, f"{f.ratio:.2f}") for f in bench.files]
@@ -71,15 +61,15 @@ def _pictures(bench: Bench) -> tuple[Figure, ...]:
     differences = [_bar(f, *_difference(f)) for f in bench.files]
     caption = "Shorter is better in all three; differences on a scale of 0 to 5 % of the range."
     return (
-        Figure(title="Time, as a ratio", bars=tuple(times), told=True),
-        Figure(title="Size", bars=tuple(sizes), told=True),
-        Figure(caption, title="Mean difference", bars=tuple(differences), told=True),
+        doc.Figure(title="Time, as a ratio", bars=tuple(times), told=True),
+        doc.Figure(title="Size", bars=tuple(sizes), told=True),
+        doc.Figure(caption, title="Mean difference", bars=tuple(differences), told=True),
     )
 
 
-def _bar(file: FileTiming, share: float, value: str) -> Bar:
+def _bar(file: FileTiming, share: float, value: str) -> doc.Bar:
     drawn = stacked(f"{file.name}: {value}", [Segment("live", share)])
-    return Bar(Code(file.name), drawn, value)
+    return doc.Bar(doc.Code(file.name), drawn, value)
 
 
 def _difference(file: FileTiming) -> tuple[float, str]:
@@ -89,14 +79,14 @@ def _difference(file: FileTiming) -> tuple[float, str]:
     return min(1.0, file.mean_share / 0.05), wording.difference(file.mean_share)
 
 
-def _operators(file: FileTiming) -> Details:
+def _operators(file: FileTiming) -> doc.Details:
     rows = tuple(
         (
-            Code(cost.type),
+            doc.Code(cost.type),
             wording.count(cost.count),
             "not told" if cost.ms is None else wording.decimal(cost.ms, 3),
         )
         for cost in file.operators
     )
-    table = Table(f"Operators of {file.name}", ("operator", "count", "ms"), rows, (1, 2))
-    return Details(file.name, (table,))
+    table = doc.Table(f"Operators of {file.name}", ("operator", "count", "ms"), rows, (1, 2))
+    return doc.Details(file.name, (table,))

@@ -7,19 +7,7 @@ from collections.abc import Sequence
 from toolchain.records.timings import Check, FileCheck, StageCounts
 from toolchain.report import wording
 from toolchain.report.charts.bars import Segment, legend, stacked
-from toolchain.report.document.model import (
-    Bar,
-    Code,
-    Document,
-    Drawing,
-    Figure,
-    Items,
-    Paragraph,
-    Section,
-    Table,
-    Words,
-    parts,
-)
+from toolchain.report.document import model as doc
 
 HEAD = (
     "file",
@@ -43,21 +31,25 @@ PARTS = (
 """Kind of instruction, how it is drawn, and what it is called."""
 
 
-def check_document(check: Check, over_budget: Sequence[str]) -> Document:
+def check_document(check: Check, over_budget: Sequence[str]) -> doc.Document:
     """Return the document of one board."""
     verdict = "passed" if check.passed and not over_budget else "FAILED"
     subject = f"{check.folder} on {check.name}"
-    over = Section("budget", "Over budget", (Items(tuple(over_budget)),)) if over_budget else None
-    numbers = (Paragraph(_conditions(check)), _table(check), _kinds(check))
-    return Document(
+    over = (
+        doc.Section("budget", "Over budget", (doc.Items(tuple(over_budget)),))
+        if over_budget
+        else None
+    )
+    numbers = (doc.Paragraph(_conditions(check)), _table(check), _kinds(check))
+    return doc.Document(
         title=f"{subject}: {verdict}",
         heading=subject,
         subject=f"emulated: {verdict}",
         lead=(),
-        blocks=parts(
+        blocks=doc.parts(
             over,
-            Section("picture", "Instructions of one inference", (_picture(check),)),
-            Section("table", "In numbers", numbers),
+            doc.Section("picture", "Instructions of one inference", (_picture(check),)),
+            doc.Section("table", "In numbers", numbers),
             *(
                 _operators(number, file)
                 for number, file in enumerate(check.files)
@@ -67,29 +59,31 @@ def check_document(check: Check, over_budget: Sequence[str]) -> Document:
     )
 
 
-def boards_document(checks: Sequence[Check]) -> Document:
+def boards_document(checks: Sequence[Check]) -> doc.Document:
     """Return the document of several boards: which file is best on which."""
     rows = tuple(
         (
             check.name,
-            Code(check.cheapest.file),
+            doc.Code(check.cheapest.file),
             wording.count(check.cheapest.instructions_per_inference),
             _estimate(check.cheapest),
         )
         for check in checks
     )
     head = ("board", "fewest instructions", "instructions", "ms, estimated")
-    best = Section("best", "Which file on which board", (Table("Best", head, rows, (2, 3)),))
+    best = doc.Section(
+        "best", "Which file on which board", (doc.Table("Best", head, rows, (2, 3)),)
+    )
     boards = [
-        Section(
+        doc.Section(
             f"board-{number}",
             check.name,
-            (_picture(check), Paragraph(_conditions(check)), _table(check), _kinds(check)),
+            (_picture(check), doc.Paragraph(_conditions(check)), _table(check), _kinds(check)),
         )
         for number, check in enumerate(checks)
     ]
     title = f"{checks[0].folder} on {len(checks)} boards"
-    return Document(title, title, "", (), (best, *boards))
+    return doc.Document(title, title, "", (), (best, *boards))
 
 
 def _conditions(check: Check) -> str:
@@ -123,18 +117,18 @@ def _stages(stages: StageCounts | None) -> str:
     )
 
 
-def _picture(check: Check) -> Figure:
+def _picture(check: Check) -> doc.Figure:
     most = max(file.instructions_per_inference for file in check.files)
     best = f" Fewest instructions: {check.cheapest.file}." if len(check.files) > 1 else ""
-    return Figure(
+    return doc.Figure(
         f"Millions of instructions.{best}",
-        bars=tuple(Bar(Code(f.file), _bar(f, most), _millions(f)) for f in check.files),
+        bars=tuple(doc.Bar(doc.Code(f.file), _bar(f, most), _millions(f)) for f in check.files),
         legend=legend(*((kind, label) for _, kind, label in PARTS)),
         told=True,
     )
 
 
-def _bar(file: FileCheck, most: int) -> Drawing:
+def _bar(file: FileCheck, most: int) -> doc.Drawing:
     words = f"{file.file}: {wording.count(file.instructions_per_inference)} instructions"
     segments = [
         Segment(style, getattr(file.instructions, kind) / most, label)
@@ -151,13 +145,13 @@ def _estimate(file: FileCheck) -> str:
     return f"{file.estimate_ms.low:.0f} to {file.estimate_ms.high:.0f}"
 
 
-def _table(check: Check) -> Table:
-    return Table("Files on the board", HEAD, tuple(map(_cells, check.files)), NUMERIC)
+def _table(check: Check) -> doc.Table:
+    return doc.Table("Files on the board", HEAD, tuple(map(_cells, check.files)), NUMERIC)
 
 
-def _cells(file: FileCheck) -> tuple[Words, ...]:
+def _cells(file: FileCheck) -> tuple[doc.Words, ...]:
     return (
-        Code(file.file),
+        doc.Code(file.file),
         wording.count(file.instructions_per_inference),
         _estimate(file),
         wording.decimal(file.peak_memory_bytes / 1e6, 0),
@@ -168,10 +162,10 @@ def _cells(file: FileCheck) -> tuple[Words, ...]:
     )
 
 
-def _kinds(check: Check) -> Table:
-    rows: tuple[tuple[Words, ...], ...] = tuple(
+def _kinds(check: Check) -> doc.Table:
+    rows: tuple[tuple[doc.Words, ...], ...] = tuple(
         (
-            Code(file.file),
+            doc.Code(file.file),
             file.runtime,
             *(wording.count(getattr(file.instructions, kind)) for kind, _, _ in PARTS),
             wording.count(file.opening_instructions),
@@ -179,36 +173,36 @@ def _kinds(check: Check) -> Table:
         for file in check.files
     )
     head = ("file", "runtime", *(label for _, _, label in PARTS), "to open the file")
-    return Table("Instructions by kind", head, rows, (2, 3, 4, 5, 6))
+    return doc.Table("Instructions by kind", head, rows, (2, 3, 4, 5, 6))
 
 
-def _operators(number: int, file: FileCheck) -> Section:
+def _operators(number: int, file: FileCheck) -> doc.Section:
     """List where a file's instructions go, by type of operator and by operator."""
     total = file.instructions_per_inference
     types = tuple(
-        (Code(kind), str(count), wording.count(spent), f"{spent / total:.1%}")
+        (doc.Code(kind), str(count), wording.count(spent), f"{spent / total:.1%}")
         for kind, (count, spent) in file.operator_types.items()
     )
     ranked = sorted(file.operators, key=lambda each: -each.instructions)[:DEAREST]
     single = tuple(
         (
-            Code(each.name),
-            Code(each.type),
+            doc.Code(each.name),
+            doc.Code(each.type),
             wording.count(each.instructions),
             f"{each.instructions / total:.1%}",
         )
         for each in ranked
     )
-    return Section(
+    return doc.Section(
         f"operators-{number}",
         f"Where they go: {file.file}",
         (
-            Paragraph(
+            doc.Paragraph(
                 "As the runtime runs them, by its own profiler, whose own instructions are taken "
                 "off evenly: a single operator is right to a few thousand."
             ),
-            Table("By type", ("type", "operators", "instructions", "share"), types, (1, 2, 3)),
-            Table("The dearest", ("operator", "type", "instructions", "share"), single, (2, 3)),
+            doc.Table("By type", ("type", "operators", "instructions", "share"), types, (1, 2, 3)),
+            doc.Table("The dearest", ("operator", "type", "instructions", "share"), single, (2, 3)),
         ),
     )
 

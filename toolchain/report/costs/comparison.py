@@ -5,19 +5,7 @@ from __future__ import annotations
 from toolchain.records.timings import ComparedCandidate, Comparison
 from toolchain.report import wording
 from toolchain.report.charts.bars import Segment, legend, pair
-from toolchain.report.document.model import (
-    Bar,
-    Code,
-    Document,
-    Drawing,
-    Figure,
-    Items,
-    Paragraph,
-    Section,
-    Table,
-    Words,
-    parts,
-)
+from toolchain.report.document import model as doc
 
 HEAD = (
     "file", "input", "bytes", "instructions", "share", "multiply-adds", "ms here", "time here",
@@ -26,19 +14,21 @@ HEAD = (
 NUMERIC = (2, 3, 4, 5, 6, 7)
 
 
-def comparison_document(comparison: Comparison) -> Document:
+def comparison_document(comparison: Comparison) -> doc.Document:
     """Return the whole document."""
     remarks = tuple(notes(comparison))
-    table = Table("Side by side", HEAD, tuple(map(_cells, comparison.candidates)), NUMERIC)
-    numbers = parts(Paragraph(conditions(comparison)), Items(remarks) if remarks else None, table)
-    return Document(
+    table = doc.Table("Side by side", HEAD, tuple(map(_cells, comparison.candidates)), NUMERIC)
+    numbers = doc.parts(
+        doc.Paragraph(conditions(comparison)), doc.Items(remarks) if remarks else None, table
+    )
+    return doc.Document(
         title="Side by side",
         heading="Side by side",
         subject=f"{comparison.name}, and this machine",
         lead=(),
         blocks=(
-            Section("picture", "Cost, as a share of the first", (_picture(comparison),)),
-            Section("table", "In numbers", numbers),
+            doc.Section("picture", "Cost, as a share of the first", (_picture(comparison),)),
+            doc.Section("table", "In numbers", numbers),
         ),
     )
 
@@ -68,9 +58,9 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def _cells(each: ComparedCandidate) -> tuple[Words, ...]:
+def _cells(each: ComparedCandidate) -> tuple[doc.Words, ...]:
     return (
-        Code(each.label),
+        doc.Code(each.label),
         wording.shape(each.size),
         wording.count(each.size_bytes),
         wording.count(each.instructions),
@@ -82,12 +72,12 @@ def _cells(each: ComparedCandidate) -> tuple[Words, ...]:
     )
 
 
-def _picture(comparison: Comparison) -> Figure:
+def _picture(comparison: Comparison) -> doc.Figure:
     most = max(max(each.share, each.ratio) for each in comparison.candidates)
-    return Figure(
+    return doc.Figure(
         f"Instructions on {comparison.name} above, time on this machine below.",
         bars=tuple(
-            Bar(Code(each.label), _bars(each, most), f"{each.share:.2f} / {each.ratio:.2f}")
+            doc.Bar(doc.Code(each.label), _bars(each, most), f"{each.share:.2f} / {each.ratio:.2f}")
             for each in comparison.candidates
         ),
         legend=legend(
@@ -99,7 +89,7 @@ def _picture(comparison: Comparison) -> Figure:
     )
 
 
-def _bars(each: ComparedCandidate, most: float) -> Drawing:
+def _bars(each: ComparedCandidate, most: float) -> doc.Drawing:
     useful = each.share * each.multiply_add / each.instructions
     return pair(
         f"{each.label}: {each.share:.3f} of the instructions, {each.ratio:.3f} of the time",

@@ -5,44 +5,32 @@ from __future__ import annotations
 from toolchain.records.cost_tables import CostReport, GroupCost, PlannedGroup, WidthPlan
 from toolchain.report import wording
 from toolchain.report.charts.bars import Segment, legend, stacked, stairs
-from toolchain.report.document.model import (
-    Bar,
-    Block,
-    Code,
-    Document,
-    Drawing,
-    Figure,
-    Paragraph,
-    Section,
-    Small,
-    Table,
-    Words,
-)
+from toolchain.report.document import model as doc
 
 
-def cost_document(report: CostReport) -> Document:
+def cost_document(report: CostReport) -> doc.Document:
     """Return every group's costs."""
     title = f"What widths cost: {report.model} on {report.name}"
-    words = Paragraph(_cost_words(report))
-    return Document(
+    words = doc.Paragraph(_cost_words(report))
+    return doc.Document(
         title,
         title,
         "",
         (),
         (
-            Section("stairs", "Instructions per group and width", (words, _all_stairs(report))),
-            Section("numbers", "In numbers", (_numbers(report),)),
+            doc.Section("stairs", "Instructions per group and width", (words, _all_stairs(report))),
+            doc.Section("numbers", "In numbers", (_numbers(report),)),
         ),
     )
 
 
-def _all_stairs(report: CostReport) -> Figure:
+def _all_stairs(report: CostReport) -> doc.Figure:
     ranked = sorted(report.groups, key=lambda each: -each.instructions[-1])
-    return Figure(
+    return doc.Figure(
         "A bar for every width that was measured, narrowest first: millions of instructions of "
         "the operators that touch the group, all other groups whole.",
         bars=tuple(
-            Bar(_group(each.group, each.layers), _stairs(each), _ends(each)) for each in ranked
+            doc.Bar(_group(each.group, each.layers), _stairs(each), _ends(each)) for each in ranked
         ),
         legend=legend(
             ("live", "every wider one costs more"), ("removed_live", "a wider one costs no more")
@@ -50,12 +38,12 @@ def _all_stairs(report: CostReport) -> Figure:
     )
 
 
-def _group(group: str, layers: tuple[str, ...]) -> Words:
-    more = Small(f" and {len(layers) - 1} more") if len(layers) > 1 else ""
-    return (Code(group), " " if more else "", more)
+def _group(group: str, layers: tuple[str, ...]) -> doc.Words:
+    more = doc.Small(f" and {len(layers) - 1} more") if len(layers) > 1 else ""
+    return (doc.Code(group), " " if more else "", more)
 
 
-def _stairs(measured: GroupCost) -> Drawing:
+def _stairs(measured: GroupCost) -> doc.Drawing:
     most = max(measured.instructions)
     pairs = list(zip(measured.widths, measured.instructions, strict=True))
     steps = [
@@ -78,10 +66,10 @@ def _millions(cost: int) -> str:
     return f"{cost / 1e6:.2f} M"
 
 
-def _numbers(report: CostReport) -> Table:
+def _numbers(report: CostReport) -> doc.Table:
     rows = tuple(
         (
-            Code(each.group),
+            doc.Code(each.group),
             str(each.width),
             wording.count(each.instructions[-1]),
             ", ".join(map(str, each.steps)),
@@ -89,7 +77,7 @@ def _numbers(report: CostReport) -> Table:
         for each in report.groups
     )
     head = ("group", "filters", "instructions when whole", "widths worth having")
-    return Table("Groups", head, rows, (1, 2))
+    return doc.Table("Groups", head, rows, (1, 2))
 
 
 def _cost_words(report: CostReport) -> str:
@@ -102,24 +90,24 @@ def _cost_words(report: CostReport) -> str:
     )
 
 
-def plan_document(plan: WidthPlan) -> Document:
+def plan_document(plan: WidthPlan) -> doc.Document:
     """Return every group's width before and after, and what that costs and loses."""
     on = "" if plan.board is None else f" on {plan.board.name}"
     title = f"A plan for {plan.model}{on}"
-    result = (Paragraph(plan_words(plan)), *_results(plan))
+    result = (doc.Paragraph(plan_words(plan)), *_results(plan))
     groups = tuple(
-        (Code(each.group), str(each.before), str(each.after), f"{each.kept:.1%}")
+        (doc.Code(each.group), str(each.before), str(each.after), f"{each.kept:.1%}")
         for each in plan.groups
     )
-    table = Table("Groups", ("group", "filters", "stay", "kept"), groups, (1, 2, 3))
-    return Document(
+    table = doc.Table("Groups", ("group", "filters", "stay", "kept"), groups, (1, 2, 3))
+    return doc.Document(
         title,
         title,
         "",
         (),
         (
-            Section("result", "Predicted and measured", result),
-            Section("widths", "Widths", (_widths(plan), table)),
+            doc.Section("result", "Predicted and measured", result),
+            doc.Section("widths", "Widths", (_widths(plan), table)),
         ),
     )
 
@@ -142,7 +130,7 @@ def _conditions(plan: WidthPlan) -> str:
     return f"{board.name}, {board.core} under QEMU, {board.runtime}, input {size}, one thread."
 
 
-def _results(plan: WidthPlan) -> tuple[Block, ...]:
+def _results(plan: WidthPlan) -> tuple[doc.Block, ...]:
     rows = [
         _cost("unpruned", plan.unpruned, plan, "0"),
         _cost("plan, measured", plan.measured, plan, f"{plan.loss:.3f}"),
@@ -161,18 +149,18 @@ def _results(plan: WidthPlan) -> tuple[Block, ...]:
         weights = ", ".join(f"{weight:.2f}" for weight in plan.levels)
         note += f" Levels weigh {weights}, the finest first."
     head = ("widths", plan.unit, "share", "lost")
-    return (Table("Cost and loss", head, tuple(rows), (1, 2, 3)), Paragraph(note))
+    return (doc.Table("Cost and loss", head, tuple(rows), (1, 2, 3)), doc.Paragraph(note))
 
 
-def _cost(label: str, cost: int, plan: WidthPlan, lost: str) -> tuple[Words, ...]:
+def _cost(label: str, cost: int, plan: WidthPlan, lost: str) -> tuple[doc.Words, ...]:
     return (label, wording.count(cost), f"{cost / plan.unpruned:.3f}", lost)
 
 
-def _widths(plan: WidthPlan) -> Figure:
-    return Figure(
+def _widths(plan: WidthPlan) -> doc.Figure:
+    return doc.Figure(
         "Filters of each group.",
         bars=tuple(
-            Bar(Code(each.group), _kept(each), f"{each.before} → {each.after}")
+            doc.Bar(doc.Code(each.group), _kept(each), f"{each.before} → {each.after}")
             for each in plan.groups
         ),
         legend=legend(("live", "stays"), ("dropped", "goes")),
@@ -180,7 +168,7 @@ def _widths(plan: WidthPlan) -> Figure:
     )
 
 
-def _kept(group: PlannedGroup) -> Drawing:
+def _kept(group: PlannedGroup) -> doc.Drawing:
     share = group.after / group.before
     words = f"{group.group}: {group.after} of {group.before} stay"
     return stacked(words, [Segment("live", share), Segment("dropped", 1 - share)])

@@ -12,39 +12,12 @@ from collections.abc import Sequence
 from functools import singledispatch
 
 from toolchain.report import wording
+from toolchain.report.document import model as doc
 from toolchain.report.document.escaping import for_html, piece
 from toolchain.report.document.frame import framed
-from toolchain.report.document.model import (
-    Bar,
-    Beside,
-    Block,
-    Code,
-    CodeBlock,
-    Details,
-    Document,
-    Drawing,
-    Figure,
-    Heading,
-    Item,
-    Items,
-    LegendEntry,
-    Link,
-    Notice,
-    Panel,
-    Paragraph,
-    Photos,
-    Section,
-    Small,
-    Strong,
-    Table,
-    Tile,
-    Tiles,
-    Verdict,
-    Words,
-)
 
 
-def html(document: Document) -> str:
+def html(document: doc.Document) -> str:
     """Return the whole page; it ends with a line feed."""
     heading = for_html(document.heading)
     subject = f' <span class="what">{for_html(document.subject)}</span>' if document.subject else ""
@@ -52,7 +25,7 @@ def html(document: Document) -> str:
     return framed(for_html(document.title), head, blocks(document.blocks), document.refresh_seconds)
 
 
-def blocks(those: Sequence[Block]) -> str:
+def blocks(those: Sequence[doc.Block]) -> str:
     """Return blocks, each on lines of its own."""
     return "\n".join(map(block, those))
 
@@ -61,13 +34,13 @@ def blocks(those: Sequence[Block]) -> str:
 
 
 @singledispatch
-def inline(words: Words) -> str:
+def inline(words: doc.Words) -> str:
     """Return words with their markup."""
     return piece(str(words), for_html)
 
 
 @inline.register
-def _code(words: Code) -> str:
+def _code(words: doc.Code) -> str:
     """Return a name as code that may wrap after its dots, slashes and underscores."""
     pieces = re.split(r"(?<=[./:_])", wording.clean(words.words))
     code = "<wbr/>".join(piece(each, for_html) for each in pieces)
@@ -75,17 +48,17 @@ def _code(words: Code) -> str:
 
 
 @inline.register
-def _strong(words: Strong) -> str:
+def _strong(words: doc.Strong) -> str:
     return f"<strong>{inline(words.words)}</strong>"
 
 
 @inline.register
-def _small(words: Small) -> str:
+def _small(words: doc.Small) -> str:
     return f"<small>{inline(words.words)}</small>"
 
 
 @inline.register
-def _link(words: Link) -> str:
+def _link(words: doc.Link) -> str:
     return f'<a href="{for_html(words.target)}">{for_html(words.words)}</a>'
 
 
@@ -109,27 +82,27 @@ def block(value: object) -> str:
 
 
 @block.register
-def _heading(value: Heading) -> str:
+def _heading(value: doc.Heading) -> str:
     return f"<h3>{inline(value.words)}</h3>"
 
 
 @block.register
-def _paragraph(value: Paragraph) -> str:
+def _paragraph(value: doc.Paragraph) -> str:
     attribute = ' class="muted"' if value.quiet else ""
     return f"<p{attribute}>{inline(value.words)}</p>"
 
 
 @block.register
-def _notice(value: Notice) -> str:
+def _notice(value: doc.Notice) -> str:
     sign = '<span aria-hidden="true">▲ </span>'
     return f'<p class="warning" role="note">{sign}{inline(value.words)}</p>'
 
 
 @block.register
-def _verdict(value: Verdict) -> str:
+def _verdict(value: doc.Verdict) -> str:
     sign, kind = ("✓", "good") if value.good else ("✗", "bad")
     stamp = f'<span aria-hidden="true">{sign} </span>{for_html(value.stamp)}'
-    lines = block(Items(value.lines)) if value.lines else ""
+    lines = block(doc.Items(value.lines)) if value.lines else ""
     return (
         f'<div class="verdict {kind}"><p><strong class="stamp">{stamp}</strong> '
         f"{inline(value.words)}</p>{lines}</div>"
@@ -137,24 +110,24 @@ def _verdict(value: Verdict) -> str:
 
 
 @block.register
-def _items(value: Items) -> str:
+def _items(value: doc.Items) -> str:
     tag = "ol" if value.ordered else "ul"
     return f"<{tag}>{''.join(map(_item, value.entries))}</{tag}>"
 
 
-def _item(entry: Words | Item) -> str:
-    if isinstance(entry, Item):
+def _item(entry: doc.Words | doc.Item) -> str:
+    if isinstance(entry, doc.Item):
         return f'<li id="{for_html(entry.identifier)}">{inline(entry.words)}</li>'
     return f"<li>{inline(entry)}</li>"
 
 
 @block.register
-def _code_block(value: CodeBlock) -> str:
+def _code_block(value: doc.CodeBlock) -> str:
     return f"<pre><code>{chr(10).join(map(for_html, value.lines))}</code></pre>"
 
 
 @block.register
-def _table(value: Table) -> str:
+def _table(value: doc.Table) -> str:
     """Return a table that scrolls sideways on its own where the screen is narrow."""
     numbers = value.numeric
     heads = "".join(_cell("th", w, i in numbers, "col") for i, w in enumerate(value.head))
@@ -172,7 +145,7 @@ def _table(value: Table) -> str:
     )
 
 
-def _cell(tag: str, words: Words, numeric: bool, scope: str = "") -> str:
+def _cell(tag: str, words: doc.Words, numeric: bool, scope: str = "") -> str:
     attributes = (f' scope="{scope}"' if scope else "") + (' class="number"' if numeric else "")
     return f"<{tag}{attributes}>{inline(words)}</{tag}>"
 
@@ -183,19 +156,19 @@ def _scrolling(label: str, content: str) -> str:
 
 
 @block.register
-def _details(value: Details) -> str:
+def _details(value: doc.Details) -> str:
     title = for_html(value.title)
     return f"<details><summary>{title}</summary>\n{blocks(value.blocks)}\n</details>"
 
 
 @block.register
-def _beside(value: Beside) -> str:
+def _beside(value: doc.Beside) -> str:
     kind = "levels" if value.wide else "beside"
     return f'<div class="{kind}">{blocks(value.blocks)}</div>'
 
 
 @block.register
-def _section(value: Section) -> str:
+def _section(value: doc.Section) -> str:
     name = value.identifier
     return (
         f'<section id="{name}" aria-labelledby="{name}-title">\n'
@@ -207,7 +180,7 @@ def _section(value: Section) -> str:
 
 
 @block.register
-def _figure(value: Figure) -> str:
+def _figure(value: doc.Figure) -> str:
     named = (("id", value.identifier), ("aria-label", value.label))
     attributes = "".join(f' {key}="{for_html(words)}"' for key, words in named if words)
     drawing = value.drawing
@@ -223,7 +196,7 @@ def _figure(value: Figure) -> str:
     return f"<figure{attributes}>{''.join(pieces)}</figure>"
 
 
-def _rows(value: Figure) -> str:
+def _rows(value: doc.Figure) -> str:
     kind = f"rows {value.kind}".strip()
     axis = value.axis
     last = "" if axis is None else f'<li class="axis" aria-hidden="true">{_bar_of("", axis, "")}'
@@ -232,15 +205,15 @@ def _rows(value: Figure) -> str:
     return f'<ol class="{kind}">\n{rows}\n{last}{end}</ol>'
 
 
-def _bar(bar: Bar) -> str:
+def _bar(bar: doc.Bar) -> str:
     return _bar_of(inline(bar.name), bar.drawing, inline(bar.value))
 
 
-def _bar_of(name: str, drawing: Drawing, value: str) -> str:
+def _bar_of(name: str, drawing: doc.Drawing, value: str) -> str:
     return f'<span class="name">{name}</span>{drawing.svg}<span class="value">{value}</span>'
 
 
-def _legend(value: Figure) -> str:
+def _legend(value: doc.Figure) -> str:
     if not value.legend:
         return ""
     kind = "key" if any(entry.value for entry in value.legend) else "legend"
@@ -248,19 +221,19 @@ def _legend(value: Figure) -> str:
     return f'<ul class="{kind}"{label}>{"".join(map(_entry, value.legend))}</ul>'
 
 
-def _entry(entry: LegendEntry) -> str:
+def _entry(entry: doc.LegendEntry) -> str:
     value = f"<strong>{for_html(entry.value)}</strong>" if entry.value else ""
     return f"<li>{entry.sample.svg}<span>{inline(entry.words)}</span>{value}</li>"
 
 
 @block.register
-def _photos(value: Photos) -> str:
+def _photos(value: doc.Photos) -> str:
     panels = "".join(map(_panel, value.panels))
     caption = inline(value.caption)
     return f'<figure class="panels"><div>{panels}</div><figcaption>{caption}</figcaption></figure>'
 
 
-def _panel(panel: Panel) -> str:
+def _panel(panel: doc.Panel) -> str:
     caption = f"<figcaption>{inline(panel.caption)}</figcaption>"
     if not panel.data:
         return f'<figure><p class="muted">no picture was stored</p>{caption}</figure>'
@@ -270,15 +243,15 @@ def _panel(panel: Panel) -> str:
 
 
 @block.register
-def _tiles(value: Tiles) -> str:
+def _tiles(value: doc.Tiles) -> str:
     several = " several" if any(tile.bars for tile in value.tiles) else ""
     kind = f"tiles scores{several}" if value.large else "tiles"
     tiles = "".join(map(_tile, value.tiles))
-    key = f"\n{block(Paragraph(value.key, quiet=True))}" if value.key else ""
+    key = f"\n{block(doc.Paragraph(value.key, quiet=True))}" if value.key else ""
     return f'<ul class="{kind}" aria-label="{for_html(value.label)}">{tiles}</ul>{key}'
 
 
-def _tile(tile: Tile) -> str:
+def _tile(tile: doc.Tile) -> str:
     headline = f'<p class="figure">{for_html(tile.headline)}</p>' if tile.headline else ""
     drawing = "" if tile.drawing is None else tile.drawing.svg
     bars = "".join(

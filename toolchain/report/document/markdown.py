@@ -6,47 +6,23 @@ from collections.abc import Iterable, Sequence
 from functools import singledispatch
 
 from toolchain.report import wording
+from toolchain.report.document import model as doc
 from toolchain.report.document.escaping import code_span, for_html, for_markdown, line_start, piece
-from toolchain.report.document.model import (
-    Bar,
-    Beside,
-    Block,
-    Code,
-    CodeBlock,
-    Details,
-    Document,
-    Figure,
-    Heading,
-    Item,
-    Items,
-    Link,
-    Notice,
-    Paragraph,
-    Photos,
-    Section,
-    Small,
-    Strong,
-    Table,
-    Tile,
-    Tiles,
-    Verdict,
-    Words,
-)
 
 
-def markdown(document: Document) -> str:
+def markdown(document: doc.Document) -> str:
     """Return the whole page; it ends with a line feed."""
     heading = ": ".join(filter(None, [document.heading, document.subject]))
     body = [f"# {for_markdown(heading)}", *_pieces([*document.lead, *document.blocks])]
     return "\n\n".join(body) + "\n"
 
 
-def blocks(those: Sequence[Block]) -> str:
+def blocks(those: Sequence[doc.Block]) -> str:
     """Return blocks with an empty line between them."""
     return "\n\n".join(_pieces(those))
 
 
-def _pieces(those: Iterable[Block]) -> list[str]:
+def _pieces(those: Iterable[doc.Block]) -> list[str]:
     return [each for each in map(block, those) if each]
 
 
@@ -54,29 +30,29 @@ def _pieces(those: Iterable[Block]) -> list[str]:
 
 
 @singledispatch
-def inline(words: Words) -> str:
+def inline(words: doc.Words) -> str:
     """Return words with their markup, safe inside of a table as well."""
     return piece(str(words), for_markdown)
 
 
 @inline.register
-def _code(words: Code) -> str:
+def _code(words: doc.Code) -> str:
     """Return code, unless a bar in it would end a table's cell."""
     return for_markdown(words.words) if "|" in words.words else code_span(words.words)
 
 
 @inline.register
-def _strong(words: Strong) -> str:
+def _strong(words: doc.Strong) -> str:
     return f"**{inline(words.words)}**"
 
 
 @inline.register
-def _small(words: Small) -> str:
+def _small(words: doc.Small) -> str:
     return inline(words.words)
 
 
 @inline.register
-def _link(words: Link) -> str:
+def _link(words: doc.Link) -> str:
     """Return a link; what leads to a place in the document is told by its words alone."""
     shown = for_markdown(words.words)
     return shown if words.target.startswith("#") else f"[{shown}]({words.target})"
@@ -89,10 +65,10 @@ def _several(words: tuple) -> str:  # type: ignore[type-arg]  # what a register 
     )
 
 
-def _line(words: Words) -> str:
+def _line(words: doc.Words) -> str:
     """Return words as a line of their own."""
     line = inline(words)
-    return line if isinstance(words, Code | Strong) else line_start(line)
+    return line if isinstance(words, doc.Code | doc.Strong) else line_start(line)
 
 
 # --- blocks
@@ -108,47 +84,47 @@ def block(value: object) -> str:
 
 
 @block.register
-def _heading(value: Heading) -> str:
+def _heading(value: doc.Heading) -> str:
     return f"### {inline(value.words)}"
 
 
 @block.register
-def _paragraph(value: Paragraph) -> str:
+def _paragraph(value: doc.Paragraph) -> str:
     return _line(value.words)
 
 
 @block.register
-def _notice(value: Notice) -> str:
+def _notice(value: doc.Notice) -> str:
     return f"> **{inline(value.words)}**"
 
 
 @block.register
-def _verdict(value: Verdict) -> str:
+def _verdict(value: doc.Verdict) -> str:
     words = f"**{for_markdown(value.stamp)}.** {inline(value.words)}"
     return "\n\n".join([words, _list(value.lines)] if value.lines else [words])
 
 
 @block.register
-def _items(value: Items) -> str:
-    entries = [entry.words if isinstance(entry, Item) else entry for entry in value.entries]
+def _items(value: doc.Items) -> str:
+    entries = [entry.words if isinstance(entry, doc.Item) else entry for entry in value.entries]
     if value.ordered:
         return "\n".join(f"{number}. {_line(words)}" for number, words in enumerate(entries, 1))
     return _list(entries)
 
 
-def _list(entries: Iterable[Words]) -> str:
+def _list(entries: Iterable[doc.Words]) -> str:
     return "\n".join(f"- {_line(words)}" for words in entries)
 
 
 @block.register
-def _code_block(value: CodeBlock) -> str:
+def _code_block(value: doc.CodeBlock) -> str:
     lines = "\n".join(map(wording.clean, value.lines))
     fence = "````" if "```" in lines else "```"
     return f"{fence}text\n{lines}\n{fence}"
 
 
 @block.register
-def _table(value: Table) -> str:
+def _table(value: doc.Table) -> str:
     rule = ["---:" if column in value.numeric else "---" for column in range(len(value.head))]
     lines = [map(inline, value.head), rule, *(map(inline, row) for row in value.rows)]
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -156,18 +132,18 @@ def _table(value: Table) -> str:
 
 
 @block.register
-def _details(value: Details) -> str:
+def _details(value: doc.Details) -> str:
     summary = f"<details><summary>{for_html(value.title)}</summary>"
     return "\n\n".join([summary, *_pieces(value.blocks), "</details>"])
 
 
 @block.register
-def _beside(value: Beside) -> str:
+def _beside(value: doc.Beside) -> str:
     return blocks(value.blocks)
 
 
 @block.register
-def _section(value: Section) -> str:
+def _section(value: doc.Section) -> str:
     pieces = _pieces(value.blocks)
     return "\n\n".join([f"## {for_markdown(value.title)}", *pieces]) if pieces else ""
 
@@ -176,12 +152,12 @@ def _section(value: Section) -> str:
 
 
 @block.register
-def _figure(value: Figure) -> str:
+def _figure(value: doc.Figure) -> str:
     """Return what the picture shows, in words."""
     if value.told:
         return ""
     drawing = value.drawing
-    figures: list[Words] = [(entry.words, ": ", entry.value) for entry in value.legend]
+    figures: list[doc.Words] = [(entry.words, ": ", entry.value) for entry in value.legend]
     figures = figures if any(entry.value for entry in value.legend) else []
     pieces = [
         f"### {inline(value.title)}" if value.title else "",
@@ -192,25 +168,25 @@ def _figure(value: Figure) -> str:
     return "\n\n".join(filter(None, pieces))
 
 
-def _bar(bar: Bar) -> Words:
+def _bar(bar: doc.Bar) -> doc.Words:
     shown = bar.drawing.words
     return (bar.name, f": {shown}", *((" (", bar.value, ")") if bar.value else ()))
 
 
 @block.register
-def _photos(value: Photos) -> str:
+def _photos(value: doc.Photos) -> str:
     return f"- {_line(value.caption)}"
 
 
 @block.register
-def _tiles(value: Tiles) -> str:
+def _tiles(value: doc.Tiles) -> str:
     return f"{_line(value.label)}:\n\n{_list(map(_tile, value.tiles))}"
 
 
-def _tile(tile: Tile) -> Words:
-    told: list[Words] = [line.words for line in tile.lines]
+def _tile(tile: doc.Tile) -> doc.Words:
+    told: list[doc.Words] = [line.words for line in tile.lines]
     told += [(bar.name, " ", bar.value) for bar in tile.bars]
-    each: list[Words] = [each for words in told for each in ("; ", words)][1:]
+    each: list[doc.Words] = [each for words in told for each in ("; ", words)][1:]
     if not tile.headline:
-        return (Strong(tile.measure), ": ", *each)
-    return (Strong(tile.measure), f": {tile.headline}", *((" (", *each, ")") if each else ()))
+        return (doc.Strong(tile.measure), ": ", *each)
+    return (doc.Strong(tile.measure), f": {tile.headline}", *((" (", *each, ")") if each else ()))
