@@ -1,9 +1,9 @@
 """Finds faces in pictures, folders, videos and cameras with a file made by the toolchain.
 
 Needs numpy, OpenCV and one runtime, nothing else: onnxruntime for an ONNX file, ai-edge-litert or
-tflite-runtime for a TFLite file. The file says how it wants to be used (size, scale, mean, anchors,
-thresholds) in its metadata, so there is nothing to configure. The way of a picture, each step in a
-file of its own::
+tflite-runtime for a TFLite file, ncnn for a folder of that. The file says how it wants to be used
+(size, scale, mean, anchors, thresholds) in its metadata, so there is nothing to configure. The way
+of a picture, each step in a file of its own::
 
     sources, pictures -> preparing -> runtimes -> decoding -> drawing, telling, outputs
 

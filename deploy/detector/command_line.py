@@ -70,7 +70,9 @@ def run(options: argparse.Namespace) -> int:
         require_window()
     if options.threads:
         cv2.setNumThreads(options.threads)
-    detector = Detector(options.model, threads=options.threads, size=options.size)
+    detector = Detector(
+        options.model, threads=options.threads, size=options.size, half=options.half
+    )
     warn_of_random_weights(detector)
     checked_threshold(detector.specification, options.threshold)
     if options.serve:

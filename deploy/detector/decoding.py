@@ -57,16 +57,34 @@ def decode(
     check_outputs(first, second, specification, height, width)
     threshold = checked_threshold(specification, score_threshold)
     if specification.postprocess == "nms":
-        boxes, chances = _chosen(first, second, specification, threshold)
+        return _shown(*_chosen(first, second, specification, threshold), placement)
+    if specification.postprocess == "decode":
+        every, evidence = _passing(first, second, threshold)
     else:
-        if specification.postprocess == "decode":
-            every, evidence = _passing(first, second, threshold)
-        else:
-            every_anchor = anchors(specification, height, width)
-            every, evidence = _decoded(first, second, every_anchor, specification, threshold)
-        kept = _suppress(every, evidence, specification)
-        boxes = every[kept]
-        chances = np.exp(-np.logaddexp(0, -evidence[kept]))  # a sigmoid that cannot overflow
+        every_anchor = anchors(specification, height, width)
+        every, evidence = _decoded(first, second, every_anchor, specification, threshold)
+    return suppressed(every, evidence, specification, placement)
+
+
+def suppressed(
+    every: NDArray[np.float64],
+    evidence: NDArray[np.float64],
+    specification: Specification,
+    placement: Placement,
+) -> tuple[Floats, Floats]:
+    """Return the faces that are left of boxes (K, 4) with their evidence (K,), as :func:`decode`.
+
+    The boxes are in pixels of the input, those returned in pixels of the picture.
+    """
+    kept = _suppress(every, evidence, specification)
+    chances = np.exp(-np.logaddexp(0, -evidence[kept]))  # a sigmoid that cannot overflow
+    return _shown(every[kept], chances, placement)
+
+
+def _shown(
+    boxes: NDArray[np.float64], chances: NDArray[np.float64], placement: Placement
+) -> tuple[Floats, Floats]:
+    """Return what of the boxes lies in the picture, in its pixels."""
     faces = _in_picture(boxes, placement)
     scores = np.asarray(chances, np.float32)
     inside = (faces[:, 2] > faces[:, 0]) & (faces[:, 3] > faces[:, 1]) & (scores > 0)
@@ -156,9 +174,10 @@ def logit(probability: float) -> float:
 
 def corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArray[np.float64]:
     """Decode SSD's encoding: (K, 4) -> left, top, right, bottom in pixels of the input."""
-    offset, log_size = loc.astype(np.float64)[:, :2], loc.astype(np.float64)[:, 2:]
-    centre = anchor[:, :2] + offset * variances[0] * anchor[:, 2:]
-    half = 0.5 * anchor[:, 2:] * np.exp(np.clip(log_size * variances[1], -LARGEST_LOG, LARGEST_LOG))
+    wide, side = loc.astype(np.float64), anchor[:, 2:]
+    centre = anchor[:, :2] + wide[:, :2] * variances[0] * side
+    log_size = np.minimum(np.maximum(wide[:, 2:] * variances[1], -LARGEST_LOG), LARGEST_LOG)
+    half = 0.5 * side * np.exp(log_size)
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
@@ -183,4 +202,5 @@ def _in_picture(boxes: NDArray[np.float64], placement: Placement) -> Floats:
     shift = np.array([placement.left, placement.top] * 2)
     scale = np.array([placement.scale_x, placement.scale_y] * 2)
     limit = np.array([placement.image_width, placement.image_height] * 2)
-    return np.asarray(np.clip((boxes - shift) / scale, 0, limit), np.float32)
+    inside = np.minimum(np.maximum((boxes - shift) / scale, 0), limit)
+    return np.asarray(inside, np.float32)

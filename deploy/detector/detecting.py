@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .arrays import Floats, Image
-from .decoding import check_outputs, decode
+from .decoding import check_outputs
 from .errors import DetectError
-from .preparing import letterbox
+from .network import Network
+from .preparing import Placement
 from .runtimes import open_network, specification_of
 from .specification import Specification
 
@@ -36,18 +38,25 @@ class Detector:
     """A network ready to run; ``height`` and ``width`` are those of its input in pixels.
 
     ``threads`` 0 means one per core. ``size`` (height, width) is for files that take any size. One
-    run on a blank picture proves the file and warms it up.
+    run on a blank picture proves the file and warms it up. ``half`` is for ncnn's files: True or
+    False overrules what they say of half precision.
     """
 
     def __init__(
-        self, path: str | Path, *, threads: int = 0, size: tuple[int, int] | None = None
+        self,
+        path: str | Path,
+        *,
+        threads: int = 0,
+        size: tuple[int, int] | None = None,
+        half: bool | None = None,
     ) -> None:
         try:
-            self._network = open_network(Path(path), threads)
+            self._network = open_network(Path(path), threads, half)
             self.specification = specification_of(self._network)
             self.height, self.width = _input_size(self.specification, size)
-            blank, _ = letterbox(np.zeros((1, 1, 3), np.uint8), self.specification, *self.size)
-            check_outputs(*self.run(blank), self.specification, *self.size)
+            blank, _ = self.prepare(np.zeros((1, 1, 3), np.uint8))
+            outputs = self._network.outputs(self.infer(blank))
+            check_outputs(*outputs, self.specification, *self.size)
         except DetectError as error:
             raise DetectError(f"{path}: {error}") from error
 
@@ -58,21 +67,34 @@ class Detector:
 
     def run(self, tensor: Floats | Image) -> tuple[Floats, Floats]:
         """Run an input of one picture -> both outputs, without the axis of pictures."""
-        first, second = self._network.run(self.specification, tensor)
-        if first.shape[:1] != (1,) or second.shape[:1] != (1,):
-            raise DetectError(
-                f"outputs must be for one picture (got {first.shape}, {second.shape})"
-            )
-        return first[0], second[0]
+        return Network.outputs(self._network, self._network.run(self.specification, tensor))
+
+    def prepare(self, image_bgr: Image) -> tuple[Any, Placement]:
+        """Return a picture uint8 (H, W, 3) as :meth:`infer` takes it, and where it lies.
+
+        It is good until the next picture is prepared.
+        """
+        return self._network.prepare(image_bgr, self.specification, self.size)
+
+    def infer(self, prepared: Any) -> Any:
+        """Run the network; return what :meth:`faces` reads."""
+        return self._network.infer(self.specification, prepared)
+
+    def faces(
+        self, given: Any, placement: Placement, score_threshold: float | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return boxes (K, 4) and scores (K,), as :func:`decode`."""
+        network = self._network
+        return network.faces(given, self.specification, self.size, placement, score_threshold)
 
     def measure(self, image_bgr: Image, score_threshold: float | None = None) -> Detection:
         """Find the faces in a picture uint8 (H, W, 3), with the time of each stage."""
         start = time.perf_counter()
-        tensor, placement = letterbox(image_bgr, self.specification, *self.size)
+        prepared, placement = self.prepare(image_bgr)
         fed = time.perf_counter()
-        outputs = self.run(tensor)
+        given = self.infer(prepared)
         ran = time.perf_counter()
-        found = decode(*outputs, self.specification, *self.size, placement, score_threshold)
+        found = self.faces(given, placement, score_threshold)
         done = time.perf_counter()
         return Detection(*found, 1e3 * (fed - start), 1e3 * (ran - fed), 1e3 * (done - ran))
 

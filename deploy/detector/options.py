@@ -50,6 +50,7 @@ EXAMPLES = """examples:
   detect.py eresfd.onnx 0 --json | head -n 100       the first camera; a JSON line per frame
   detect.py eresfd.onnx photo.jpg --benchmark 200    how long it takes on this board
   detect.py eresfd.onnx --serve --camera 0           a page with the camera's picture
+  detect.py model_ncnn photo.jpg                     a network of three files, run by ncnn
 
 exit code: 0 all done, or a page stopped; 2 a wrong option or an input that failed;
 130 stopped by Ctrl-C
@@ -60,12 +61,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's options."""
     made = argparse.ArgumentParser(
         prog="detect.py",
-        description="Find faces with an ONNX or TFLite file made by the toolchain.",
+        description="Find faces with an ONNX, TFLite or ncnn file made by the toolchain.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("model", metavar="MODEL", help="the .onnx or .tflite file")
+    add("model", metavar="MODEL", help="the .onnx or .tflite file, or the folder model_ncnn")
     add("inputs", metavar="INPUT", nargs="*", help="picture, folder, video, or number of a camera")
     add("--out", metavar="FOLDER", type=Path, help="write pictures with boxes here; videos as .mp4")
     add("--show", action="store_true", help="open a window; q ends")
@@ -77,6 +78,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="HxW",
         type=_size,
         help="input height x width, for a file of any size (default 480x640)",
+    )
+    add(
+        "--half",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="half precision, of ncnn files, where the board has it (default: as the file says)",
     )
     add("--limit", metavar="N", type=_count, help="at most N frames of each video or camera")
     add(

@@ -40,6 +40,22 @@ def letterbox(
     It lies at the top left; what is left over holds the mean colour, zero after the subtraction,
     as if the network's own zero padding began there. (Of uint8 it is the nearest whole colour.)
     """
+    if specification.dtype == "uint8":
+        reduced, shown, placement = _placed(image_bgr, height, width)
+        return _as_pixels(reduced, specification, shown, (height, width)), placement
+    resized, placement = fitted(image_bgr, height, width)
+    return _as_floats(resized, specification, height, width), placement
+
+
+def fitted(image_bgr: Image, height: int, width: int) -> tuple[Image, Placement]:
+    """Resize a picture uint8 (H, W, 3) so that it fits, keeping its proportions."""
+    reduced, (rows, columns), placement = _placed(image_bgr, height, width)
+    resized = cv2.resize(reduced, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8), placement
+
+
+def _placed(image_bgr: Image, height: int, width: int) -> tuple[Image, tuple[int, int], Placement]:
+    """Return a picture made smaller in whole steps, the rows and columns it takes, and where."""
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
         raise DetectError(f"a picture must be uint8 (H, W, 3) (got {_kind(image_bgr)})")
     image_height, image_width = image_bgr.shape[:2]
@@ -52,10 +68,7 @@ def letterbox(
     placement = Placement(
         columns / shown_width, rows / shown_height, 0, 0, image_width, image_height
     )
-    if specification.dtype == "uint8":
-        return _as_pixels(reduced, specification, (rows, columns), (height, width)), placement
-    resized = cv2.resize(reduced, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return _as_floats(np.asarray(resized, np.uint8), specification, height, width), placement
+    return reduced, (rows, columns), placement
 
 
 def _as_pixels(
@@ -88,20 +101,20 @@ def _as_floats(resized: Image, specification: Specification, height: int, width:
     factors, offsets = affine(specification)
     if specification.layout == "NHWC":
         tensor = np.zeros((1, height, width, specification.channels), np.float32)
-        colors = _ordered(resized, specification)
+        colors = ordered(resized, specification)
         _normalise(colors, factors, offsets, tensor[0, :rows, :columns])
     else:
         tensor = np.zeros((1, specification.channels, height, width), np.float32)
         planes = cv2.split(resized)
         if specification.channels == 1:
             planes = (cv2.cvtColor(resized, cv2.COLOR_BGR2GRAY),)
-        ordered = planes[::-1] if is_rgb(specification) else planes
-        for plane, factor, offset, place in zip(ordered, factors, offsets, tensor[0], strict=True):
+        in_order = planes[::-1] if is_rgb(specification) else planes
+        for plane, factor, offset, place in zip(in_order, factors, offsets, tensor[0], strict=True):
             _normalise(plane, factor, offset, place[:rows, :columns])
     return tensor
 
 
-def _ordered(image: Image, specification: Specification) -> Image:
+def ordered(image: Image, specification: Specification) -> Image:
     """Return a picture uint8 (H, W, 3), blue first, with the network's channels."""
     if specification.channels == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]

@@ -1,21 +1,19 @@
-"""The runtimes that run a file: onnxruntime, ai-edge-litert, tflite-runtime."""
+"""The runtimes that run a file: onnxruntime, ai-edge-litert or tflite-runtime, ncnn."""
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .arrays import Floats, Image
 from .errors import DetectError, one_line, reason_of
 from .flatbuffer import tflite_metadata
+from .loading import imported, silence, thread_count
+from .ncnn_facts import PARAM, is_ncnn
+from .ncnn_network import NcnnNetwork
+from .network import Network
 from .specification import KEY, Specification
 
 ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
@@ -41,11 +39,11 @@ def why_not_opened(error: Exception, version: str) -> str:
     )
 
 
-class OnnxNetwork:
+class OnnxNetwork(Network):
     """An ONNX file, run by onnxruntime; ``threads`` 0 means one per core."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        runtime = _imported("onnxruntime")
+        runtime = imported("onnxruntime")
         runtime.set_default_logger_severity(4)  # errors are raised too: once is enough
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -54,8 +52,8 @@ class OnnxNetwork:
         except Exception as error:  # onnxruntime's errors share no root but Exception
             raise DetectError(why_not_opened(error, runtime.__version__)) from error
         self.runtime = f"onnxruntime {runtime.__version__}"
-        self.metadata: str | None = self._session.get_modelmeta().custom_metadata_map.get(KEY)
-        self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
+        self.metadata = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.inputs = {i.name: i.type for i in self._session.get_inputs()}
 
     def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
         """Return both outputs, as :attr:`Specification.postprocess` says."""
@@ -67,15 +65,15 @@ class OnnxNetwork:
         return first, second
 
 
-class TfliteNetwork:
+class TfliteNetwork(Network):
     """A TFLite file, run by ai-edge-litert or tflite-runtime, whichever is there."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        runtime = _imported("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+        runtime = imported("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
         try:
             self.metadata = tflite_metadata(path.read_bytes(), KEY)
-            count = threads or len(os.sched_getaffinity(0))
-            with _silence():  # it tells of each network that it opens
+            count = thread_count(threads)
+            with silence():  # it tells of each network that it opens
                 self._interpreter = runtime.Interpreter(str(path), num_threads=count)
                 self._interpreter.allocate_tensors()
         except Exception as error:  # ValueError, RuntimeError, OSError, struct.error
@@ -87,7 +85,7 @@ class TfliteNetwork:
         details = self._interpreter.get_input_details()
         self._input = {item["name"]: item["index"] for item in details}
         self._output = {i["name"]: i["index"] for i in self._interpreter.get_output_details()}
-        self.inputs: dict[str, str] = {
+        self.inputs = {
             item["name"]: ONNX_TYPES.get(np.dtype(item["dtype"]).name, str(item["dtype"]))
             for item in details
         }
@@ -105,39 +103,22 @@ class TfliteNetwork:
         return first, second
 
 
-Network = OnnxNetwork | TfliteNetwork
+def open_network(path: Path, threads: int, half: bool | None = None) -> Network:
+    """Open a model file on the processor; ``threads`` 0 means one per core.
 
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Send what C++ code writes to standard error nowhere; errors are raised too."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _imported(*names: str) -> Any:
-    """Import the first of some modules that is there; raise what to install if none is."""
-    for name in names:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            reason = one_line(error)
-    packages = " or ".join(name.partition(".")[0].replace("_", "-") for name in names)
-    raise DetectError(f"needs {packages} ({reason}); run: pip install {packages.split()[0]}")
-
-
-def open_network(path: Path, threads: int) -> Network:
-    """Open a model file on the processor; ``threads`` 0 means one per core."""
+    ``half`` is for ncnn's files, see :class:`NcnnNetwork`.
+    """
+    if is_ncnn(path):
+        return NcnnNetwork(path, threads, half)
+    if half is not None:
+        raise DetectError("is no ncnn file: leave out --half and --no-half")
     try:
         with path.open("rb") as file:
             start = file.read(8)
+    except IsADirectoryError as error:
+        raise DetectError(
+            f"is a folder without {PARAM}; give a .onnx or .tflite file, or the folder model_ncnn"
+        ) from error
     except OSError as error:
         raise DetectError(f"cannot be read as a model ({reason_of(error)})") from error
     return (TfliteNetwork if start[4:] == b"TFL3" else OnnxNetwork)(path, threads)
@@ -157,4 +138,6 @@ def specification_of(network: Network) -> Specification:
             f"must have one {kind} input {specification.input_name!r} (got {network.inputs}); "
             "export the file again with the toolchain"
         )
+    if isinstance(network, NcnnNetwork):
+        network.check(specification)
     return specification

@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Floats
-from .decoding import decode
 from .detecting import DEFAULT_SIZE
 from .errors import DetectError, one_line
 from .pictures import read_image
-from .preparing import letterbox
 from .runtimes import open_network, specification_of
 from .specification import Specification
 
@@ -35,9 +33,10 @@ def look(model: Path, photo: Path, threads: int) -> dict[str, Any]:
     network = open_network(model, threads)
     specification = specification_of(network)
     size = input_size(specification)
-    tensor, placement = letterbox(read_image(photo), specification, *size)
-    first, second = network.run(specification, tensor)
-    boxes, scores = decode(first[0], second[0], specification, *size, placement)
+    prepared, placement = network.prepare(read_image(photo), specification, size)
+    given = network.infer(specification, prepared)
+    first, second = network.outputs(given)
+    boxes, scores = network.faces(given, specification, size, placement, None)
     if not specification.trained:
         boxes, scores = boxes[:0], scores[:0]
     return {

@@ -15,22 +15,20 @@ def main() -> None:
     """Do all of it."""
     program, model, picture, runs = sys.argv[1:5]
     sys.path.insert(0, program)  # an archive, read as a folder is
-    from detector.decoding import decode
     from detector.detecting import Detector
     from detector.pictures import read_image
-    from detector.preparing import letterbox
 
     detector = Detector(model, threads=1)
-    image, specification = read_image(picture), detector.specification
+    image = read_image(picture)
     for _ in range(int(runs)):
         guest.mark(guest.BEGIN)
-        tensor, placement = letterbox(image, specification, *detector.size)
+        prepared, placement = detector.prepare(image)
         guest.mark(guest.END)
         guest.mark(guest.BEGIN)
-        outputs = detector.run(tensor)
+        given = detector.infer(prepared)
         guest.mark(guest.END)
         guest.mark(guest.BEGIN)
-        decode(*outputs, specification, *detector.size, placement)
+        detector.faces(given, placement)
         guest.mark(guest.END)
 
 

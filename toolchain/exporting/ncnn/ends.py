@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from toolchain.deploy.detector.ncnn_file import Level, joined
+from toolchain.deploy.detector.ncnn_facts import Level
+from toolchain.deploy.detector.ncnn_maps import joined
 from toolchain.exporting.graph import Graph
 from toolchain.system.sessions import open_session
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from toolchain.deploy.detector.ncnn_file import BIN, FORMAT, METADATA, PARAM, Level, Patches
+from toolchain.deploy.detector.ncnn_facts import BIN, FORMAT, METADATA, PARAM, Level, Patches
 from toolchain.errors import ExportError
 from toolchain.exporting.graph import Graph
 from toolchain.exporting.ncnn.align import align_widths

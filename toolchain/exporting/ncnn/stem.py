@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from toolchain.deploy.detector.ncnn_file import LANES, Patches
+from toolchain.deploy.detector.ncnn_facts import LANES, Patches
 from toolchain.exporting.graph import Array, Graph, attributes
 
 OVERLAP = 2.0
