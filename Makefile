@@ -129,12 +129,12 @@ check-arm: setup
 	  $(call option,--photo,$(PHOTO)) $(ARGS)
 
 cost: setup
-	@$(BIN)/toolchain cost '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
+	@$(BIN)/toolchain cost '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) $(call option,--runtime,$(RUNTIME)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 plan: setup
-	@$(BIN)/toolchain plan '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) \
+	@$(BIN)/toolchain plan '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) $(call option,--runtime,$(RUNTIME)) \
 	  $(call option,--latency,$(LATENCY)) $(call option,--instructions,$(INSTRUCTIONS)) \
 	  $(call option,--parameters,$(PARAMETERS)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \

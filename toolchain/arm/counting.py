@@ -74,6 +74,27 @@ def read_operators(text: str, files: Sequence[Sequence[Sequence[Mapping[str, Any
     ]
 
 
+def read_layers(text: str, layers: int, files: int) -> tuple[list[int], list[int]]:
+    """Read the plugin's lines of so many layers alone, and of so many whole files after them.
+
+    A layer takes what asking for it takes the first time and not the second.
+    """
+    lines = [_line(line) for line in text.splitlines()]
+    asked = _least(_stretches(lines, guest.ASK, guest.ASKED), layers)
+    again = _least(_stretches(lines, guest.ASKED, guest.AGAIN), layers)
+    found = [first - second for first, second in zip(asked, again, strict=True)]
+    return found, _least(_stretches(lines, guest.BEGIN, guest.END), files)
+
+
+def _least(found: Sequence[Instructions], count: int) -> list[int]:
+    """Return the fewest of each of ``count``, which ran equally often, one after the other."""
+    runs = len(found) // count if count else 0
+    return [
+        min(each.total for each in found[index * runs : (index + 1) * runs])
+        for index in range(count)
+    ]
+
+
 def _paired(
     clocks: Sequence[NDArray[np.int64]],
     runs: Sequence[Sequence[Mapping[str, Any]]],

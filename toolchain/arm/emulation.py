@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.arm import guest
-from toolchain.arm.counting import Counts, Ran, read_counts, read_operators, read_stages
+from toolchain.arm.counting import (
+    Counts,
+    Ran,
+    read_counts,
+    read_layers,
+    read_operators,
+    read_stages,
+)
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.bench.runs import Picture
@@ -88,6 +95,29 @@ def count_operators(paths: Sequence[Path], target: Target, sysroot: Sysroot) -> 
             raise InputError(
                 f"{target.name}: {error}; run it again on a quieter machine"
             ) from error
+
+
+def count_layers(
+    layers: Sequence[tuple[str, str, Sequence[Sequence[int]]]],
+    files: Sequence[Path],
+    target: Target,
+    sysroot: Sysroot,
+) -> tuple[list[int], list[int]]:
+    """Return what ncnn's layers take, each alone, and what whole files take.
+
+    A layer is its kind, its parameters and the shapes (C, H, W) that it reads; a file is the
+    folder of three. Raises :class:`InputError` if the runtime knows one not.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        given = folder / "layers.json"
+        whole = [str(file.absolute()) for file in files]
+        given.write_text(json.dumps({"layers": layers, "files": whole}), encoding="utf-8")
+        plugin = f"{sysroot.plugin},out={folder / 'counts'}"
+        program = (Path(guest.__file__).with_name("layers.py"), given)
+        command = [*_python(target, sysroot, "-plugin", plugin), *map(str, program)]
+        _run(command, sysroot, f"layers of ncnn do not run on {target.name}")
+        return read_layers((folder / "counts").read_text(), len(layers), len(files))
 
 
 def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> NDArray[np.float32]:

@@ -20,6 +20,8 @@ import numpy as np
 
 MARKS = 0x5EED00
 OPEN, OPENED, BEGIN, END, PROFILE, PROFILED = 1, 2, 3, 4, 0x10, 0x11
+ASK, ASKED, AGAIN = 0x20, 0x21, 0x22
+"""Around a layer alone, and around asking for its value once more."""
 COUNTED = 4
 """Runs that are counted; they differ by where memory happens to lie, and once in a process some
 thread of the runtime's does something of its own."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from toolchain.models.choosing import Choice
     from toolchain.recipe import Recipe
     from toolchain.records.cost_tables import CostReport, WidthPlan
-    from toolchain.widths.costs import Costs
+    from toolchain.widths.costs import CostModel
     from toolchain.widths.looking import Board, Look
     from toolchain.workflows.plans import Wish
     from toolchain.zoo.sources import Loaded
@@ -46,6 +46,10 @@ Weights = Annotated[
 Every = Annotated[
     int, typer.Option(min=1, max=4096, help="Measure every so many widths; for wide networks.")
 ]
+Runtime = Annotated[
+    Literal["ncnn", "onnxruntime", "litert"] | None,
+    typer.Option(help="Whose costs; without, the fastest that the board has: ncnn, if it can be."),
+]
 OwnRecipe = Annotated[Path | None, typer.Option(help="A recipe instead of the shipped one.")]
 
 
@@ -55,6 +59,7 @@ def cost(
     model: Model,
     chosen: Chosen,
     target: OnBoard = "rpi4",
+    runtime: Runtime = None,
     size: Size = None,
     ckpt: Weights = None,
     every: Every = 1,
@@ -77,7 +82,7 @@ def cost(
     choice = chosen.choice
     with stage_progress() as on_stage:
         load = partial(_load, whole, ckpt, choice)
-        _, _, found, _ = _measured(load, target, targets_file, cache, every, on_stage)
+        _, _, found, _ = _measured(load, (target, targets_file), runtime, cache, every, on_stage)
     place = out or place_of(model, target).parent
     page = html(cost_document(found))
     write_all(place, {NAME: report_json(found), "cost.html": page.encode()})
@@ -98,6 +103,7 @@ def plan(
     model: Model,
     chosen: Chosen,
     target: OnBoard = "rpi4",
+    runtime: Runtime = None,
     latency: Annotated[
         str | None,
         typer.Option(help="A share of the unpruned cost, 0.6, or 30ms by the board's estimate."),
@@ -179,7 +185,7 @@ def plan(
 
         if on_board:
             board, loaded, report, costs = _measured(
-                load, target, targets_file, cache, every, on_stage
+                load, (target, targets_file), runtime, cache, every, on_stage
             )
             made = plan_on_board(wish(loaded), costs, report, board, on_stage)
         else:
@@ -210,21 +216,23 @@ def _unpruned(recipe: Recipe) -> Recipe:
 
 def _measured(
     load: Callable[[], Loaded],
-    target: str,
-    targets_file: Path | None,
+    target: tuple[str, Path | None],
+    runtime: str | None,
     cache: Path,
     every: int,
     on_stage: Callable[[str], None],
-) -> tuple[Board, Loaded, CostReport, Costs]:
+) -> tuple[Board, Loaded, CostReport, CostModel]:
     from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
 
-    found = find_target(target, targets_file)  # before what takes seconds to load
+    found = find_target(*target)  # before what takes seconds to load
 
-    from toolchain.widths.looking import Board, measure_report, open_costs
+    from toolchain.widths.looking import Board, choose_runtime, measure_report, open_costs
 
+    sysroot = prepare(found, cache, on_stage)
+    kind = choose_runtime(runtime, found, sysroot)
     loaded = load()
-    board = Board(found, prepare(found, cache, on_stage), cache)
+    board = Board(found, sysroot, cache, kind)
     costs = open_costs(loaded, board, on_stage)
     return board, loaded, measure_report(loaded, costs, board, every, on_stage), costs
 
@@ -265,7 +273,8 @@ def _print_cost(found: CostReport, place: Path) -> None:
     console.print(table)
     height, width = found.size
     console.print(
-        f"{escape(found.name)} emulated, input {height}x{width}, one thread: "
+        f"{escape(found.name)} emulated, {escape(found.runtime)}, input {height}x{width}, one "
+        f"thread: "
         f"{found.instructions:,} instructions of one inference. Each group: the operators that "
         f"touch it, all others whole."
     )

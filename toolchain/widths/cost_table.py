@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from toolchain.records.cost_tables import GroupCost
-from toolchain.widths.costs import Costs
+from toolchain.widths.costs import CostModel
 
 
-def widths_of(whole: int, every: int) -> tuple[int, ...]:
-    """Return the widths that are measured, rising: every so many, the narrowest and the whole."""
-    return tuple(sorted({1, whole, *range(every, whole + 1, every)}))
+def widths_of(whole: int, every: int, block: int = 1) -> tuple[int, ...]:
+    """Return the widths that are measured, rising: every so many, the narrowest and the whole.
+
+    Of those between two multiples of ``block`` the wider one stands for all.
+    """
+    step = math.ceil(every / block) * block
+    return tuple(sorted({min(block, whole), whole, *range(step, whole + 1, step)}))
 
 
 def measure_group_costs(
-    costs: Costs, every: int, on_stage: Callable[[str], None]
+    costs: CostModel, every: int, on_stage: Callable[[str], None]
 ) -> tuple[GroupCost, ...]:
     """Measure all groups at ``every`` so many widths; groups that share no operator together."""
     whole = costs.template.whole
-    asked = {group: widths_of(width, every) for group, width in whole.items()}
+    asked = {group: widths_of(width, every, costs.block) for group, width in whole.items()}
     apart = apart_groups(whole, [operator.groups for operator in costs.operators])
     costs.measure([widths for groups in apart for widths in _together(groups, asked)], on_stage)
     return tuple(
@@ -56,10 +61,9 @@ def _together(groups: Sequence[str], asked: Mapping[str, Sequence[int]]) -> list
     ]
 
 
-def _cost_of(group: str, width: int, costs: Costs) -> int:
-    removed = costs.template.removed({group: width})
+def _cost_of(group: str, width: int, costs: CostModel) -> int:
     return sum(
-        costs.book.costs[operator.key(removed)]
+        costs.measured(operator, {group: width})
         for operator in costs.operators
         if group in operator.groups
     )

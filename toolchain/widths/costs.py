@@ -9,10 +9,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import onnx
 
@@ -78,14 +80,68 @@ class Book:
             return {}
 
 
-class Costs:
-    """The costs of a network at any widths: measured where they are, estimated elsewhere."""
+class Touching(Protocol):
+    """What the runtime runs, of a network at any widths."""
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Those whose widths its cost depends on; none: the cost is fixed."""
+        ...
+
+
+class CostModel(ABC):
+    """The costs of a network at any widths in one runtime: measured where they are asked for."""
+
+    block = 1
+    """Widths between two multiples of it cost what the wider one does."""
+    template: Template
+    book: Book
+
+    @property
+    @abstractmethod
+    def operators(self) -> Sequence[Touching]:
+        """What the runtime runs."""
+
+    @abstractmethod
+    def known(self, operator: Touching, widths: Widths) -> int | None:
+        """Return what one of the operators takes at these widths; None if it is not measured."""
+
+    @abstractmethod
+    def measure(self, wanted: Sequence[Widths], on_stage: Callable[[str], None]) -> None:
+        """Measure what is missing at these widths; each is kept at once."""
+
+    def knows(self, widths: Widths) -> bool:
+        """Tell whether the cost at these widths is measured, operator by operator."""
+        return all(self.known(operator, widths) is not None for operator in self.operators)
+
+    def total(self, widths: Widths) -> int:
+        """Return the measured instructions at these widths; they must be known."""
+        return sum(self.measured(operator, widths) for operator in self.operators)
+
+    def measured(self, operator: Touching, widths: Widths) -> int:
+        """Return what one of the operators takes at these widths; it must be known."""
+        found = self.known(operator, widths)
+        assert found is not None
+        return found
+
+    def measured_total(self, on_stage: Callable[[str], None]) -> Callable[[Widths], int]:
+        """Return what gives the instructions at any widths, measured where they are not known."""
+
+        def total(widths: Widths) -> int:
+            self.measure([widths], on_stage)
+            return self.total(widths)
+
+        return total
+
+
+class Costs(CostModel):
+    """Those of onnxruntime, operator by operator, by its profiler."""
 
     def __init__(self, template: Template, book: Book, run: Run) -> None:
         """Run the whole network once, to learn which operators there are."""
         self.template, self.book, self.run = template, book, run
         (ran,) = run_files([template.file({})], run)
-        self.operators = tuple(
+        self._operators = tuple(
             Operator(
                 f"{each.type} of {inputs}, {_kind(template, each.name)}",
                 template.nodes.get(each.name, Node(str(shapes), (), ())),
@@ -100,22 +156,15 @@ class Costs:
         removed = self.template.removed(widths)
         return [operator.key(removed) for operator in self.operators]
 
-    def knows(self, widths: Widths) -> bool:
-        """Tell whether the cost at these widths is measured, operator by operator."""
-        return all(key in self.book.costs for key in self.keys(widths))
+    @property
+    def operators(self) -> Sequence[Operator]:
+        """Those that the runtime's profiler names."""
+        return self._operators
 
-    def total(self, widths: Widths) -> int:
-        """Return the measured instructions at these widths; they must be known."""
-        return sum(self.book.costs[key] for key in self.keys(widths))
-
-    def measured_total(self, on_stage: Callable[[str], None]) -> Callable[[Widths], int]:
-        """Return what gives the instructions at any widths, measured where they are not known."""
-
-        def total(widths: Widths) -> int:
-            self.measure([widths], on_stage)
-            return self.total(widths)
-
-        return total
+    def known(self, operator: Touching, widths: Widths) -> int | None:
+        """Return what one of the operators takes at these widths; None if it is not measured."""
+        assert isinstance(operator, Operator)
+        return self.book.costs.get(operator.key(self.template.removed(widths)))
 
     def measure(self, wanted: Sequence[Widths], on_stage: Callable[[str], None]) -> None:
         """Measure what is missing at these widths, a few files at a time; each is kept at once."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import onnx
 from torch import Tensor, nn
 
 from toolchain.arm import guest
-from toolchain.arm.emulation import count_operators
+from toolchain.arm.emulation import count_layers, count_operators
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target
 from toolchain.checking.parity import run_network
@@ -19,6 +20,8 @@ from toolchain.checking.proofs import analysis_example
 from toolchain.data.wider import Split
 from toolchain.errors import InputError
 from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.ncnn.extra import lacking_ncnn
+from toolchain.exporting.ncnn.layers import Layer
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.exporting.rewriting.activations import rewrite_activations
 from toolchain.lineage.calibration import read_calibration
@@ -29,7 +32,7 @@ from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
 from toolchain.system.files import sha256_of
 from toolchain.widths.cost_table import measure_group_costs
-from toolchain.widths.costs import Book, Costs
+from toolchain.widths.costs import Book, CostModel, Costs
 from toolchain.widths.crops import draw_crops
 from toolchain.widths.importance import (
     Importance,
@@ -40,11 +43,19 @@ from toolchain.widths.importance import (
     spread,
     weighed,
 )
+from toolchain.widths.ncnn_costs import NcnnCosts
 from toolchain.widths.template import Template
 from toolchain.zoo.sources import Loaded, example_input
 
-COUNTING = ("guest.py", "operators.py", "counting.py")
-"""Files that decide what is counted."""
+COUNTING = {
+    "onnxruntime": ("guest.py", "operators.py", "counting.py"),
+    "ncnn": ("layers.py", "counting.py"),
+}
+"""Files that decide what is counted, by runtime."""
+
+
+RuntimeName = Literal["onnxruntime", "ncnn"]
+"""The runtimes whose costs can be told layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +66,73 @@ class Board:
     sysroot: Sysroot
     cache: Path
 
+    kind: RuntimeName = "onnxruntime"
+    """What runs the network there."""
+
     @property
     def runtime(self) -> str:
-        """The runtime that the board has, with its version."""
+        """The runtime whose costs are measured, with its version."""
+        if self.kind == "ncnn":
+            return f"ncnn {ncnn_version(self.sysroot)}"
         return runtime_of(".onnx", self.target)
 
 
-def open_costs(loaded: Loaded, board: Board, on_stage: Callable[[str], None]) -> Costs:
+def choose_runtime(asked: str | None, target: Target, sysroot: Sysroot) -> RuntimeName:
+    """Return the runtime that a board's costs are told of: the one asked for, or the fastest there.
+
+    That is ncnn, where the board has it and files for it can be made here. Raises
+    :class:`InputError` for what cannot be measured.
+    """
+    lacking = lacking_ncnn()
+    if ncnn_version(sysroot) is None:
+        lacking = f"{target.name} has no wheel of ncnn"
+    if asked == "litert":
+        raise InputError(
+            "--runtime litert: LiteRT tells nothing of its operators on the board; check counts "
+            "whole TFLite files. Take ncnn or onnxruntime"
+        )
+    if asked == "ncnn" and lacking is not None:
+        raise InputError(f"--runtime ncnn: {lacking}")
+    if asked == "ncnn" or (asked is None and lacking is None):
+        return "ncnn"
+    if ".onnx" not in target.runtimes:
+        raise InputError(f"{target.name} has no onnxruntime; choose a board with 64 bits")
+    return "onnxruntime"
+
+
+def ncnn_version(sysroot: Sysroot) -> str | None:
+    """Return the version of ncnn that a board has; None if it has none."""
+    found = sorted(sysroot.site.glob("ncnn-*.dist-info"))
+    return found[-1].name.split("-")[1].removesuffix(".dist") if found else None
+
+
+def open_costs(loaded: Loaded, board: Board, on_stage: Callable[[str], None]) -> CostModel:
     """Export a network at its recipe's size, and run it once on the board.
 
-    Raises :class:`InputError` where the board has no runtime for ONNX files or no group can be
-    narrowed, and :class:`AnalysisError` where widths cannot be followed into the file.
+    Raises :class:`InputError` where no group can be narrowed, and :class:`AnalysisError` where
+    widths cannot be followed into the file.
     """
-    if ".onnx" not in board.target.runtimes:
-        raise InputError(f"{board.target.name} has no onnxruntime; choose a board with 64 bits")
     on_stage("export the network")
     template = _template(loaded)
     book = Book.open(board.cache, conditions_of(board))
     on_stage(f"run it on {board.target.name}")
-    return Costs(template, book, lambda paths: count_operators(paths, board.target, board.sysroot))
+    if board.kind == "onnxruntime":
+        return Costs(
+            template, book, lambda paths: count_operators(paths, board.target, board.sysroot)
+        )
+
+    def run(layers: Sequence[Layer], files: Sequence[Path]) -> tuple[list[int], list[int]]:
+        given = [(layer.kind, layer.params, layer.reads) for layer in layers]
+        return count_layers(given, files, board.target, board.sysroot)
+
+    recipe = loaded.recipe
+    detects = recipe.anchors is not None
+    return NcnnCosts(template, recipe.export.rewrites, book, run, for_detect=detects)
 
 
 def conditions_of(board: Board) -> tuple[str, ...]:
     """Return what all costs depend on, beside the operator itself."""
-    sources = (Path(guest.__file__).with_name(name) for name in COUNTING)
+    sources = (Path(guest.__file__).with_name(name) for name in COUNTING[board.kind])
     return (
         *(sha256_of(source) for source in sources),
         board.runtime,
@@ -200,12 +254,11 @@ def look_at_widths(
 
 
 def measure_report(
-    loaded: Loaded, costs: Costs, board: Board, every: int, on_stage: Callable[[str], None]
+    loaded: Loaded, costs: CostModel, board: Board, every: int, on_stage: Callable[[str], None]
 ) -> CostReport:
     """Return the groups of all groups."""
     group_cost = measure_group_costs(costs, every, on_stage)
-    removed = costs.template.removed({})
-    fixed = [each.key(removed) for each in costs.operators if not each.groups]
+    fixed = sum(costs.measured(each, {}) for each in costs.operators if not each.groups)
     size = loaded.recipe.input
     return CostReport(
         loaded.recipe.model.name,
@@ -215,7 +268,7 @@ def measure_report(
         board.runtime,
         (size.height, size.width),
         costs.total({}),
-        sum(costs.book.costs[key] for key in fixed),
+        fixed,
         len(costs.operators),
         group_cost,
     )

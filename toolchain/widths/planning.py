@@ -15,7 +15,7 @@ from toolchain.pruning.criteria import count_of
 from toolchain.pruning.groups import ChannelGroup
 from toolchain.records.cost_tables import GroupCost, PlannedGroup, Uniform
 from toolchain.widths.choosing import Choice, Part, Problem, cheapest, choose_widths
-from toolchain.widths.costs import Costs, Operator
+from toolchain.widths.costs import CostModel, Touching
 from toolchain.widths.importance import Importance
 
 ROUNDS = 20
@@ -33,7 +33,7 @@ class Chosen:
 
 
 def plan_widths(
-    costs: Costs,
+    costs: CostModel,
     groups: Sequence[GroupCost],
     importance: Importance,
     budget: int,
@@ -86,7 +86,7 @@ def losses_of(
 
 
 def _tried(
-    costs: Costs,
+    costs: CostModel,
     losses: Mapping[str, Mapping[int, float]],
     budget: int,
     on_stage: Callable[[str], None],
@@ -112,20 +112,18 @@ def _out_of_reach(budget: int, least: int, whole: int, unit: str) -> InputError:
     )
 
 
-def _problem(costs: Costs, losses: Mapping[str, Mapping[int, float]]) -> Problem:
+def _problem(costs: CostModel, losses: Mapping[str, Mapping[int, float]]) -> Problem:
     """Return the choice to be made, operators of the same groups together."""
-    together: dict[tuple[str, ...], list[Operator]] = {}
+    together: dict[tuple[str, ...], list[Touching]] = {}
     for operator in costs.operators:
         together.setdefault(tuple(sorted(operator.groups)), []).append(operator)
-    fixed = sum(
-        costs.book.costs[each.key(costs.template.removed({}))] for each in together.pop((), [])
-    )
+    fixed = sum(costs.measured(each, {}) for each in together.pop((), []))
     parts = [Part(groups, _costing(groups, some, costs)) for groups, some in together.items()]
     return Problem(losses, parts, fixed)
 
 
 def _costing(
-    groups: tuple[str, ...], operators: Sequence[Operator], costs: Costs
+    groups: tuple[str, ...], operators: Sequence[Touching], costs: CostModel
 ) -> Callable[[tuple[int, ...]], float]:
     def cost(widths: tuple[int, ...]) -> float:
         chosen = dict(zip(groups, widths, strict=True))
@@ -134,18 +132,17 @@ def _costing(
     return cost
 
 
-def cost_of(operator: Operator, widths: Mapping[str, int], costs: Costs) -> float:
+def cost_of(operator: Touching, widths: Mapping[str, int], costs: CostModel) -> float:
     """Return an operator's measured cost; where there is none, the product of what is known.
 
     That is its cost when whole, times for every group the share that it has when that group alone
     is narrowed.
     """
-    known, removed = costs.book.costs, costs.template.removed
-    measured = known.get(operator.key(removed(widths)))
-    if measured is not None:
-        return float(measured)
-    whole = known[operator.key(removed({}))]
-    alone = [known[operator.key(removed({g: widths[g]}))] for g in operator.groups if g in widths]
+    known = costs.known(operator, widths)
+    if known is not None:
+        return float(known)
+    whole = costs.measured(operator, {})
+    alone = [costs.measured(operator, {g: widths[g]}) for g in operator.groups if g in widths]
     return whole * math.prod(each / max(whole, 1) for each in alone)
 
 

@@ -86,6 +86,8 @@ class Template:
         layers = layers_of(network).values()
         self.depthwise = {f"{layer.name}.weight" for layer in layers if layer.is_depthwise}
         self.check_ties()
+        self.dimensions: Mapping[str, tuple[Dimension, ...]] = {}
+        """Of every value and weight."""
         self.nodes = self._find_nodes()
 
     @property
@@ -147,6 +149,7 @@ class Template:
             )
             for name, sizes in whole.items()
         }
+        self.dimensions = dimensions
         return {node.name: _node(node, self.model, dimensions) for node in self.model.graph.node}
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.arm.checking import check_folder
+from toolchain.arm.emulation import count_layers
 from toolchain.errors import InputError
 from toolchain.models.choosing import Choice
 from toolchain.recipe import Recipe, override
 from toolchain.recipe.writing import as_toml
 from toolchain.records.cost_tables import CostReport, PlannedBoard, PlannedGroup, Uniform, WidthPlan
-from toolchain.records.run_folder import ONNX
+from toolchain.records.run_folder import NCNN_FOLDER, ONNX
 from toolchain.records.stages import Report
 from toolchain.report import wording
 from toolchain.system.files import write_bytes
@@ -21,7 +22,7 @@ from toolchain.widths import planning
 from toolchain.widths.budget import Wanted
 from toolchain.widths.choosing import Problem
 from toolchain.widths.cost_table import widths_of
-from toolchain.widths.costs import Costs
+from toolchain.widths.costs import CostModel
 from toolchain.widths.importance import Importance, Ranking
 from toolchain.widths.looking import Board, Deployed, Look, deploy, look_at_widths
 from toolchain.widths.parameters import parameter_problem
@@ -112,7 +113,7 @@ def _counted(
 
 
 def plan_on_board(
-    wish: Wish, costs: Costs, report: CostReport, board: Board, on_stage: Callable[[str], None]
+    wish: Wish, costs: CostModel, report: CostReport, board: Board, on_stage: Callable[[str], None]
 ) -> WidthPlan:
     """Choose the widths that lose least within so many instructions; shrink by them, and count."""
     loaded, budget = wish.loaded, wish.wanted.of(report.instructions, board.target)
@@ -172,22 +173,33 @@ def _heading(made: WidthPlan) -> str:
 def _instructions(recipe: Recipe, wish: Wish, board: Board, on_stage: Callable[[str], None]) -> int:
     """Shrink by the plan, export and prove; return the instructions of what comes out.
 
-    It has the form in which widths are measured: other rewrites hold for some widths only.
+    An ONNX file has the form in which widths are measured: other rewrites hold for some widths
+    only.
     """
-    _shrunk(override(recipe, {"export.rewrites": ["leaky"]}), wish, on_stage)
     folder, cache = wish.place / SHRUNK, board.cache
-    found = check_folder(folder, [ONNX], board.target, board.sysroot, (), cache, on_stage)
-    return found.main.instructions_per_inference
+    if board.kind == "ncnn":
+        _shrunk(recipe, wish, on_stage, ("onnx", "ncnn"))
+        on_stage(f"run it on {board.target.name}")
+        _, (found,) = count_layers((), [folder / NCNN_FOLDER], board.target, board.sysroot)
+        return found
+    _shrunk(override(recipe, {"export.rewrites": ["leaky"]}), wish, on_stage)
+    checked = check_folder(folder, [ONNX], board.target, board.sysroot, (), cache, on_stage)
+    return checked.main.instructions_per_inference
 
 
-def _shrunk(recipe: Recipe, wish: Wish, on_stage: Callable[[str], None]) -> Report:
+def _shrunk(
+    recipe: Recipe,
+    wish: Wish,
+    on_stage: Callable[[str], None],
+    formats: tuple[str, ...] = ("onnx",),
+) -> Report:
     folder = wish.place / SHRUNK
     job = Job(
         recipe,
         folder,
         wish.checkpoint,
         choice=wish.choice,
-        formats=("onnx",),
+        formats=formats,
         command=wish.command,
     )
     return run_shrink(job, on_stage)

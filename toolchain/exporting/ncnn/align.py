@@ -11,7 +11,7 @@ What is read by an operator that is not known here keeps its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
@@ -28,6 +28,7 @@ CHANNELWISE = (
 """Operators that leave channels where they are."""
 Layout = NDArray[np.intp]
 """Where each channel lies in the filled-up value; its last entry is the new width."""
+WidthOf = Callable[[str], int | None]
 
 
 def align_widths(graph: Graph, free: Collection[str] = (), block: int = BLOCK) -> int:
@@ -35,7 +36,7 @@ def align_widths(graph: Graph, free: Collection[str] = (), block: int = BLOCK) -
 
     ``free`` are outputs of the graph that may be filled up as well.
     """
-    shares = _Shares(graph, free)
+    shares = Shares(graph, free)
     layouts = shares.layouts(block)
     changed = {name for name, layout in layouts.items() if layout[-1] != len(layout) - 1}
     if not changed:
@@ -50,7 +51,7 @@ def align_widths(graph: Graph, free: Collection[str] = (), block: int = BLOCK) -
     return len(changed)
 
 
-class _Shares:
+class Shares:
     """Which values share a layout, and which may be filled up."""
 
     def __init__(self, graph: Graph, free: Collection[str]) -> None:
@@ -74,7 +75,7 @@ class _Shares:
         graph = self.graph
         values = [name for name in node.input if name and graph.constant(name) is None]
         if node.op_type == "Conv":
-            if _is_depthwise(graph, node):
+            if is_depthwise(graph, node):
                 self._share(node.input[0], node.output[0])
             elif attributes(node).get("group", 1) != 1 or not _owns_weights(graph, node):
                 self.kept |= {*values, *node.output}
@@ -88,22 +89,29 @@ class _Shares:
     def _share(self, one: str, other: str) -> None:
         self._parents[self.root(one)] = self.root(other)
 
-    def layouts(self, block: int) -> dict[str, Layout]:
-        """Return the layout of every value of the graph that has channels."""
+    def layouts(self, block: int, width_of: WidthOf | None = None) -> dict[str, Layout]:
+        """Return the layout of every value of the graph that has channels.
+
+        ``width_of`` gives a value's channels, None where it has none: other widths than the
+        graph's own.
+        """
+        own: WidthOf = width_of or (lambda name: _width(self.graph, name))
         kept = {self.root(name) for name in self.kept}
         while True:
-            found, clash = self._attempt(kept, block)
+            found, clash = self._attempt(kept, block, own)
             if clash is None:
                 return found
             kept |= clash
 
-    def _attempt(self, kept: set[str], block: int) -> tuple[dict[str, Layout], set[str] | None]:
+    def _attempt(
+        self, kept: set[str], block: int, width_of: WidthOf
+    ) -> tuple[dict[str, Layout], set[str] | None]:
         """Lay out everything, or return what must be kept so that it can be."""
         roots: dict[str, Layout] = {}
         joined = {self.root(node.output[0]): node for node in self.joins}
         for node in self.graph.nodes:
             for name in node.output:
-                width, root = _width(self.graph, name), self.root(name)
+                width, root = width_of(name), self.root(name)
                 if width is None or root in roots:
                     continue
                 if root in kept:
@@ -147,7 +155,8 @@ def _is_join(graph: Graph, node: onnx.NodeProto) -> bool:
     )
 
 
-def _is_depthwise(graph: Graph, node: onnx.NodeProto) -> bool:
+def is_depthwise(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether a convolution has a filter of its own for every channel, and owns them."""
     weight = graph.input_constant(node, 1)
     group = attributes(node).get("group", 1)
     return (
@@ -191,7 +200,7 @@ def _fill_convolution(graph: Graph, node: onnx.NodeProto, layouts: dict[str, Lay
         return
     out, into = layouts.get(node.output[0]), layouts.get(node.input[0])
     names = [name for name in node.input[1:] if name]
-    if _is_depthwise(graph, node):
+    if is_depthwise(graph, node):
         if out is not None:
             for name in names:
                 _set(graph, name, 0, out)

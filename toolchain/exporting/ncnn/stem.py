@@ -21,7 +21,7 @@ def read_patches(model: onnx.ModelProto) -> Patches | None:
     """Let a model take patches of its one input, in place; None where it cannot or need not."""
     graph = Graph(model)
     entry = model.graph.input[0].name
-    cut = _cut_of(graph, entry)
+    cut = cut_of(graph, entry)
     if cut is None:
         return None
     (node,) = graph.readers(entry)
@@ -45,7 +45,7 @@ def read_patches(model: onnx.ModelProto) -> Patches | None:
     return cut
 
 
-def _cut_of(graph: Graph, entry: str) -> Patches | None:
+def cut_of(graph: Graph, entry: str) -> Patches | None:
     """Return the patches of the one layer that reads the input; None if it has none that pay."""
     readers = graph.readers(entry)
     if len(readers) != 1 or readers[0].op_type != "Conv":

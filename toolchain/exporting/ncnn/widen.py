@@ -38,12 +38,20 @@ def widen_narrow(graph: Graph) -> int:
 
 
 def _is_narrow(graph: Graph, node: onnx.NodeProto) -> bool:
+    weight = graph.input_constant(node, 1)
+    return (
+        weight is not None and weight.shape[:2] == (NARROW, NARROW) and may_be_narrow(graph, node)
+    )
+
+
+def may_be_narrow(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether a convolution would be widened if it went from four channels to four."""
     weight, given = graph.input_constant(node, 1), attributes(node)
     shape = graph.shape(node.output[0]) if node.output else None
     return (
         node.op_type == "Conv"
         and weight is not None
-        and weight.shape == (NARROW, NARROW, 3, 3)
+        and weight.shape[2:] == (3, 3)
         and list(given.get("strides", (1, 1))) == [1, 1]
         and list(given.get("dilations", (1, 1))) == [1, 1]
         and given.get("group", 1) == 1
