@@ -23,8 +23,7 @@ from toolchain.surgery.removing import shrink
 from toolchain.workflows.pipeline import Job, run_shrink
 
 IMAGE = torch.zeros(1, 3, 32, 40)
-SPLIT = Reason("operator", operator="split")
-GROUPS = Reason("groups", ("second",))
+SOFTMAX = Reason("operator", operator="_softmax")
 
 
 @pytest.fixture(autouse=True)
@@ -42,18 +41,18 @@ def removal_of(network: nn.Module, **prune: object) -> Removal:
 @pytest.mark.parametrize("scope", ["group", "layer"])
 def test_layers_that_must_stay_are_asked_for_and_the_operator_named(scope: str) -> None:
     """A quarter of 24 and of 8; the output's two filters are the network's own."""
-    found = removal_of(tiny.Halves(), rate=0.25, scope=scope)
+    found = removal_of(tiny.Mixed(), rate=0.25, scope=scope)
     assert (found.asked, found.removed, found.filters) == (8, 2, 34)
     assert found.zeroed == (2 if scope == "group" else 8)
-    assert found.held == (Held(("stem",), 6, SPLIT),)
+    assert found.held == (Held(("stem",), 6, SOFTMAX),)
     assert words.falls_short(found)
 
 
 @pytest.mark.parametrize("scope", ["group", "layer"])
-def test_groups_of_a_convolution_hold_what_they_read_and_write(scope: str) -> None:
-    found = removal_of(tiny.Groups(), rate=0.25, scope=scope)
+def test_a_network_that_mixes_all_its_channels_holds_them(scope: str) -> None:
+    found = removal_of(tiny.AllMixed(), rate=0.25, scope=scope)
     assert (found.asked, found.removed) == (5, 0)  # floor of 8 / 4 and of 12 / 4
-    assert found.held == (Held(("first", "second"), 5, GROUPS),)
+    assert found.held == (Held(("first", "second"), 5, SOFTMAX),)
 
 
 def test_a_layer_that_the_recipe_protects_is_not_asked_for() -> None:
@@ -103,12 +102,13 @@ def test_without_a_rate_something_is_enough_and_nothing_zero_needs_nothing() -> 
 
 
 def test_the_words_name_what_holds_and_what_to_do() -> None:
-    held = (Held(("a", "b"), 6, SPLIT), Held(("c",), 1, Reason("still_written", ("d",))))
+    held = (Held(("a", "b"), 6, SOFTMAX), Held(("c",), 1, Reason("still_written", ("d",))))
     found = replace(FOUND, removed=2, held=held)
     assert words.shortfall_words(found, replace(PRUNE, scope="layer")) == (
         "rate 0.3 asks to remove 9 of 30 filters, and only 2 can, less than a third, so nothing "
-        "is exported. What stays: 6 filters of a and b, which must stay: the operator aten.split "
-        "does not keep channels apart; 1 filter of c, which are still written by d. To go on, "
+        "is exported. What stays: 6 filters of a and b, which must stay: the operator "
+        "aten._softmax does not keep channels apart; 1 filter of c, which are still written by d. "
+        "To go on, "
         "give --scope group, which zeroes a channel in all layers that write it; or list these "
         "layers under prune.protected in a recipe: then they are not asked for; or give "
         "--accept-partial to take what can be removed."
@@ -139,23 +139,23 @@ def run(factory: str, out: Path, *, partial: bool = False, **prune: object) -> R
 
 def test_a_rate_that_removes_nothing_exports_nothing_and_leaves_the_ledger(tmp_path: Path) -> None:
     with pytest.raises(RemovalError, match=r"asks to remove 5 of 22 filters, and none can") as told:
-        run("Groups", tmp_path / "out", rate=0.25, partial=True)
+        run("AllMixed", tmp_path / "out", rate=0.25, partial=True)
     assert told.value.exit_code == 1
     assert "5 filters of first and second" in str(told.value)
-    assert "second is a convolution of several groups" in str(told.value)
+    assert "the operator aten._softmax does not keep channels apart" in str(told.value)
     assert [path.name for path in tmp_path.iterdir()] == ["out.failed"]
     ledger = json.loads((tmp_path / "out.failed" / "surgery.json").read_text())
     assert (ledger["removal"]["asked"], ledger["removal"]["removed"]) == (5, 0)
     (held,) = ledger["removal"]["held"]
     assert (held["layers"], held["filters"]) == (["first", "second"], 5)
-    assert held["reason"]["code"] == "groups"
+    assert held["reason"]["code"] == "operator"
 
 
 @pytest.mark.slow
 def test_less_than_a_third_is_taken_only_where_it_is_accepted(tmp_path: Path) -> None:
     with pytest.raises(RemovalError, match=r"only 2 can, less than a third.*--accept-partial"):
-        run("Halves", tmp_path / "out", rate=0.25)
-    report = run("Halves", tmp_path / "out", rate=0.25, partial=True)
+        run("Mixed", tmp_path / "out", rate=0.25)
+    report = run("Mixed", tmp_path / "out", rate=0.25, partial=True)
     (note,) = [note for note in report.notes if note.startswith("PARTIAL")]
     assert "rate 0.25 asks to remove 8 of 34 filters, and only 2 can" in note
     assert any("In one shot 2 of 34 filters (6 %) were zeroed" in note for note in report.notes)
@@ -164,17 +164,17 @@ def test_less_than_a_third_is_taken_only_where_it_is_accepted(tmp_path: Path) ->
 
 
 def test_the_command_line_ends_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["tiny:Groups", "--rate", "0.25", "--size", "32x40", "--formats", "onnx"]
+    arguments = ["tiny:AllMixed", "--rate", "0.25", "--size", "32x40", "--formats", "onnx"]
     assert cli.run(["shrink", *arguments, "--out", str(tmp_path / "out")]) == 1
-    assert "second is a convolution of several groups" in capsys.readouterr().err
+    assert "the operator aten._softmax does not keep channels apart" in capsys.readouterr().err
 
 
 def test_zero_filters_of_which_none_can_go_are_no_success(tmp_path: Path) -> None:
-    network = tiny.Groups()
+    network = tiny.AllMixed()
     network.first.weight.data[:3] = 0
     torch.save(network.state_dict(), tmp_path / "zeroed.pth")
     with pytest.raises(RemovalError, match="3 filters of 22 are zero and none can be removed"):
-        run_shrink(Job(recipe("Groups"), tmp_path / "out", tmp_path / "zeroed.pth"))
+        run_shrink(Job(recipe("AllMixed"), tmp_path / "out", tmp_path / "zeroed.pth"))
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from toolchain import operators
 from toolchain.errors import AnalysisError
@@ -392,38 +391,6 @@ def test_the_network_that_is_given_stays_as_it_is() -> None:
     before = copy.deepcopy(network.state_dict())
     shrink(network, IMAGE)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-
-
-def test_grouped_convolutions_stay_whole() -> None:
-    network = randomised(
-        nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 2, 1))
-    )
-    network[0].weight.data[1] = 0
-    network[1].weight.data[5] = 0
-    shrunk, surgery = shrink(network, IMAGE)
-    assert (shrunk[1].in_channels, shrunk[1].out_channels) == (8, 8)
-    assert {item.reason for item in surgery.filters} == {Reason("groups", ("1",))}
-
-
-class Cut(nn.Module):
-    """Channels are cut by position in the code."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 4, 1)
-        self.head = nn.Conv2d(2, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        left, right = torch.chunk(self.first(x), 2, dim=1)
-        return self.head(left * F.sigmoid(right))
-
-
-def test_channels_that_the_code_cuts_by_position_stay_and_the_operator_is_named() -> None:
-    network = randomised(Cut())
-    network.first.weight.data[1] = 0
-    shrunk, surgery = shrink(network, IMAGE)
-    assert shrunk.first.out_channels == 4
-    assert surgery.filters[0].reason == Reason("operator", operator="split")
 
 
 @pytest.mark.slow

@@ -69,6 +69,12 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "maximum": lambda x: torch.maximum(x, torch.tensor(0.1)),
     "cat": lambda x: torch.cat([x, x], dim=1),
     "split": lambda x: torch.cat(torch.split(x, 2, dim=1)[::-1], dim=1),
+    "flip": lambda x: x.flip(1),
+    "roll": lambda x: x.roll(1, dims=1),
+    "repeat": lambda x: x.repeat(1, 2, 1, 1),
+    "unbind_and_stack": lambda x: torch.stack(x.unbind(1)[::-1], dim=1),
+    "glu": lambda x: F.glu(x, dim=1),
+    "channel_shuffle": lambda x: F.channel_shuffle(x, 2),
     "max_pool": lambda x: F.max_pool2d(x, 2),
     "avg_pool": lambda x: F.avg_pool2d(x, 2),
     "adaptive_pool": lambda x: F.adaptive_avg_pool2d(x, 1),
@@ -208,6 +214,7 @@ def test_every_carrier_is_tried() -> None:
     trusted = {name for name, known in BUILT_IN.items() if known.nan != "unknown"}
     untried = {name for name in trusted if name not in seen and name[-1] != "_"}
     aliases = {"reshape", "t", "alias", "square", "_native_batch_norm_legit_no_training"}
+    aliases |= {"native_channel_shuffle"}
     assert untried <= aliases | {"_unsafe_view"}
 
 

@@ -92,34 +92,33 @@ class Moody(nn.Module):
         return x if float(x.mean()) > 0 else F.relu(x)
 
 
-class Halves(nn.Module):
-    """Cuts 24 channels by their position; 8 others are free."""
+class Mixed(nn.Module):
+    """Mixes 24 channels; 8 others are free."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 24, 1)
-        self.body = nn.Conv2d(12, 8, 3, padding=1)
+        self.body = nn.Conv2d(24, 8, 3, padding=1)
         self.head = nn.Conv2d(8, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 2, H, W)."""
-        left, right = self.stem(x).chunk(2, dim=1)
-        out: Tensor = self.head(self.body(left * right).relu())
+        out: Tensor = self.head(self.body(self.stem(x).softmax(dim=1)).relu())
         return out
 
 
-class Groups(nn.Module):
-    """A convolution of two groups holds all that could go."""
+class AllMixed(nn.Module):
+    """Mixes all channels, so that none can go."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 8, 1)
-        self.second = nn.Conv2d(8, 12, 3, padding=1, groups=2)
+        self.second = nn.Conv2d(8, 12, 3, padding=1)
         self.head = nn.Conv2d(12, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 2, H, W)."""
-        out: Tensor = self.head(self.second(self.first(x).relu()).relu())
+        out: Tensor = self.head(self.second(self.first(x).softmax(dim=1)).softmax(dim=1))
         return out
 
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from toolchain.records.reasons import Reason
 
 Nodes: TypeAlias = list[int]
-"""One node per channel of a tensor's dimension 1."""
+"""One node per channel of a tensor's dimension 1, or of the dimension that is told beside them."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where channels lie in a tensor: along one of its dimensions."""
+
+    dim: int
+    nodes: Nodes
+    """One node per index of ``dim``."""
+
+    @property
+    def is_uniform(self) -> bool:
+        """True if it is one channel, at every place."""
+        return len(set(self.nodes)) == 1
 
 
 class Classes:

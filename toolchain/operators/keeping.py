@@ -2,46 +2,70 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from toolchain.operators.classes import Nodes
+from toolchain.operators.classes import Nodes, Placed
 from toolchain.operators.traits import Call
 from toolchain.records.reasons import Reason
 
 
-def pointwise(call: Call) -> Nodes | None:
+def pointwise(call: Call) -> Placed | None:
     """Position by position, with broadcasting: channels at the same place are joined."""
-    return _combine(call, call.inputs)
-
-
-def _combine(call: Call, operands: list[Tensor]) -> Nodes | None:
-    classes, nodes = call.watcher.classes, None
-    for operand in operands:
-        found = call.watcher.get(operand)
-        if found is None:
-            continue
-        if operand.ndim != call.out.ndim:
+    watcher, out = call.watcher, call.out
+    laid: list[tuple[Tensor, Placed]] = []
+    others: list[Tensor] = []
+    for operand in call.inputs:
+        placed = watcher.placed(operand)
+        if placed is None:
+            others.append(operand)
+        elif operand.ndim > out.ndim:
             return None
-        if len(found) != call.out.shape[1]:  # one channel spread over all: it stays
-            classes.protect(found, Reason("spread", operator=call.name))
+        else:
+            laid.append((operand, Placed(placed.dim + out.ndim - operand.ndim, placed.nodes)))
+    dim = _dimension([placed for _, placed in laid])
+    if dim is None:
+        return None
+    nodes: Nodes | None = None
+    for operand, placed in laid:
+        own = placed.nodes if placed.dim == dim else placed.nodes[:1]
+        if _size(operand, dim, out.ndim) != out.shape[dim]:  # one channel spread over all: it stays
+            watcher.classes.protect(own, Reason("spread", operator=call.name))
             continue
-        nodes = nodes or found
-        classes.join_all(nodes, found)
+        own = own if len(own) == out.shape[dim] else own[:1] * out.shape[dim]
+        nodes = nodes or own
+        watcher.classes.join_all(nodes, own)
     if nodes is None:
         return None
-    others = [operand for operand in operands if call.watcher.get(operand) is None]
-    return nodes if all(_fits(call, operand, nodes) for operand in others) else None
+    found = Placed(dim, nodes)
+    return found if all(_fits(call, operand, found) for operand in others) else None
 
 
-def _fits(call: Call, operand: Tensor, nodes: Nodes) -> bool:
+def _dimension(laid: Sequence[Placed]) -> int | None:
+    """Return the dimension along which all channels lie; None if they lie along several."""
+    dims = {placed.dim for placed in laid if not placed.is_uniform}
+    if len(dims) > 1 or not laid:
+        return None
+    return dims.pop() if dims else laid[0].dim
+
+
+def _size(operand: Tensor, dim: int, ndim: int) -> int:
+    """Return an operand's size along a dimension of the result, to which it is broadcast."""
+    position = dim - (ndim - operand.ndim)
+    return operand.shape[position] if position >= 0 else 1
+
+
+def _fits(call: Call, operand: Tensor, placed: Placed) -> bool:
     """Return True if an operand that no layer wrote still fits after channels are removed."""
-    position = 1 - (call.out.ndim - operand.ndim)
-    if position < 0 or operand.shape[position] == 1:
+    size = _size(operand, placed.dim, call.out.ndim)
+    if size == 1:
         return True
-    one_per_channel = operand.numel() == operand.shape[position]
-    return one_per_channel and call.watcher.join_tensor(operand, nodes)
+    if operand.numel() != size:
+        return False
+    return call.watcher.join_tensor(operand, placed.nodes) or (
+        call.name in ("add", "add_") and call.watcher.adds_bias(operand, placed.nodes)
+    )
 
 
 def spatial(call: Call) -> Nodes | None:
@@ -73,65 +97,42 @@ def prelu(call: Call) -> Nodes | None:
     return nodes if slopes.numel() == 1 or call.watcher.join_tensor(slopes, nodes) else None
 
 
-def reduction(call: Call) -> Nodes | None:
-    """Mean, sum or maximum over positions, never over the batch or the channels."""
+def reduction(call: Call) -> Placed | None:
+    """Mean, sum or maximum over positions or the batch, never over the channels."""
+    placed, ndim = call.x_placed, call.x.ndim
     dims = call.args[1] if len(call.args) > 1 else None
     dims = [dims] if isinstance(dims, int) else dims
-    over_positions = dims and all(dim % call.x.ndim >= 2 for dim in dims)
-    return call.x_nodes if over_positions else None
-
-
-def along_positions(call: Call) -> Nodes | None:
-    """Softmax, slices and selections along positions."""
-    return spatial(call) if call.dim(1) >= 2 else None
-
-
-def split(call: Call) -> Nodes | None:
-    """Parts of positions, not of channels."""
-    return call.x_nodes if call.dim(2) >= 2 else None
-
-
-def permutation(call: Call) -> Nodes | None:
-    """An order of dimensions that leaves batch and channels where they are."""
-    order = list(range(call.x.ndim))
-    if call.name == "transpose":
-        a, b = call.dim(1), call.dim(2)
-        order[a], order[b] = b, a
-    else:
-        order = [dim % call.x.ndim for dim in call.args[1]]
-    return call.x_nodes if order[:2] == [0, 1] else None
-
-
-def reshaping(call: Call) -> Nodes | None:
-    """Views that leave batch and channels, or lay each channel's positions side by side."""
-    nodes, x, out = call.x_nodes, call.x, call.out
-    if nodes is None or out.ndim < 2 or out.shape[0] != x.shape[0]:
+    if placed is None or not dims:
         return None
-    if out.shape[1] == x.shape[1]:
-        return nodes
-    positions = math.prod(x.shape[2:])
-    if out.ndim == 2 and out.shape[1] == x.shape[1] * positions:
-        return [node for node in nodes for _ in range(positions)]
-    return None
+    reduced = {dim % ndim for dim in dims}
+    if placed.dim in reduced:
+        return None
+    gone = 0 if call.out.ndim == ndim else sum(dim < placed.dim for dim in reduced)
+    return Placed(placed.dim - gone, placed.nodes)
 
 
-def concatenation(call: Call) -> Nodes | None:
-    """Channels side by side, or positions side by side of parts that layers wrote."""
-    parts: list[Tensor] = list(call.args[0])
-    dim = (call.args[1] if len(call.args) > 1 else 0) % call.out.ndim
-    if dim != 1:
-        return _combine(call, parts) if all(map(call.watcher.get, parts)) else None
-    nodes: Nodes = []
-    for part in parts:
-        known = call.watcher.get(part)
-        if known is None:  # the network's input, or a fixed tensor: nothing of it can go
-            known = call.watcher.classes.new(part.shape[1])
-            call.watcher.classes.protect(known, Reason("no_layer_writes"))
-        nodes.extend(known)
-    return nodes
+def along_positions(call: Call) -> Placed | None:
+    """Softmax along positions."""
+    placed = call.x_placed
+    return placed if placed is not None and call.dim(1) != placed.dim else None
 
 
-def expansion(call: Call) -> Nodes | None:
-    """Positions repeated; batch and channels stay as they are."""
-    same = call.out.ndim == call.x.ndim and call.out.shape[:2] == call.x.shape[:2]
-    return call.x_nodes if same else None
+def layer_norm(call: Call) -> Placed | None:
+    """Statistics over positions, of every channel; not over the channels themselves."""
+    placed, normalised = call.x_placed, len(call.args[1])
+    if placed is None or placed.dim >= call.x.ndim - normalised:
+        return None
+    return placed
+
+
+def group_norm(call: Call) -> Placed | None:
+    """Statistics over whole groups of channels, which can only go whole."""
+    placed, groups = call.x_placed, int(call.args[6])
+    if placed is None or placed.dim != 1:
+        return None
+    width = len(placed.nodes) // groups
+    for index, node in enumerate(placed.nodes):
+        call.watcher.classes.join(node, placed.nodes[index // width * width])
+    vectors = [vector for vector in call.args[1:3] if isinstance(vector, Tensor)]
+    fit = all(call.watcher.join_tensor(vector, placed.nodes) for vector in vectors)
+    return placed if fit else None

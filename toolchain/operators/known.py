@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.operators import hiding, keeping, products
+from toolchain.operators import hiding, keeping, moving, products
 from toolchain.operators.traits import Operator
 
 
@@ -70,31 +70,32 @@ POSITIONS = {
     **_each("_upsample_bilinear2d_aa", channels=keeping.spatial),
     **_each("constant_pad_nd", channels=keeping.padding, nan="carried"),
     **_each("_softmax", channels=keeping.along_positions),
-    **_each("slice select", channels=keeping.along_positions, nan="carried"),
-    **_each("split split_with_sizes", channels=keeping.split, nan="carried"),
-    **_each("cat", channels=keeping.concatenation, nan="carried"),
+    **_each("native_layer_norm", channels=keeping.layer_norm, nan="carried"),
+    **_each("native_group_norm", channels=keeping.group_norm, nan="carried"),
 }
 
 VIEWS = {
     **_each("detach alias", channels=keeping.pointwise, nan="carried", view=True),
-    **_each("unsqueeze", channels=keeping.along_positions, nan="carried", view=True),
-    **_each("transpose permute", channels=keeping.permutation, nan="carried", view=True),
-    **_each("view _unsafe_view squeeze", channels=keeping.reshaping, nan="carried", view=True),
-    **_each("expand", channels=keeping.expansion, nan="carried", view=True),
-    **_each("t", nan="carried", view=True),
+    **_each(
+        "view _unsafe_view squeeze unsqueeze transpose permute t expand",
+        channels=moving.moved,
+        nan="carried",
+        view=True,
+    ),
 }
 
 MOVING = {
-    **_each(
-        """
-        as_strided copy_ gather index_put index_put_ index_select pixel_shuffle pixel_unshuffle
-        reshape unbind
-        """,
-        nan="carried",
-    ),
+    **_each("flip repeat pixel_shuffle pixel_unshuffle", channels=moving.moved, nan="carried"),
+    **_each("split split_with_sizes", channels=moving.moved_in_equal_parts, nan="carried"),
+    **_each("slice", channels=moving.sliced, nan="carried"),
+    **_each("select unbind roll index_select", channels=moving.moved_whole, nan="carried"),
+    **_each("cat stack", channels=moving.laid_together, nan="carried"),
+    **_each("channel_shuffle native_channel_shuffle", channels=moving.shuffled, nan="carried"),
+    **_each("glu", channels=moving.gated, nan="carried"),
+    **_each("as_strided copy_ gather index_put index_put_ reshape", nan="carried"),
     **_each("index masked_select", nan="carried", picks=True),
 }
-"""Values go elsewhere, so that channels do not stay apart."""
+"""Values go elsewhere."""
 
 SHAPES = {
     **_each("zeros_like ones_like full_like", channels=keeping.pointwise, shape_only=True),

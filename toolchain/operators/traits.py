@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
-from toolchain.operators.classes import Classes, Nodes
+from toolchain.operators.classes import Classes, Nodes, Placed
 
 
 class Watcher(Protocol):
@@ -17,7 +17,16 @@ class Watcher(Protocol):
     classes: Classes
 
     def get(self, tensor: object) -> Nodes | None:
-        """Return the nodes of ``tensor``, or None if no layer's channels are in it."""
+        """Return the nodes of ``tensor``'s dimension 1, or None if its channels lie elsewhere."""
+
+    def placed(self, tensor: object) -> Placed | None:
+        """Return where channels lie in ``tensor``, or None if no layer's channels are in it."""
+
+    def divide(self, operator: str, parts: Sequence[Nodes]) -> None:
+        """Remember that an operator's parts must lose equally many channels each."""
+
+    def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
+        """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
 
     def join_tensor(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Tie a parameter or buffer with one entry per channel to ``nodes``."""
@@ -35,6 +44,9 @@ class Call:
     outputs: list[Tensor]
     written: list[Tensor]
     """Arguments that the operator changes in place."""
+    func: Callable[..., Any] | None = None
+    """The operator itself."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def out(self) -> Tensor:
@@ -49,8 +61,13 @@ class Call:
 
     @property
     def x_nodes(self) -> Nodes | None:
-        """The nodes of the first argument."""
+        """The nodes of the first argument's dimension 1."""
         return self.watcher.get(self.args[0])
+
+    @property
+    def x_placed(self) -> Placed | None:
+        """Where channels lie in the first argument."""
+        return self.watcher.placed(self.args[0])
 
     def dim(self, position: int, default: int = 0) -> int:
         """Return the argument at ``position`` as a dimension counted from the front."""
@@ -58,8 +75,9 @@ class Call:
         return int(value) % self.x.ndim
 
 
-ChannelRule: TypeAlias = Callable[[Call], Nodes | None]
-"""Returns the output's nodes, or None when this call does not keep channels apart."""
+ChannelRule: TypeAlias = Callable[[Call], "Nodes | Placed | list[Placed] | None"]
+"""Returns the output's nodes (of dimension 1, or placed along another; one for each output where
+they differ), or None when this call does not keep channels apart."""
 
 NanRule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
 """Runs the operator (func, args, kwargs) so that the output is NaN exactly where it depends on

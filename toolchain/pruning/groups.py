@@ -89,12 +89,26 @@ def _channels(flow: Flow, free: set[str], layers: Mapping[str, Layer]) -> Iterat
         for channel, node in enumerate(flow.out_nodes[name]):
             index = flow.classes.find(node)
             writers[index] = (*writers.get(index, ()), (name, channel))
-    groups: dict[tuple[str, ...], list[Slots]] = {}
+    parts = _parts(flow)
+    groups: dict[tuple[object, ...], list[Slots]] = {}
     for index, slots in sorted(writers.items()):
         names = tuple(name for name, _ in slots)
         if free.issuperset(names) and flow.classes.protection(index) is None:
-            groups.setdefault(names, []).append(slots)
+            groups.setdefault((names, parts.get(index, ())), []).append(slots)
     yield from groups.values()
+
+
+def _parts(flow: Flow) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Return of which part of what is divided a channel is, each time that it is divided.
+
+    Parts that must lose equally many channels are groups of their own, of one width.
+    """
+    found: dict[int, set[tuple[int, int]]] = {}
+    for number, divided in enumerate(flow.parts):
+        for position, part in enumerate(divided.parts):
+            for node in part:
+                found.setdefault(flow.classes.find(node), set()).add((number, position))
+    return {index: tuple(sorted(places)) for index, places in found.items()}
 
 
 def zeroed_counts(groups: Sequence[ChannelGroup], prune: PruneSection) -> dict[str, int]:

@@ -23,6 +23,7 @@ Code = Literal[
     "unknown_operator",
     "spread",
     "groups",
+    "parts",
     "weight_read",
     "leaves_torch",
     "no_layer_writes",
@@ -41,6 +42,8 @@ Why a filter that is zero stays:
 - ``last``: without it ``layers`` would be empty;
 - ``still_written``: ``layers`` write its channel too, and their filters are not zero;
 - ``joined``: its channel is joined with values that depend on the image before ``layers`` read it;
+- ``parts``: ``operator`` divides its tensor into parts of one width, of which others lose fewer;
+- ``groups``: ``layers``, a convolution of several groups, cannot take its constant over;
 - ``never_called``: its layer was not called in the run that was watched.
 
 Why channels stay whatever their values are:
@@ -49,7 +52,6 @@ Why channels stay whatever their values are:
 - ``operator``: ``operator`` does not keep them apart: it mixes them or picks some by position;
 - ``unknown_operator``: nothing is known of what ``operator`` does with channels;
 - ``spread``: ``operator`` spreads one of them over many;
-- ``groups``: ``layers``, a convolution of several groups, reads or writes them;
 - ``weight_read``: ``operator`` reads ``parameter``, which belongs to ``layers``;
 - ``leaves_torch``: the method ``operator`` of a tensor hands their values to other code;
 - ``no_layer_writes``: the network's input, or a fixed tensor, is joined with them; ``layers`` read

@@ -33,6 +33,10 @@ class DoesNotRunError(AnalysisError):
         self.inputs = inputs
 
 
+class DisagreementError(AnalysisError):
+    """The cut network is another function."""
+
+
 def random_inputs(inputs: Inputs, seed: int, scale: float = 1.0) -> Inputs:
     """Return inputs of the same shapes: random where they are floating, and else as they are."""
     generator = torch.Generator().manual_seed(seed)
@@ -92,7 +96,7 @@ def demand_agreement(
             expected = run_fresh(whole, images)
             found = run_fresh(cut, images)
             if difference := _difference(expected, found, precision):
-                raise AnalysisError(
+                raise DisagreementError(
                     f"the shrunk network gives another output on an input of shape "
                     f"{shape_words(images)} ({difference}): the network's code does something with "
                     f"its channels that no operator shows, so nothing is removed"

@@ -31,6 +31,9 @@ class LayerCall:
     the bias; zero padding makes the border differ. (Padding of other modes is an operator of its
     own, before the convolution.)
     """
+    lacks_bias: bool = False
+    """True if the layer has a bias that this call leaves to an addition that follows (``mm`` and
+    ``add``, as linear layers do on more than two dimensions)."""
 
 
 class LayerCalls:
@@ -70,14 +73,19 @@ class LayerCalls:
         if layer is None or layer.is_convolution:
             return None
         plain = all(kwargs.get(factor, 1) == 1 for factor in ("alpha", "beta"))
-        if not plain or not _is_same(weight, layer.weight.t()) or not _is_own(bias, layer):
+        later = len(args) == 2 and layer.bias is not None
+        if not plain or not _is_same(weight, layer.weight.t()):
             return None
-        return _reading(layer, x, keeps_uniform=True)
+        if not later and not _is_own(bias, layer):
+            return None
+        return _reading(layer, x, keeps_uniform=True, lacks_bias=later)
 
 
-def _reading(layer: Layer, x: Tensor, *, keeps_uniform: bool) -> LayerCall | None:
+def _reading(
+    layer: Layer, x: Tensor, *, keeps_uniform: bool, lacks_bias: bool = False
+) -> LayerCall | None:
     reads_channels = x.ndim >= 2 and x.shape[1] == layer.in_channels
-    return LayerCall(layer, x, keeps_uniform) if reads_channels else None
+    return LayerCall(layer, x, keeps_uniform, lacks_bias) if reads_channels else None
 
 
 def _is_own(bias: Tensor | None, layer: Layer) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from toolchain.records.reasons import Channels, Reason
 from toolchain.records.stages import Verdict
-from toolchain.surgery.constants import Reader, RemovalPlan, broken, plan_removal
+from toolchain.surgery.balance import surplus_of
+from toolchain.surgery.constants import NEGLIGIBLE, Reader, RemovalPlan, broken, plan_removal
 from toolchain.surgery.layers import Layer
 from toolchain.surgery.ledger import Origins
 from toolchain.surgery.observation import Observation
@@ -33,6 +36,8 @@ class Decision:
     carriers: frozenset[int]
     last: Mapping[int, str]
     """Classes that could go but for a layer that would be empty -> that layer."""
+    uneven: Mapping[int, str]
+    """Classes that could go but for the other parts of what an operator divides -> it."""
     plan: RemovalPlan
 
 
@@ -40,17 +45,26 @@ def decide(seen: Observation) -> Decision:
     """Find every class that can go."""
     classes = _collect(seen)
     candidates = {index for index, members in classes.items() if _is_candidate(seen, members)}
-    plan = _checked_plan(seen, _readers(seen, classes, candidates), candidates)
-    removable = candidates - plan.carriers
-    last = _keep_layers_filled(seen, removable)
-    return Decision(classes, frozenset(removable - set(last)), plan.carriers, last, plan)
-
-
-def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]) -> RemovalPlan:
-    """Plan, and plan again without what does not hold at a size that was not looked at."""
-    kept: set[int] = set()
+    readers = _readers(seen, classes, candidates)
+    uneven: dict[int, str] = {}
     while True:
-        plan = plan_removal(readers, kept)
+        plan = _checked_plan(seen, readers, candidates - uneven.keys(), uneven.keys())
+        removable = candidates - plan.carriers - uneven.keys()
+        last = _keep_layers_filled(seen, removable)
+        removed = frozenset(removable - set(last))
+        surplus = surplus_of(seen.flow, removed)
+        if not surplus:
+            return Decision(classes, removed, plan.carriers - uneven.keys(), last, uneven, plan)
+        uneven |= surplus
+
+
+def _checked_plan(
+    seen: Observation, readers: list[Reader], candidates: set[int], kept: Collection[int]
+) -> RemovalPlan:
+    """Plan, and plan again without what does not hold at a size that was not looked at."""
+    held = set(kept)
+    while True:
+        plan = plan_removal(readers, held)
         if not candidates - plan.carriers or not (unseen := seen.unseen()):
             return plan
         found = {
@@ -60,7 +74,7 @@ def _checked_plan(seen: Observation, readers: list[Reader], candidates: set[int]
         }
         if not found:
             return plan
-        kept |= found
+        held |= found
 
 
 def _collect(seen: Observation) -> dict[int, ChannelClass]:
@@ -87,9 +101,16 @@ def _is_candidate(seen: Observation, members: ChannelClass) -> bool:
     if not all(name in called for name, _ in [*members.writes, *members.reads]):
         return False
     return all(
-        channel in seen.constants[name] or _is_unread(seen.layers[name], channel)
+        (channel in seen.constants[name] and not _has_to_carry(seen, name, channel))
+        or _is_unread(seen.layers[name], channel)
         for name, channel in members.reads
     )
+
+
+def _has_to_carry(seen: Observation, name: str, channel: int) -> bool:
+    """Return True for a constant that a convolution of several groups would have to take over."""
+    vector = seen.constants[name][channel]
+    return seen.layers[name].is_grouped and bool(np.abs(vector).max(initial=0.0) >= NEGLIGIBLE)
 
 
 def _is_unread(layer: Layer, channel: int) -> bool:
@@ -166,9 +187,18 @@ def reason_to_keep(seen: Observation, decision: Decision, name: str, channel: in
         return Reason("carrier", tuple(sorted(readers)))
     if index in decision.last:
         return Reason("last", (decision.last[index],))
+    if index in decision.uneven:
+        return Reason("parts", operator=decision.uneven[index])
     live = sorted(set(_live_writers(seen, members)))
     if live:
         return Reason("still_written", tuple(live))
+    carrying = {
+        name
+        for name, place in members.reads
+        if place in seen.constants[name] and _has_to_carry(seen, name, place)
+    }
+    if carrying:
+        return Reason("groups", tuple(sorted(carrying)))
     tainted = {n for n, c in members.reads if c not in seen.constants.get(n, {})}
     return Reason("joined", tuple(sorted(tainted)))
 

@@ -14,6 +14,7 @@ belongs together is removed together.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -30,10 +31,14 @@ def trace_flow(network: nn.Module, example: Example) -> Flow:
     """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
     network = fresh(network)
     flow = watch(network, example)
+    # Torch-pruning takes channels that were put elsewhere for those that were there before.
+    moved = {flow.classes.find(node) for node in flow.moved}
     free = [
         name
         for name, nodes in flow.out_nodes.items()
-        if name in flow.calls and any(flow.classes.protection(node) is None for node in nodes)
+        if name in flow.calls
+        and any(flow.classes.protection(node) is None for node in nodes)
+        and moved.isdisjoint(flow.classes.find(node) for node in nodes)
     ]
     try:
         pairs = coupled_slots(network, as_inputs(example), free)
@@ -53,11 +58,18 @@ def _node(flow: Flow, slot: Slot) -> int | None:
     return nodes[slot.index] if slot.index < len(nodes) else None
 
 
-def watch(network: nn.Module, example: Example) -> Flow:
-    """Return what the operators of one run show, without torch-pruning."""
+def watch(
+    network: nn.Module, example: Example, prepare: Callable[[Flow], None] | None = None
+) -> Flow:
+    """Return what the operators of one run show, without torch-pruning.
+
+    ``prepare`` may join nodes of layers before the run.
+    """
     network = fresh(network)
     watcher = watcher_of(network)
     flow = watcher.flow
+    if prepare is not None:
+        prepare(flow)
     with plainly(), Border(watcher.leaves), watcher:
         outputs = network(*as_inputs(example))
     for output in tree_leaves(outputs):
@@ -87,7 +99,8 @@ def find_failure(network: nn.Module, example: Example) -> tuple[str, frozenset[s
         return "", frozenset()
     operator, inputs = watcher.failed
     find = watcher.flow.classes.find
-    reached = {find(node) for tensor in inputs for node in watcher.get(tensor) or []}
+    laid = [placed for placed in map(watcher.placed, inputs) if placed is not None]
+    reached = {find(node) for placed in laid for node in placed.nodes}
     writers = {
         name
         for name, nodes in watcher.flow.out_nodes.items()

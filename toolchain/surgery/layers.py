@@ -128,8 +128,11 @@ class Layer:
             if self.is_transposed:
                 return self.weight.detach()[columns]
             return self.weight.detach()[rows]
-        if self.is_grouped:  # always kept whole
-            return self.weight.detach()
+        if self.is_grouped:  # at the same places in every group
+            within = kept_out if self.is_transposed else kept_in
+            width = (self.out_channels if self.is_transposed else self.in_channels) // self.groups
+            places = torch.as_tensor([channel for channel in within if channel < width])
+            return self.weight.detach()[columns if self.is_transposed else rows][:, places]
         first, second = (columns, rows) if self.is_transposed else (rows, columns)
         return self.weight.detach()[first][:, second]
 

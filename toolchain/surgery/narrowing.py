@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from toolchain.surgery.running import fresh
 
 WIDTHS = frozenset(
-    "groups in_channels out_channels in_features out_features num_features num_parameters".split()
+    "groups in_channels out_channels in_features out_features num_features num_parameters "
+    "num_channels num_groups".split()
 )
 """Attributes that say how wide a module is."""
 
@@ -37,6 +38,9 @@ def narrow_tensor(network: nn.Module, name: str, kept: list[int]) -> None:
 
 
 def _set_width(module: nn.Module, width: int) -> None:
+    if isinstance(module, nn.GroupNorm):  # whole groups go
+        module.num_groups = module.num_groups * width // module.num_channels
+        module.num_channels = width
     for attribute in ("num_features", "num_parameters"):
         if hasattr(module, attribute):
             setattr(module, attribute, width)

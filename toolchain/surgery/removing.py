@@ -18,15 +18,17 @@ from toolchain.errors import AnalysisError
 from toolchain.records.reasons import Reason
 from toolchain.records.stages import Surgery
 from toolchain.surgery.agreement import (
+    DisagreementError,
     DoesNotRunError,
     demand_agreement,
     demand_repeatable,
     demand_runs,
 )
+from toolchain.surgery.alignment import DisplacedError, Kept, demand_alignment, moved_layers
 from toolchain.surgery.biases import layers_with_bias
 from toolchain.surgery.constants import Combination
 from toolchain.surgery.decision import Decision, decide, reason_to_keep, verdict_of
-from toolchain.surgery.flow import find_failure
+from toolchain.surgery.flow import find_failure, trace_flow
 from toolchain.surgery.layers import Layer, layers_of
 from toolchain.surgery.ledger import Ledger, Origins
 from toolchain.surgery.narrowing import in_own_types, narrow_tensor
@@ -80,14 +82,29 @@ def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
         shrunk = fresh(working.network)
         try:
             surgery = _remove_all(shrunk, sizes, working.precision, held)
+            demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
+            return shrunk, surgery
+        except DisagreementError:  # by channels that lie elsewhere, if anything can be done
+            moved = _moved(working, sizes)
+            if moved.keys() <= held.keys():
+                raise
+            held = moved | held
+        except DisplacedError as failure:
+            if failure.held.keys() <= held.keys():
+                raise
+            held = {**failure.held, **held}
         except DoesNotRunError as failure:
             operator, layers = find_failure(shrunk, failure.inputs)
             if layers <= held.keys():
                 raise
-            held |= {name: Reason("operator", operator=operator) for name in layers - held.keys()}
-        else:
-            demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
-            return shrunk, surgery
+            failed = dict.fromkeys(layers, Reason("operator", operator=operator))
+            moved = {name: why for name, why in _moved(working, sizes).items() if name in layers}
+            held = failed | moved | held
+
+
+def _moved(working: Working, sizes: Sizes) -> dict[str, Reason]:
+    """Return the layers whose channels some operator puts elsewhere, and which."""
+    return moved_layers(trace_flow(working.network, sizes.asked))
 
 
 def _remove_all(
@@ -111,8 +128,9 @@ def _remove_all(
         seen.check()
         _enter_removed(ledger, decision)
         _take_over_constants(seen, decision)
-        _slice(network, seen, decision, ledger.origins)
+        left = _slice(network, seen, decision, ledger.origins)
         demand_runs(network, sizes.looked_at)
+        demand_alignment(seen.flow, network, sizes.looked_at[-1], left)
     raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
 
 
@@ -170,8 +188,9 @@ def _add_to_bias(layer: Layer, shift: Tensor) -> None:
         layer.bias.copy_(layer.bias.double() + shift)
 
 
-def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: Origins) -> None:
-    """Cut the channels of all removed classes out of every layer and tensor."""
+def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: Origins) -> Kept:
+    """Cut the channels of all removed classes out of every layer and tensor; say what is left."""
+    kept_of = {}
 
     def kept(nodes: list[int]) -> list[int]:
         find, removed = seen.flow.classes.find, decision.removed
@@ -181,5 +200,7 @@ def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: O
         left = kept(seen.flow.out_nodes[name]), kept(seen.flow.in_nodes[name])
         layer.narrow(*left)
         origins.narrow(name, *left)
+        kept_of[name] = left
     for name, nodes in seen.flow.tensor_nodes.items():
         narrow_tensor(network, name, kept(nodes))
+    return kept_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.operators import Call, find, operator_name
-from toolchain.operators.classes import Nodes
+from toolchain.operators.classes import Nodes, Placed
 from toolchain.records.reasons import Code, Reason
 from toolchain.surgery.calls import LayerCall, LayerCalls
-from toolchain.surgery.channels import Flow
+from toolchain.surgery.channels import Flow, Parts
 from toolchain.surgery.layers import Layer, layers_of, storage_key
 
 
@@ -29,14 +29,17 @@ def watcher_of(network: nn.Module) -> Watcher:
 
 
 def _join_inside(flow: Flow, layer: Layer) -> None:
-    """Join what a depthwise convolution reads and writes; keep grouped convolutions whole."""
+    """Join what a depthwise convolution reads and writes, and what groups must lose together."""
     reads, writes = flow.in_nodes[layer.name], flow.out_nodes[layer.name]
     if layer.is_depthwise:
         multiplier = layer.out_channels // layer.in_channels
         for index, node in enumerate(writes):
             flow.classes.join(node, reads[index // multiplier])
-    elif layer.is_grouped:
-        flow.classes.protect([*reads, *writes], Reason("groups", (layer.name,)))
+    elif layer.is_grouped:  # at the same place of every group, so that all stay as wide
+        for nodes in (reads, writes):
+            width = len(nodes) // layer.groups
+            for index, node in enumerate(nodes):
+                flow.classes.join(node, nodes[index % width])
 
 
 class Watcher(TorchDispatchMode):
@@ -56,7 +59,11 @@ class Watcher(TorchDispatchMode):
             storage_key(tensor): (name, tensor)
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]
         }
-        self.nodes: dict[int, tuple[Tensor, Nodes]] = {}  # the tensor is held to keep its id
+        self.biases = {
+            storage_key(layer.bias): layer for layer in layers.values() if layer.bias is not None
+        }
+        self.without_bias: dict[str, int] = {}  # layer -> calls whose bias is still to be added
+        self.nodes: dict[int, tuple[Tensor, Placed]] = {}  # the tensor is held to keep its id
         self.storages: dict[int, set[int]] = {}  # memory -> the tensors with nodes that lie there
         self.writers: dict[int, tuple[Tensor, set[str]]] = {}
         self.used: set[int] = set()  # parameters that the current operator uses as it should
@@ -80,6 +87,8 @@ class Watcher(TorchDispatchMode):
             inputs,
             [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)],
             _written(func, args, kwargs),
+            func,
+            kwargs,
         )
         self.used.clear()
         layer_call = self.calls.find(call.name, args, kwargs)
@@ -92,20 +101,44 @@ class Watcher(TorchDispatchMode):
         return out
 
     def get(self, tensor: object) -> Nodes | None:
-        """Return the nodes of ``tensor``, or None if no layer's channels are in it."""
+        """Return the nodes of ``tensor``'s dimension 1, or None if its channels lie elsewhere."""
+        placed = self.placed(tensor)
+        if placed is None or not isinstance(tensor, Tensor) or tensor.ndim < 2:
+            return None
+        if placed.dim == 1:
+            return placed.nodes
+        return placed.nodes[:1] * tensor.shape[1] if placed.is_uniform else None
+
+    def placed(self, tensor: object) -> Placed | None:
+        """Return where channels lie in ``tensor``, or None if no layer's channels are in it."""
         entry = self.nodes.get(id(tensor))
         return entry[1] if entry else None
 
-    def put(self, tensor: Tensor, nodes: Nodes) -> None:
-        """Remember the nodes of ``tensor``."""
-        self.nodes[id(tensor)] = (tensor, nodes)
+    def divide(self, operator: str, parts: Sequence[Nodes]) -> None:
+        """Remember that an operator's parts must lose equally many channels each."""
+        self.flow.parts.append(Parts(operator, tuple(map(tuple, parts))))
+
+    def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
+        """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
+        layer = self.biases.get(storage_key(tensor))
+        if layer is None or self.flow.out_nodes[layer.name] != nodes:
+            return False
+        if self.without_bias.get(layer.name, 0) < 1:
+            return False
+        self.without_bias[layer.name] -= 1
+        self.used.add(storage_key(tensor))
+        return True
+
+    def put(self, tensor: Tensor, placed: Placed) -> None:
+        """Remember where channels lie in ``tensor``."""
+        self.nodes[id(tensor)] = (tensor, placed)
         self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
 
     def protect(self, tensors: Iterable[Tensor], reason: Reason) -> None:
         """Protect all channels that are in ``tensors``, or in the memory that they look into."""
         for tensor in tensors:
             for holder in {id(tensor), *self._holders(tensor)} & self.nodes.keys():
-                self.classes.protect(self.nodes[holder][1], reason)
+                self.classes.protect(self.nodes[holder][1].nodes, reason)
 
     def _holders(self, tensor: Tensor) -> set[int]:
         """Return the tensors with nodes that share memory with ``tensor``."""
@@ -131,6 +164,11 @@ class Watcher(TorchDispatchMode):
     def protect_peeked(self) -> None:
         """Protect the channels of layers whose weights other code reads as well."""
         flow = self.flow
+        for layer, missing in self.without_bias.items():
+            if missing:
+                reason = Reason("weight_read", (layer,), operator="mm", parameter=f"{layer}.weight")
+                nodes = [*flow.out_nodes[layer], *flow.in_nodes[layer]]
+                flow.classes.protect(nodes, reason)
         for name, operator in self.peeked.items():
             layer = name.rpartition(".")[0]
             owner = (layer,) if layer else ()
@@ -163,6 +201,8 @@ class Watcher(TorchDispatchMode):
         nodes = self.get(layer_call.x)
         if nodes is None:
             reason = Reason("no_layer_writes", (layer.name,))
+            if self.placed(layer_call.x) is not None:  # channels, but not where the layer's are
+                reason = Reason("operator", operator=call.name)
             self.classes.protect(slots, reason)
             self.protect([layer_call.x], reason)
         else:
@@ -170,31 +210,48 @@ class Watcher(TorchDispatchMode):
         self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
         own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         self.used.update(storage_key(parameter) for parameter in own)
-        self.put(call.outputs[0], self.flow.out_nodes[layer.name])
+        if layer_call.lacks_bias:
+            self.without_bias[layer.name] = self.without_bias.get(layer.name, 0) + 1
+        self.put(call.outputs[0], Placed(1, self.flow.out_nodes[layer.name]))
 
     def _hand_on(self, call: Call) -> None:
         """Give the operator's output its nodes, or protect what reaches it."""
-        reached = [x for x in call.inputs if self.get(x) is not None or self._holders(x)]
+        reached = [x for x in call.inputs if self.placed(x) is not None or self._holders(x)]
         known = find(call.name)
         rule = known.channels
         if not reached or (known.shape_only and rule is None):
             return
-        nodes = rule(call) if rule and call.outputs else None
-        through_memory = any(self.get(tensor) is None for tensor in reached)
-        if nodes is None or through_memory or self._writes_into_shared_memory(call):
+        found = rule(call) if rule and call.outputs else None
+        through_memory = any(self.placed(tensor) is None for tensor in reached)
+        if found is None or through_memory or self._writes_into_shared_memory(call):
             code: Code = "operator" if rule else "unknown_operator"
             self.protect([*reached, *call.written], Reason(code, operator=call.name))
             return
-        for tensor in call.outputs:
-            if tensor.ndim >= 2 and tensor.shape[1] == len(nodes):
-                self.put(tensor, nodes)
-        if self.get(call.out) is None:
+        self._put_all(call, found)
+        if self.placed(call.out) is None:
             self.protect(reached, Reason("operator", operator=call.name))
+
+    def _put_all(self, call: Call, found: Nodes | Placed | Sequence[Placed]) -> None:
+        """Remember what a rule returned: for all outputs, or one for each of them."""
+        each: list[Placed] = []
+        if isinstance(found, Placed):
+            each = [found] * len(call.outputs)
+        elif found and isinstance(found[0], Placed):
+            each = [item for item in found if isinstance(item, Placed)]
+            if call.name != "cat":
+                for node in (n for item in each if item != call.x_placed for n in item.nodes):
+                    self.flow.moved.setdefault(node, call.name)
+        else:
+            nodes = [node for node in found if isinstance(node, int)]
+            each = [Placed(1, nodes)] * len(call.outputs)
+        for tensor, placed in zip(call.outputs, each, strict=False):
+            if placed.dim < tensor.ndim and tensor.shape[placed.dim] == len(placed.nodes):
+                self.put(tensor, placed)
 
     def _writes_into_shared_memory(self, call: Call) -> bool:
         """Return True if an operator changes memory that other tensors may look into."""
         return any(
-            self.get(tensor) is None or self._holders(tensor) - {id(tensor)}
+            self.placed(tensor) is None or self._holders(tensor) - {id(tensor)}
             for tensor in call.written
         )
 

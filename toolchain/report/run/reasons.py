@@ -36,7 +36,9 @@ _STAYS: dict[Code, str] = {
     "operator": "must stay: the operator {operator} does not keep channels apart",
     "unknown_operator": "must stay: the operator {operator} is not known to keep channels apart",
     "spread": "must stay: the operator {operator} spreads one channel over many",
-    "groups": "must stay: {layers} is a convolution of several groups, which must stay equal",
+    "groups": "must stay: {layers} is a convolution of several groups, none of which can take its "
+    "constant over",
+    "parts": "must stay: the operator {operator} makes parts of one width, and others lose fewer",
     "weight_read": "must stay: the operator {operator} reads {parameter}, which must stay as it is",
     "leaves_torch": "must stay: {method}() hands {it} to code outside PyTorch",
     "no_layer_writes": "must stay: {it_is} joined with the network's input or a fixed tensor",

@@ -1,0 +1,199 @@
+"""Operators that put channels elsewhere: what they do to values they do to node numbers.
+
+There is no rule for each. A tensor of the same shape, which holds at every place the number of the
+channel that lies there, goes through the very same call; what comes out says where each channel
+lies now. Where they then lie along several dimensions (``view(n, 2, c // 2, h, w)``), a channel
+can go only together with those that lie at the same place along the others, so that what is left
+still is a box: they are joined, and the channels lie along one dimension again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from toolchain.operators.classes import Classes, Nodes, Placed
+from toolchain.operators.traits import Call
+from toolchain.records.reasons import Reason
+
+MOST_PLACES = 2**23
+"""Of a tensor in which channels lie along several dimensions; larger ones are not followed."""
+
+
+def moved(call: Call) -> list[Placed] | None:
+    """Push the node numbers of the first argument, a tensor, through the call."""
+    placed = call.x_placed
+    return None if placed is None else _push(call, _numbers(call.x, placed))
+
+
+def moved_in_equal_parts(call: Call) -> list[Placed] | None:
+    """The same for ``chunk`` and ``split``: along channels, all parts must lose as many."""
+    placed = call.x_placed
+    if placed is None or call.dim(2) != placed.dim:
+        return moved(call)
+    dim, start, parts = call.dim(2), 0, []
+    for out in call.outputs:
+        parts.append(placed.nodes[start : start + out.shape[dim]])
+        start += out.shape[dim]
+    if len({len(part) for part in parts}) > 1:
+        return None
+    call.watcher.divide(call.name, parts)
+    return [Placed(dim, part) for part in parts]
+
+
+def sliced(call: Call) -> list[Placed] | None:
+    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``)."""
+    placed = call.x_placed
+    if placed is None or call.dim(1) != placed.dim:
+        return moved(call)
+    found = moved(call)
+    width, count = len(placed.nodes), call.out.shape[placed.dim]
+    start, step = _start(call, width), call.args[4] if len(call.args) > 4 else 1
+    if count == width:
+        return found
+    if step != 1 or width % count or start % count:
+        return None
+    parts = [placed.nodes[at : at + count] for at in range(0, width, count)]
+    call.watcher.divide(call.name, parts)
+    return found
+
+
+def _start(call: Call, width: int) -> int:
+    start = call.args[2] if len(call.args) > 2 else 0
+    start = 0 if start is None else int(start)
+    return start + width if start < 0 else start
+
+
+def moved_whole(call: Call) -> list[Placed] | None:
+    """An operator with fixed places (``select``, ``roll``): along positions, not channels."""
+    placed = call.x_placed
+    if placed is None or _touches(call, placed.dim):
+        return None
+    return moved(call)
+
+
+def _touches(call: Call, dim: int) -> bool:
+    """Return True if the dimensions among the arguments hold ``dim``, or if none is there."""
+    position = {"select": 1, "unbind": 1, "roll": 2, "index_select": 1}[call.name]
+    if call.name == "unbind" and len(call.args) < 2:
+        return dim == 0
+    dims = call.args[position] if len(call.args) > position else []
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    return not dims or dim in [each % call.x.ndim for each in dims]
+
+
+def shuffled(call: Call) -> list[Placed] | None:
+    """``channel_shuffle``: what stands at one place of every group goes together."""
+    placed = call.x_placed
+    if placed is None or placed.dim != 1:
+        return None
+    width = len(placed.nodes) // int(call.args[1])
+    for index, node in enumerate(placed.nodes):
+        call.watcher.classes.join(node, placed.nodes[index % width])
+    return moved(call)
+
+
+def gated(call: Call) -> list[Placed] | None:
+    """``glu``: the first half, and the second one that gates it, go together."""
+    placed = call.x_placed
+    dim = call.dim(1, default=-1)
+    if placed is None or dim != placed.dim:
+        return None if placed is None else [Placed(placed.dim, placed.nodes)]
+    half = len(placed.nodes) // 2
+    call.watcher.classes.join_all(placed.nodes[:half], placed.nodes[half:])
+    return [Placed(dim, placed.nodes[:half])]
+
+
+def laid_together(call: Call) -> list[Placed] | None:
+    """``cat`` and ``stack``: channels side by side, or positions of the same channels."""
+    parts: list[Tensor] = list(call.args[0])
+    dim = (call.args[1] if len(call.args) > 1 else 0) % call.out.ndim
+    known = [call.watcher.placed(part) for part in parts]
+    dims = {each.dim for each in known if each is not None}
+    if not all(known) and (call.name != "cat" or dims != {dim}):
+        return None  # a fixed tensor beside positions may hold a number of channels
+    if not all(known):
+        return [Placed(dim, _side_by_side(call, parts, known, dim))]
+    return _push(
+        call,
+        [_numbers(part, each) for part, each in zip(parts, known, strict=True) if each],
+    )
+
+
+def _side_by_side(call: Call, parts: list[Tensor], known: list[Placed | None], dim: int) -> Nodes:
+    nodes: Nodes = []
+    for part, each in zip(parts, known, strict=True):
+        if each is None:  # the network's input, or a fixed tensor: nothing of it can go
+            fixed = call.watcher.classes.new(part.shape[dim])
+            call.watcher.classes.protect(fixed, Reason("no_layer_writes"))
+            nodes.extend(fixed)
+        else:
+            nodes.extend(each.nodes)
+    return nodes
+
+
+def _numbers(x: Tensor, placed: Placed) -> Tensor:
+    """Return the node at every place of ``x``; it takes no memory for what repeats."""
+    shape = [1] * x.ndim
+    shape[placed.dim] = len(placed.nodes)
+    return torch.tensor(placed.nodes).view(shape).expand(x.shape)
+
+
+def _push(call: Call, numbers: Tensor | list[Tensor]) -> list[Placed] | None:
+    """Run the call on node numbers, and read where they lie."""
+    func, args = call.func, call.args[1:]
+    if func is None:
+        return None
+    if call.name in ("view", "_unsafe_view"):
+        assert isinstance(numbers, Tensor)
+        out = numbers.reshape(args[0])
+    else:
+        kwargs = {k: v for k, v in call.kwargs.items() if k not in ("dtype", "memory_format")}
+        out = func(numbers, *args, **kwargs)
+    found = [_read(call.watcher.classes, leaf) for leaf in tree_leaves(out)]
+    return [each for each in found if each is not None] if all(found) else None
+
+
+def _read(classes: Classes, numbers: Tensor) -> Placed | None:
+    """Return where channels lie in a tensor of node numbers, along one dimension; join to it."""
+    if not numbers.ndim or not numbers.numel():
+        return None
+    varying = [dim for dim in range(numbers.ndim) if _varies(numbers, dim)]
+    if len(varying) > 1:
+        if numbers.numel() > MOST_PLACES:
+            return None
+        varying = [_join_to_one(classes, numbers, varying)]
+    default = 1 if numbers.ndim > 1 else 0
+    dim = varying[0] if varying else default
+    first = numbers[tuple(slice(None) if each == dim else 0 for each in range(numbers.ndim))]
+    return Placed(dim, first.tolist())
+
+
+def _varies(numbers: Tensor, dim: int) -> bool:
+    if numbers.shape[dim] == 1 or numbers.stride(dim) == 0:
+        return False
+    fixed = [each for each in range(numbers.ndim) if each != dim and numbers.stride(each) == 0]
+    for each in reversed(fixed):
+        numbers = numbers.narrow(each, 0, 1)
+    return bool((numbers != numbers.narrow(dim, 0, 1)).any())
+
+
+def _join_to_one(classes: Classes, numbers: Tensor, varying: Sequence[int]) -> int:
+    """Join what lies at one place of the dimension along which most channels differ."""
+    zero = [0] * numbers.ndim
+
+    def differing(dim: int) -> int:
+        line = numbers[
+            tuple(slice(None) if each == dim else zero[each] for each in range(len(zero)))
+        ]
+        return len({classes.find(node) for node in line.unique().tolist()})
+
+    dim = max(varying, key=differing)
+    rows = numbers.movedim(dim, 0).flatten(1)
+    pairs = torch.stack([rows[:, :1].expand_as(rows).flatten(), rows.flatten()]).unique(dim=1)
+    for a, b in pairs.t().tolist():
+        classes.join(a, b)
+    return dim
