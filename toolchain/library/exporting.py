@@ -82,8 +82,8 @@ def export(
         network: what :func:`shrink` gave (trained on since, or not), or any network.
         out: folder; an earlier output is replaced, anything else is refused.
         example: what a network is called with; not needed with what :func:`shrink` gave.
-        formats: of ``onnx``, ``tflite``, ``fp16``, ``int8``, as on the command line; all that can
-            be made here by default. ONNX is always made.
+        formats: of ``onnx``, ``ncnn``, ``tflite``, ``fp16``, ``int8``, as on the command line; all
+            that can be made here by default. ONNX is always made.
         calibration: for int8: a folder of photos or their paths, fed as the recipe says; or inputs
             as the network takes them, float32: a batch (N, C, H, W), or an iterable of arrays or
             tensors (C, H, W) or (1, C, H, W). Without, int8 is calibrated on synthetic shapes,

@@ -29,7 +29,7 @@ class Job:
     untrained: bool = False
     """Without a checkpoint, take random weights even where trained ones are shipped."""
     formats: tuple[str, ...] | None = None
-    """Of ``onnx``, ``tflite``, ``fp16``, ``int8``; None: all that can be made here."""
+    """Of ``onnx``, ``tflite``, ``fp16``, ``int8``, ``ncnn``; None: all that can be made here."""
     calibration: Path | None = None
     """Folder of photos for int8; None: synthetic shapes."""
     assumes_input: bool = False
