@@ -10,6 +10,7 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.exporting.fold import fold_batch_norm
 from toolchain.library.pruner_arguments import PrunerArguments, Rate, demand_matches, matches
 from toolchain.library.taking import Taken
+from toolchain.pruning.blocks import counts_in_blocks
 from toolchain.pruning.criteria import count_of
 from toolchain.pruning.groups import ChannelGroup, groups_of, zeroed_counts
 from toolchain.pruning.prunable import Prunable
@@ -32,7 +33,7 @@ def counts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> dict
         rates = _rates(groups, wanted.rate)
     else:
         rates = dict.fromkeys((group.name for group in groups), _target(prunable, taken, wanted))
-    counts = _counts(groups, rates, wanted.round_to)
+    counts = _counts(groups, rates, wanted)
     if any(rates.values()) and not any(counts.values()):
         widest = max(group.width for group in groups)
         least = f"at least 1 / {widest} = {1 / widest:.3g}"
@@ -44,8 +45,11 @@ def counts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> dict
 
 
 def _counts(
-    groups: Sequence[ChannelGroup], rates: Mapping[str, float], multiple: int
+    groups: Sequence[ChannelGroup], rates: Mapping[str, float], wanted: PrunerArguments
 ) -> dict[str, int]:
+    if wanted.align > 1:
+        return counts_in_blocks(groups, rates, wanted.align)
+    multiple = wanted.round_to
     return {group.name: gone_of(rates[group.name], group.width, multiple) for group in groups}
 
 
@@ -80,7 +84,7 @@ def _target(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> float:
 
     def widths(rate: float) -> dict[str, int]:
         rates = dict.fromkeys((group.name for group in groups), rate)
-        counts = _counts(groups, rates, wanted.round_to)
+        counts = _counts(groups, rates, wanted)
         return {group.name: group.width - counts[group.name] for group in groups}
 
     def cost(rate: float) -> float:

@@ -74,6 +74,7 @@ class SoftPruner:
         scope: Scope = "group",
         ignored: Ignored = (),
         round_to: int | None = None,
+        align: int = 1,
     ) -> None:
         """Find the network's groups of filters, and how many of each are to go.
 
@@ -102,6 +103,9 @@ class SoftPruner:
             round_to: What stays is a multiple of it, rounded up, so that never more goes than is
                 asked for: of 64 filters at a rate of 0.3, 45 stay, and 48 with ``round_to=8``; of
                 20, 14 stay, and 16; of 10, 7 stay, and 8; of 6, all stay.
+            align: What stays is a multiple of it, and at least as much goes as is asked for: some
+                groups lose a block of filters and others nothing. 4 suits ncnn, which computes
+                four channels at a time.
 
         Raises:
             RecipeError: An argument is out of its range, contradicts another, or names no layer.
@@ -110,7 +114,7 @@ class SoftPruner:
             AnalysisError: The network does what cannot be followed.
         """
         wanted = checked(
-            network, rate, parameters, macs, widths, criterion, scope, ignored, round_to
+            network, rate, parameters, macs, widths, criterion, scope, ignored, round_to, align
         )
         with undisturbed():
             taken = take(network, example)

@@ -33,6 +33,7 @@ class PrunerOptions(TypedDict, total=False):
     scope: Scope
     ignored: Ignored
     round_to: int | None
+    align: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class PrunerArguments:
     """Shell patterns of layers."""
     round_to: int
     """Widths that stay are multiples of it."""
+    align: int
+    """As ``round_to``, where groups share what goes."""
 
     @property
     def prune(self) -> PruneSection:
@@ -59,6 +62,7 @@ class PrunerArguments:
             scope=self.scope,
             protected=self.ignored,
             widths=dict(self.widths or {}),
+            align=self.align,
         )
 
 
@@ -72,6 +76,7 @@ def checked(
     scope: Scope,
     ignored: Ignored,
     round_to: int | None,
+    align: int,
 ) -> PrunerArguments:
     """Return the arguments, checked; raise :class:`RecipeError` that names the one at fault."""
     given = {"rate": rate, "parameters": parameters, "macs": macs, "widths": widths}
@@ -91,6 +96,11 @@ def checked(
         raise RecipeError(f"{named[0]} is of groups, so scope must be group (got 'layer')")
     if round_to is not None and widths is not None:
         raise RecipeError("round_to rounds what a rate or a target leaves; widths are exact")
+    if align != 1 and (scope == "layer" or round_to is not None or widths is not None):
+        raise RecipeError(
+            "align is for what groups lose by a rate or a target; give neither round_to nor widths "
+            "with it, and scope group"
+        )
     found = PrunerArguments(
         _checked_rate(rate),
         None if parameters is None else checker.value(AMOUNT, parameters, ("parameters",)),
@@ -100,6 +110,7 @@ def checked(
         scope,
         _patterns(network, ignored),
         1 if round_to is None else checker.value(MULTIPLE, round_to, ("round_to",)),
+        checker.value(MULTIPLE, align, ("align",)),
     )
     section = found.prune  # checks the rest
     return found if widths is None else PrunerArguments(**{**vars(found), "widths": section.widths})

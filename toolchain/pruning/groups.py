@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import RecipeError
+from toolchain.pruning.blocks import counts_in_blocks
 from toolchain.pruning.criteria import count_of
 from toolchain.recipe import PruneSection
 from toolchain.surgery.channels import Flow
@@ -114,9 +115,14 @@ def _parts(flow: Flow) -> dict[int, tuple[tuple[int, int], ...]]:
 def zeroed_counts(groups: Sequence[ChannelGroup], prune: PruneSection) -> dict[str, int]:
     """Return how many filters of each group go: by its own width, or else by the rate.
 
-    Raises :class:`RecipeError` for a width that fits no group.
+    With ``prune.align`` the groups that go by the rate do so together. Raises :class:`RecipeError`
+    for a width that fits no group.
     """
     found = {group.name: count_of(prune.rate or 0.0, group.width) for group in groups}
+    if prune.align > 1 and prune.rate:
+        own = {_group_of(layer, groups).name for layer in prune.widths}
+        rates = {group.name: 0.0 if group.name in own else prune.rate for group in groups}
+        found = counts_in_blocks(groups, rates, prune.align)
     given: dict[str, str] = {}
     for layer, width in prune.widths.items():
         group = _group_of(layer, groups)

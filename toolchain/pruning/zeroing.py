@@ -64,6 +64,11 @@ def demand_scope(prune: PruneSection) -> None:
     """Raise :class:`RecipeError` for widths of groups where layers are zeroed one by one."""
     if (prune.widths or prune.pruned_channels) and prune.scope == "layer":
         raise RecipeError("prune.widths are of groups; prune.scope must be group (got 'layer')")
+    if prune.align > 1 and prune.scope == "layer":
+        raise RecipeError(
+            f"prune.align is of groups; prune.scope must be group (got 'layer'), or prune.align 1 "
+            f"(got {prune.align})"
+        )
 
 
 def chosen_by(

@@ -177,6 +177,10 @@ class PruneSection(Section, name="prune"):
     )
     """Which filters of a group in ``widths`` go, from 0, where the criterion is not to choose;
     ``toolchain plan`` writes those whose absence changes the outputs least."""
+    align: typing.Annotated[int, Range(1, 4096)] = 1
+    """What stays of a group that goes by the rate is a multiple of it: filters go in blocks, of as
+    many groups as it takes until the rate's share of all filters is gone. 4 is what ncnn computes
+    in; 1 takes floor(rate * n) of every group, as in the paper. In scope ``group`` alone."""
 
     @property
     def zeroes(self) -> bool:

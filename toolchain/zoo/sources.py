@@ -228,10 +228,11 @@ def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
         facts = planned.facts
         if (planned.widths, planned.pruned_channels, facts["criterion"], facts["scope"]) == asked:
             return planned
-    member = choose(recipe.model.name, 0.0 if prune.widths else prune.rate or 0.0, folder)
+    by_rate = not prune.widths and prune.align == 1
+    member = choose(recipe.model.name, (prune.rate or 0.0) if by_rate else 0.0, folder)
     if member is None or not prune.zeroes or not member.rate:
         return member
-    if not prune.widths and _may_add(prune, member):
+    if by_rate and _may_add(prune, member):
         return member
     whole = choose(recipe.model.name, 0.0, folder)
     return whole if whole is not None and not whole.rate else None

@@ -15,6 +15,15 @@ Scope = Annotated[
     Literal["group", "layer"] | None,
     typer.Option("--scope", help="Choose by group, or as the paper."),
 ]
+Align = Annotated[
+    int | None,
+    typer.Option(
+        "--align",
+        min=1,
+        max=4096,
+        help="What stays of a group is a multiple of it, and groups share the rate: 4 suits ncnn.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Pruning:
     ] = None
     criterion: Criterion = None
     scope: Scope = None
+    align: Align = None
     round_to: Annotated[
         Literal["auto"] | None,
         typer.Option(help="auto: widths that cost no more than the rate's, by toolchain cost."),
@@ -56,4 +66,9 @@ class Pruning:
     @property
     def fields(self) -> dict[str, object]:
         """The fields of ``[prune]``, None where nothing was said."""
-        return {"rate": self.rate, "criterion": self.criterion, "scope": self.scope}
+        return {
+            "rate": self.rate,
+            "criterion": self.criterion,
+            "scope": self.scope,
+            "align": self.align,
+        }

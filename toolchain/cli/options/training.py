@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolchain.cli import asking
-from toolchain.cli.options.pruning import Criterion, Scope
+from toolchain.cli.options.pruning import Align, Criterion, Scope
 from toolchain.cli.recipes import recipe_for, with_settings
 from toolchain.system import caches
 
@@ -35,6 +35,7 @@ class Training:
     ] = None
     criterion: Criterion = None
     scope: Scope = None
+    align: Align = None
     epochs: Annotated[
         int | None, typer.Option(min=0, help="Without a teacher: before the zeros are held.")
     ] = None
@@ -87,7 +88,7 @@ class Training:
     def recipe_of(self, model: str, rate: float | None = None) -> Recipe:
         """Return the recipe with all that was said."""
         prune: dict[str, object] = {
-            "rate": rate, "criterion": self.criterion, "scope": self.scope
+            "rate": rate, "criterion": self.criterion, "scope": self.scope, "align": self.align
         }  # fmt: skip
         section = "train" if self.teacher is None else "teach"
         fields = {
