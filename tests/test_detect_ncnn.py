@@ -14,9 +14,10 @@ from board import BLUE, IN_PICTURE, metadata, photo, picture, run, specification
 from ncnn_board import change_facts, write_folder
 
 from toolchain.deploy.detect import DetectError, Detector, decode, letterbox
-from toolchain.deploy.detector import ncnn_network
+from toolchain.deploy.detector import ncnn_file, ncnn_network
+from toolchain.deploy.detector.ncnn_decoding import decode_maps
 from toolchain.deploy.detector.ncnn_facts import BIN, METADATA, PARAM, Level, Patches
-from toolchain.deploy.detector.ncnn_maps import decode_maps, joined
+from toolchain.deploy.detector.ncnn_maps import joined
 from toolchain.deploy.detector.ncnn_patches import Frame, patches_of
 from toolchain.deploy.detector.preparing import Placement
 
@@ -233,7 +234,7 @@ def test_half_precision_is_refused_where_the_processor_lacks_it(
 def test_half_precision_is_by_the_file_where_the_processor_has_it(
     tmp_path: Path, can: bool, says: bool, asked: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ncnn_network, "computes_in_half", lambda: can)
+    monkeypatch.setattr(ncnn_file, "computes_in_half", lambda: can)
     folder = write_folder(tmp_path / "m", metadata(), half=says)
     detector = Detector(folder, threads=1, half=asked)
     assert detector._network.runner.half == (can and says and asked is None)

@@ -17,43 +17,53 @@ from .ncnn_patches import patches_of
 
 
 class NcnnRunner:
-    """An opened file; ``threads`` is how many compute, ``half`` overrules the metadata."""
+    """An opened file; ``threads`` is how many compute.
+
+    ``half`` None computes in half precision where the file says so and the processor can; True and
+    False overrule both.
+    """
 
     def __init__(self, path: Path, threads: int, half: bool | None = None) -> None:
         self._ncnn = imported("ncnn")
         folder = folder_of(path)
         self.facts = read_facts(path)
-        self.half = self.facts.half if half is None else half
+        self.half = (self.facts.half and computes_in_half()) if half is None else half
         self.runtime = f"ncnn {version_of(self._ncnn)}"
-        self._net = self._ncnn.Net()
-        options = self._net.opt
+        self.net = self._ncnn.Net()
+        """The runtime's own."""
+        options = self.net.opt
         options.num_threads = threads
         options.use_vulkan_compute = False
         options.use_fp16_packed = options.use_fp16_storage = self.half
         options.use_fp16_arithmetic = self.half
         options.use_bf16_storage = False
         with silence():
-            failed = self._net.load_param(str(folder / PARAM))
-            failed = failed or self._net.load_model(str(folder / BIN))
+            failed = self.net.load_param(str(folder / PARAM))
+            failed = failed or self.net.load_model(str(folder / BIN))
         if failed:
             raise DetectError(
                 f"is no file that {self.runtime} can open (it was proved with "
                 f"{self.facts.runtime}); run: pip install --upgrade ncnn, or export it again"
             )
-        self._input = self._net.input_names()[0]
+        self._input = self.net.input_names()[0]
 
     def fed(self, image: Floats) -> Floats:
         """Return an input (1, C, H, W) as :meth:`infer` and :meth:`run` take it."""
         cut = self.facts.patches
         return np.ascontiguousarray(image[0]) if cut is None else patches_of(image, cut)
 
-    def infer(self, fed: Floats) -> list[Floats]:
-        """Return what the runtime gives: maps (C, rows, columns) where the file has levels."""
-        extractor = self._net.create_extractor()
+    def extractor(self, fed: Floats) -> Any:
+        """Return the runtime's own extractor, given its input."""
+        extractor = self.net.create_extractor()
         given = self._ncnn.Mat(fed)
         if self.facts.patches is not None:
             _pack(given)
         extractor.input(self._input, given)
+        return extractor
+
+    def infer(self, fed: Floats) -> list[Floats]:
+        """Return what the runtime gives: maps (C, rows, columns) where the file has levels."""
+        extractor = self.extractor(fed)
         found = []
         for blob in self.facts.blobs:
             code, value = extractor.extract(blob)

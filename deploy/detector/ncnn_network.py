@@ -12,8 +12,8 @@ import numpy as np
 from .arrays import Floats, Image
 from .errors import DetectError
 from .loading import thread_count
+from .ncnn_decoding import decode_maps
 from .ncnn_file import NcnnRunner, computes_in_half
-from .ncnn_maps import decode_maps
 from .ncnn_patches import Frame
 from .network import Faces, Network
 from .preparing import Placement, affine, fitted, ordered
@@ -28,7 +28,9 @@ class NcnnNetwork(Network):
     """
 
     def __init__(self, path: Path, threads: int, half: bool | None = None) -> None:
-        runner = NcnnRunner(path, thread_count(threads), half=_half_of(half))
+        if half:
+            _demand_half()
+        runner = NcnnRunner(path, thread_count(threads), half)
         self.runner, self.runtime, facts = runner, runner.runtime, runner.facts
         self.metadata = facts.texts.get(KEY)
         self.inputs = {facts.input_name: "tensor(float)"}
@@ -108,16 +110,13 @@ class NcnnNetwork(Network):
             )
 
 
-def _half_of(asked: bool | None) -> bool | None:
-    """Return whether to compute in half precision; None leaves it to the file."""
-    if asked is False or computes_in_half():
-        return asked
-    if asked:
+def _demand_half() -> None:
+    """Raise :class:`DetectError` unless this processor computes in half precision."""
+    if not computes_in_half():
         raise DetectError(
             "cannot be computed in half precision here: this processor has no such instructions "
             "(a Cortex-A76 has, as in a Raspberry Pi 5); leave out --half"
         )
-    return False
 
 
 def _fill(place: Floats, pixels: Image, specification: Specification) -> None:

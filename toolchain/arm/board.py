@@ -22,8 +22,12 @@ from toolchain.arm.comparing import (
     subject_of,
 )
 from toolchain.arm.remote import Board
+from toolchain.bench.runs import PACKAGES, runtime_of
 from toolchain.checking.pictures import Photo
+from toolchain.deploy import packing
 from toolchain.errors import InputError
+from toolchain.records.certificate import companions_of
+from toolchain.records.run_folder import name_of
 from toolchain.records.timings import BoardCheck, BoardTiming
 from toolchain.system.files import sha256_of
 
@@ -51,20 +55,21 @@ def check_board(
     paths, inputs = subject.paths, subject.inputs
     on_stage(f"make ready on {board.host}")
     pythons = {kind: environment(board, kind) for kind in {path.suffix for path in paths}}
+    program = {packing.NAME: packing.program()} if ".param" in pythons else {}
     timings = []
     with board.folder() as room:
         scripts = {name: (SCRIPTS / name).read_bytes() for name in ("guest.py", "timing.py")}
-        board.send(room, scripts | {"in.npz": packed_inputs(inputs)})
+        board.send(room, scripts | program | {"in.npz": packed_inputs(inputs)})
         for path in paths:
-            on_stage(f"{path.name} on {board.host}")
+            on_stage(f"{name_of(path)} on {board.host}")
             found, facts = _run(board, room, path, pythons[path.suffix], inputs, runs, threads)
             same = compare_with_here(path, subject, found)
             low, median, high = statistics.quantiles(facts["milliseconds"], n=4)
             timings.append(
                 BoardTiming(
-                    path.name,
+                    name_of(path),
                     sha256_of(path),
-                    _runtime(path.suffix),
+                    runtime_of(path),
                     median,
                     low,
                     high,
@@ -108,10 +113,11 @@ def _run(
     threads: int,
 ) -> tuple[Mapping[str, Arrays], dict[str, Any]]:
     board.run(["rm", "-f", *(f"{place}/{name}" for name in ("code", "out.npz", "facts.json"))])
-    model = f"model{path.suffix}"
-    board.send(place, {model: path.read_bytes()})
+    model, sent = sent_as("model", path)
+    board.send(place, sent)
     files = [model, "in.npz", "out.npz", "facts.json"]
-    board.job(place, [python, "timing.py", *files, str(runs), str(threads)], LIMIT_SECONDS)
+    words = [*python_there(python), "timing.py", *files, str(runs), str(threads)]
+    board.job(place, words, LIMIT_SECONDS)
     back = board.fetch(place, ["out.npz", "facts.json"])
     with np.load(io.BytesIO(back["out.npz"]), allow_pickle=False) as arrays:
         found = {
@@ -123,9 +129,17 @@ def _run(
     return found, json.loads(back["facts.json"])
 
 
-def _runtime(suffix: str) -> str:
-    package = "onnxruntime" if suffix == ".onnx" else "ai-edge-litert"
-    return f"{package} {metadata.version(package)}"
+def sent_as(stem: str, path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return what a file is called there, and the files that are sent for it."""
+    if path.suffix != ".param":
+        return f"{stem}{path.suffix}", {f"{stem}{path.suffix}": path.read_bytes()}
+    files = [path, *(path.with_name(name) for name in companions_of(path.name))]
+    return f"{stem}/{path.name}", {f"{stem}/{file.name}": file.read_bytes() for file in files}
+
+
+def python_there(python: str) -> list[str]:
+    """Return the command of the board's Python, which finds the board's program beside it."""
+    return ["env", f"PYTHONPATH={packing.NAME}", python]
 
 
 def environment(board: Board, suffix: str) -> str:
@@ -134,7 +148,9 @@ def environment(board: Board, suffix: str) -> str:
     What says that an environment is whole is written last, so that one that was cut off is made
     again.
     """
-    packages = [f"numpy=={metadata.version('numpy')}", _runtime(suffix).replace(" ", "==")]
+    package = PACKAGES[suffix]
+    packages = [f"numpy=={metadata.version('numpy')}", f"{package}=={metadata.version(package)}"]
+    alone = ["--no-deps"] if suffix == ".param" else []  # what else it wants is for its model zoo
     name = f"venv-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
     script = "; ".join(
         [
@@ -143,7 +159,7 @@ def environment(board: Board, suffix: str) -> str:
             'if [ ! -f "$place/whole" ]; then rm -rf "$place"',
             f'mkdir -p "{ROOM}"',
             'python3 -m venv "$place" >&2',
-            f'"$place/bin/python" -m pip install -q {shlex.join(packages)} >&2',
+            f'"$place/bin/python" -m pip install -q {shlex.join([*alone, *packages])} >&2',
             'touch "$place/whole"',
             "fi",
             'echo "$place/bin/python"',

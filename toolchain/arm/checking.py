@@ -20,16 +20,18 @@ from toolchain.arm.emulation import count_stages, emulate, run_program
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
 from toolchain.checking.pictures import Photo
-from toolchain.deploy import detect
+from toolchain.deploy import detect, packing
 from toolchain.errors import InputError, RecipeError
 from toolchain.lineage.links import pair_boxes
 from toolchain.recipe.reader import Reader
 from toolchain.records.certificate import BoxAgreement
-from toolchain.records.run_folder import ONNX
+from toolchain.records.run_folder import ONNX, name_of, size_of
 from toolchain.records.timings import Check, FileCheck, StageCounts
 from toolchain.system.files import as_json, sha256_of, write_bytes
 
 Arrays = tuple[NDArray[np.floating], ...]
+HALF = ", half precision"
+"""Of a file, and a runtime, that a board was let compute so."""
 
 
 def check_folder(
@@ -49,8 +51,11 @@ def check_folder(
     paths = _runnable(subject.paths, names is not None, target)
     files = []
     for path in paths:
-        on_stage(f"{path.name} on {target.name}")
+        on_stage(f"{name_of(path)} on {target.name}")
         files.append(_cached(path, subject, target, sysroot, cache))
+        if path.suffix == ".param" and target.has_half:
+            on_stage(f"{name_of(path)} in half precision")
+            files.append(_cached(path, subject, target, sysroot, cache, half=True))
     program = stages = None
     if photos and subject.finds_boxes and sysroot.has_opencv:
         on_stage(f"detect.py on {target.name}")
@@ -71,7 +76,7 @@ def check_folder(
 def _runnable(paths: Sequence[Path], asked: bool, target: Target) -> list[Path]:
     """Return the files that the board has a runtime for; all must be that are asked for."""
     fit = [path for path in paths if path.suffix in target.runtimes]
-    absent = [path.name for path in paths if path not in fit]
+    absent = [name_of(path) for path in paths if path not in fit]
     if absent and (asked or not fit):
         raise InputError(
             f"{absent[0]}: {target.name} has no runtime for it, but for "
@@ -105,6 +110,8 @@ def _cached(
     target: Target,
     sysroot: Sysroot,
     cache: Path,
+    *,
+    half: bool = False,
 ) -> FileCheck:
     """Return a check that was made of the very same things, or make it."""
     digest = hashlib.sha256()
@@ -114,8 +121,10 @@ def _cached(
         toolchain.__version__,
         *(sha256_of(source) for source in sorted(Path(__file__).parent.glob("*.py"))),
         sha256_of(path),
-        path.name,
+        name_of(path),
         runtime_of(path.suffix, target),
+        *(("half",) if half else ()),
+        *((sha256_of(packing.PACKAGE / "ncnn_file.py"),) if path.suffix == ".param" else ()),
         repr(target),
         repr(subject.recipe),
         sysroot.root.name,
@@ -126,7 +135,7 @@ def _cached(
     place = cache / "checks" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
     if place.is_file():
         return _read(json.loads(place.read_bytes()))
-    made = _check(path, subject, target, sysroot)
+    made = _check(path, subject, target, sysroot, half=half)
     if made.parity:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, as_json(asdict(made)))
@@ -135,7 +144,7 @@ def _cached(
 
 def earlier_checks(paths: Sequence[Path], target: Target, cache: Path) -> dict[str, FileCheck]:
     """Return the latest check of each file that was ever made for the board, by the file's name."""
-    digests = {sha256_of(path): path.name for path in paths}
+    digests = {sha256_of(path): name_of(path) for path in paths}
     found = {}
     kept = (cache / "checks").glob("*.json")
     for place in sorted(kept, key=lambda place: place.stat().st_mtime):
@@ -163,22 +172,25 @@ def _check(
     subject: Subject,
     target: Target,
     sysroot: Sysroot,
+    *,
+    half: bool,
 ) -> FileCheck:
-    there = emulate(path, subject.inputs, target, sysroot)
-    same = compare_with_here(path, subject, there.outputs)
+    there = emulate(path, subject.inputs, target, sysroot, half=half)
+    same = compare_with_here(path, subject, there.outputs, half=half)
+    words = HALF if half else ""
     first = next(iter(subject.inputs.values()))
     total = there.counts.inference.total
     return FileCheck(
         target.key,
-        runtime_of(path.suffix, target),
-        path.name,
+        runtime_of(path.suffix, target) + words,
+        name_of(path) + words,
         sha256_of(path),
         (int(first.shape[2]), int(first.shape[3])),
         total,
         there.counts.inference,
         same.apart,
         same.boxes,
-        path.stat().st_size,
+        size_of(path),
         there.resident_bytes,
         estimate(total, target),
         {"median": target.median_error, "worst": target.worst_error},

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from toolchain.bench.runs import Picture, input_of, open_run
+from toolchain.bench.runs import Picture, input_of, run_once
 from toolchain.checking.inputs import noise_inputs
 from toolchain.checking.parity import ProofInput, compare_outputs, random_inputs
 from toolchain.checking.pictures import (
@@ -27,7 +27,7 @@ from toolchain.lineage.links import LEAST_OF_INT8, pair_boxes
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.parity import Parity
-from toolchain.records.run_folder import WEIGHTS, RunFolder
+from toolchain.records.run_folder import NCNN, NCNN_FOLDER, WEIGHTS, RunFolder, model_file, name_of
 from toolchain.records.timings import ChannelSample, OutputSample
 from toolchain.zoo.sources import example_of, image_of
 
@@ -76,9 +76,10 @@ def paths_of(folder: Path, names: Sequence[str] | None) -> list[Path]:
     """Return the model files of a folder, or those that are asked for."""
     found = [*RunFolder(folder).files]
     if names is not None:
+        names = [NCNN if name.rstrip("/") == NCNN_FOLDER else name for name in names]
         absent = [name for name in names if folder / name not in found]
         if absent:
-            there = ", ".join(path.name for path in found) or "none"
+            there = ", ".join(map(name_of, found)) or "none"
             raise InputError(f"{folder}: has no model file {absent[0]} (there: {there})")
         found = [folder / name for name in names]
     if not found:
@@ -96,6 +97,7 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
 
     Raises :class:`InputError` where there is nothing to run.
     """
+    place = model_file(place)
     if place.is_file():
         shape, takes_pixels = input_of(place)
         (noise,) = random_inputs([(1, *shape)], seed=0)
@@ -103,9 +105,9 @@ def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]
         if takes_pixels:
             image = np.clip(image + 128, 0, 255).astype(np.uint8)
         inputs = {noise.name: image}
-        return Subject(place.stem, (place,), inputs, None)
+        return Subject(place.name.partition(".")[0], (place,), inputs, None)
     paths, run = paths_of(place, names), RunFolder.open(place)
-    run.demand_unchanged([*(path.name for path in paths), WEIGHTS])
+    run.demand_unchanged([*map(name_of, paths), WEIGHTS])
     recipe = run.certificate.recipe
     return Subject(place.resolve().name, tuple(paths), inputs_of(place, recipe, photos), recipe)
 
@@ -122,11 +124,13 @@ def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str
     return {proof.name: as_fed(proof.image.numpy(), recipe) for proof in proofs}
 
 
-def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays]) -> Sameness:
-    """Run a file here too, and compare."""
+def compare_with_here(
+    path: Path, subject: Subject, there: Mapping[str, Arrays], *, half: bool = False
+) -> Sameness:
+    """Run a file here too, and compare; half precision is judged as int8 is."""
     here = {name: _run_here(path, image) for name, image in subject.inputs.items()}
     proof = subject.recipe.proof if subject.recipe else ProofSection()
-    is_int8 = "int8" in path.name
+    is_int8 = half or "int8" in path.name
     names = list(subject.inputs)
     if is_int8 and subject.gives_faces:  # those at the threshold come and go; boxes decide
         names = [name for name in names if _shapes(here[name]) == _shapes(there[name])]
@@ -143,7 +147,7 @@ def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays])
         if _shapes(here[name]) == _shapes(there[name])
     ]
     apart = Parity(
-        f"{path.name}, here -> there", "mean" if is_int8 else "largest", limit, (*cases,)
+        f"{name_of(path)}, here -> there", "mean" if is_int8 else "largest", limit, (*cases,)
     )
     boxes = _agreement(here, there, subject)
     alike = boxes is None or boxes.share == 1
@@ -154,9 +158,7 @@ def compare_with_here(path: Path, subject: Subject, there: Mapping[str, Arrays])
 
 
 def _run_here(path: Path, image: Picture) -> Arrays:
-    outputs = open_run(path, image, 1)()
-    assert isinstance(outputs, list)
-    return tuple(outputs)
+    return tuple(run_once(path, image))
 
 
 def _shapes(outputs: Arrays) -> list[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,8 @@ MOSTLY = 0.9
 """Share of an inference that its operators must take, to be believed."""
 ALIKE = 0.8
 """How well instructions and times of operators must go together, to be believed."""
+HANDS_ON = ("Split", "Noop")
+"""Layers of ncnn's that compute nothing."""
 
 Line = tuple[str, Instructions]
 
@@ -33,16 +36,22 @@ class Counts:
     """In the order they ran; empty where they cannot be told."""
 
 
-def read_counts(text: str, operators: Sequence[Mapping[str, Any]]) -> Counts:
+def read_counts(
+    text: str,
+    operators: Sequence[Mapping[str, Any]],
+    layers: Sequence[Mapping[str, str]] = (),
+) -> Counts:
     """Read the plugin's lines.
 
-    ``operators`` are ``name``, ``type`` and ``microseconds``, in the order they ran.
+    ``operators`` are ``name``, ``type`` and ``microseconds``, in the order they ran; ``layers``
+    those of ncnn, asked for one by one.
     """
     lines = [_line(line) for line in text.splitlines()]
     (opening,) = _stretches(lines, guest.OPEN, guest.OPENED)
     inferences = _stretches(lines, guest.BEGIN, guest.END)
     fewest = min(inferences, key=lambda counted: counted.total)
-    return Counts(fewest, opening, _operators(lines, operators, fewest.total))
+    found = _layers(lines, layers) if layers else _operators(lines, operators, fewest.total)
+    return Counts(fewest, opening, found)
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,25 @@ def _counts(
     return tuple(
         OperatorCount(operator["name"], operator["type"], max(0, int(each) - own))
         for operator, each in zip(operators, spent, strict=True)
+    )
+
+
+def _layers(
+    lines: Sequence[Line], layers: Sequence[Mapping[str, str]]
+) -> tuple[OperatorCount, ...]:
+    """Give each layer what it took to be computed, less what it took to be read once more.
+
+    To compute takes some calls in any case: what layers take that only hand on what they are given.
+    """
+    marks = [line for line in lines if line[0] != "clock"]
+    first = _stretches(marks, guest.ASK, guest.ASKED)
+    again = _stretches(marks, guest.ASKED, guest.AGAIN)
+    spent = [one.total - other.total for one, other in zip(first, again, strict=True)]
+    pairs = list(zip(layers, spent, strict=True))
+    idle = [each for layer, each in pairs if layer["type"] in HANDS_ON]
+    own = int(statistics.median(idle)) if idle else 0
+    return tuple(
+        OperatorCount(layer["name"], layer["type"], max(0, each - own)) for layer, each in pairs
     )
 
 

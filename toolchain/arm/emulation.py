@@ -29,6 +29,7 @@ from toolchain.arm.targets import Target
 from toolchain.bench.runs import Picture
 from toolchain.deploy import packing
 from toolchain.errors import InputError
+from toolchain.records.run_folder import name_of
 from toolchain.records.timings import StageCounts
 
 LIMIT_SECONDS = 1800
@@ -47,11 +48,17 @@ class Emulated:
 
 
 def emulate(
-    path: Path, inputs: Mapping[str, Picture], target: Target, sysroot: Sysroot
+    path: Path,
+    inputs: Mapping[str, Picture],
+    target: Target,
+    sysroot: Sysroot,
+    *,
+    half: bool = False,
 ) -> Emulated:
     """Run a file on inputs (1, C, H, W); raise :class:`InputError` if the board's runtime cannot.
 
-    The first input is run again and counted; of two counts the smaller stands.
+    The first input is run again and counted; of two counts the smaller stands. ``half`` lets ncnn
+    compute in half precision.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -59,14 +66,20 @@ def emulate(
         np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
         plugin = f"{sysroot.plugin},out={folder / 'counts'}"
         files = (folder / name for name in ("in.npz", "out.npz", "facts.json"))
-        program = (guest.__file__, path.absolute(), *files)
+        program = (guest.__file__, path.absolute(), *files, *(("half",) if half else ()))
+        packages = [sysroot.site]
+        if path.suffix == ".param":  # what lays out its input is the board's program
+            packages.append(_program(folder))
         _run(
-            [*_python(target, sysroot, "-plugin", plugin), *map(str, program)],
+            [
+                *_python(target, sysroot, "-plugin", plugin, packages=packages),
+                *map(str, program),
+            ],
             sysroot,
-            f"{path.name} does not run on {target.name}",
+            f"{name_of(path)} does not run on {target.name}",
         )
         facts = json.loads((folder / "facts.json").read_text())
-        counts = read_counts((folder / "counts").read_text(), facts["operators"])
+        counts = read_counts((folder / "counts").read_text(), facts["operators"], facts["layers"])
         with np.load(folder / "out.npz") as found:
             outputs = {
                 given: tuple(
@@ -177,12 +190,17 @@ def count_stages(path: Path, picture: Path, target: Target, sysroot: Sysroot) ->
         return read_stages(counts.read_text())
 
 
-def _python(target: Target, sysroot: Sysroot, *options: str) -> list[str]:
-    """Return the command that is the board's Python; ``options`` are the emulator's."""
+def _python(
+    target: Target, sysroot: Sysroot, *options: str, packages: Sequence[Path] = ()
+) -> list[str]:
+    """Return the command that is the board's Python; ``options`` are the emulator's.
+
+    ``packages`` are where it looks for modules; none: where the wheels are.
+    """
     root = _root_for(target, sysroot)
     guest_environment = {
         "LD_LIBRARY_PATH": "",
-        "PYTHONPATH": str(sysroot.site),
+        "PYTHONPATH": os.pathsep.join(map(str, packages or (sysroot.site,))),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",

@@ -1,8 +1,9 @@
 """Runs on the emulated board, with numpy and the file's runtime alone.
 
-``python guest.py MODEL INPUTS.npz OUTPUTS.npz FACTS.json``: loads the file, runs every input, then
-the first one again, all of it between the marks that the counting plugin looks for, and once more
-under onnxruntime's profiler. Inputs are (1, C, H, W).
+``python guest.py MODEL INPUTS.npz OUTPUTS.npz FACTS.json [half]``: loads the file, runs every
+input, then the first one again, all of it between the marks that the counting plugin looks for, and
+once more under onnxruntime's profiler, or layer by layer by ncnn. Inputs are (1, C, H, W). ``half``
+lets ncnn compute in half precision. What lays out its input is the board's program, ``detector``.
 """
 
 from __future__ import annotations
@@ -47,14 +48,38 @@ def onnx_session(path: str, threads: int, profile: str = "") -> Any:
     return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
 
 
-def opened(path: str, threads: int = 1) -> tuple[Callable[[Any], list[Any]], str]:
-    """Return what runs the file on an input in its own layout, and the runtime's version."""
+class Opened:
+    """A file that is opened, and how it is fed and read."""
+
+    def __init__(self, run: Callable[[Any], list[Any]], version: str = "", runner: Any = None):
+        self.run, self.version = run, version
+        """From an input in the file's own layout to what the runtime gives."""
+        self.runner = runner
+        """Of an ncnn file: the board's own."""
+
+    def laid_out(self, image: Any, model: str) -> Any:
+        """Return an input (1, C, H, W) as the file takes it, before anything is counted."""
+        return laid_out(image, model) if self.runner is None else self.runner.fed(image)
+
+    def outputs(self, image: Any) -> list[Any]:
+        """Return the network's outputs for such an input."""
+        found = self.run(image)
+        return found if self.runner is None else list(self.runner.outputs_of(found))
+
+
+def opened(path: str, threads: int = 1, half: bool | None = None) -> Opened:
+    """Open a file; ``half`` is for ncnn's, None leaves it to the file."""
     if path.endswith(".onnx"):
         import onnxruntime
 
         session = onnx_session(path, threads)
         name = session.get_inputs()[0].name
-        return lambda image: session.run(None, {name: image}), str(onnxruntime.__version__)
+        return Opened(lambda image: session.run(None, {name: image}), str(onnxruntime.__version__))
+    if path.endswith(".param"):
+        from detector.ncnn_file import NcnnRunner
+
+        runner = NcnnRunner(Path(path), threads, half)
+        return Opened(runner.infer, runner.runtime.partition(" ")[2], runner)
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
@@ -70,11 +95,11 @@ def opened(path: str, threads: int = 1) -> tuple[Callable[[Any], list[Any]], str
         interpreter.invoke()
         return [interpreter.get_tensor(index) for index in exits]
 
-    return run, ""
+    return Opened(run)
 
 
 def laid_out(image: Any, model: str) -> Any:
-    """Return an input (1, C, H, W) as the file takes it, before anything is counted.
+    """Return an input (1, C, H, W) as an ONNX or TFLite file takes it.
 
     Pixels are channels last whatever the file.
     """
@@ -137,27 +162,50 @@ def profiled(path: str, image: Any, prefix: str, runs: int = 1) -> list[list[dic
     return [ran[each * run : each * (run + 1)] for run in range(1, runs + 1)]
 
 
+def layers(runner: Any, image: Any) -> list[dict[str, str]]:
+    """Let ncnn compute layer by layer, each twice; return name and type of each, in order.
+
+    What is computed is kept, so the second time shows what asking takes.
+    """
+    extractor = runner.extractor(image)
+    extractor.set_light_mode(False)
+    net = runner.net
+    ran = [layer for layer in net.layers() if layer.type != "Input"]
+    for layer in ran:
+        blob = net.blobs()[layer.tops[0]].name
+        mark(ASK)
+        extractor.extract(blob, 1)
+        mark(ASKED)
+        extractor.extract(blob, 1)
+        mark(AGAIN)
+    return [{"name": layer.name, "type": layer.type} for layer in ran]
+
+
 def main() -> None:
     """Do all of it and write what was found."""
     model, inputs, outputs, facts = sys.argv[1:5]
+    half = sys.argv[5:] == ["half"]
     gc.disable()  # or it would run at any time
+    if model.endswith(".param"):
+        import detector.ncnn_file  # noqa: F401 - now, for it is no part of what opening takes
     mark(OPEN)
-    run, version = opened(model)
+    file = opened(model, half=half)
     mark(OPENED)
     with np.load(inputs) as images:
-        given = {name: laid_out(images[name], model) for name in images.files}
+        given = {name: file.laid_out(images[name], model) for name in images.files}
     found = {}
     for name, image in given.items():
-        for index, output in enumerate(run(image)):
+        for index, output in enumerate(file.outputs(image)):
             found[f"{name}/{index:03}"] = output
     first = next(iter(given.values()))
     for _ in range(COUNTED):
         mark(BEGIN)
-        run(first)
+        file.run(first)
         mark(END)
     np.savez(outputs, **found)
-    content: dict[str, Any] = {"runtime": version, "resident_bytes": resident_bytes()}
+    content: dict[str, Any] = {"runtime": file.version, "resident_bytes": resident_bytes()}
     content["operators"] = profiled(model, first, facts)[0] if model.endswith(".onnx") else []
+    content["layers"] = layers(file.runner, first) if file.runner else []
     Path(facts).write_text(json.dumps(content), encoding="utf-8")
 
 

@@ -23,14 +23,14 @@ def main() -> None:
     """Do all of it and write what ran."""
     facts, *models = sys.argv[1:]
     gc.disable()
-    run, version = guest.opened(models[0])
+    file = guest.opened(models[0])
     image = image_of(models[0])
     for _ in range(guest.COUNTED):
         guest.mark(guest.BEGIN)
-        run(image)
+        file.run(image)
         guest.mark(guest.END)
     found = [guest.profiled(model, image, facts, COUNTED) for model in models]
-    content: dict[str, Any] = {"runtime": version, "operators": found}
+    content: dict[str, Any] = {"runtime": file.version, "operators": found}
     Path(facts).write_text(json.dumps(content), encoding="utf-8")
 
 

@@ -37,6 +37,8 @@ ARM_PACKAGES = (
 )  # fmt: skip
 LITERT = "2.3.0"
 """An extra here, so it may not be installed; the version is that of ``pyproject.toml``."""
+NCNN = "1.0.20261020"
+"""The same; the version is that of ``constraints.txt``."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ SYSTEMS = {
         "arm64",
         ARM_PACKAGES,
         {"numpy": None, "onnxruntime": None, "opencv-python-headless": None}
-        | {"ai-edge-litert": LITERT},
+        | {"ai-edge-litert": LITERT, "ncnn": NCNN},
         tuple(f"manylinux{tag}_aarch64" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34")),
-        88,
+        92,
     ),
     # No other runtime has wheels for 32 bits; numpy 1.24 is Debian's, as on Raspberry Pi OS.
     "armv7l": System(

@@ -58,7 +58,12 @@ class Target:
         """The package that runs a file there, by the file's suffix."""
         if self.architecture == "armv7l":
             return {".tflite": "tflite-runtime"}
-        return {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}
+        return {".onnx": "onnxruntime", ".tflite": "ai-edge-litert", ".param": "ncnn"}
+
+    @property
+    def has_half(self) -> bool:
+        """True if the core computes in half precision."""
+        return "asimdhp" in self.features
 
     @property
     def cpuinfo(self) -> str:

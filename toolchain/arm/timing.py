@@ -52,25 +52,25 @@ def main() -> None:
     runs, threads = map(int, sys.argv[5:7])
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, allowed[-threads:])
-    run, version = guest.opened(model, threads)
+    file = guest.opened(model, threads)
     with np.load(inputs) as images:
-        given = {name: guest.laid_out(images[name], model) for name in images.files}
+        given = {name: file.laid_out(images[name], model) for name in images.files}
     found = {
         f"{name}/{index:03}": output
         for name, image in given.items()
-        for index, output in enumerate(run(image))
+        for index, output in enumerate(file.outputs(image))
     }
     first = next(iter(given.values()))
     for _ in range(WARM_UP):
-        run(first)
+        file.run(first)
     before, times = state(), []
     for _ in range(runs):
         start = time.perf_counter()
-        run(first)
+        file.run(first)
         times.append(time.perf_counter() - start)
     np.savez(outputs, **found)
     content = {
-        "runtime": version,
+        "runtime": file.version,
         "milliseconds": [1e3 * spent for spent in times],
         "before": before,
         "after": state(),

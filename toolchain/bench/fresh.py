@@ -1,6 +1,7 @@
 """Run a file once in a process of its own and print the largest memory that it held, in bytes.
 
-``python fresh.py MODEL HEIGHT WIDTH CHANNELS THREADS``; imports numpy and the file's runtime alone.
+``python fresh.py MODEL HEIGHT WIDTH CHANNELS THREADS``; imports numpy and the file's runtime alone,
+and the board's ``detector`` for what lays out an ncnn file's input.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ def main() -> None:
         if entry.type == "tensor(uint8)":
             image = np.zeros((1, height, width, channels), np.uint8)
         session.run(None, {entry.name: image})
+    elif path.endswith(".param"):
+        from detector.ncnn_file import NcnnRunner
+
+        runner = NcnnRunner(Path(path), threads)
+        runner.infer(runner.fed(np.zeros((1, channels, height, width), np.float32)))
     else:
         from ai_edge_litert.interpreter import Interpreter
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from toolchain.bench import fresh
 from toolchain.bench.runs import Picture, open_run, operators, runtime_of
 from toolchain.checking.pictures import Photo, as_fed, board_view, photo_input, smooth_input
-from toolchain.deploy import detect
+from toolchain.deploy import detect, packing
 from toolchain.errors import InputError, last_line
 from toolchain.lineage.links import bare_of
 from toolchain.records.certificate import Certificate
-from toolchain.records.run_folder import CERTIFICATE, ONNX, WEIGHTS, RunFolder
+from toolchain.records.run_folder import CERTIFICATE, ONNX, WEIGHTS, RunFolder, name_of, size_of
 from toolchain.records.timings import Bench, FileTiming
 from toolchain.zoo.sources import load_network
 
@@ -47,16 +47,16 @@ def measure(
         )
     run = RunFolder.open(folder)
     certificate = run.certificate
-    run.demand_unchanged([*(path.name for path in paths), WEIGHTS])
+    run.demand_unchanged([*map(name_of, paths), WEIGHTS])
     image, words = _input(folder, certificate, photo)
     load = os.getloadavg()[0]
     on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
     start = time.perf_counter()
-    times = interleaved({path.name: open_run(path, image, threads) for path in paths}, seconds)
+    times = interleaved({name_of(path): open_run(path, image, threads) for path in paths}, seconds)
     spent = time.perf_counter() - start
     files = []
     for path in paths:
-        on_stage(f"look into {path.name}")
+        on_stage(f"look into {name_of(path)}")
         files.append(_timing(path, times, image, threads, certificate))
     return Bench(
         folder.resolve().name,
@@ -109,16 +109,16 @@ def _timing(
     threads: int,
     certificate: Certificate,
 ) -> FileTiming:
-    own = times[path.name]
+    own = times[name_of(path)]
     ratios = [mine / other for mine, other in zip(own, times[REFERENCE], strict=True)]
     low, median, high = (1e3 * quartile for quartile in statistics.quantiles(own, n=4))
     ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
-    bare = bare_of(path.name, certificate.recipe)
+    bare = bare_of(name_of(path), certificate.recipe)
     link = next((link for link in certificate.links if link.after == bare), None)
     return FileTiming(
-        path.name,
+        name_of(path),
         runtime_of(path),
-        path.stat().st_size,
+        size_of(path),
         _peak(path, image, threads),
         median,
         low,
@@ -134,10 +134,11 @@ def _timing(
 def _peak(path: Path, image: Picture, threads: int) -> int:
     _, channels, height, width = map(str, image.shape)
     command = [sys.executable, fresh.__file__, str(path), height, width, channels, str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(packing.PACKAGE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         reason = last_line(done.stderr)
-        raise InputError(f"{path.name}: does not run in a process of its own ({reason})")
+        raise InputError(f"{name_of(path)}: does not run in a process of its own ({reason})")
     return int(done.stdout.split()[-1])
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from toolchain.deploy import detect
 from toolchain.errors import InputError, first_line
+from toolchain.exporting.ncnn.extra import lacking_ncnn
+from toolchain.records.run_folder import name_of
 from toolchain.records.timings import OperatorCost
 from toolchain.system.installation import how_to_get
 from toolchain.system.quiet import silent
@@ -24,11 +26,47 @@ from toolchain.system.sessions import open_session
 Picture = NDArray[np.float32] | NDArray[np.uint8]
 """Floats, or pixels where the file takes them."""
 PROFILED_RUNS = 10
+PACKAGES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert", ".param": "ncnn"}
+"""What runs a file, by its suffix."""
 
 
 def open_run(path: Path, image: Picture, threads: int) -> Callable[[], object]:
-    """Return a function that runs the file on ``image`` (1, C, H, W) and reads all outputs."""
+    """Return a function that runs the file on ``image`` (1, C, H, W) and reads all outputs.
+
+    Of an ncnn file these are its maps, which the board decodes as they are.
+    """
+    if path.suffix == ".param":
+        runner = open_ncnn(path, threads)
+        fed = runner.fed(_floats(image))
+        return lambda: runner.infer(fed)
     return (_onnx if path.suffix == ".onnx" else _tflite)(path, _laid_out(image, path), threads)
+
+
+def run_once(path: Path, image: Picture) -> list[NDArray[np.floating]]:
+    """Return the network's outputs for an input (1, C, H, W), on one thread.
+
+    An ncnn file computes in single precision here.
+    """
+    if path.suffix == ".param":
+        runner = open_ncnn(path, 1, half=False)
+        return list(runner.run(runner.fed(_floats(image))))
+    return cast("list[NDArray[np.floating]]", open_run(path, image, 1)())
+
+
+def open_ncnn(path: Path, threads: int, half: bool | None = None) -> detect.NcnnRunner:
+    """Open an ncnn file; raise :class:`InputError` if it, or what runs it, is lacking."""
+    missing = lacking_ncnn(("ncnn",))
+    if missing:
+        raise InputError(f"{name_of(path)}: {missing}")
+    try:
+        return detect.NcnnRunner(path, threads, half)
+    except detect.DetectError as error:
+        raise InputError(f"{name_of(path)} {error}") from error
+
+
+def _floats(image: Picture) -> NDArray[np.float32]:
+    assert image.dtype == np.float32
+    return cast("NDArray[np.float32]", image)
 
 
 def _laid_out(image: Picture, path: Path) -> Picture:
@@ -40,7 +78,7 @@ def _laid_out(image: Picture, path: Path) -> Picture:
 
 def runtime_of(path: Path) -> str:
     """Return the runtime's name and version."""
-    package = "onnxruntime" if path.suffix == ".onnx" else "ai-edge-litert"
+    package = PACKAGES[path.suffix]
     return f"{package} {metadata.version(package)}"
 
 
@@ -100,8 +138,10 @@ def input_of(path: Path) -> tuple[tuple[int, int, int], bool]:
         details = _interpreter(path, 1).get_input_details()
         entries = [entry["shape"].tolist() for entry in details]
         kinds = ["tensor(uint8)" if entry["dtype"] is np.uint8 else "" for entry in details]
+    elif path.suffix == ".param":
+        entries, kinds = [list(open_ncnn(path, 1).facts.shape)], [""]
     else:
-        raise InputError(f"{path}: is no model file; expected .onnx or .tflite")
+        raise InputError(f"{path}: is no model file; expected .onnx, .tflite or model_ncnn")
     shape = entries[0] if len(entries) == 1 else []
     if len(shape) != 4 or shape[0] != 1 or not all(isinstance(side, int) for side in shape):
         raise InputError(f"{path}: must take one picture of a fixed size (it takes {entries})")
@@ -114,10 +154,13 @@ def input_of(path: Path) -> tuple[tuple[int, int, int], bool]:
 def operators(path: Path, image: Picture, threads: int) -> tuple[OperatorCost, ...]:
     """Return what the file's operators cost by type: onnxruntime's profiler, or counts alone.
 
-    LiteRT's Python package has no profiler that tells times.
+    LiteRT's and ncnn's Python packages have no profiler that tells times.
     """
     if path.suffix == ".onnx":
         return _profile(path, image, threads)
+    if path.suffix == ".param":
+        layers = Counter(layer.type for layer in open_ncnn(path, threads).net.layers())
+        return tuple(OperatorCost(kind, count, None) for kind, count in layers.most_common())
     from ai_edge_litert.tools import flatbuffer_utils
 
     model: Any = flatbuffer_utils.read_model(str(path))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @grouped
 def check(
     folder: Annotated[
-        Path, typer.Argument(help="An output folder of shrink, or a file, ONNX or TFLite.")
+        Path, typer.Argument(help="An output folder of shrink, or a file: ONNX, TFLite, ncnn.")
     ],
     emulation: Emulation,
     ssh: Ssh,
@@ -66,7 +66,9 @@ def check(
     from toolchain.checking.pictures import read_photos
     from toolchain.errors import InputError
     from toolchain.recipe import load_recipe
+    from toolchain.records.run_folder import model_file
 
+    folder = model_file(folder)
     reached = ssh.board
     if len(boards) > 1 and (reached is not None or as_json):
         raise InputError("--ssh and --json are for one --target")

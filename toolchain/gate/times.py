@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,9 +26,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.arm.board import LIMIT_SECONDS, SCRIPTS, environment, packed_inputs
+from toolchain.arm.board import (
+    LIMIT_SECONDS,
+    SCRIPTS,
+    environment,
+    packed_inputs,
+    python_there,
+    sent_as,
+)
 from toolchain.arm.comparing import subject_of
 from toolchain.arm.remote import Board
+from toolchain.deploy import packing
 from toolchain.errors import InputError, last_line
 
 LOOKS = (12, 24, 48, 96)
@@ -130,6 +139,7 @@ def blocks_here(before: Path, after: Path, threads: int) -> MoreBlocks:
             numbers = [blocks, next(seeds), threads, seconds]
             done = subprocess.run(
                 [sys.executable, str(SCRIPTS / "pairing.py"), *map(str, words), *map(str, numbers)],
+                env={**os.environ, "PYTHONPATH": str(packing.PACKAGE.parent)},
                 capture_output=True,
                 text=True,
                 check=False,
@@ -148,16 +158,21 @@ def blocks_there(board: Board, before: Path, after: Path, threads: int) -> Itera
     """Give what times two files on a real board."""
     packed = packed_inputs(subject_of(before, None, ()).inputs)
     python, seeds = environment(board, before.suffix), itertools.count()
-    names = [f"before{before.suffix}", f"after{after.suffix}", "in.npz", "out.json"]
+    first, second = sent_as("before", before), sent_as("after", after)
+    names = [first[0], second[0], "in.npz", "out.json"]
     with board.folder() as place:
         scripts = {name: (SCRIPTS / name).read_bytes() for name in ("guest.py", "pairing.py")}
-        models = {names[0]: before.read_bytes(), names[1]: after.read_bytes()}
-        board.send(place, scripts | models | {"in.npz": packed})
+        program = {packing.NAME: packing.program()} if before.suffix == ".param" else {}
+        board.send(place, scripts | program | first[1] | second[1] | {"in.npz": packed})
 
         def more(blocks: int, seconds: float) -> Sequence[float]:
             board.run(["rm", "-f", f"{place}/code", f"{place}/out.json"])
             numbers = map(str, [blocks, next(seeds), threads, seconds])
-            board.job(place, [python, "pairing.py", *names, *numbers], seconds + LIMIT_SECONDS)
+            board.job(
+                place,
+                [*python_there(python), "pairing.py", *names, *numbers],
+                seconds + LIMIT_SECONDS,
+            )
             found: list[float] = json.loads(board.fetch(place, ["out.json"])["out.json"])
             return found
 

@@ -16,7 +16,7 @@ from toolchain.library.saving import Factory, reopener
 from toolchain.library.wording import in_python_words
 from toolchain.lineage import verifying
 from toolchain.lineage.verifying import Verification
-from toolchain.records.run_folder import RunFolder
+from toolchain.records.run_folder import RunFolder, model_file
 from toolchain.records.timings import Check
 from toolchain.system.caches import arm_cache
 from toolchain.workflows.stages.clock import say_nothing
@@ -37,7 +37,8 @@ def check(
     """Run files on an emulated ARM board: are outputs those of this machine, and what do they cost?
 
     Args:
-        files: what :func:`export` gave, an output folder, or an ONNX or TFLite file of any origin.
+        files: what :func:`export` gave, an output folder, or an ONNX or TFLite file of any
+            origin, or the folder of an ncnn file of ours.
         target: a board, see ``toolchain targets``: ``rpi4``, ``rpi5``, ...
         names: model files of the folder; all by default.
         photos: on which the boxes of a detector must be the same.
@@ -76,6 +77,7 @@ def check_photos(
     on_stage: Callable[[str], None],
 ) -> Check:
     """Do what :func:`check` does, with photos that were read already."""
+    place = model_file(place)
     if not place.is_file():
         RunFolder.open(place)
     sysroot = prepare(board, cache, on_stage)

@@ -17,7 +17,12 @@ from typing import Any
 
 from toolchain.errors import InputError
 from toolchain.records.certificate import NAME as CERTIFICATE
-from toolchain.records.certificate import Certificate, demand_unchanged, open_folder
+from toolchain.records.certificate import (
+    Certificate,
+    companions_of,
+    demand_unchanged,
+    open_folder,
+)
 
 ONNX = "model.onnx"
 """The main file."""
@@ -45,7 +50,27 @@ __all__ = [
     "WEIGHTS",
     "RunFolder",
     "RunReport",
+    "model_file",
+    "name_of",
+    "size_of",
 ]
+
+
+def model_file(path: Path) -> Path:
+    """Return the file that a path means: of an ncnn file's folder, the one that stands for it."""
+    inside = path / Path(NCNN).name
+    return inside if inside.is_file() else path
+
+
+def name_of(path: Path) -> str:
+    """Return a model file's name as its output folder has it; an ncnn file lies in its own."""
+    return f"{path.absolute().parent.name}/{path.name}" if companions_of(path.name) else path.name
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a model file, with those that belong to it."""
+    files = [path, *(path.with_name(name) for name in companions_of(path.name))]
+    return sum(file.stat().st_size for file in files)
 
 
 @dataclass(frozen=True)
