@@ -19,9 +19,10 @@ from toolchain.checking.inputs import fault_inputs, noise, of_each
 from toolchain.errors import ExportError, InputError, ModelError
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.lineage.exports import possible_formats
-from toolchain.models.calling import Call, find_call, read_shapes
+from toolchain.models.calling import Call, find_call
 from toolchain.models.registry import Built
 from toolchain.models.sizes import near_sizes, resized, try_on
+from toolchain.models.told_inputs import read_shapes
 from toolchain.recipe import default_recipe, override
 from toolchain.surgery.removing import cut
 

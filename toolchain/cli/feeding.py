@@ -27,8 +27,8 @@ def need_size(model: str, recipe: Recipe, path: Path | None, sizes: object) -> N
     """
     if ":" not in model or sizes or recipe.input.shapes or (path is not None and says_size(path)):
         return
-    from toolchain.models.calling import is_told
     from toolchain.models.registry import build_network
+    from toolchain.models.told_inputs import is_told
 
     if not is_told(build_network(model).places):
         raise InputError(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, RecipeError
 from toolchain.library.taking import Example, arguments_of, copied, take, undisturbed, unwrapped
-from toolchain.models.calling import Arguments, called_with, outputs_of
+from toolchain.models.arguments import Arguments, outputs_of
+from toolchain.models.calling import called_with
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.plain import plain_network
 from toolchain.models.plain_weights import plainly

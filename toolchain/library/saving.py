@@ -14,10 +14,10 @@ from toolchain.errors import CheckpointError, InputError, ModelError, in_one_lin
 from toolchain.library.handing_over import demand_network, name_of, reopened
 from toolchain.library.shrinking import Shrunk
 from toolchain.library.taking import copied, unwrapped
-from toolchain.models.calling import read_shapes
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.plain_weights import plainly
 from toolchain.models.registry import build_network
+from toolchain.models.told_inputs import read_shapes
 from toolchain.models.weights import load_into, save_native
 from toolchain.records.certificate import Certificate
 

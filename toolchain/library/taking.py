@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from toolchain.errors import InputError, ModelError, in_one_line
-from toolchain.models.calling import Arguments, adapted
+from toolchain.models.arguments import Arguments
+from toolchain.models.calling import adapted
 from toolchain.models.leaves import is_plain, tensors_in
 from toolchain.models.plain import WRAPPERS, plain_network
 from toolchain.models.plain_weights import computed, make_plain

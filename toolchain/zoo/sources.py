@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
 from toolchain.models import detector
-from toolchain.models.calling import Call, find_call, is_told, read_shapes
+from toolchain.models.calling import Call, find_call
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.plain_weights import plainly
 from toolchain.models.registry import Built, build, build_network
 from toolchain.models.sizes import Example, image_size
+from toolchain.models.told_inputs import is_told, read_shapes
 from toolchain.models.weights import load_into
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.stages import MemberFacts, Source
