@@ -8,12 +8,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from gate_records import LIMITS, record
-from markdown_it import MarkdownIt
-from reports import HOSTILE, VARIANTS, parity_of, report_of, words
-from shipping import facts_of
-from test_comparison import CONTEST
-from test_report_accuracy import (
+from evaluations import (
     HOSTILE_PICTURE,
     MANY,
     MEMBERS,
@@ -22,6 +17,11 @@ from test_report_accuracy import (
     own_member,
     peer_of,
 )
+from gate_records import LIMITS, record
+from markdown_it import MarkdownIt
+from reports import HOSTILE, VARIANTS, parity_of, report_of, words
+from shipping import facts_of
+from test_comparison import CONTEST
 from test_report_sweep import BROKEN, WHOLE
 from test_report_sweep import RUNNING as MEMBER_RUNNING
 from test_report_sweep import done as member_done
