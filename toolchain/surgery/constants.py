@@ -18,37 +18,14 @@ themselves are, :class:`~toolchain.surgery.precision.Precision` says.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from toolchain.surgery.precision import DOUBLE, Precision
-
-Vector = NDArray[np.float64]
-
-NEGLIGIBLE = 1e-20
-"""A constant below this, far under the rounding of anything that it is added to, counts as zero."""
-TIED = 6
-"""Shares that agree to so many decimal places are equally far."""
-
-
-@dataclass
-class Reader:
-    """The constant channels that one layer reads."""
-
-    name: str
-    absorbs_uniform: bool
-    """True if a uniform constant can go into the bias."""
-    precision: Precision = DOUBLE
-    """The type that the maps were computed in."""
-    maps: dict[int, Vector] = field(default_factory=dict)
-    """Input channel that may go -> its values over all positions, calls and sizes."""
-    classes: dict[int, int] = field(default_factory=dict)
-    """The same channels -> their class; a class goes as a whole or stays."""
-    fixed: dict[int, Vector] = field(default_factory=dict)
-    """The values of constant channels that stay for other reasons: carriers at no cost."""
+from toolchain.surgery.packing import Vector, pack
+from toolchain.surgery.readers import PackedReader
+from toolchain.surgery.spans import NEGLIGIBLE, Distances
 
 
 @dataclass(frozen=True)
@@ -70,109 +47,26 @@ class RemovalPlan:
     """Reader -> input channel that goes -> combination."""
 
 
-class _Span:
-    """What combinations of a growing orthonormal basis leave of a reader's maps.
-
-    What is left of every map is kept up to date: an axis that is new is taken off each once, and
-    not the whole basis anew.
-    """
-
-    def __init__(self, reader: Reader) -> None:
-        self._nearly = reader.precision.direction
-        self._basis: list[Vector] = []
-        self._rows: dict[int, list[int]] = {}
-        for row, channel in enumerate(reader.maps):
-            self._rows.setdefault(reader.classes[channel], []).append(row)
-        self._maps = np.array(list(reader.maps.values()), np.float64)
-        self._left = self._maps.copy()
-        norms = [float(np.linalg.norm(vector)) for vector in self._maps]
-        seen = [np.abs(vector).max(initial=0.0) >= NEGLIGIBLE for vector in self._maps]
-        self._norms = np.where(seen, norms, np.inf)  # of what is negligible nothing is left
-        vectors = [*reader.maps.values(), *reader.fixed.values()]
-        if reader.absorbs_uniform and vectors:
-            self._add(np.ones_like(vectors[0]))
-        for vector in reader.fixed.values():
-            self._add(vector)
-
-    def carry(self, index: int) -> None:
-        """Add the maps of a class to the basis."""
-        for row in self._rows.get(index, ()):
-            self._add(self._maps[row])
-
-    def share_left(self, index: int) -> float:
-        """Return the largest share of a map of the class that the basis does not reach."""
-        return max((self._share(row) for row in self._rows.get(index, ())), default=0.0)
-
-    def magnitude(self, index: int) -> float:
-        """Return the largest magnitude in a map of the class."""
-        return max(
-            (float(np.abs(self._maps[row]).max()) for row in self._rows.get(index, ())), default=0.0
-        )
-
-    def _share(self, row: int) -> float:
-        return float(np.linalg.norm(self._left[row]) / self._norms[row])
-
-    def _add(self, vector: Vector) -> None:
-        """Add a direction, unless it is (nearly) there already."""
-        norm = float(np.linalg.norm(vector))
-        if np.abs(vector).max(initial=0.0) < NEGLIGIBLE:
-            return
-        left = vector.copy()
-        for _ in range(2):  # twice, for orthogonality
-            for axis in self._basis:
-                left -= (axis @ left) * axis
-        length = float(np.linalg.norm(left))
-        if length <= self._nearly * norm:
-            return
-        axis = left / length
-        self._basis.append(axis)
-        if len(self._left):
-            for _ in range(2):
-                self._left -= np.outer(self._left @ axis, axis)
-
-
-def plan_removal(readers: list[Reader], kept: Collection[int] = ()) -> RemovalPlan:
+def plan_removal(readers: Sequence[PackedReader], kept: Collection[int] = ()) -> RemovalPlan:
     """Choose carriers greedily, the class that is furthest from the others first.
-
-    Of those that are equally far the one of the largest constant: what it carries is its value
-    times a coefficient, and its own rounding is multiplied by that as well.
 
     Every class of any reader is a candidate, but those ``kept`` stay. Those that some reader
     cannot do without become carriers and stay, too; for all others the plan has a combination per
     reader and channel.
     """
-    spans = [_Span(reader) for reader in readers]
+    distances = Distances(readers)
     tolerance = max((reader.precision.combination for reader in readers), default=0.0)
-    open_classes = {index for reader in readers for index in reader.classes.values()}
-    carriers: set[int] = set()
-    for index in sorted(open_classes & set(kept)):
-        _carry(index, spans, carriers)
-    while True:
-        distances = {
-            index: max((span.share_left(index) for span in spans), default=0.0)
-            for index in sorted(open_classes - carriers)
-        }
-        furthest = max(
-            distances,
-            key=lambda index: (
-                round(distances[index], TIED),
-                max(span.magnitude(index) for span in spans),
-            ),
-            default=None,
-        )
-        if furthest is None or distances[furthest] <= tolerance:
-            return _solve_all(readers, carriers)
-        _carry(furthest, spans, carriers)
-
-
-def _carry(index: int, spans: Iterable[_Span], carriers: set[int]) -> None:
-    carriers.add(index)
-    for span in spans:
-        span.carry(index)
+    carriers = set(kept) & set(distances.classes)
+    for index in sorted(carriers):
+        distances.carry(index)
+    while (found := distances.furthest()) is not None and found[1] > tolerance:
+        carriers.add(found[0])
+        distances.carry(found[0])
+    return _solve_all(readers, carriers)
 
 
 def broken(
-    reader: Reader, combinations: Mapping[int, Combination], unseen: Mapping[int, Vector]
+    reader: PackedReader, combinations: Mapping[int, Combination], unseen: Mapping[int, Vector]
 ) -> set[int]:
     """Return the classes whose combination fails on maps that the plan has not seen.
 
@@ -180,35 +74,36 @@ def broken(
     that depends on the size (an average over padded borders, say) can be fitted at the sizes that
     were seen, whatever the truth is; here it shows.
     """
-    return {
-        reader.classes[channel]
+    class_of = dict(zip(reader.channels, reader.classes, strict=False))
+    here = {
+        channel: combination
         for channel, combination in combinations.items()
-        if not _holds(channel, combination, unseen, reader.precision.combination)
+        if all(index in unseen for index in (channel, *combination.alphas))
     }
+    missing = {class_of[channel] for channel in combinations.keys() - here.keys()}
+    used = list(dict.fromkeys(each for c, made in here.items() for each in (c, *made.alphas)))
+    row = {channel: number for number, channel in enumerate(used)}
+    values = pack([unseen[channel] for channel in used]).values
+    tolerance = reader.precision.combination
+    for channel, combination in here.items():
+        expected, alphas = values[row[channel]], combination.alphas
+        carriers = values[[row[carrier] for carrier in alphas]]
+        made = np.array(list(alphas.values())) @ carriers + combination.beta
+        scale = max(np.abs(expected).max(initial=0.0), NEGLIGIBLE / tolerance)
+        if not np.abs(made - expected).max(initial=0.0) <= 100 * tolerance * scale:
+            missing.add(class_of[channel])
+    return missing
 
 
-def _holds(
-    channel: int, combination: Combination, unseen: Mapping[int, Vector], tolerance: float
-) -> bool:
-    if any(index not in unseen for index in (channel, *combination.alphas)):
-        return False
-    expected = unseen[channel]
-    made = np.full_like(expected, combination.beta)
-    for carrier, alpha in combination.alphas.items():
-        made += alpha * unseen[carrier]
-    scale = max(np.abs(expected).max(initial=0.0), NEGLIGIBLE / tolerance)
-    return bool(np.abs(made - expected).max(initial=0.0) <= 100 * tolerance * scale)
-
-
-def _solve_all(readers: list[Reader], carriers: set[int]) -> RemovalPlan:
+def _solve_all(readers: Sequence[PackedReader], carriers: set[int]) -> RemovalPlan:
     """Find every combination; classes whose coefficients would be too large become carriers."""
+    combinations = {reader.name: _solve(reader, carriers) for reader in readers}
     while True:
-        combinations = {reader.name: _solve(reader, carriers) for reader in readers}
         refused = {
-            reader.classes[channel]
+            index
             for reader in readers
-            for channel, found in combinations[reader.name].items()
-            if found is None
+            for channel, index in zip(reader.channels, reader.classes, strict=False)
+            if combinations[reader.name].get(channel, _NOTHING) is None
         }
         if not refused:
             return RemovalPlan(
@@ -219,52 +114,59 @@ def _solve_all(readers: list[Reader], carriers: set[int]) -> RemovalPlan:
                 },
             )
         carriers |= refused
+        for reader in readers:
+            if refused & set(reader.classes):
+                combinations[reader.name] = _solve(reader, carriers)
 
 
-def _solve(reader: Reader, carriers: set[int]) -> dict[int, Combination | None]:
+_NOTHING = Combination(0.0, {})
+
+
+def _solve(reader: PackedReader, carriers: set[int]) -> dict[int, Combination | None]:
     """Return the smallest combination that gives each map that may go, or None if there is none.
 
     All are solved together: their combinations are of the same maps.
     """
     found: dict[int, Combination | None] = {}
-    harder: dict[int, Vector] = {}
-    for channel, vector in reader.maps.items():
-        if reader.classes[channel] in carriers:
-            continue
-        found[channel] = _simple(reader, vector)
-        if found[channel] is None:
-            harder[channel] = vector
-    carried = {c: v for c, v in reader.maps.items() if reader.classes[c] in carriers}
-    known = {**reader.fixed, **carried}
-    columns = list(known.values())
-    if reader.absorbs_uniform and harder:
-        columns.insert(0, np.ones_like(next(iter(harder.values()))))
-    if not columns or not harder:
+    harder: list[int] = []
+    values = reader.maps.values
+    for row in reader.going:
+        if reader.classes[row] not in carriers:
+            found[reader.channels[row]] = simple = _simple(reader, values[row])
+            if simple is None:
+                harder.append(row)
+    known = reader.staying(carriers)
+    matrix = values[known].T
+    if reader.absorbs_uniform:
+        matrix = np.hstack([np.ones((len(matrix), 1)), matrix])
+    if not matrix.shape[1] or not harder:
         return found
-    matrix, wanted = np.stack(columns, axis=1), np.stack(list(harder.values()), axis=1)
-    scale = np.linalg.norm(matrix, axis=0)
+    wanted, weights = values[harder].T, np.sqrt(reader.maps.counts)[:, None]
+    scale = np.linalg.norm(matrix * weights, axis=0)
     scale[scale == 0] = 1.0
-    solutions = np.linalg.lstsq(matrix / scale, wanted, rcond=1e-12)[0] / scale[:, None]
+    weighted = matrix * weights / scale
+    solutions = np.linalg.lstsq(weighted, wanted * weights, rcond=1e-12)[0] / scale[:, None]
     left = np.abs(matrix @ solutions - wanted).max(axis=0)
-    for channel, solution, rest in zip(harder, solutions.T, left, strict=True):
-        if rest <= 10 * reader.precision.combination * np.abs(harder[channel]).max():
-            found[channel] = _as_combination(reader, list(known), solution)
+    for row, solution, rest in zip(harder, solutions.T, left, strict=True):
+        if rest <= 10 * reader.precision.combination * np.abs(values[row]).max():
+            channels = [reader.channels[each] for each in known]
+            found[reader.channels[row]] = _as_combination(reader, channels, solution)
     return found
 
 
-def _simple(reader: Reader, vector: Vector) -> Combination | None:
+def _simple(reader: PackedReader, values: Vector) -> Combination | None:
     """Return the combination for a map that is zero, or one value everywhere, or None."""
-    if np.abs(vector).max(initial=0.0) < NEGLIGIBLE:
+    if np.abs(values).max(initial=0.0) < NEGLIGIBLE:
         return Combination(0.0, {})
     if reader.absorbs_uniform:
-        beta = float(vector.mean())
-        if np.abs(vector - beta).max() <= reader.precision.combination * abs(beta):
+        beta = float(np.average(values, weights=reader.maps.counts))
+        if np.abs(values - beta).max() <= reader.precision.combination * abs(beta):
             return Combination(beta, {})
     return None
 
 
 def _as_combination(
-    reader: Reader, channels: Sequence[int], solution: Vector
+    reader: PackedReader, channels: Sequence[int], solution: Vector
 ) -> Combination | None:
     """Return a solution as a combination, or None if its coefficients are too large."""
     coefficients = [float(value) for value in solution]

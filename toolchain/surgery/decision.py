@@ -10,10 +10,12 @@ import numpy as np
 from toolchain.records.reasons import Channels, Reason
 from toolchain.records.stages import Verdict
 from toolchain.surgery.balance import surplus_of
-from toolchain.surgery.constants import NEGLIGIBLE, Reader, RemovalPlan, broken, plan_removal
+from toolchain.surgery.constants import RemovalPlan, broken, plan_removal
 from toolchain.surgery.layers import Layer
 from toolchain.surgery.ledger import Origins
 from toolchain.surgery.observation import Observation
+from toolchain.surgery.readers import PackedReader, Reader
+from toolchain.surgery.spans import NEGLIGIBLE
 
 
 @dataclass
@@ -45,7 +47,7 @@ def decide(seen: Observation) -> Decision:
     """Find every class that can go."""
     classes = _collect(seen)
     candidates = {index for index, members in classes.items() if _is_candidate(seen, members)}
-    readers = _readers(seen, classes, candidates)
+    readers = list(map(PackedReader.of, _readers(seen, classes, candidates)))
     uneven: dict[int, str] = {}
     while True:
         plan = _checked_plan(seen, readers, candidates - uneven.keys(), uneven.keys())
@@ -59,7 +61,7 @@ def decide(seen: Observation) -> Decision:
 
 
 def _checked_plan(
-    seen: Observation, readers: list[Reader], candidates: set[int], kept: Collection[int]
+    seen: Observation, readers: list[PackedReader], candidates: set[int], kept: Collection[int]
 ) -> RemovalPlan:
     """Plan, and plan again without what does not hold at a size that was not looked at."""
     held = set(kept)

@@ -13,9 +13,9 @@ from toolchain.errors import AnalysisError
 from toolchain.records.reasons import Reason
 from toolchain.surgery.agreement import random_inputs
 from toolchain.surgery.channels import Flow
-from toolchain.surgery.constants import Vector
 from toolchain.surgery.flow import trace_flow
 from toolchain.surgery.layers import Layer, layers_of
+from toolchain.surgery.packing import Vector
 from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Inputs, Working, shape_words
 from toolchain.surgery.sizes import smaller_size, third_size
