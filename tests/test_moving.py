@@ -96,6 +96,7 @@ MIDDLES: dict[str, Callable[[], nn.Module]] = {
     "transposed groups": lambda: nn.ConvTranspose2d(16, 8, 3, padding=1, groups=2),
     "depthwise with a multiplier": lambda: nn.Conv2d(16, 32, 3, padding=1, groups=16),
     "group norm": lambda: nn.GroupNorm(8, 16),
+    "instance norm": lambda: nn.InstanceNorm2d(16, affine=True),
     "layer norm of positions": lambda: Apply(lambda x: F.layer_norm(x, x.shape[2:])),
 }
 WIDTHS = {"slices": 8, "gated": 8, "pixel shuffle": 4, "pixel unshuffle": 64, "repeat": 32}

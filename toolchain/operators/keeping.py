@@ -86,7 +86,18 @@ def batch_norm(call: Call) -> Nodes | None:
     vectors = [vector for vector in call.args[1:5] if isinstance(vector, Tensor)]
     if nodes is None:
         return None
-    return nodes if all(call.watcher.join_tensor(vector, nodes) for vector in vectors) else None
+    return nodes if all(_join_vector(call, vector, nodes) for vector in vectors) else None
+
+
+def _join_vector(call: Call, vector: Tensor, nodes: Nodes) -> bool:
+    """Tie a vector of one entry per channel: a parameter, or one repeated for each image."""
+    placed = call.watcher.placed(vector)
+    if placed is None:
+        return call.watcher.join_tensor(vector, nodes)
+    if len(placed.nodes) != len(nodes):
+        return False
+    call.watcher.classes.join_all(placed.nodes, nodes)
+    return True
 
 
 def prelu(call: Call) -> Nodes | None:

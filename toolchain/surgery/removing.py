@@ -8,6 +8,7 @@ channels away, until a round finds nothing more. The result is checked here
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,10 @@ from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Example, Working, as_inputs, cast, fresh, working_copy
 
 MAX_ROUNDS = 50
+
+MAX_TRIES = 4
+"""After so many surgeries that failed at channels which the code puts elsewhere, all of those stay.
+"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,9 @@ def cut(network: nn.Module, example: Example) -> Cut:
 def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
     """Cut, and cut again without the layers whose number of channels the code holds."""
     held: dict[str, Reason] = {}
-    while True:
+    for tries in itertools.count(1):
+        if tries > MAX_TRIES:
+            held = _moved(working, sizes) | held
         shrunk = fresh(working.network)
         try:
             surgery = _remove_all(shrunk, sizes, working.precision, held)
@@ -100,6 +107,7 @@ def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
             failed = dict.fromkeys(layers, Reason("operator", operator=operator))
             moved = {name: why for name, why in _moved(working, sizes).items() if name in layers}
             held = failed | moved | held
+    raise AssertionError("unreachable")
 
 
 def _moved(working: Working, sizes: Sizes) -> dict[str, Reason]:

@@ -157,6 +157,17 @@ class Watcher(TorchDispatchMode):
         self.used.add(storage_key(tensor))
         return True
 
+    def _place_parameter(self, tensor: Tensor) -> None:
+        """Say that each entry of a parameter is of a channel; which, its use will tell."""
+        entry = self.tensors.get(storage_key(tensor))
+        if entry is None or tensor.ndim != 1 or storage_key(tensor) in self.of_layers:
+            return
+        name, whole = entry
+        if whole.shape == tensor.shape:
+            nodes = self.flow.tensor_nodes.setdefault(name, self.classes.new(len(tensor)))
+            self.used.add(storage_key(tensor))
+            self.nodes[id(tensor)] = (tensor, Placed(0, nodes))
+
     def leaves(self, tensor: Tensor, method: str) -> None:
         """Protect the channels whose values leave PyTorch."""
         self.protect([tensor], Reason("leaves_torch", operator=method))
@@ -216,6 +227,8 @@ class Watcher(TorchDispatchMode):
 
     def _hand_on(self, call: Call) -> None:
         """Give the operator's output its nodes, or protect what reaches it."""
+        if call.name == "repeat":  # instance norm, of its scale and shift
+            self._place_parameter(call.x)
         reached = [x for x in call.inputs if self.placed(x) is not None or self._holders(x)]
         known = find(call.name)
         rule = known.channels
