@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toolchain.recipe.loading import shipped_models
-from toolchain.records.run_folder import ONNX
+from toolchain.records.run_folder import NCNN_FOLDER, ONNX
 
 if TYPE_CHECKING:
     from toolchain.records.certificate import Certificate, Link
@@ -44,6 +44,7 @@ def print_slower(report: Report, known: CostReport | None) -> None:
 
 def print_report(report: Report, out: Path, *, verbose: bool) -> None:
     """Print what a reader must know, the figures, the proofs, and the files."""
+    from toolchain.report.run.board import board_words
     from toolchain.report.run.notes import LOUD
 
     console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -57,11 +58,14 @@ def print_report(report: Report, out: Path, *, verbose: bool) -> None:
     surgery = report.parity_exact or report.parity_surgery
     console.print(f"proved: {_worst(surgery)}; {_worst(report.parity_onnx)}", markup=False)
     _print_chain(report, console)
+    if report.board is not None:
+        console.print(board_words(report.board, report.rate, report.model), markup=False)
     console.print(f"Results are in [bold]{escape(str(out))}[/]; look at report.html.")
     if report.photos or report.model in shipped_models():
+        best = ONNX if report.board is None else NCNN_FOLDER
         console.print(
-            f"Next: copy {escape(str(out / 'model.onnx'))} and detect.py beside it to the board, "
-            f"run there: [bold]python3 detect.py model.onnx PHOTO --out found[/]",
+            f"Next: copy {escape(str(out / best))} and detect.py beside it to the board, "
+            f"run there: [bold]python3 detect.py {best} PHOTO --out found[/]",
         )
 
 

@@ -12,6 +12,7 @@ from typing import Literal, TypedDict, cast
 from toolchain.records.certificate import Certificate
 from toolchain.records.parity import Parity
 from toolchain.records.reasons import Reason, Removal
+from toolchain.records.timings import Estimate
 
 Verdict = Literal["dropped", "folded", "carried", "kept"]
 """What became of a channel. *dropped*: nothing of it was left to account for. *folded*: its
@@ -231,6 +232,30 @@ class Rewritten:
 
 
 @dataclass(frozen=True)
+class OnBoard:
+    """What the network is estimated to take on a board, in the runtime that is fastest there."""
+
+    board: str
+    """Its name."""
+    runtime: str
+    """With its version."""
+    size: tuple[int, int]
+    """(height, width) of the input."""
+    before: int
+    """Instructions of one inference, one thread, of the network before the surgery."""
+    after: int
+    milliseconds: Estimate
+    """Of ``after``."""
+    uncounted: tuple[str, ...] = ()
+    """Kinds of operators that are in neither."""
+
+    @property
+    def saved(self) -> float:
+        """The share of the instructions that is saved; negative if there are more."""
+        return 1 - self.after / self.before
+
+
+@dataclass(frozen=True)
 class Report:
     """All that one run of ``shrink`` found; the report room only renders it."""
 
@@ -265,6 +290,8 @@ class Report:
     """The chain of all files, with what each link costs."""
     rewrites: tuple[Rewritten, ...] = ()
     """In the order in which they were done."""
+    board: OnBoard | None = None
+    """What the network would take on a board; None where that cannot be told."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def _training(member: MemberFacts, asked: PruneSection) -> str:
     """Return the command that trains what was asked for."""
     words = f"toolchain train {member['model']} --data WIDER --teacher WEIGHTS"
     words += " --recipe RECIPE" if asked.widths else f" --rate {asked.rate or 0:g}"
+    words += f" --align {asked.align}" if asked.align != 1 else ""
     if asked.criterion != member["criterion"]:
         words += f" --criterion {asked.criterion}"
     return words + (f" --scope {asked.scope}" if asked.scope != member["scope"] else "")

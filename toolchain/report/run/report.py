@@ -22,6 +22,7 @@ from toolchain.report.document.model import (
     parts,
 )
 from toolchain.report.run import facts
+from toolchain.report.run.board import board_words
 from toolchain.report.run.lineage import lineage
 from toolchain.report.run.origin import files, origin
 from toolchain.report.run.proof import parity, photos
@@ -65,6 +66,9 @@ def _lead(report: Report) -> tuple[Block, ...]:
         Paragraph(about, quiet=True),
         _verdict(report),
         _tiles(report),
+        None
+        if report.board is None
+        else Paragraph(board_words(report.board, report.rate, report.model)),
     )
 
 

@@ -40,6 +40,9 @@ def summary(report: Report) -> dict[str, object]:
         "complete": report.certificate is None or report.certificate.is_complete,
         "chain": _chain(report),
         "rewrites": [asdict(each) for each in report.rewrites],
+        "board": None
+        if report.board is None
+        else {**asdict(report.board), "saved": report.board.saved},
         "latency": None if report.latency is None else asdict(report.latency),
         "layers": [
             asdict(layer) | {"removed_live": filters.parts(layer)["removed_live"]}

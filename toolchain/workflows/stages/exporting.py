@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 from torch import nn
 
 from toolchain.checking.proofs import prove_file
 from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.ncnn.foreseen import Foreseen, foreseen_layers
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.exporting.rewriting import Rewrites
-from toolchain.lineage.links import SHRUNK, SOFT, bare_of
+from toolchain.lineage.links import SHRUNK, SOFT, bare_of, common_graph
 from toolchain.models.weights import save_native
 from toolchain.records.parity import Parity
 from toolchain.records.run_folder import ONNX
@@ -35,6 +38,8 @@ class Exported:
     before: Artifact
     after: Path
     rewritten: tuple[Rewritten, ...]
+    foreseen: tuple[Foreseen, Foreseen] | None = None
+    """ncnn's layers before and after; None where they cannot be told."""
 
 
 def export(shrunk: Shrunk, folder: Path, *, dynamic: bool = False) -> Exported:
@@ -65,10 +70,19 @@ def export(shrunk: Shrunk, folder: Path, *, dynamic: bool = False) -> Exported:
 
     names = recipe.export.rewrites
     write(small, after, Rewrites(names, rewritten.append), folder / "chain")
-    before = write(soft, folder / BEFORE, Rewrites(names), None)
+    with tempfile.TemporaryDirectory(prefix="before.") as room:
+        (Path(room) / "chain").mkdir()
+        before = write(soft, folder / BEFORE, Rewrites(names), Path(room) / "chain")
+        graphs = [common_graph(Path(room), recipe), common_graph(folder, recipe)]
+        if not graphs[0].is_file():
+            graphs[0] = folder / BEFORE
+        detects = recipe.anchors is not None
+        seen = [foreseen_layers(onnx.load(path), for_detect=detects) for path in graphs]
     save_native(pair.shrunk, folder / SHRUNK, native_metadata(loaded))
     save_native(pair.soft, folder / SOFT, native_metadata(loaded))
-    return Exported(shrunk, folder, dynamic, (soft, small), before, after, tuple(rewritten))
+    foreseen = None if seen[0] is None or seen[1] is None else (seen[0], seen[1])
+    folded = (soft, small)
+    return Exported(shrunk, folder, dynamic, folded, before, after, tuple(rewritten), foreseen)
 
 
 def prove_export(exported: Exported) -> Parity:

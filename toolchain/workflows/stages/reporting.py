@@ -10,13 +10,23 @@ from importlib import metadata
 from pathlib import Path
 
 import toolchain
+from toolchain.arm.layer_costs import costs_of_core
+from toolchain.arm.targets import estimate, find_target
 from toolchain.checking.fitting import measure_fitting
 from toolchain.checking.pictures import takes_photos
 from toolchain.deploy import packing
 from toolchain.records.certificate import to_json
 from toolchain.records.reasons import Removal
-from toolchain.records.run_folder import CERTIFICATE, MANIFEST, ONNX, REPORT, REPORT_HTML, REPORT_MD
-from toolchain.records.stages import Artifact, MemberAccuracy, Report, Stage
+from toolchain.records.run_folder import (
+    CERTIFICATE,
+    MANIFEST,
+    NCNN,
+    ONNX,
+    REPORT,
+    REPORT_HTML,
+    REPORT_MD,
+)
+from toolchain.records.stages import Artifact, MemberAccuracy, OnBoard, Report, Stage
 from toolchain.report.document.html import html
 from toolchain.report.document.markdown import markdown
 from toolchain.report.run.notes import (
@@ -37,6 +47,8 @@ from toolchain.workflows.stages.origin import provenance_of
 from toolchain.workflows.stages.starting import Start
 from toolchain.zoo.sources import Loaded
 
+BOARD = "rpi4"
+"""The board that is told of where none is named."""
 SURGERY = "surgery.json"
 """What became of every filter."""
 
@@ -75,6 +87,29 @@ def make_report(job: Job, begun: Start, certified: Certified, stages: tuple[Stag
         accuracy=accuracy_of(loaded),
         certificate=certified.certificate,
         rewrites=(*exported.rewritten, *certified.rewritten),
+        board=_on_board(certified),
+    )
+
+
+def _on_board(certified: Certified) -> OnBoard | None:
+    """Return what the ncnn file is estimated to take on the board; None where there is none."""
+    exported = certified.measured.exported
+    target, made = find_target(BOARD), {file.name for file in certified.certificate.files}
+    table = costs_of_core(target.core)
+    if exported.foreseen is None or table is None or NCNN not in made:
+        return None
+    before, after = (
+        table.total([layer.key for layer in each.layers]) for each in exported.foreseen
+    )
+    size = exported.shrunk.loaded.recipe.input
+    return OnBoard(
+        target.name,
+        table.runtime,
+        (size.height, size.width),
+        before,
+        after,
+        estimate(after, target),
+        exported.foreseen[1].unknown,
     )
 
 
