@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -46,8 +47,11 @@ class Decision:
 def decide(seen: Observation) -> Decision:
     """Find every class that can go."""
     classes = _collect(seen)
-    candidates = {index for index, members in classes.items() if _is_candidate(seen, members)}
-    readers = list(map(PackedReader.of, _readers(seen, classes, candidates)))
+    unread = {name: _unread(layer) for name, layer in seen.layers.items()}
+    candidates = {
+        index for index, members in classes.items() if _is_candidate(seen, members, unread)
+    }
+    readers = list(map(PackedReader.of, _readers(seen, classes, candidates, unread)))
     uneven: dict[int, str] = {}
     while True:
         plan = _checked_plan(seen, readers, candidates - uneven.keys(), uneven.keys())
@@ -95,7 +99,11 @@ def _collect(seen: Observation) -> dict[int, ChannelClass]:
     return classes
 
 
-def _is_candidate(seen: Observation, members: ChannelClass) -> bool:
+Unread: TypeAlias = Mapping[str, Collection[int]]
+"""Layer -> input channels that it has only zero weights for."""
+
+
+def _is_candidate(seen: Observation, members: ChannelClass, unread: Unread) -> bool:
     """A class may go if nothing protects it and all that read it see a constant, or zero it."""
     called = seen.flow.calls
     if not members.writes or seen.flow.classes.protection(members.index) is not None:
@@ -104,7 +112,7 @@ def _is_candidate(seen: Observation, members: ChannelClass) -> bool:
         return False
     return all(
         (channel in seen.constants[name] and not _has_to_carry(seen, name, channel))
-        or _is_unread(seen.layers[name], channel)
+        or channel in unread[name]
         for name, channel in members.reads
     )
 
@@ -115,13 +123,19 @@ def _has_to_carry(seen: Observation, name: str, channel: int) -> bool:
     return seen.layers[name].is_grouped and bool(np.abs(vector).max(initial=0.0) >= NEGLIGIBLE)
 
 
-def _is_unread(layer: Layer, channel: int) -> bool:
-    """Return True if every filter of ``layer`` has zero weights for this input channel."""
-    return not layer.is_grouped and bool((layer.columns()[channel] == 0).all())
+def _unread(layer: Layer) -> frozenset[int]:
+    """Return the input channels for which every filter of ``layer`` has only zero weights."""
+    if layer.is_grouped:
+        return frozenset()
+    read = (layer.columns() != 0).flatten(1).any(dim=1)
+    return frozenset((~read).nonzero().flatten().tolist())
 
 
 def _readers(
-    seen: Observation, classes: dict[int, ChannelClass], candidates: set[int]
+    seen: Observation,
+    classes: dict[int, ChannelClass],
+    candidates: set[int],
+    unread: Unread,
 ) -> list[Reader]:
     readers: dict[str, Reader] = {}
     for members in classes.values():
@@ -133,7 +147,7 @@ def _readers(
             reader = readers.setdefault(name, Reader(name, seen.absorbs[name], seen.precision))
             if members.index not in candidates:
                 reader.fixed[channel] = vector
-            elif not _is_unread(layer, channel):
+            elif channel not in unread[name]:
                 reader.maps[channel] = vector
                 reader.classes[channel] = members.index
     return list(readers.values())

@@ -7,7 +7,6 @@ that nothing else depends on its types.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch_pruning.pruner import function
 
 from toolchain.errors import AnalysisError
+from toolchain.surgery.running import fresh
 from toolchain.system.quiet import without_warnings
 
 MAX_GROUP_ITEMS = 4_000
@@ -45,7 +45,7 @@ def coupled_slots(
     layers whose output channels are asked for. Raises :class:`AnalysisError` if torch-pruning
     cannot follow.
     """
-    network = copy.deepcopy(network).eval().requires_grad_(True)
+    network = fresh(network).eval().requires_grad_(True)
     names = {module: name for name, module in network.named_modules()}
     asked = set(roots)
     try:

@@ -29,7 +29,6 @@ from toolchain.surgery.watching import watcher_of
 
 def trace_flow(network: nn.Module, example: Example) -> Flow:
     """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
-    network = fresh(network)
     flow = watch(network, example)
     # Torch-pruning takes channels that were put elsewhere for those that were there before.
     moved = {flow.classes.find(node) for node in flow.moved}

@@ -89,7 +89,8 @@ def fresh(network: nn.Module) -> nn.Module:
         for parameter in module._parameters.values():
             if parameter is not None and id(parameter) not in own:
                 own[id(parameter)] = parameter
-                parameter.data = parameter.data.clone()
+                if type(parameter) is not nn.Parameter:  # those are copied apart from all others
+                    parameter.data = parameter.data.clone()
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = own.setdefault(id(buffer), buffer.detach().clone())
