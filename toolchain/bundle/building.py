@@ -17,12 +17,14 @@ from toolchain.bundle.contents import (
     licence_files,
     listed,
     model_files,
+    place_of,
     program_files,
     requirements_file,
     unpacked_bytes,
 )
-from toolchain.bundle.destination import Destination, fetch_wheels, needed_libc
+from toolchain.bundle.destination import RUNTIMES, Destination, fetch_wheels, needed_libc
 from toolchain.errors import InputError
+from toolchain.records.run_folder import name_of
 from toolchain.system.files import as_json, sha256_of
 
 SCHEMA = 1
@@ -66,9 +68,9 @@ def make_bundle(
         raise InputError(
             f"{folder}: its recipe has no [anchors], and bundles are for face detectors so far; "
             f"copy {choice.path} itself to the board, where "
-            f"{'onnxruntime' if choice.path.suffix == '.onnx' else 'ai-edge-litert'} runs it"
+            f"{RUNTIMES[choice.path.suffix]} runs it"
         )
-    on_stage(f"run {choice.path.name} on the bundle's photo")
+    on_stage(f"run {name_of(choice.path)} on the bundle's photo")
     expected, faces = expected_files(choice.path)
     on_stage("fetch the wheels that are not there yet")
     wheels = fetch_wheels(destination, choice.path.suffix, cache)
@@ -95,7 +97,7 @@ def make_bundle(
         "packages": list(packages),
         "offline": offline,
         "installed_bytes": unpacked_bytes([wheel for wheel in wheels if wheel not in pip]),
-        "model": {"file": choice.path.name, "why": choice.why},
+        "model": {"file": place_of(choice.path), "why": choice.why},
         "files": listed(files),
     }
     on_stage("pack")
@@ -104,7 +106,7 @@ def make_bundle(
         str(path),
         name,
         destination.key,
-        choice.path.name,
+        name_of(choice.path),
         choice.why,
         packages,
         destination.python,

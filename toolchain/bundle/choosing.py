@@ -9,10 +9,12 @@ from toolchain.arm.checking import earlier_checks
 from toolchain.arm.comparing import paths_of
 from toolchain.bundle.destination import RUNTIMES, Destination
 from toolchain.errors import InputError
-from toolchain.records.run_folder import ONNX, RunFolder
+from toolchain.records.run_folder import ONNX, RunFolder, name_of
 
-SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite"}
+SUFFIXES = {"onnxruntime": ".onnx", "litert": ".tflite", "ncnn": ".param"}
 """By the runtime, as it is called on the command line."""
+FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".param": "ncnn"}
+"""What makes files with the suffix."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ def choose(folder: Path, destination: Destination, runtime: str | None, cache: P
         if not paths:
             raise InputError(
                 f"{folder}: has no {suffix} file for --runtime {runtime}; make one by "
-                f"shrink --formats {'onnx' if suffix == '.onnx' else 'tflite'}"
+                f"shrink --formats {FORMATS[suffix]}"
             )
     choice = _cheapest(paths, destination, cache) or _first(paths, destination)
-    run.demand_unchanged([choice.path.name])
+    run.demand_unchanged([name_of(choice.path)])
     return choice
 
 
@@ -48,12 +50,12 @@ def _cheapest(paths: list[Path], destination: Destination, cache: Path) -> Choic
     if destination.board is None:
         return None
     checks = earlier_checks(paths, destination.board, cache)
-    good = [path for path in paths if path.name in checks and checks[path.name].parity]
+    good = [path for path in paths if name_of(path) in checks and checks[name_of(path)].parity]
     if not good:
         return None
-    best = min(good, key=lambda path: checks[path.name].instructions_per_inference)
-    count = checks[best.name].instructions_per_inference
-    unknown = [path.name for path in paths if path.name not in checks]
+    best = min(good, key=lambda path: checks[name_of(path)].instructions_per_inference)
+    count = checks[name_of(best)].instructions_per_inference
+    unknown = [name_of(path) for path in paths if name_of(path) not in checks]
     left = f"; {', '.join(unknown)} never checked there" if unknown else ""
     fewest = "the fewest" if len(good) > 1 else "the only one checked"
     if len(paths) == 1:

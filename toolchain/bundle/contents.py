@@ -17,6 +17,8 @@ from toolchain.arm.comparing import recipe_of
 from toolchain.deploy import bundle, detect, packing
 from toolchain.deploy.detector import selftest
 from toolchain.errors import InputError
+from toolchain.records.certificate import companions_of
+from toolchain.records.run_folder import name_of
 from toolchain.system.files import as_json, sha256_of
 from toolchain.zoo.reading import FOLDER as SHIPPED
 
@@ -41,12 +43,29 @@ def program_files() -> Files:
 
 
 def model_files(model: Path) -> Files:
-    """Return the file, its card and its report."""
-    files: Files = {f"app/{model.name}": model, "MODEL.md": _card(model)}
-    report = model.parent / "report.md"
+    """Return the file, with those that belong to it, its card and its report."""
+    parts = [model, *(model.with_name(name) for name in companions_of(model.name))]
+    files: Files = {f"app/{_beside(model, part)}": part for part in parts}
+    files["MODEL.md"] = _card(model)
+    report = _run_of(model) / "report.md"
     if report.is_file():
         files["REPORT.md"] = report
     return files
+
+
+def place_of(model: Path) -> str:
+    """Return what is handed to the program there: the file, or an ncnn file's folder."""
+    return name_of(model).partition("/")[0]
+
+
+def _beside(model: Path, part: Path) -> str:
+    folder, slash, _ = name_of(model).rpartition("/")
+    return f"{folder}{slash}{part.name}"
+
+
+def _run_of(model: Path) -> Path:
+    """Return the output folder that a file lies in."""
+    return model.parents[name_of(model).count("/")]
 
 
 def expected_files(model: Path) -> tuple[Files, int]:
@@ -54,9 +73,11 @@ def expected_files(model: Path) -> tuple[Files, int]:
 
     The photo is stored as large as the network's input, without loss, for OpenCV's resizing rounds
     differently on ARM. Then outputs are bound as in ``check``, and a face may move by a tenth of a
-    pixel; of int8, whose kernels round differently (1.5 were seen), by four.
+    pixel; of int8, whose kernels round differently (1.5 were seen), by four, and of what a board
+    may compute in half precision.
     """
-    proof, is_int8 = recipe_of(model.parent).proof, "int8" in model.name
+    proof = recipe_of(_run_of(model)).proof
+    rounds = "int8" in model.name or _may_be_half(model)
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
         try:
@@ -65,15 +86,20 @@ def expected_files(model: Path) -> tuple[Files, int]:
         except detect.DetectError as error:
             raise InputError(f"{model}: detect.py cannot run it: {error}") from error
         expected = {
-            "model": model.name,
+            "model": place_of(model),
             **found,
-            "figure": "mean" if is_int8 else "largest",
-            "output_limit": proof.int8_limit if is_int8 else proof.onnx_limit,
-            "box_limit_px": 4.0 if is_int8 else 0.1,
-            "score_limit": 0.05 if is_int8 else 0.001,
+            "figure": "mean" if rounds else "largest",
+            "output_limit": proof.int8_limit if rounds else proof.onnx_limit,
+            "box_limit_px": 4.0 if rounds else 0.1,
+            "score_limit": 0.05 if rounds else 0.001,
         }
         files: Files = {"app/photo.png": photo.read_bytes(), "app/expected.json": as_json(expected)}
     return files, len(found["boxes"])
+
+
+def _may_be_half(model: Path) -> bool:
+    """Tell whether a board computes a file in half precision where it can."""
+    return model.suffix == ".param" and detect.NcnnRunner(model, 1).facts.half
 
 
 def _photo_for(model: Path) -> bytes:
@@ -94,7 +120,7 @@ def _card(model: Path) -> bytes:
     for weights in sorted(SHIPPED.glob("*.safetensors")):
         if sha256_of(weights) == digest:
             return weights.with_suffix(".md").read_bytes()
-    name = recipe_of(model.parent).model.name
+    name = recipe_of(_run_of(model)).model.name
     origin = f"of SHA-256 `{digest}`; their terms are those they came with" if digest else "random"
     return (
         f"# {name}\n\nMade by the toolchain; the weights are {origin}. What it is good at is not "

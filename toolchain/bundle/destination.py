@@ -18,7 +18,7 @@ from toolchain.system.files import digest_of, made_beside
 LOCAL = "local"
 PIP = "pip==25.3"
 """What installs the others there: a bare system has no pip of its own."""
-RUNTIMES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}
+RUNTIMES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert", ".param": "ncnn"}
 """By the suffix of a file; for 64 bits all boards have the same."""
 LIBC_OF_2014 = (2, 17)
 """What the tag manylinux2014 stands for."""

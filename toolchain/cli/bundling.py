@@ -28,7 +28,7 @@ def bundle(
         str, typer.Option(help="A 64-bit board, see toolchain targets; or local, this machine.")
     ] = "rpi4",
     runtime: Annotated[
-        Literal["onnxruntime", "litert"] | None,
+        Literal["onnxruntime", "litert", "ncnn"] | None,
         typer.Option(help="Of the files that it runs; without, of all files."),
     ] = None,
     offline: Annotated[

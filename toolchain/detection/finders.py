@@ -71,7 +71,7 @@ def _threshold(evidence: NDArray[np.float64], protocol: Protocol) -> float:
 
 
 def file_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specification, str]:
-    """Open an ONNX or TFLite file of ours; raise :class:`ModelError` if it is not one.
+    """Open an ONNX, TFLite or ncnn file of ours; raise :class:`ModelError` if it is not one.
 
     The third is the name of what runs it.
     """

@@ -5,6 +5,7 @@ a checkpoint of a known layout, safetensors       PyTorch, batch norm folded, ph
 an output folder of the toolchain                 its model.safetensors
 an ONNX file of ours                              onnxruntime, at its own size if it has one
 a TFLite file of ours                             ai-edge-litert or tflite-runtime, at its size
+an ncnn file of ours, or its folder               ncnn, at its size
 a model for ``cv2.FaceDetectorYN`` (a peer)       OpenCV
 
 A :class:`FinderPlan` holds only names and numbers, so that it can be handed to another process.
@@ -20,15 +21,15 @@ from typing import TYPE_CHECKING, Literal
 from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol, Subject
-from toolchain.records.run_folder import CERTIFICATE, MANIFEST, WEIGHTS, RunFolder
+from toolchain.records.run_folder import CERTIFICATE, MANIFEST, WEIGHTS, RunFolder, model_file
 from toolchain.system.files import sha256_of
 
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
     from toolchain.zoo.sources import Loaded
 
-Kind = Literal["network", "onnx", "tflite", "peer"]
-SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite"}
+Kind = Literal["network", "onnx", "tflite", "ncnn", "peer"]
+SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".param": "ncnn"}
 """Of files that run by themselves."""
 
 
@@ -64,8 +65,9 @@ def plan_for(
     anchor_ratio: float | None = None,
 ) -> FinderPlan:
     """Tell what kind of file ``path`` is; raise :class:`InputError` if it is none that is known."""
+    path = model_file(path)
     if not path.exists() and not list(path.parent.glob(f"{path.name}.*")):
-        hint = "; give weights, a folder that shrink wrote, or an ONNX or TFLite file of ours"
+        hint = "; give weights, a folder that shrink wrote, or an ONNX, TFLite or ncnn file of ours"
         raise InputError(f"{path}: there is no such file or folder{'' if peer else hint}")
     if peer:
         return FinderPlan(path, "peer", _peer_protocol(protocol))
@@ -136,7 +138,10 @@ def _describe_file(plan: FinderPlan) -> Description:
         "input": size,
     }
     name = plan.path.name
-    if plan.path.stem.startswith("model"):
+    if plan.kind == "ncnn":
+        folder = plan.path.resolve().parent
+        name = f"{folder.parent.name}/{folder.name}"
+    elif plan.path.stem.startswith("model"):
         name = f"{plan.path.resolve().parent.name}/{name}"
     subject = Subject(name, plan.kind, specification.model, sha256_of(plan.path), settings)
     return Description(subject, notes)

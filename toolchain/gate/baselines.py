@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.errors import InputError, RecipeError
+from toolchain.gate.candidates import file_of
 from toolchain.gate.comparing import accepted_of
 from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
@@ -211,6 +212,7 @@ def model_of(path: Path, record: Record, given: Path | None) -> Path:
             f"--model, or keep it next time by --update --keep-model"
         )
     for name, file in record.files.items():
-        if not (folder / name).is_file() or sha256_of(folder / name) != file.sha256:
+        made = file_of(folder, name)
+        if not made.is_file() or sha256_of(made) != file.sha256:
             raise InputError(f"{folder / name}: is not the file that {path.name} was measured of")
     return folder

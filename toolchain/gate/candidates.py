@@ -6,13 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import toolchain
-from toolchain.arm.checking import check_folder
+from toolchain.arm.checking import HALF, check_folder
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.records.certificate import Certificate
-from toolchain.records.run_folder import ONNX, RunFolder, RunReport
+from toolchain.records.run_folder import (
+    NCNN,
+    NCNN_FOLDER,
+    ONNX,
+    RunFolder,
+    RunReport,
+    model_file,
+)
 from toolchain.records.stages import MemberAccuracy
 from toolchain.records.timings import Check, FileCheck
 from toolchain.records.verdicts import FileRecord, Record
@@ -39,7 +46,7 @@ def measure(
     """
     run = _opened(folder)
     certificate, report = run.certificate, run.report
-    found = check_folder(folder, files, target, sysroot, photos, cache, on_stage)
+    found = check_folder(folder, _asked(files), target, sysroot, photos, cache, on_stage)
     _demand_parity(found, folder)
     accuracy = _accuracy(folder, accuracy_of, on_stage)
     return Record(
@@ -51,13 +58,31 @@ def measure(
         dict(report.widths),
         dict(report.versions),
         {
-            file.file: FileRecord(file.sha256, file.operators, file.outputs)
+            gate_name(file.file): FileRecord(file.sha256, file.operators, file.outputs)
             for file in found.files
         },
         certificate.recipe.gate,
         (),
         (),
     )  # fmt: skip
+
+
+def gate_name(file: str) -> str:
+    """Return what a file is called in baselines: an ncnn file by its folder, for / parts metrics.
+
+    What a board computed in half precision is a file of its own.
+    """
+    return file.replace(NCNN, NCNN_FOLDER)
+
+
+def _asked(names: Sequence[str] | None) -> list[str] | None:
+    """Return the files to be run for those of a baseline."""
+    return None if names is None else list(dict.fromkeys(name.removesuffix(HALF) for name in names))
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """Return a baseline's file in an output folder."""
+    return model_file(folder / name.removesuffix(HALF))
 
 
 def _opened(folder: Path) -> RunFolder:
@@ -99,7 +124,7 @@ def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, s
         "input": f"{height}x{width}",
         "threads": "1",
         "toolchain": toolchain.__version__,
-        **{f"runtime of {file.file}": file.runtime for file in found.files},
+        **{f"runtime of {gate_name(file.file)}": file.runtime for file in found.files},
     }
     if accuracy is not None:
         conditions["photos"] = f"{accuracy['photos']} by protocol {accuracy['protocol']}"
@@ -124,13 +149,14 @@ def _metrics(
 
 
 def _of_file(file: FileCheck) -> Iterator[tuple[str, float]]:
-    yield f"{file.file}/instructions", file.instructions_per_inference
-    yield f"{file.file}/multiply_adds", file.instructions.multiply_add
-    yield f"{file.file}/size_bytes", file.size_bytes
-    yield f"{file.file}/peak_memory_bytes", file.peak_memory_bytes
-    yield f"{file.file}/parity/board", _rounded((file.apart.worst or 0.0) / file.apart.limit)
+    name = gate_name(file.file)
+    yield f"{name}/instructions", file.instructions_per_inference
+    yield f"{name}/multiply_adds", file.instructions.multiply_add
+    yield f"{name}/size_bytes", file.size_bytes
+    yield f"{name}/peak_memory_bytes", file.peak_memory_bytes
+    yield f"{name}/parity/board", _rounded((file.apart.worst or 0.0) / file.apart.limit)
     for kind, (count, _) in sorted(file.operator_types.items()):
-        yield f"{file.file}/operators/{kind}", count
+        yield f"{name}/operators/{kind}", count
 
 
 def _rounded(figure: float) -> float:

@@ -21,7 +21,7 @@ from toolchain.gate.baselines import (
     with_accepted,
     write_baseline,
 )
-from toolchain.gate.candidates import MeasureAccuracy, measure
+from toolchain.gate.candidates import MeasureAccuracy, file_of, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
 from toolchain.recipe import GateSection
@@ -107,7 +107,7 @@ def _measured(
     sysroot = prepare(request.target, request.cache, on_stage)
     wanted = sorted(old.files) if old is not None and not request.update else None
     if wanted is not None:
-        absent = [name for name in wanted if not (folder / name).is_file()]
+        absent = [name for name in wanted if not file_of(folder, name).is_file()]
         if absent and folder.is_dir():
             raise InputError(f"{folder}: has no {absent[0]}, which the baseline has")
     found = measure(
@@ -157,9 +157,9 @@ def _with_time(
     on_stage: Callable[[str], None],
 ) -> Verdict:
     name = ONNX if ONNX in old.files else min(old.files)
-    before = model_of(request.baseline, old, request.model) / name
+    before = file_of(model_of(request.baseline, old, request.model), name)
     on_stage(f"{name} timed beside the baseline's")
-    with _blocks(before, request.candidate / name, timed) as more:
+    with _blocks(before, file_of(request.candidate, name), timed) as more:
         where = timed.board.host if timed.board else "this machine"
         found = decide(more, limits.time.relative, timed.seconds, where)
     row = unjudged(f"{name}/time", 1.0, found.ratio, limits)

@@ -87,7 +87,7 @@ class Subject:
 
     name: str
     """The file's or folder's name, never its path."""
-    kind: Literal["network", "onnx", "tflite", "peer", "detections"]
+    kind: Literal["network", "onnx", "tflite", "ncnn", "peer", "detections"]
     """``network``: weights run by PyTorch; ``onnx``, ``tflite``: a file of ours; ``peer``: a model
     that OpenCV's FaceDetectorYN runs; ``detections``: boxes made elsewhere."""
     model: str | None

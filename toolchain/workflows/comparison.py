@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.arm.checking import check_folder
+from toolchain.arm.checking import HALF, check_folder
 from toolchain.arm.comparing import subject_of
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.bench.interleaving import busy_notes, interleaved, machine_name, processor_name
 from toolchain.bench.runs import Picture, open_run
 from toolchain.errors import InputError
+from toolchain.records.run_folder import model_file, name_of
 from toolchain.records.timings import ComparedCandidate, Comparison, FileCheck
 
 
@@ -69,7 +70,7 @@ def compare_files(
         tuple(
             _candidate(entry, first, times[entry.label], times[first.label]) for entry in entries
         ),
-        tuple(busy_notes(load)),
+        (*busy_notes(load), *_half_notes(labels)),
     )
 
 
@@ -80,13 +81,19 @@ def _entries(
         place, None, target, sysroot, (), cache, lambda name: on_stage(f"{place.name}: {name}")
     )
     subject = subject_of(place, None, ())
-    paths = {path.name: path for path in subject.paths}
+    paths = {name_of(path): path for path in subject.paths}
     image = next(iter(subject.inputs.values()))
-    label = "{file}" if place.is_file() else f"{subject.name}/{{file}}"
+    label = "{file}" if model_file(place).is_file() else f"{subject.name}/{{file}}"
     return [
-        Entry(label.format(file=check.file), paths[check.file], image, check)
+        Entry(label.format(file=check.file), paths[check.file.removesuffix(HALF)], image, check)
         for check in found.files
     ]
+
+
+def _half_notes(labels: Sequence[str]) -> list[str]:
+    if not any(label.endswith(HALF) for label in labels):
+        return []
+    return ["Half precision is the board's; times here are of single precision."]
 
 
 def _candidate(

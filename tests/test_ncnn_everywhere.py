@@ -1,0 +1,75 @@
+"""ncnn's files where other files go: evaluated, bundled, gated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from board import IN_PICTURE, metadata, picture
+from ncnn_board import write_folder
+
+from toolchain.bundle.contents import expected_files, model_files, place_of
+from toolchain.bundle.destination import find_destination
+from toolchain.deploy.detector import selftest
+from toolchain.detection.opening import describe, open_finder, plan_for
+from toolchain.detection.protocols import PROTOCOLS
+from toolchain.gate.candidates import file_of, gate_name
+from toolchain.gate.metrics import is_metric
+from toolchain.system.files import sha256_of
+
+pytest.importorskip("ncnn")
+
+
+@pytest.fixture
+def model(made: Path, tmp_path: Path) -> Path:
+    """An ncnn file in a copy of an output folder."""
+    folder = Path(shutil.copytree(made, tmp_path / "copy"))
+    return write_folder(folder / "model_ncnn", metadata()) / "model.ncnn.param"
+
+
+def test_it_is_evaluated_as_any_detector(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "run" / "model_ncnn", metadata())
+    for place in (folder, folder / "model.ncnn.param"):
+        plan = plan_for(place, PROTOCOLS["single"])
+        subject = describe(plan).subject
+        assert (subject.name, subject.kind) == ("run/model_ncnn", "ncnn")
+        assert subject.settings["runtime"] == "ncnn"
+        assert subject.sha256 == sha256_of(folder / "model.ncnn.param")
+        boxes, scores = open_finder(plan, threads=1)(picture(), 1.0)
+        assert boxes[np.argmax(scores)].tolist() == IN_PICTURE
+
+
+def test_a_bundle_holds_all_three_and_tests_itself(model: Path, tmp_path: Path) -> None:
+    names = {name for name in model_files(model) if name.startswith("app/")}
+    assert names == {f"app/model_ncnn/{path.name}" for path in model.parent.iterdir()}
+    assert place_of(model) == "model_ncnn"
+    files, _ = expected_files(model)
+    there = tmp_path / "there"
+    shutil.copytree(model.parent, there / "model_ncnn")
+    for name, data in files.items():
+        assert isinstance(data, bytes)
+        (there / Path(name).name).write_bytes(data)
+    assert json.loads((there / "expected.json").read_text())["model"] == "model_ncnn"
+    assert selftest.main(there) == 0
+
+
+def test_a_bundle_wants_no_more_than_runs_there() -> None:
+    packages = find_destination("rpi4", None, None).requirements(".param")
+    assert [each.partition("==")[0] for each in packages] == [
+        "numpy",
+        "opencv-python-headless",
+        "ncnn",
+    ]
+
+
+def test_baselines_know_it_by_its_folder(model: Path) -> None:
+    name = gate_name("model_ncnn/model.ncnn.param")
+    assert name == "model_ncnn"
+    assert is_metric(f"{name}/instructions")
+    half = gate_name("model_ncnn/model.ncnn.param, half precision")
+    assert half == "model_ncnn, half precision"
+    assert file_of(model.parents[1], name) == model == file_of(model.parents[1], half)
+    assert file_of(model.parents[1], "model.onnx") == model.parents[1] / "model.onnx"
