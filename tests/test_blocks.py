@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import toolchain
-from toolchain.errors import RecipeError
+from toolchain.errors import InputError, RecipeError
 from toolchain.pruning.blocks import counts_in_blocks
 from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override
+from toolchain.records.cost_tables import GroupCost
+from toolchain.widths.planning import plan_filters
 from toolchain.zoo.sources import load_shipped
 
 
@@ -67,6 +69,30 @@ def test_at_least_the_rate_goes_where_there_is_enough(
     assert all(stays >= min(align, width) for stays, width in zip(left, widths, strict=True))
     met = sum(gone) >= rate * sum(widths) - 1e-6
     assert met or all(stays <= align for stays in left)
+
+
+def losses_of(groups: list[Group], per_filter: list[float]) -> dict[str, dict[int, float]]:
+    return {
+        group.name: {width: each * (group.width - width) for width in (4, 8, 12, 16)}
+        for group, each in zip(groups, per_filter, strict=True)
+    }
+
+
+def test_a_plan_takes_blocks_where_that_loses_least() -> None:
+    groups = [Group("a", 16), Group("b", 16), Group("c", 16, ("one", "two"))]
+    chosen = plan_filters(groups, losses_of(groups, [1.0, 0.5, 3.0]), 0.1)  # 6.4 of 64
+    assert chosen.widths == {"a": 16, "b": 8, "c": 16}
+    assert chosen.cost == 56
+    shared = plan_filters(groups, losses_of(groups, [1.0, 0.9, 1.1]), 0.1)
+    assert shared.widths == {"a": 16, "b": 16, "c": 12}  # two layers lose four each
+    with pytest.raises(InputError, match="out of reach: the least that any widths need is 16"):
+        plan_filters(groups, losses_of(groups, [1.0, 1.0, 1.0]), 0.9)
+
+
+def test_costs_of_multiples_alone_are_left_for_a_plan() -> None:
+    every = GroupCost("a", ("a",), (1, 2, 3, 4, 5, 6), (10, 20, 30, 40, 50, 60))
+    assert every.aligned(4) == GroupCost("a", ("a",), (4, 6), (40, 60))
+    assert every.aligned(1) == every
 
 
 def tower() -> nn.Sequential:

@@ -20,6 +20,7 @@ from toolchain.cli.feeding import need_size
 from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.options.grouping import grouped
 from toolchain.cli.options.inputs import Size
+from toolchain.cli.options.pruning import Align
 from toolchain.cli.options.training import PHOTOS
 from toolchain.cli.options.weights import Chosen
 from toolchain.cli.recipes import recipe_for
@@ -127,6 +128,7 @@ def plan(
     size: Size = None,
     ckpt: Weights = None,
     every: Every = 1,
+    align: Align = None,
     least: Annotated[
         float, typer.Option(min=0, max=1, help="Share of its filters that every group keeps.")
     ] = 0.25,
@@ -181,7 +183,10 @@ def plan(
 
         def wish(loaded: Loaded) -> Wish:
             look = _look(loaded, split, calibration, on_stage)
-            return Wish(loaded, ckpt, choice, wanted, criterion, least, every, look, place, command)
+            return Wish(
+                loaded, ckpt, choice, wanted, criterion, least, every, look, align or 1, place,
+                command,
+            )  # fmt: skip
 
         if on_board:
             board, loaded, report, costs = _measured(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class GroupCost:
         return next(
             cost for each, cost in zip(self.widths, self.instructions, strict=True) if each >= width
         )
+
+    def aligned(self, align: int) -> GroupCost:
+        """Return the same at the multiples of ``align`` and the whole width alone."""
+        kept = [
+            (width, cost)
+            for width, cost in zip(self.widths, self.instructions, strict=True)
+            if width % align == 0 or width == self.width
+        ]
+        widths, instructions = zip(*kept, strict=True)
+        return replace(self, widths=widths, instructions=instructions)
 
     def rounded(self, width: int) -> int:
         """Return the widest width that costs no more than this one, which may be itself."""

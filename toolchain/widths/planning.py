@@ -68,6 +68,27 @@ def plan_parameters(problem: Problem, budget: int) -> Chosen:
     return Chosen(best, round(problem.cost(best)), round(problem.cost(least)), problem.loss(best))
 
 
+def plan_filters(
+    groups: Sequence[ChannelGroup], losses: Mapping[str, Mapping[int, float]], rate: float
+) -> Chosen:
+    """Choose widths that lose least, where at least a share of all filters goes; raise likewise.
+
+    A filter counts for every layer that writes it.
+    """
+    layers = {group.name: len(group.layers) for group in groups}
+
+    def counting(group: str) -> Callable[[tuple[int, ...]], float]:
+        return lambda widths: float(layers[group] * widths[0])
+
+    problem = Problem(losses, [Part((group,), counting(group)) for group in losses])
+    whole = problem.cost(problem.widest)
+    budget = math.floor((1 - rate) * whole + 1e-6)
+    best, least = choose_widths(problem, budget), cheapest(problem)
+    if best is None:
+        raise _out_of_reach(budget, round(problem.cost(least)), round(whole), "filters")
+    return Chosen(best, round(problem.cost(best)), round(problem.cost(least)), problem.loss(best))
+
+
 def losses_of(
     importance: Importance, widths: Mapping[str, Sequence[int]], least_share: float
 ) -> dict[str, dict[int, float]]:

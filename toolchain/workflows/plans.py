@@ -51,6 +51,8 @@ class Wish:
     """Widths are looked at in such steps."""
     look: Look
     """What widths are looked at on."""
+    align: int
+    """Widths that stay are multiples of it, or whole."""
     place: Path
     """Folder for the recipe of the plan, and for what is shrunk by it."""
     command: str
@@ -64,7 +66,7 @@ def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan
     whole = _whole(deployed)
     unpruned = round(whole.cost(whole.widest))
     budget = wish.wanted.parameters_of(unpruned)
-    widths = {group.name: widths_of(group.width, wish.every) for group in groups}
+    widths = {group.name: widths_of(group.width, wish.every, wish.align) for group in groups}
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     on_stage("choose widths")
     losses = planning.losses_of(importance, widths, wish.least)
@@ -81,6 +83,8 @@ def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan:
     loaded, rate = wish.loaded, wish.wanted.rate or 0.0
     deployed = deploy(loaded.network, loaded.recipe, loaded.image)
     groups, look = deployed.groups, wish.look
+    if wish.align > 1:
+        return _by_rate_in_blocks(wish, deployed, on_stage)
     left = planning.at_rate(groups, rate)
     if all(left[group.name] == group.width for group in groups):
         raise InputError(f"--rate {rate:g} takes no filter of any group; give a higher one")
@@ -91,6 +95,24 @@ def plan_by_rate(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan:
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     unpruned, cost = round(whole.cost(whole.widest)), round(whole.cost(left))
     chosen = planning.Chosen(left, cost, cost, importance.loss(left))
+    planned = planning.planned_groups(groups, chosen, importance)
+    made = _predicted(wish, "parameters", None, unpruned, cost, chosen, look, None, planned)
+    return _counted(made, importance, wish, on_stage)
+
+
+def _by_rate_in_blocks(
+    wish: Wish, deployed: Deployed, on_stage: Callable[[str], None]
+) -> WidthPlan:
+    """Take blocks of filters from groups where that loses least, until the rate is met."""
+    groups, look, rate = deployed.groups, wish.look, wish.wanted.rate or 0.0
+    widths = {group.name: widths_of(group.width, wish.every, wish.align) for group in groups}
+    importance = look_at_widths(wish.loaded, groups, widths, wish.ranking, look, on_stage)
+    on_stage("choose widths")
+    losses = planning.losses_of(importance, widths, wish.least)
+    chosen = planning.plan_filters(groups, losses, rate)
+    whole = _whole(deployed)
+    unpruned, cost = round(whole.cost(whole.widest)), round(whole.cost(chosen.widths))
+    chosen = dataclasses.replace(chosen, cost=cost, least=cost)
     planned = planning.planned_groups(groups, chosen, importance)
     made = _predicted(wish, "parameters", None, unpruned, cost, chosen, look, None, planned)
     return _counted(made, importance, wish, on_stage)
@@ -118,9 +140,10 @@ def plan_on_board(
     """Choose the widths that lose least within so many instructions; shrink by them, and count."""
     loaded, budget = wish.loaded, wish.wanted.of(report.instructions, board.target)
     groups, look = tuple(costs.template.groups.values()), wish.look
-    widths = {group_cost.group: group_cost.widths for group_cost in report.groups}
+    open_groups = [group_cost.aligned(wish.align) for group_cost in report.groups]
+    widths = {group_cost.group: group_cost.widths for group_cost in open_groups}
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
-    chosen = planning.plan_widths(costs, report.groups, importance, budget, wish.least, on_stage)
+    chosen = planning.plan_widths(costs, open_groups, importance, budget, wish.least, on_stage)
     uniform = planning.uniform_within(groups, importance, budget, costs.measured_total(on_stage))
     planned = planning.planned_groups(groups, chosen, importance)
     on = PlannedBoard(report.target, report.name, report.core, report.runtime, report.size)
@@ -155,7 +178,9 @@ def _write_recipe(made: WidthPlan, importance: Importance, wish: Wish) -> Recipe
     named = {group: importance.pruned_channels(group, width) for group, width in narrowed.items()}
     chosen = named if wish.ranking == "outputs" else {}
     rate = wish.wanted.rate
-    much: dict[str, object] = {"prune.rate": rate} if rate else {"prune.widths": narrowed}
+    much: dict[str, object] = (
+        {"prune.rate": rate} if rate and wish.align == 1 else {"prune.widths": narrowed}
+    )
     planned = override(wish.loaded.recipe, {**much, "prune.pruned_channels": chosen})
     wish.place.mkdir(parents=True, exist_ok=True)
     write_bytes(wish.place / "plan.toml", (_heading(made) + as_toml(planned)).encode())
