@@ -18,6 +18,7 @@ from toolchain.errors import ParityError
 from toolchain.records.parity import Figure, Parity, ParityCase
 from toolchain.records.spots import STEPS, Ranges, channel_ranges, worst_spots
 from toolchain.system.sessions import open_session
+from toolchain.system.steps import step
 
 Outputs: TypeAlias = list[NDArray[np.floating]]
 Runner: TypeAlias = Callable[..., Outputs]
@@ -137,6 +138,7 @@ def compare(
     cases = list[ParityCase]()
     ranges: Ranges = {}
     for proof in sorted(inputs, key=lambda each: each.is_flat):
+        step(f"{link}: {proof.name}")
         exact = moved = None
         if truth is not None:
             exact, moved = truth(*proof.tensors), truth(*_rounded(proof.tensors))

@@ -32,6 +32,7 @@ from toolchain.recipe import Recipe
 from toolchain.records.parity import Parity
 from toolchain.records.stages import Surgery
 from toolchain.system.files import as_json, write_bytes
+from toolchain.system.steps import step
 
 ANALYSIS_SIZE = (320, 256)
 """Height and width at which the surgery looks at networks that take any size."""
@@ -181,6 +182,7 @@ def _sizes(
 def _largest_batch(pair: Pair, recipe: Recipe, size: tuple[int, int]) -> tuple[Example | None, str]:
     """Return two inputs of a size, or one where the network takes no more; None and why: none."""
     reason = ""
+    step(f"does it run at {size[0]}x{size[1]}")
     for batch in (2, 1):
         example = resized(pair.example, size, batch)
         trial = try_on(pair.soft, example, pair.example if recipe.anchors is None else None)

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 import toolchain
 from toolchain.cli.streams import (
@@ -25,6 +26,7 @@ from toolchain.cli.streams import (
 )
 from toolchain.errors import ToolchainError
 from toolchain.recipe.renamed import command_now
+from toolchain.system.steps import listening
 
 app = typer.Typer(
     name="toolchain",
@@ -170,17 +172,47 @@ def _root(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+SILENT_SECONDS = 2.0
+"""After so long without a line the next step within a stage is told."""
+
+
 @contextlib.contextmanager
 def stage_progress() -> Iterator[Callable[[str], None]]:
-    """Show the stage at work: moving in a terminal, a line each elsewhere."""
-    start = time.perf_counter()
-    if messages.is_terminal:
-        with messages.status("starting") as status:
-            yield lambda name: status.update(f"{name} ...")
-    else:
-        yield lambda name: messages.print(
-            f"[{time.perf_counter() - start:5.1f} s] {name}", markup=False
-        )
+    """Show the stage at work: moving in a terminal, a line each elsewhere.
+
+    Elsewhere steps within a stage have a line after :data:`SILENT_SECONDS` without any.
+    """
+    shown = _Shown()
+    with contextlib.ExitStack() as stack:
+        if messages.is_terminal:
+            shown.status = stack.enter_context(messages.status("starting"))
+        stack.enter_context(listening(shown.step))
+        yield shown.begin
+
+
+class _Shown:
+    """What stands on the screen of a stage and its steps."""
+
+    def __init__(self) -> None:
+        self.status: Status | None = None
+        self._stage = "starting"
+        self._start = self._last = time.perf_counter()
+
+    def begin(self, stage: str) -> None:
+        self._stage = stage
+        self._show(stage)
+
+    def step(self, words: str) -> None:
+        """Show a step; where lines stay, only if nothing was told for a while."""
+        if self.status or time.perf_counter() - self._last >= SILENT_SECONDS:
+            self._show(f"{self._stage}: {words}")
+
+    def _show(self, words: str) -> None:
+        if self.status:
+            self.status.update(f"{escape(words)} ...")
+            return
+        self._last = time.perf_counter()
+        messages.print(f"[{self._last - self._start:5.1f} s] {words}", markup=False)
 
 
 def table_console() -> Console:

@@ -21,6 +21,7 @@ from toolchain.recipe import Criterion, Scope
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
 from toolchain.surgery.layers import Layer, layers_of
+from toolchain.system.steps import step
 
 Chosen = Mapping[str, Sequence[int]]
 """By group, which of its filters go."""
@@ -73,13 +74,15 @@ class Prunable:
         chosen before all others.
         """
         layers = layers_of(network)
-        return {
-            group.name: choose_count(
-                group.filters(layers), counts[group.name], criterion, zeros_first=zeros_first
-            )
-            for group in self.groups
-            if counts.get(group.name)
-        }
+        chosen = {}
+        for group in self.groups:
+            if count := counts.get(group.name):
+                step(f"filters of {group.name}")
+                filters = group.filters(layers)
+                chosen[group.name] = choose_count(
+                    filters, count, criterion, zeros_first=zeros_first
+                )
+        return chosen
 
     def zero(self, network: nn.Module, chosen: Chosen) -> None:
         """Zero what is chosen in ``network``, in place."""

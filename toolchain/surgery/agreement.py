@@ -16,6 +16,7 @@ from toolchain.errors import AnalysisError
 from toolchain.records.spots import worst_spots
 from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Inputs, Working, fresh, plainly, run_fresh, shape_words
+from toolchain.system.steps import step
 
 MAGNITUDE_SHARE = 2.0**10
 """An output that hardly varies cannot be more exact than its own magnitude's rounding: so many
@@ -93,6 +94,7 @@ def demand_agreement(
     for number, inputs in enumerate(sizes):
         for scale in (1.0, 64.0):
             images = random_inputs(inputs, seed=number, scale=scale)
+            step(f"both networks on {shape_words(images)}")
             expected = run_fresh(whole, images)
             found = run_fresh(cut, images)
             if difference := _difference(expected, found, precision):

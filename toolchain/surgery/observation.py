@@ -20,6 +20,7 @@ from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Inputs, Working, shape_words
 from toolchain.surgery.sizes import smaller_size, third_size
 from toolchain.surgery.taint import Reading, Taint, trace_taint, trace_values
+from toolchain.system.steps import step
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Sizes:
     @classmethod
     def near(cls, working: Working, inputs: Inputs) -> Sizes:
         """Find sizes that the network takes, near that of ``inputs``."""
+        step("other sizes")
         other = smaller_size(working, inputs)
         return cls(inputs, other, third_size(working, inputs, other))
 
@@ -82,6 +84,7 @@ def observe(
     for inputs, taint in zip(sizes.looked_at, taints, strict=True):
         _demand_same_path(sizes.asked, taints[0], inputs, taint)
     last = sizes.looked_at[-1]
+    step("where channels flow")
     flow = trace_flow(network, last)
     for name, reason in held.items():
         flow.classes.protect(flow.out_nodes[name], reason)
@@ -102,6 +105,7 @@ def observe(
 
 
 def _taint(network: nn.Module, inputs: Inputs) -> Taint:
+    step(f"what depends on the input, at {shape_words(inputs)}")
     try:
         return trace_taint(network, inputs)
     except AnalysisError:
@@ -156,6 +160,7 @@ def _check_constants(
 ) -> None:
     """Run two random images: what was found constant must hold its value in both."""
     for seed in range(2):
+        step("constants on a random input")
         seen = trace_values(network, random_inputs(inputs, seed, scale=64.0))
         for name, readings in taint.readings.items():
             found = seen.readings.get(name, [])

@@ -36,6 +36,7 @@ from toolchain.surgery.narrowing import in_own_types, narrow_tensor
 from toolchain.surgery.observation import Observation, Sizes, observe
 from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Example, Working, as_inputs, cast, fresh, working_copy
+from toolchain.system.steps import step
 
 MAX_ROUNDS = 50
 
@@ -74,6 +75,7 @@ def cut(network: nn.Module, example: Example) -> Cut:
     whole = fresh(network).eval()
     working = working_copy(whole, as_inputs(example))
     inputs = cast(as_inputs(example), working.precision.dtype)
+    step("the same input twice")
     demand_repeatable(working, inputs)
     shrunk, surgery = _cut_what_runs(working, Sizes.near(working, inputs))
     exact = shrunk if working.precision.is_double else None
@@ -120,9 +122,12 @@ def _remove_all(
 ) -> Surgery:
     """Cut in place, round by round, and return what was done."""
     ledger = Ledger.open(layers_of(network))
+    step("layers that take a bias")
     with_bias = layers_with_bias(network, sizes.looked_at[-1])
     for rounds in range(1, MAX_ROUNDS + 1):
+        step(f"round {rounds}")
         seen = observe(network, sizes, precision, with_bias, held)
+        step(f"round {rounds}: what can go")
         decision = decide(seen)
         if not decision.removed:
             _enter_kept(ledger, seen, decision)
@@ -137,6 +142,7 @@ def _remove_all(
         _enter_removed(ledger, decision)
         _take_over_constants(seen, decision)
         left = _slice(network, seen, decision, ledger.origins)
+        step(f"round {rounds}: what is left runs")
         demand_runs(network, sizes.looked_at)
         demand_alignment(seen.flow, network, sizes.looked_at[-1], left)
     raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
