@@ -43,10 +43,10 @@ def test_json_is_all_that_is_on_standard_output(
 def test_every_size_gets_a_folder(
     tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = ["--size", "64x96", "--size", "96X64"]
+    sizes = ["--size", "96x128", "--size", "96X64"]
     options = ["--untrained", "--formats", "onnx", "--out", str(tmp_path / "a")]
     assert cli.run(["shrink", "eresfd", *sizes, *options]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-64x96", "a-96x64"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-96x128", "a-96x64"]
     assert cli.run(["shrink", "eresfd", *sizes, *options, "--json"]) == 2
     assert "give one --size" in capsys.readouterr().err
 

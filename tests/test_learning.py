@@ -19,7 +19,7 @@ from toolchain.train.training import train
 from toolchain.zoo.reading import FOLDER
 from toolchain.zoo.sources import load_network
 
-CHANGES = {"prune.rate": 0.25, "crops.side": 320, "teach.batch": 2}
+CHANGES = {"prune.rate": 0.25, "crops.side": 224, "teach.batch": 2}
 
 
 @pytest.fixture(scope="module")

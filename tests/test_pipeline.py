@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 from toolchain.recipe import REWRITES, Recipe, default_recipe, override
+from toolchain.records.stages import Report
 from toolchain.surgery import flow, removing
 from toolchain.workflows.pipeline import Job, run_shrink
 
@@ -44,11 +46,29 @@ def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "out"
-    job = Job(recipe(rate=0.25), out, untrained=True, formats=("onnx",), command="toolchain shrink")
-    run_shrink(job)
-    return out
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """With a photo, and of faces what is found by chance."""
+    folder = tmp_path_factory.mktemp("run")
+    picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
+    cv2.imwrite(str(folder / "photo.png"), picture)
+    return Job(
+        override(recipe(rate=0.25), {"decode.score_threshold": 0.9}),
+        folder / "out",
+        photos=(folder / "photo.png",),
+        untrained=True,
+        formats=("onnx",),
+        command="toolchain shrink",
+    )
+
+
+@pytest.fixture(scope="module")
+def report(job: Job) -> Report:
+    return run_shrink(job)
+
+
+@pytest.fixture(scope="module")
+def finished(job: Job, report: Report) -> Path:
+    return job.out
 
 
 @pytest.mark.slow
@@ -109,9 +129,11 @@ def test_the_weights_load_again_and_agree_with_the_file(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_writes_the_same_bytes(finished: Path, tmp_path: Path, afresh: None) -> None:
+def test_a_second_run_writes_the_same_bytes(
+    job: Job, finished: Path, tmp_path: Path, afresh: None
+) -> None:
     again = tmp_path / "again"
-    run_shrink(Job(recipe(rate=0.25), again, untrained=True, command="toolchain shrink"))
+    run_shrink(replace(job, out=again))
     for name in ("model.onnx", "model.safetensors", "surgery.json"):
         assert (finished / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -127,13 +149,7 @@ def test_a_shrunk_network_is_a_checkpoint_that_shrinks_to_itself(tmp_path: Path)
     assert report.source.trained is False
 
 
-@pytest.mark.long
-def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "photo.png"), picture)
-    chosen = override(recipe(rate=0.25), {"decode.score_threshold": 0.9})
-    job = Job(chosen, tmp_path / "out", photos=(tmp_path / "photo.png",), untrained=True)
-    report = run_shrink(job)
+def test_a_photo_is_drawn_before_and_after(report: Report) -> None:
     (photo,) = report.photos
     assert photo.before_png[:4] == photo.after_png[:4] == b"\x89PNG"
     assert len(photo.before.boxes) == len(photo.after.boxes)
@@ -143,7 +159,7 @@ def test_a_photo_is_drawn_before_and_after(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_dynamic_file_takes_other_sizes(tmp_path: Path) -> None:
-    run_shrink(Job(recipe(rate=0.25), tmp_path / "out", dynamic=True, untrained=True))
+    run_shrink(Job(recipe(), tmp_path / "out", dynamic=True, untrained=True))
     detector = detect.Detector(tmp_path / "out" / "model.onnx", size=(64, 192))
     assert (detector.height, detector.width) == (64, 192)
 
@@ -241,10 +257,11 @@ def test_a_rewrite_that_changes_what_the_network_gives_is_not_handed_out(
 
 
 @pytest.mark.long
-def test_without_rewrites_the_file_is_as_simplified(finished: Path, tmp_path: Path) -> None:
-    plain = override(recipe(rate=0.25), {"export.rewrites": []})
-    job = Job(plain, tmp_path / "out", untrained=True, formats=("onnx",))
-    report = run_shrink(job)
+def test_without_rewrites_the_file_is_as_simplified(
+    job: Job, finished: Path, tmp_path: Path
+) -> None:
+    plain = override(job.recipe, {"export.rewrites": []})
+    report = run_shrink(replace(job, recipe=plain, out=tmp_path / "out"))
     assert report.rewrites == ()
     assert {path.name for path in (tmp_path / "out/chain").iterdir()} == {
         "soft.safetensors",

@@ -12,6 +12,7 @@ from widerface import make_wider
 
 from toolchain import cli
 from toolchain.models.registry import build
+from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.workflows import tables
 from toolchain.workflows.tables import count_weights, find_checkpoints, variant_of
 
@@ -71,6 +72,8 @@ def test_the_tables_hold_soft_and_shrunk_and_resume(
     data = make_wider(tmp_path / "wider", 4)
     out = tmp_path / "tables"
     command = ["tables", "--data", str(data), "--weights", str(weights), "--out", str(out)]
+    command += ["--protocol", "single"]
+    monkeypatch.setattr(tables, "default_recipe", small)
     assert cli.run(command) == 0
     printed = capsys.readouterr().out
     assert "ERES10_FPGM" in printed
@@ -94,6 +97,10 @@ def test_the_tables_hold_soft_and_shrunk_and_resume(
     before = (out / "tables.csv").read_text()
     assert cli.run(command) == 0
     assert (out / "tables.csv").read_text() == before
+
+
+def small(model: str) -> Recipe:
+    return override(default_recipe(model), {"input.height": 96, "input.width": 128})
 
 
 def zeros(network: torch.nn.Module) -> int:
