@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from networks.layers import Apply
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import toolchain as tc
 from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Reason
@@ -201,6 +203,17 @@ def test_a_group_of_a_norm_goes_whole() -> None:
     assert (small[1].num_groups, small[1].num_channels, small[2].in_channels) == (3, 6, 6)
     assert kept(surgery) == [Reason("still_written", ("0",))]
     assert difference(soft, small) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["groups", "depthwise with a multiplier", "group norm", "chunk"])
+def test_what_is_left_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
+    soft = zero_filters(made(name), IMAGE, PruneSection(rate=0.25, scope="group"))
+    small, _ = shrink(soft, IMAGE)
+    tc.save(small, tmp_path / "small.safetensors")
+    again = tc.load(tmp_path / "small.safetensors", lambda: made(name)).eval()
+    image = torch.randn(1, 3, 9, 8)
+    with torch.no_grad():
+        assert torch.equal(again(image), small(image))
 
 
 def test_a_convolution_of_groups_does_not_take_a_constant_over() -> None:

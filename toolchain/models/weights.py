@@ -143,6 +143,9 @@ def _take_widths(module: nn.Module) -> None:
         outer = weight.shape[wide] * (module.groups if module.transposed else 1)
         inner = weight.shape[per_group] * (1 if module.transposed else module.groups)
         module.out_channels, module.in_channels = int(outer), int(inner)
+    elif isinstance(module, nn.GroupNorm):  # whole groups go
+        module.num_groups = module.num_groups * int(weight.shape[0]) // module.num_channels
+        module.num_channels = int(weight.shape[0])
     elif weight.ndim == 1:
         for attribute in ("num_features", "num_parameters"):
             if hasattr(module, attribute):
