@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import toolchain as tc
+from toolchain.pruning.groups import groups_of, in_place
 from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Reason
 from toolchain.records.stages import Surgery
 from toolchain.report.run.reasons import held_words
+from toolchain.surgery.flow import trace_flow
 from toolchain.surgery.removing import shrink
+from toolchain.widths.ties import ties_of
 
 IMAGE = torch.zeros(1, 3, 12, 16)
 
@@ -214,6 +217,36 @@ def test_what_is_left_comes_back_from_its_file(name: str, tmp_path: Path) -> Non
     image = torch.randn(1, 3, 9, 8)
     with torch.no_grad():
         assert torch.equal(again(image), small(image))
+
+
+def test_a_number_of_groups_in_the_code_keeps_the_channels() -> None:
+    soft = trained(Numbers(lambda x: F.group_norm(x, 4), 8))
+    soft.first.weight.data[[2, 3]] = 0
+    soft.first.bias.data[[2, 3]] = 0
+    small, surgery = shrink(soft, IMAGE)
+    assert small.first.out_channels == 8
+    assert kept(surgery) == [Reason("operator", operator="native_group_norm")] * 2
+
+
+@pytest.mark.parametrize("name", ["groups", "transposed groups"])
+def test_parameters_at_other_widths_are_those_of_the_cut_network(name: str) -> None:
+    network = made(name)
+    flow = trace_flow(network, IMAGE)
+    groups = groups_of(network, flow, ())
+    ties = ties_of(network, flow, groups)
+    soft = zero_filters(network, IMAGE, PruneSection(rate=0.25, scope="group"))
+    small, _ = shrink(soft, IMAGE)
+    gone = {(group.name, place) for group in groups for place in range(group.width // 4)}
+    for name, parameter in small.named_parameters():
+        sizes = [sum(place not in gone for place in axis) for axis in ties[name]]
+        assert tuple(parameter.shape[: len(sizes)]) == tuple(sizes), name
+
+
+def test_groups_that_code_moves_are_told_apart() -> None:
+    network = made("shuffle")
+    flow = trace_flow(network, IMAGE)
+    names = [group.name for group in in_place(groups_of(network, flow, ()), flow)]
+    assert names == ["last.0.0"]
 
 
 def test_a_convolution_of_groups_does_not_take_a_constant_over() -> None:

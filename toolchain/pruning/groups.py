@@ -69,6 +69,23 @@ def groups_of(network: nn.Module, flow: Flow, protected: Sequence[str]) -> tuple
     return tuple(named.values())
 
 
+def in_place(groups: Sequence[ChannelGroup], flow: Flow) -> tuple[ChannelGroup, ...]:
+    """Return the groups whose channels no operator puts elsewhere.
+
+    An exported file has numbers where the code moves channels, so it cannot be had at other widths.
+    """
+    moved = {flow.classes.find(node) for node in flow.moved}
+    return tuple(
+        group
+        for group in groups
+        if moved.isdisjoint(
+            flow.classes.find(flow.out_nodes[name][index])
+            for slots in group.channels
+            for name, index in slots
+        )
+    )
+
+
 def layers_apart(
     network: nn.Module, flow: Flow, protected: Sequence[str]
 ) -> tuple[ChannelGroup, ...]:

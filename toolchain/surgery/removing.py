@@ -103,13 +103,25 @@ def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
                 raise
             held = {**failure.held, **held}
         except DoesNotRunError as failure:
-            operator, layers = find_failure(shrunk, failure.inputs)
-            if layers <= held.keys():
-                raise
-            failed = dict.fromkeys(layers, Reason("operator", operator=operator))
-            moved = {name: why for name, why in _moved(working, sizes).items() if name in layers}
-            held = failed | moved | held
+            held = _held_by_failure(working, sizes, shrunk, failure, held)
     raise AssertionError("unreachable")
+
+
+def _held_by_failure(
+    working: Working,
+    sizes: Sizes,
+    shrunk: nn.Module,
+    failure: DoesNotRunError,
+    held: Mapping[str, Reason],
+) -> dict[str, Reason]:
+    """Return the layers that must stay whole, those at which a cut network fails among them."""
+    operator, layers = find_failure(shrunk, failure.inputs)
+    moved = _moved(working, sizes)
+    layers = layers or frozenset(moved)  # no operator shows where it fails
+    if layers <= held.keys():
+        raise failure
+    failed = dict.fromkeys(layers, Reason("operator", operator=operator))
+    return failed | {name: why for name, why in moved.items() if name in layers} | dict(held)
 
 
 def _moved(working: Working, sizes: Sizes) -> dict[str, Reason]:

@@ -42,6 +42,10 @@ def _join_inside(flow: Flow, layer: Layer) -> None:
                 flow.classes.join(node, nodes[index % width])
 
 
+STAYING = frozenset("view _unsafe_view squeeze unsqueeze expand slice select split unbind".split())
+"""Operators that may leave channels where they are, or lay their positions side by side."""
+
+
 class Watcher(TorchDispatchMode):
     """Hands nodes on from operator to operator."""
 
@@ -249,11 +253,11 @@ class Watcher(TorchDispatchMode):
         each: list[Placed] = []
         if isinstance(found, Placed):
             each = [found] * len(call.outputs)
+            if call.name == "native_group_norm":  # code holds a number of groups
+                self.flow.moved.update(dict.fromkeys(found.nodes, call.name))
         elif found and isinstance(found[0], Placed):
             each = [item for item in found if isinstance(item, Placed)]
-            if call.name != "cat":
-                for node in (n for item in each if item != call.x_placed for n in item.nodes):
-                    self.flow.moved.setdefault(node, call.name)
+            self._note_moved(call, each)
         else:
             nodes = [node for node in found if isinstance(node, int)]
             each = [Placed(1, nodes)] * len(call.outputs)
@@ -261,12 +265,24 @@ class Watcher(TorchDispatchMode):
             if placed.dim < tensor.ndim and tensor.shape[placed.dim] == len(placed.nodes):
                 self.put(tensor, placed)
 
+    def _note_moved(self, call: Call, found: Sequence[Placed]) -> None:
+        """Remember channels that lie elsewhere now, not only beside others or once per position."""
+        x = call.x_placed
+        for placed in () if call.name == "cat" else found:
+            stays = x is not None and call.name in STAYING and placed.dim == x.dim
+            if not (stays and x is not None and _order(placed) == _order(x)):
+                self.flow.moved.update(dict.fromkeys(placed.nodes, call.name))
+
     def _writes_into_shared_memory(self, call: Call) -> bool:
         """Return True if an operator changes memory that other tensors may look into."""
         return any(
             self.placed(tensor) is None or self._holders(tensor) - {id(tensor)}
             for tensor in call.written
         )
+
+
+def _order(placed: Placed) -> list[int]:
+    return list(dict.fromkeys(placed.nodes))
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

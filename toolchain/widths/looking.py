@@ -25,7 +25,7 @@ from toolchain.exporting.ncnn.layers import Layer
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.exporting.rewriting.activations import rewrite_activations
 from toolchain.lineage.calibration import read_calibration
-from toolchain.pruning.groups import ChannelGroup, groups_of
+from toolchain.pruning.groups import ChannelGroup, groups_of, in_place
 from toolchain.recipe import Recipe
 from toolchain.records.cost_tables import CostReport
 from toolchain.surgery.channels import Flow
@@ -167,7 +167,7 @@ def deploy(
     if leaky:
         rewrite_activations(folded)
     flow = trace_flow(folded, look)
-    groups = groups_of(folded, flow, recipe.prune.protected)
+    groups = in_place(groups_of(folded, flow, recipe.prune.protected), flow)
     if not any(group.width > 1 for group in groups):
         raise InputError(f"{recipe.model.name}: no filter of it can be removed, so no width chosen")
     return Deployed(folded, flow, groups)

@@ -21,8 +21,7 @@ def ties_of(
 ) -> dict[str, tuple[Places, ...]]:
     """Return, by parameter, the places of the channels along each axis.
 
-    Axes that are not there have no channels; a grouped convolution has none, nor has a parameter
-    that is not named.
+    Axes that are not there have no channels; nor has a parameter that is not named.
     """
     where: dict[int, Place] = {
         flow.classes.find(flow.out_nodes[layer][index]): (group.name, position)
@@ -48,6 +47,8 @@ def ties_of(
 def _axes(layer: Layer, written: Places, read: Places) -> tuple[Places, ...]:
     if layer.is_depthwise:
         return (read,) if layer.is_transposed else (written,)
-    if layer.is_grouped:
-        return ()
+    if layer.is_grouped:  # the same places in every group
+        if layer.is_transposed:
+            return (read, written[: len(written) // layer.groups])
+        return (written, read[: len(read) // layer.groups])
     return (read, written) if layer.is_transposed else (written, read)
