@@ -158,6 +158,29 @@ def test_halves_that_lose_other_places_are_cut_in_both() -> None:
     assert (small.first[0].out_channels, kept(surgery)) == (12, [])
 
 
+class Unequal(nn.Module):
+    """One half is of two layers, five channels and three, the other half of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = conv(3, 5), conv(3, 3), conv(3, 8)
+        self.left, self.right = nn.Conv2d(8, 2, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = torch.cat([self.a(x), self.b(x), self.c(x)], dim=1).chunk(2, dim=1)
+        out: Tensor = self.left(left) + self.right(right)
+        return out
+
+
+def test_a_rate_chooses_as_many_of_each_half() -> None:
+    """A quarter of 8 is 2; of 5 and of 3 it is 1 and 0: so one goes of each half."""
+    soft = zero_filters(trained(Unequal()), IMAGE, PruneSection(rate=0.25, scope="group"))
+    small, surgery = shrink(soft, IMAGE)
+    assert (len(surgery.filters), kept(surgery)) == (2, [])
+    assert (small.left.in_channels, small.right.in_channels) == (7, 7)
+    assert difference(soft, small) < 1e-6
+
+
 class Numbers(nn.Module):
     """Code that holds a number of channels."""
 

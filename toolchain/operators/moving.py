@@ -30,10 +30,15 @@ def moved(call: Call) -> list[Placed] | None:
 
 
 def moved_in_equal_parts(call: Call) -> list[Placed] | None:
-    """The same for ``chunk`` and ``split``: along channels, all parts must lose as many."""
+    """The same for ``chunk`` and ``split``: along channels, all parts must lose as many.
+
+    Sizes that are told one by one (``split_with_sizes``) are numbers of the code as a rule.
+    """
     placed = call.x_placed
     if placed is None or call.dim(2) != placed.dim:
         return moved(call)
+    if call.name != "split":
+        return None
     dim, start, parts = call.dim(2), 0, []
     for out in call.outputs:
         parts.append(placed.nodes[start : start + out.shape[dim]])

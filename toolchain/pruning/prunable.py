@@ -18,6 +18,7 @@ from toolchain.models.sizes import Example
 from toolchain.pruning.criteria import Scoring, choose_count
 from toolchain.pruning.groups import ChannelGroup, groups_of, layers_apart
 from toolchain.recipe import Criterion, Scope
+from toolchain.surgery.balance import surplus_of
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
 from toolchain.surgery.layers import Layer, layers_of
@@ -71,10 +72,11 @@ class Prunable:
         """Return which ``counts`` filters of each group go, by ``network``'s weights as they are.
 
         Groups that lose none are left out. With ``zeros_first`` filters that are zero already are
-        chosen before all others.
+        chosen before all others. In scope ``group``, fewer are chosen where the code divides
+        channels into parts of one width that would not lose as many.
         """
         layers = layers_of(network)
-        chosen = {}
+        chosen: dict[str, list[int]] = {}
         for group in self.groups:
             if count := counts.get(group.name):
                 step(f"filters of {group.name}")
@@ -82,7 +84,27 @@ class Prunable:
                 chosen[group.name] = choose_count(
                     filters, count, criterion, zeros_first=zeros_first
                 )
-        return chosen
+        return self._evenly(chosen) if self.scope == "group" else chosen
+
+    def _evenly(self, chosen: Chosen) -> dict[str, list[int]]:
+        """Leave out of what is chosen what could not go: parts must lose equally many."""
+        class_of = {
+            (group.name, index): self._class_of(group, index)
+            for group in self._chosen(chosen)
+            for index in chosen[group.name]
+        }
+        going = set(class_of.values())
+        while surplus := surplus_of(self.flow, going):
+            going -= surplus.keys()
+        left = {
+            name: [index for index in indices if class_of[name, index] in going]
+            for name, indices in chosen.items()
+        }
+        return {name: indices for name, indices in left.items() if indices}
+
+    def _class_of(self, group: ChannelGroup, index: int) -> int:
+        name, channel = group.channels[index][0]
+        return self.flow.classes.find(self.flow.out_nodes[name][channel])
 
     def zero(self, network: nn.Module, chosen: Chosen) -> None:
         """Zero what is chosen in ``network``, in place."""
