@@ -66,10 +66,13 @@ def _cheapest(paths: list[Path], destination: Destination, cache: Path) -> Choic
 
 def _first(paths: list[Path], destination: Destination) -> Choice:
     chosen = next((path for path in paths if path.name == ONNX), paths[0])
+    is_main = chosen.name == ONNX
     if destination.board is None:
-        return Choice(chosen, "the main file; toolchain bench compares the files on this machine")
+        which = "the main file" if is_main else "the first of that runtime"
+        return Choice(chosen, f"{which}; toolchain bench compares the files on this machine")
     return Choice(
         chosen,
-        f"no file was ever checked on {destination.name}, so the main one; toolchain check "
+        f"no file was ever checked on {destination.name}, so "
+        f"{'the main one' if is_main else 'the first of that runtime'}; toolchain check "
         f"--target {destination.key} tells which is best there",
     )
