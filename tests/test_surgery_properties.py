@@ -74,6 +74,44 @@ PAST_FAILURES = {
     "constants that differ near the border, averaged: they differ with the size": Description(
         (Convolution(zeros=Zeros("all")), Convolution(kernel=3)), (Output("pooled"),)
     ),
+    "a kernel that meets both borders, in maps smaller than those that were looked at": Description(
+        (
+            Convolution(channels=2, kernel=3, stride=2, norm="batch"),
+            Join(source=4, other=5, zeros=Zeros("some", bias=True)),
+            Block(
+                "tokens", 1, 2, activation="none", zeros=Zeros("all", True, False, "some", "some")
+            ),
+            Convolution(
+                channels=2,
+                kernel=3,
+                stride=2,
+                bias=False,
+                norm="batch",
+                activation="prelu_channels",
+                zeros=Zeros("most", norm=True, columns="some", scales="all"),
+            ),
+            Function("scale", 2),
+            Block("split_and_stack", 1, 2, "batch", "prelu_channels", Zeros("some", True, True)),
+            Block("pyramid", channels=8, zeros=Zeros(bias=True, columns="some")),
+        ),
+        (Output("boxes"),),
+        seed=35845,
+        layout="channels_last",
+        form="nested",
+    ),
+    "averages of constants, one nearly a combination of the others at three sizes": Description(
+        (
+            Convolution(kernel=5, bias=False, norm="batch"),
+            Function("average_pool"),
+            Block("encoder", 1, activation="prelu_channels", zeros=Zeros("all", bias=True)),
+            Join("gate", 4, 3, Zeros("all", bias=True, norm=True)),
+            Block("tokens", 0, 2, "none", "silu", Zeros("most")),
+            Block("mirror", activation="prelu_channels", zeros=Zeros("some", norm=True)),
+            Join("gate", 3, 0, Zeros("some")),
+        ),
+        (Output("boxes"), Output("perceptron", zeros=Zeros(columns="some"))),
+        seed=22714,
+    ),
     "weights that the code around the layer reads": Description(
         (Convolution(zeros=Zeros("some")), Convolution(weights="peeked"))
     ),

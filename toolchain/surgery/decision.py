@@ -67,16 +67,18 @@ def decide(seen: Observation) -> Decision:
 def _checked_plan(
     seen: Observation, readers: list[PackedReader], candidates: set[int], kept: Collection[int]
 ) -> RemovalPlan:
-    """Plan, and plan again without what does not hold at a size that was not looked at."""
+    """Plan, and plan again without what does not hold at sizes that were not looked at."""
     held = set(kept)
     while True:
         plan = plan_removal(readers, held)
-        if not candidates - plan.carriers or not (unseen := seen.unseen()):
+        if not candidates - plan.carriers:
             return plan
         found = {
             index
+            for constants in seen.unseen()
             for reader in readers
-            for index in broken(reader, plan.combinations[reader.name], unseen.get(reader.name, {}))
+            if reader.name in constants
+            for index in broken(reader, plan.combinations[reader.name], constants[reader.name])
         }
         if not found:
             return plan

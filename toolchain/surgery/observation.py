@@ -18,7 +18,7 @@ from toolchain.surgery.layers import Layer, layers_of
 from toolchain.surgery.packing import Vector
 from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Inputs, Working, shape_words
-from toolchain.surgery.sizes import smaller_size, third_size
+from toolchain.surgery.sizes import checking_sizes, smaller_size, third_size
 from toolchain.surgery.taint import Reading, Taint, trace_taint, trace_values
 from toolchain.system.steps import step
 
@@ -39,8 +39,10 @@ class Observation:
     """The type that all runs were in."""
     check: Callable[[], None]
     """Raises :class:`AnalysisError` unless the constants hold on two random images."""
-    unseen: Callable[[], dict[str, dict[int, Vector]]]
-    """Gives the constants at a size that ``constants`` has not seen; empty if there is none."""
+    unseen: Callable[[], list[dict[str, dict[int, Vector]]]]
+    """Gives the constants at each size that ``constants`` has not seen, by which combinations are
+    checked. A layer that has none there, or reads in another way, has an empty entry; one that is
+    not called there has no entry."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,18 @@ class Sizes:
     other: Inputs | None
     """A second size; None if the network takes only one."""
     third: Inputs | None
-    """A size by which combinations are checked."""
+    """A size near them by which combinations are checked."""
+    others: tuple[tuple[Inputs, ...], ...]
+    """Small and long ones by which they are checked as well: of each what runs first."""
 
     @classmethod
     def near(cls, working: Working, inputs: Inputs) -> Sizes:
         """Find sizes that the network takes, near that of ``inputs``."""
         step("other sizes")
         other = smaller_size(working, inputs)
-        return cls(inputs, other, third_size(working, inputs, other))
+        third = third_size(working, inputs, other)
+        known = [each for each in (other, third) if each is not None]
+        return cls(inputs, other, third, checking_sizes(working, inputs, known))
 
     @property
     def looked_at(self) -> list[Inputs]:
@@ -88,6 +94,14 @@ def observe(
     flow = trace_flow(network, last)
     for name, reason in held.items():
         flow.classes.protect(flow.out_nodes[name], reason)
+    check = functools.cache(
+        functools.partial(_check_constants, network, last, taints[-1], precision)
+    )
+
+    def unseen() -> list[dict[str, dict[int, Vector]]]:
+        check()  # names the operator where what is not constant looks so
+        return _constants_unseen(network, sizes, taints[0])
+
     return Observation(
         layers=layers_of(network),
         flow=flow,
@@ -99,8 +113,8 @@ def observe(
         },
         written_live=taints[0].written,
         precision=precision,
-        check=functools.partial(_check_constants, network, last, taints[-1], precision),
-        unseen=functools.cache(functools.partial(_constants_unseen, network, sizes, taints[0])),
+        check=check,
+        unseen=functools.cache(unseen),
     )
 
 
@@ -132,16 +146,36 @@ def _demand_same_path(asked: Inputs, first: Taint, inputs: Inputs, second: Taint
 
 def _constants_unseen(
     network: nn.Module, sizes: Sizes, first: Taint
-) -> dict[str, dict[int, Vector]]:
-    """Return the constants at the third size, by which combinations are checked."""
-    if sizes.third is None:
-        return {}
-    taint = _taint(network, sizes.third)
-    _demand_same_path(sizes.asked, first, sizes.third, taint)
+) -> list[dict[str, dict[int, Vector]]]:
+    """Return the constants at sizes that were not looked at.
+
+    Only at the third size the run tells what is constant. At the others an image runs, a random
+    one: what is constant keeps its combinations, and what is not breaks them.
+    """
+    found = list[dict[str, dict[int, Vector]]]()
+    if sizes.third is not None:
+        taint = _taint(network, sizes.third)
+        _demand_same_path(sizes.asked, first, sizes.third, taint)
+        found.append(_read_alike(first, taint))
+    for number, alternatives in enumerate(sizes.others):
+        for inputs in alternatives:
+            try:
+                seen = trace_values(network, random_inputs(inputs, seed=number))
+            except Exception:  # a user's code may raise anything at a size that it does not take
+                continue
+            found.append(_read_alike(first, seen))
+            break
+    return found
+
+
+def _read_alike(first: Taint, taint: Taint) -> dict[str, dict[int, Vector]]:
+    """Return the constants of layers; none of one that keeps uniform maps only in the first run."""
     return {
         name: _constants(name, [taint])
+        if all(r.keeps_uniform for r in readings)
+        >= all(r.keeps_uniform for r in first.readings.get(name, ()))
+        else {}
         for name, readings in taint.readings.items()
-        if [r.keeps_uniform for r in readings] == [r.keeps_uniform for r in first.readings[name]]
     }
 
 

@@ -1,13 +1,14 @@
 """Input sizes near the asked one, at which the analysis looks as well.
 
 What is constant at one size may be another constant at the next (an average over a padded
-border), so two sizes are looked at, and a third one checks. No size takes much more memory than
-the asked one.
+border), so two sizes are looked at, and others check: a third one near them, small ones, and long
+ones. No size takes much more memory than the asked one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,18 @@ MAX_BYTES = 256 * 2**20
 
 STEPS = (8, 16, 32)
 """Networks that halve their input several times often take multiples only."""
+
+SHORT = (5, 11, 45)
+"""Sides of small inputs, in pixels: layers at every stride then read maps of few pixels, in which
+a kernel meets both borders at once. In images of still fewer pixels borders are all there is; what
+holds there holds nowhere else, so nothing is promised of them."""
+
+USUAL = 2 * SHORT[-1]
+"""A longer side than this beside a short one shows nothing more, and costs time."""
+
+LONG = 4
+"""How many times a side of the asked size a long side is: there layers read pixels that are far
+from both borders, though the asked size may have none."""
 
 
 def smaller_size(working: Working, inputs: Inputs) -> Inputs | None:
@@ -33,6 +46,49 @@ def third_size(working: Working, inputs: Inputs, other: Inputs | None) -> Inputs
         x for x in _thirds(inputs) if _shapes(x) not in known and _fits(working, inputs, x)
     )
     return _first_that_runs(working.network, inputs, candidates)
+
+
+def checking_sizes(
+    working: Working, inputs: Inputs, known: Sequence[Inputs]
+) -> tuple[tuple[Inputs, ...], ...]:
+    """Return small, narrow and long inputs: of each some alternatives, for not all may run.
+
+    A pixel's constant depends on how far it is from the borders, along each side on its own. So
+    every short side goes with a short and with a usual one, and a long side with a short one. None
+    has the shapes of ``inputs`` or of ``known``.
+    """
+    image = next((x for x in inputs if x.ndim >= 3), None)
+    if image is None:
+        return ()
+    height, width = image.shape[2:-1].numel(), image.shape[-1]
+    short = [side for side in SHORT if side < max(height, width)]
+    targets = [
+        target
+        for side in short
+        for target in ((side, side), (side, min(width, USUAL)), (min(height, USUAL), side))
+    ]
+    for side in short[len(short) // 2 :][:1]:
+        targets += [(LONG * height + 1, side), (side, LONG * width + 1)]
+    seen = {_shapes(x) for x in (inputs, *known)}
+    found = list[tuple[Inputs, ...]]()
+    for target in dict.fromkeys(targets):
+        new = {_shapes(x): x for x in _scaled(inputs, (height, width), target)}
+        found.append(
+            tuple(x for s, x in new.items() if s not in seen and _fits(working, inputs, x))
+        )
+        seen |= new.keys()
+    return tuple(found)
+
+
+def _scaled(inputs: Inputs, size: tuple[int, int], target: tuple[int, int]) -> Iterator[Inputs]:
+    """Yield inputs of which the first image has the target's size, or multiples above it."""
+
+    def to(side: int, now: int) -> Callable[[int], int]:
+        return lambda other: math.ceil(other * side / now)
+
+    for step in (1, *STEPS):
+        sides = [math.ceil(side / step) * step for side in target]
+        yield _resized(inputs, to(sides[0], size[0]), to(sides[1], size[1]))
 
 
 def _smaller(inputs: Inputs) -> Iterator[Inputs]:
