@@ -84,6 +84,18 @@ def test_only_the_border_of_one_channel_wrong_is_found() -> None:
         prove_surgery(pair_of(soft, exact, shrunk=OtherBorder()), RECIPE)
 
 
+def test_what_is_wrong_in_small_images_alone_is_found() -> None:
+    class OtherWhenSmall(BoxesAndScores):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            boxes, scores = super().forward(x)
+            return boxes, scores + (1e-7 if min(x.shape[2:]) < 16 else 0)
+
+    with pytest.raises(ParityError, match=r"in float64: .*on random 1x5x5"):
+        prove_surgery(
+            pair_of(BoxesAndScores(), OtherWhenSmall().double(), shrunk=BoxesAndScores()), RECIPE
+        )
+
+
 def test_an_output_that_hardly_varies_beside_its_size_is_proved() -> None:
     """Class logits of a fresh detector: -4.6, give or take a thousandth."""
 

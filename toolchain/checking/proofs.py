@@ -41,6 +41,10 @@ PROOF_SIZES = ((160, 160), (320, 256), (333, 517))
 """Sizes at which the surgery of a detector is proved, besides the recipe's own. What else there is
 is proved at sizes near the recipe's, see :func:`~toolchain.models.sizes.near_sizes`."""
 
+SMALL, LEAST_SIDE = 6, 5
+"""A surgery is also proved at this part of the recipe's size, where borders are much of a map; at
+so many pixels on a side at least."""
+
 DYNAMIC_SIZES = ((160, 160), (333, 517))
 """Sizes at which a detector's dynamic file is proved, besides the recipe's own."""
 
@@ -122,7 +126,7 @@ def prove_surgery(pair: Pair, recipe: Recipe) -> SurgeryProof:
         "soft network -> shrunk network, in float64",
         truth,
         in_double(run_network(pair.exact)),
-        inputs,
+        [*inputs, *_small_inputs(pair, recipe)],
         limit=EXACT_LIMIT,
         least_range=LEAST_RANGE,
         flat_alone=True,
@@ -159,6 +163,22 @@ def _surgery_inputs(pair: Pair, recipe: Recipe) -> tuple[list[ProofInput], tuple
         *pair.pictures[1:],
     ]
     return inputs, tuple(left_out)
+
+
+def _small_inputs(pair: Pair, recipe: Recipe) -> list[ProofInput]:
+    """Return an input of few pixels, odd on both sides, if the network takes it.
+
+    A constant that is another one in a small image shows here. In float64 alone: of so few values
+    float32's rounding may be a large share.
+    """
+    own = image_size(pair.example)
+    if own is None:
+        return []
+    height, width = (max(LEAST_SIDE, side // SMALL | 1) for side in own)
+    small = resized(pair.example, (height, width))
+    if not try_on(pair.soft, small).runs:
+        return []
+    return noise([small], recipe.model.seed, recipe.input.given)
 
 
 def _values(example: Example) -> int:
