@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from toolchain.arm.layer_costs import ASKING, EACH, LayerCosts, costs_of_core
+from toolchain.arm.targets import read_targets
 from toolchain.records.stages import OnBoard
 from toolchain.records.timings import Estimate
 from toolchain.report import wording
@@ -76,6 +77,13 @@ def test_an_unknown_kind_is_estimated_by_what_it_reads() -> None:
     costs = table()
     small, large = costs.of("Sigmoid  of 8x10x10"), costs.of("Sigmoid  of 8x40x40")
     assert 0 < small < large
+
+
+def test_every_board_that_runs_ncnn_has_a_table() -> None:
+    for target in read_targets().values():
+        assert ("ncnn" in target.runtimes.values()) == (costs_of_core(target.core) is not None) or (
+            target.architecture == "armv7l"
+        )
 
 
 def test_boards_without_a_table_have_no_estimate() -> None:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from toolchain.arm.counting import read_layers
+from toolchain.arm.layer_costs import costs_of_core
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import find_target
 from toolchain.errors import InputError
@@ -23,14 +24,17 @@ from toolchain.exporting.ncnn.extra import lacking_ncnn
 from toolchain.exporting.ncnn.layers import Layer, Layers, Size
 from toolchain.exporting.ncnn.ncnn_file import prepare
 from toolchain.exporting.onnx_file import export_onnx
-from toolchain.pruning.groups import groups_of
+from toolchain.pruning.groups import groups_of, zeroed_counts
+from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.records.run_folder import NCNN
 from toolchain.surgery.flow import trace_flow
+from toolchain.widths import looking
 from toolchain.widths.cost_table import widths_of
 from toolchain.widths.costs import Book
-from toolchain.widths.looking import choose_runtime, ncnn_version
+from toolchain.widths.looking import Board, choose_runtime, ncnn_version, open_costs
 from toolchain.widths.ncnn_costs import NcnnCosts
 from toolchain.widths.template import Template
+from toolchain.zoo.sources import load_start
 
 SIDE = 40
 FIXED = 50_000
@@ -245,3 +249,33 @@ def test_layers_and_files_are_read_off_the_marks() -> None:
     assert read_layers(text, 1, 1) == ([200 - 30], [3900])
     assert read_layers(text, 2, 2) == ([250 - 30, 200 - 30], [4000, 3900])
     assert read_layers("", 0, 0) == ([], [])
+
+
+# The rule -----------------------------------------------------------------------------------------
+
+
+@NEEDS_NCNN
+@pytest.mark.slow
+def test_blocks_save_at_least_half_of_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = costs_of_core("cortex-a72")
+    assert table is not None
+
+    def count(
+        layers: Sequence[tuple[str, str, tuple[Size, ...]]], files: Sequence[Path], *_: object
+    ) -> tuple[list[int], list[int]]:
+        assert table is not None
+        return [table.of(Layer(*each).key) for each in layers], [0] * len(files)
+
+    monkeypatch.setattr(looking, "count_layers", count)
+    size: dict[str, object] = {"input.height": 320, "input.width": 320, "prune.rate": None}
+    loaded = load_start(override(default_recipe("eresfd"), size), None)
+    board = Board(find_target("rpi4"), board_with(tmp_path, "ncnn-1.0"), tmp_path, "ncnn")
+    costs = open_costs(loaded, board, lambda _name: None)
+    groups = tuple(costs.template.groups.values())
+    total = costs.measured_total(lambda _name: None)
+    for rate in (0.1, 0.2, 0.3, 0.4, 0.5):
+        counts = zeroed_counts(groups, PruneSection(rate=rate, align=4))
+        left = {group.name: group.width - counts[group.name] for group in groups}
+        assert total(left) <= (1 - 0.5 * rate) * total({})
