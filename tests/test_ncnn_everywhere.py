@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 from board import IN_PICTURE, metadata, picture
 from ncnn_board import write_folder
 
+from toolchain.arm.comparing import Subject
 from toolchain.bundle.contents import expected_files, model_files, place_of
 from toolchain.bundle.destination import find_destination
+from toolchain.checking.pictures import as_floats, board_view, file_view
 from toolchain.deploy.detector import selftest
 from toolchain.detection.opening import describe, open_finder, plan_for
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.gate.candidates import file_of, gate_name
 from toolchain.gate.metrics import is_metric
+from toolchain.recipe import default_recipe
 from toolchain.system.files import sha256_of
 
 pytest.importorskip("ncnn")
@@ -73,3 +77,19 @@ def test_baselines_know_it_by_its_folder(model: Path) -> None:
     assert half == "model_ncnn, half precision"
     assert file_of(model.parents[1], name) == model == file_of(model.parents[1], half)
     assert file_of(model.parents[1], "model.onnx") == model.parents[1] / "model.onnx"
+
+
+def test_it_is_fed_floats_where_other_files_take_pixels(tmp_path: Path) -> None:
+    recipe = default_recipe("eresfd")
+    pixels = dataclasses.replace(recipe.input, dtype="uint8")
+    recipe = dataclasses.replace(
+        recipe, input=pixels, decode=dataclasses.replace(recipe.decode, postprocess="nms")
+    )
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), np.uint8)
+    subject = Subject("run", (), {"photo": image}, recipe)
+    assert subject.for_file(tmp_path / "model.onnx") is subject
+    own = subject.for_file(tmp_path / "model.ncnn.param")
+    np.testing.assert_array_equal(own.inputs["photo"], as_floats(image, recipe))
+    assert own.recipe is not None
+    assert not own.gives_faces
+    assert file_view(own.recipe) == board_view(recipe)

@@ -52,18 +52,20 @@ def check_board(
 ) -> BoardCheck:
     """Run and time files of an output folder, or one on its own; see :class:`BoardCheck`."""
     subject = subject_of(place, names, photos)
-    paths, inputs = subject.paths, subject.inputs
+    paths = subject.paths
     on_stage(f"make ready on {board.host}")
     pythons = {kind: environment(board, kind) for kind in {path.suffix for path in paths}}
     program = {packing.NAME: packing.program()} if ".param" in pythons else {}
     timings = []
     with board.folder() as room:
         scripts = {name: (SCRIPTS / name).read_bytes() for name in ("guest.py", "timing.py")}
-        board.send(room, scripts | program | {"in.npz": packed_inputs(inputs)})
+        board.send(room, scripts | program)
         for path in paths:
+            own = subject.for_file(path)
+            board.send(room, {"in.npz": packed_inputs(own.inputs)})
             on_stage(f"{name_of(path)} on {board.host}")
-            found, facts = _run(board, room, path, pythons[path.suffix], inputs, runs, threads)
-            same = compare_with_here(path, subject, found)
+            found, facts = _run(board, room, path, pythons[path.suffix], own.inputs, runs, threads)
+            same = compare_with_here(path, own, found)
             low, median, high = statistics.quantiles(facts["milliseconds"], n=4)
             timings.append(
                 BoardTiming(

@@ -52,10 +52,11 @@ def check_folder(
     files = []
     for path in paths:
         on_stage(f"{name_of(path)} on {target.name}")
-        files.append(_cached(path, subject, target, sysroot, cache))
+        own = subject.for_file(path)
+        files.append(_cached(path, own, target, sysroot, cache))
         if path.suffix == ".param" and target.has_half:
             on_stage(f"{name_of(path)} in half precision")
-            files.append(_cached(path, subject, target, sysroot, cache, half=True))
+            files.append(_cached(path, own, target, sysroot, cache, half=True))
     program = stages = None
     if photos and subject.finds_boxes and sysroot.has_opencv:
         on_stage(f"detect.py on {target.name}")

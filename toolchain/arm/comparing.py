@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from toolchain.checking.pictures import (
     as_fed,
     board_view,
     file_view,
+    floats_for,
     photo_input,
     smooth_input,
 )
@@ -58,6 +60,19 @@ class Subject:
     def gives_faces(self) -> bool:
         """True if its files suppress by themselves, so that outputs are as many as faces."""
         return self.recipe is not None and self.recipe.decode.postprocess == "nms"
+
+    def for_file(self, path: Path) -> Subject:
+        """Return what one of its files is fed and gives: ncnn's takes floats and decodes nothing,
+        whatever form the others have."""
+        if path.suffix != ".param" or self.recipe is None:
+            return self
+        recipe = dataclasses.replace(
+            self.recipe,
+            input=dataclasses.replace(self.recipe.input, dtype="float32"),
+            decode=dataclasses.replace(self.recipe.decode, postprocess="none"),
+        )
+        inputs = {name: floats_for(image, self.recipe) for name, image in self.inputs.items()}
+        return dataclasses.replace(self, recipe=recipe, inputs=inputs)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from toolchain.bench import fresh
 from toolchain.bench.runs import Picture, open_run, operators, runtime_of
-from toolchain.checking.pictures import Photo, as_fed, board_view, photo_input, smooth_input
+from toolchain.checking.pictures import (
+    Photo,
+    as_fed,
+    board_view,
+    floats_for,
+    photo_input,
+    smooth_input,
+)
 from toolchain.deploy import detect, packing
 from toolchain.errors import InputError, last_line
 from toolchain.lineage.links import bare_of
@@ -50,14 +57,20 @@ def measure(
     run.demand_unchanged([*map(name_of, paths), WEIGHTS])
     image, words = _input(folder, certificate, photo)
     load = os.getloadavg()[0]
+
+    def fed(path: Path) -> Picture:
+        return floats_for(image, certificate.recipe) if path.suffix == ".param" else image
+
     on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
     start = time.perf_counter()
-    times = interleaved({name_of(path): open_run(path, image, threads) for path in paths}, seconds)
+    times = interleaved(
+        {name_of(path): open_run(path, fed(path), threads) for path in paths}, seconds
+    )
     spent = time.perf_counter() - start
     files = []
     for path in paths:
         on_stage(f"look into {name_of(path)}")
-        files.append(_timing(path, times, image, threads, certificate))
+        files.append(_timing(path, times, fed(path), threads, certificate))
     return Bench(
         folder.resolve().name,
         REFERENCE,

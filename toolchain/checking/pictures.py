@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -120,6 +121,15 @@ def as_floats(pixels: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float32]:
     ordered = pixels[:, ::-1] if recipe.input.color_order == "RGB" else pixels
     factors, offsets = detect.affine(board_view(recipe))
     return np.ascontiguousarray(ordered * _columns(factors) - _columns(offsets))
+
+
+def floats_for(
+    image: NDArray[np.float32] | NDArray[np.uint8], recipe: Recipe
+) -> NDArray[np.float32]:
+    """Return an input of a finished file, floats or pixels, as the network itself takes it."""
+    if image.dtype == np.uint8:
+        return as_floats(cast("NDArray[np.uint8]", image), recipe)
+    return cast("NDArray[np.float32]", image)
 
 
 def _columns(values: Iterable[float]) -> NDArray[np.float32]:

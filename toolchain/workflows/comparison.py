@@ -82,12 +82,13 @@ def _entries(
     )
     subject = subject_of(place, None, ())
     paths = {name_of(path): path for path in subject.paths}
-    image = next(iter(subject.inputs.values()))
     label = "{file}" if model_file(place).is_file() else f"{subject.name}/{{file}}"
-    return [
-        Entry(label.format(file=check.file), paths[check.file.removesuffix(HALF)], image, check)
-        for check in found.files
-    ]
+    entries = []
+    for check in found.files:
+        path = paths[check.file.removesuffix(HALF)]
+        image = next(iter(subject.for_file(path).inputs.values()))
+        entries.append(Entry(label.format(file=check.file), path, image, check))
+    return entries
 
 
 def _half_notes(labels: Sequence[str]) -> list[str]:
