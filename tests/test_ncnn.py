@@ -14,16 +14,10 @@ from tiny import Faces
 from torch import Tensor, nn
 
 from toolchain.deploy.detector.errors import DetectError
-from toolchain.deploy.detector.ncnn_file import (
-    BIN,
-    METADATA,
-    PARAM,
-    Level,
-    NcnnRunner,
-    Patches,
-    joined,
-    patches_of,
-)
+from toolchain.deploy.detector.ncnn_facts import BIN, METADATA, PARAM, Level, Patches
+from toolchain.deploy.detector.ncnn_file import NcnnRunner
+from toolchain.deploy.detector.ncnn_maps import joined
+from toolchain.deploy.detector.ncnn_patches import patches_of
 from toolchain.errors import ExportError
 from toolchain.exporting.graph import Graph
 from toolchain.exporting.ncnn.align import align_widths
