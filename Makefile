@@ -202,8 +202,8 @@ soak-surgery: setup ## Shrink COUNT=10000 random networks from SEED=0 on, by JOB
 test: setup ## Run the tests of every stage that take seconds
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
 
-test-rest: setup ## Run what make test leaves out, slow and long
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or long"
+test-rest: setup ## Run what make test leaves out, but for the longest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not long"
 
 test-long: setup ## Run the longest alone
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "long"
