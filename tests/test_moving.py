@@ -278,3 +278,19 @@ def test_a_convolution_of_groups_does_not_take_a_constant_over() -> None:
     small, surgery = shrink(soft.eval(), IMAGE)
     assert small[0].out_channels == 4
     assert kept(surgery) == [Reason("groups", ("1",))] * 2
+
+
+def test_half_of_one_channel_is_no_channel_and_stops_nothing() -> None:
+    """``x[:, : c // 2]`` of one channel is an empty slice, whose length divides nothing."""
+
+    class Halves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            half = x.shape[1] // 2
+            return torch.cat([x[:, :half], x[:, half:]], dim=1)
+
+    network = nn.Sequential(conv(3, 8), nn.Conv2d(8, 1, 1), Halves(), nn.Conv2d(1, 2, 1)).eval()
+    with torch.no_grad():
+        network[0][0].weight[2] = 0
+    small, surgery = shrink(network, IMAGE)
+    assert difference(network, small) < 1e-6
+    assert surgery.filters

@@ -59,7 +59,7 @@ def sliced(call: Call) -> list[Placed] | None:
     start, step = _start(call, width), call.args[4] if len(call.args) > 4 else 1
     if count == width:
         return found
-    if step != 1 or width % count or start % count:
+    if not count or step != 1 or width % count or start % count:
         return None
     parts = [placed.nodes[at : at + count] for at in range(0, width, count)]
     call.watcher.divide(call.name, parts)
