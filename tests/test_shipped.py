@@ -17,6 +17,9 @@ from toolchain.recipe import default_recipe
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
 from toolchain.surgery.removing import shrink
+from toolchain.system.files import sha256_of
+from toolchain.workflows.member_costs import instructions_of
+from toolchain.zoo.costs import COSTS, read_costs
 from toolchain.zoo.packing import LARGEST, PACKED, packed, unpacked
 from toolchain.zoo.reading import FOLDER, Member, choose, choose_within, members
 from toolchain.zoo.sources import load_network
@@ -45,6 +48,27 @@ def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> Non
     assert member.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(
         card(member.facts)
     )
+
+
+def test_every_member_has_its_own_costs_on_every_core_whose_layers_are_known() -> None:
+    """After a change of members or of layers' costs, ``toolchain ship`` makes the table again."""
+    known = read_costs(FOLDER)
+    assert {member.path.stem for member in SHIPPED} == set(known)
+    for member in SHIPPED:
+        assert known[member.path.stem].sha256 == sha256_of(member.path)
+        assert set(member.instructions) == {"cortex-a53", "cortex-a72", "cortex-a76"}
+
+
+@pytest.mark.slow
+def test_the_costs_beside_a_member_are_those_of_its_layers() -> None:
+    (member,) = (each for each in SHIPPED if each.path.stem == "eresfd-50")
+    assert instructions_of(member) == member.instructions
+
+
+def test_a_table_of_costs_that_is_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / COSTS).write_text('{"members": {"eresfd-0": {"sha256": "x"}}}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"costs\.json: must hold sha256 and instructions"):
+        read_costs(tmp_path)
 
 
 @pytest.mark.slow

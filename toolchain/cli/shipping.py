@@ -40,10 +40,11 @@ def ship(
     ] = None,
 ) -> None:
     """Make a shipped network, and its card, from a training and the evaluation of its weights."""
+    from toolchain.workflows.member_costs import write_costs
     from toolchain.zoo.shipping import BAD_AT, Wanted, make_member, write_cards
 
     if training is None:
-        for path in write_cards(into):
+        for path in (*write_cards(into), write_costs(into)):
             print(path)
         return
     if evaluation is None:
@@ -58,5 +59,8 @@ def ship(
     with stage_progress() as on_stage:
         on_stage("shrink and prove")
         member = make_member(wanted, into)
+        on_stage("tell its cost on boards")
+        costs = write_costs(into)
     print(member.path)
     print(member.path.with_suffix(".md"))
+    print(costs)

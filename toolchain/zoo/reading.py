@@ -22,6 +22,7 @@ from toolchain.records.stages import (
     trained_pruned_channels,
     trained_widths,
 )
+from toolchain.zoo.costs import read_costs
 from toolchain.zoo.packing import unpacked
 
 FOLDER = Path(__file__).parent
@@ -53,6 +54,13 @@ class Member:
     def parameters(self) -> int:
         """Deployed."""
         return self.facts["deployed_parameters"]
+
+    @property
+    def instructions(self) -> Mapping[str, int]:
+        """Of one inference on a board, by core, as :mod:`toolchain.zoo.costs`; nothing where no
+        table tells."""
+        known = read_costs(self.path.parent).get(self.path.stem)
+        return known.instructions if known is not None else {}
 
 
 def members(model: str, folder: Path | None = None) -> tuple[Member, ...]:

@@ -1,0 +1,101 @@
+"""What shipped networks cost on boards, told from the layers that ncnn would run for them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+
+from toolchain.arm.layer_costs import costs_of_core
+from toolchain.arm.targets import read_targets
+from toolchain.errors import CheckpointError
+from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.ncnn.foreseen import Foreseen, foreseen_layers
+from toolchain.exporting.onnx_file import export_onnx
+from toolchain.exporting.rewriting import Rewrites
+from toolchain.lineage.links import common_graph
+from toolchain.models import detector
+from toolchain.models.layouts import read_checkpoint
+from toolchain.models.registry import build
+from toolchain.models.weights import load_into
+from toolchain.recipe import Recipe, default_recipe
+from toolchain.records.run_folder import ONNX
+from toolchain.surgery.removing import shrink
+from toolchain.system.files import as_json, sha256_of, write_bytes
+from toolchain.zoo.costs import COSTS, SIZE, MemberCosts, read_costs
+from toolchain.zoo.reading import FOLDER, Member, members
+from toolchain.zoo.shipping import LOOK_SIZE
+
+
+def write_costs(folder: Path | None = None) -> Path:
+    """Write the table of the networks in ``folder`` (the shipped ones); return where.
+
+    Those whose file is as it was when the table was made keep their figures, if they have them for
+    every core whose layers are known.
+    """
+    folder = folder or FOLDER
+    known, found = read_costs(folder), dict[str, MemberCosts]()
+    for member in (each for model in detector.names() for each in members(model, folder)):
+        digest, name = sha256_of(member.path), member.path.stem
+        old = known.get(name)
+        if old is None or old.sha256 != digest or set(old.instructions) != set(_cores()):
+            old = MemberCosts(digest, instructions_of(member))
+        found[name] = old
+    content = {
+        "runtime": _runtime(),
+        "size": list(SIZE),
+        "members": {
+            name: {"sha256": each.sha256, "instructions": dict(each.instructions)}
+            for name, each in found.items()
+        },
+    }
+    write_bytes(folder / COSTS, as_json(content))
+    read_costs.cache_clear()
+    return folder / COSTS
+
+
+def instructions_of(member: Member) -> Mapping[str, int]:
+    """Return the instructions of one inference of a shipped network, shrunk, by core."""
+    layers = _layers(member, default_recipe(member.model))
+    keys = [layer.key for layer in layers.layers]
+    tables = {core: costs_of_core(core) for core in _cores()}
+    return {core: table.total(keys) for core, table in tables.items() if table is not None}
+
+
+def _layers(member: Member, recipe: Recipe) -> Foreseen:
+    network = build(member.model)
+    load_into(network, read_checkpoint(member.path), member.model)
+    small, _ = shrink(network, torch.zeros(1, 3, *LOOK_SIZE))
+    image = torch.zeros(1, 3, *SIZE)
+    with tempfile.TemporaryDirectory(prefix="costs.") as place:
+        folder = Path(place)
+        (folder / "chain").mkdir()
+        export_onnx(
+            fold_batch_norm(small, image),
+            (image,),
+            path=folder / ONNX,
+            output_names=("loc", "logits"),
+            metadata={},
+            input_names=("image",),
+            stages=folder / "chain",
+            rewrites=Rewrites(recipe.export.rewrites),
+        )
+        found = foreseen_layers(onnx.load(common_graph(folder, recipe)), for_detect=True)
+    if found is None or found.unknown:
+        unknown = "" if found is None else f" ({', '.join(found.unknown)})"
+        raise CheckpointError(f"{member.path}: its layers in ncnn are not all known{unknown}")
+    return found
+
+
+def _cores() -> tuple[str, ...]:
+    """Return the cores of boards whose layers are known."""
+    cores = dict.fromkeys(target.core for target in read_targets().values())
+    return tuple(core for core in cores if costs_of_core(core) is not None)
+
+
+def _runtime() -> str:
+    tables = [costs_of_core(core) for core in _cores()]
+    return next(table.runtime for table in tables if table is not None)

@@ -1,0 +1,56 @@
+"""What the shipped networks cost on boards: one table beside them, made when one is shipped.
+
+The figures are estimates from the measured layers that ship with the tool, at one size, so that a
+network can be chosen by them in no time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from toolchain.errors import CheckpointError
+
+COSTS = "costs.json"
+"""Beside the networks."""
+
+SIZE = (320, 320)
+"""Height and width that the figures are of."""
+
+
+@dataclass(frozen=True)
+class MemberCosts:
+    """What one network costs."""
+
+    sha256: str
+    """Of its file: costs of other weights are no costs of it."""
+    instructions: Mapping[str, int]
+    """Of one inference of :data:`SIZE` by ncnn, one thread, float32; by core."""
+
+
+@cache
+def read_costs(folder: Path) -> Mapping[str, MemberCosts]:
+    """Return the costs of the networks in ``folder``, by name; nothing where there is no table.
+
+    Raises :class:`CheckpointError` for a table that cannot be read.
+    """
+    path = folder / COSTS
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(name): MemberCosts(
+                str(each["sha256"]),
+                {str(core): int(count) for core, count in each["instructions"].items()},
+            )
+            for name, each in content["members"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: must hold sha256 and instructions by name ({error!r}); make it again by: "
+            f"toolchain ship"
+        ) from error
