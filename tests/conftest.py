@@ -90,16 +90,16 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder of a small shrink, ONNX and its int8, certified; not to be changed."""
-    from chains import make_folder
+    from lineages import make_folder
 
     root = _common(tmp_path_factory)
-    with (root / "chain.lock").open("w") as stream:
+    with (root / "lineage.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        if not (root / "chain").exists():
-            beside = tmp_path_factory.mktemp("chain")
+        if not (root / "lineage").exists():
+            beside = tmp_path_factory.mktemp("lineage")
             make_folder(beside)
-            beside.rename(root / "chain")
-    return root / "chain" / "out"
+            beside.rename(root / "lineage")
+    return root / "lineage" / "out"
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.records.cost_tables import GroupCost
 from toolchain.widths.planning import plan_filters
-from toolchain.zoo.sources import load_shipped
+from toolchain.zoo.sources import load_member
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def test_a_pruner_loses_blocks() -> None:
 
 def test_a_shipped_network_that_lost_no_blocks_is_not_taken_for_one_that_did() -> None:
     wanted = override(default_recipe("eresfd"), {"prune.rate": 0.1, "prune.align": 4})
-    loaded = load_shipped(wanted)
+    loaded = load_member(wanted)
     assert loaded is not None
     assert loaded.member is not None
     assert loaded.member["rate"] == 0.0

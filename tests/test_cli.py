@@ -16,7 +16,7 @@ from toolchain import cli
 from toolchain.checking.proofs import Pair
 from toolchain.recipe import Recipe
 from toolchain.surgery import removing
-from toolchain.workflows.stages import cutting
+from toolchain.workflows.stages import shrinking
 
 SMALL = ["--size", "96x128"]
 
@@ -158,13 +158,13 @@ def test_a_photo_is_an_input_of_the_proof_for_a_network_without_boxes_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    prove = cutting.prove_surgery
+    prove = shrinking.prove_surgery
 
     def watched(pair: Pair, recipe: Recipe) -> object:
         seen.extend(each.name for each in pair.pictures)
         return prove(pair, recipe)
 
-    monkeypatch.setattr(cutting, "prove_surgery", watched)
+    monkeypatch.setattr(shrinking, "prove_surgery", watched)
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     out = tmp_path / "out"

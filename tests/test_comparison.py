@@ -26,7 +26,7 @@ SECOND = ComparedCandidate(
     "narrow <1>/model.tflite", "ai-edge-litert 2", (96, 128), 2000, 600_000, 300_000, 0.6, 1.25,
     0.51, 0.5, 0.55, True,
 )  # fmt: skip
-CONTEST = Comparison(
+COMPARISON = Comparison(
     "rpi4", "Raspberry Pi 4B", "cortex-a72", 1, 40, 5.0, "Linux x86_64, 2 processors", "Some CPU",
     0.2, (FIRST, SECOND), (),
 )  # fmt: skip
@@ -51,21 +51,21 @@ def save_relu(path: Path, side: int, repeats: int) -> Path:
 
 
 def test_figures_are_told_as_they_are() -> None:
-    told = markdown(comparison_document(CONTEST))
+    told = markdown(comparison_document(COMPARISON))
     assert "| `wide/model.onnx` | " in told
     assert " | 4,000 | 1,000,000 | 1.000 | 40.0% |" in told
     assert "| 600,000 | 0.600 | 50.0% | 1.25 | 0.510 | 0.50 to 0.55 |" in told
     assert "cortex-a72 under QEMU, one thread, counted exactly; onnxruntime 1, ai-edge-" in told
-    page = html(comparison_document(CONTEST))
+    page = html(comparison_document(COMPARISON))
     assert "narrow &lt;1&gt;/model.tflite: 0.600 of the instructions, 0.510 of the time" in page
     assert 'width="30.0000%"' in page  # multiply-adds: half of 0.6
     assert 'width="51.0000%"' in page
 
 
 def test_what_makes_figures_doubtful_is_said() -> None:
-    assert notes(CONTEST) == []
+    assert notes(COMPARISON) == []
     other = dataclasses.replace(SECOND, size=(48, 64), parity=False)
-    found = notes(dataclasses.replace(CONTEST, candidates=(FIRST, other), notes=("busy",)))
+    found = notes(dataclasses.replace(COMPARISON, candidates=(FIRST, other), notes=("busy",)))
     assert found[0] == "busy"
     assert "inputs of different sizes" in found[1]
     assert found[2].endswith("as here: narrow <1>/model.tflite.")

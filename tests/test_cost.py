@@ -141,7 +141,7 @@ def test_shared_weights_count_once_and_multiply_every_time() -> None:
     assert cost.macs == 5 * HEIGHT * WIDTH * 81
 
 
-class Loose(nn.Module):
+class NonLayerParameters(nn.Module):
     """Parameters that belong to no layer: of the network itself, and of a layer of one's own."""
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class Own(nn.Module):
 
 
 def test_parameters_outside_layers_count_apart() -> None:
-    cost = measure_cost(Loose().eval(), IMAGE)
+    cost = measure_cost(NonLayerParameters().eval(), IMAGE)
     assert (cost.deployed_parameters, cost.non_layer_parameters) == (4 * 3 + 4, 5 + 7)
 
 
@@ -222,16 +222,20 @@ def extd_macs(height: int, width: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("model", "deployed", "loose", "macs"),
+    ("model", "deployed", "non_layer", "macs"),
     [("eresfd", 91_342, 18, eresfd_macs), ("extd", 159_216, 0, extd_macs)],
 )
 @pytest.mark.parametrize("size", [(96, 64), (101, 67)])
 def test_cost_of_the_detectors(
-    model: str, deployed: int, loose: int, macs: Callable[[int, int], int], size: tuple[int, int]
+    model: str,
+    deployed: int,
+    non_layer: int,
+    macs: Callable[[int, int], int],
+    size: tuple[int, int],
 ) -> None:
     cost = measure_cost(build(model), torch.zeros(1, 3, *size))
     assert cost.deployed_parameters == deployed
-    assert cost.non_layer_parameters == loose
+    assert cost.non_layer_parameters == non_layer
     assert cost.macs == macs(*size)
     assert cost.size == size
     assert cost.uncounted_operators == ()

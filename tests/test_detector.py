@@ -19,8 +19,8 @@ from toolchain.models.registry import build
 from toolchain.recipe import PruneSection
 from toolchain.recipe.sections import AnchorSection
 from toolchain.train.batches import Batch
+from toolchain.train.distillation_plan import DistillationPlan
 from toolchain.train.distillation_trainer import DistillationTrainer
-from toolchain.train.teaching_plan import TeachingPlan
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 50
 ANCHORS = AnchorSection(sizes=(16, 32), strides=(4, 8), aspect_ratio=1.0)
@@ -44,7 +44,7 @@ def third() -> Iterator[Detector]:
 
 def teaching(model: str) -> DistillationTrainer:
     student, teacher = build(model, 1), build(model, 2)
-    plan = TeachingPlan(0, 0, 10)
+    plan = DistillationPlan(0, 0, 10)
     example, variances = torch.zeros(1, 3, 64, 64), (0.1, 0.2)
     return DistillationTrainer(
         model, student, teacher, plan, PruneSection(), example, ANCHORS, variances

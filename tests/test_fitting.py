@@ -180,9 +180,9 @@ def test_wrong_numbers_are_bad_input(
 def test_options_take_the_place_of_the_recipes_numbers() -> None:
     from toolchain.cli.feeding import fed_as
 
-    shipped = default_recipe("eresfd")
-    assert fed_as(shipped, {"scale": None, "mean": None}) == shipped
-    found = fed_as(shipped, {"scale": "1/255", "mean": ".5", "std": "0.5,0.25,0.5"}).input
+    recipe = default_recipe("eresfd")
+    assert fed_as(recipe, {"scale": None, "mean": None}) == recipe
+    found = fed_as(recipe, {"scale": "1/255", "mean": ".5", "std": "0.5,0.25,0.5"}).input
     expected = InputSection(scale=1 / 255, mean=(0.5,), std=(0.5, 0.25, 0.5))
     assert found == dataclasses.replace(expected, height=480, width=640)
     assert found.given == (-2.0, 2.0)
@@ -192,7 +192,7 @@ def test_options_take_the_place_of_the_recipes_numbers() -> None:
 def test_a_run_says_what_it_assumes_and_that_it_does_not_fit(
     own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from chains import quick
+    from lineages import quick
 
     import toolchain.workflows.stages.measuring as measuring
 

@@ -26,7 +26,7 @@ from toolchain.deploy import detect
 from toolchain.errors import RecipeError
 from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.calibration import read_calibration
-from toolchain.lineage.onnx_io import formed_onnx
+from toolchain.lineage.onnx_io import onnx_with_io
 from toolchain.lineage.tflite_io import _Normalising
 from toolchain.recipe import InputSection, Recipe, default_recipe, override, parse_recipe
 from toolchain.records.stages import Source
@@ -195,9 +195,9 @@ def test_scale_and_std_are_folded_where_a_pixel_becomes_zero(
     tmp_path: Path, order: str, pads: list[int]
 ) -> None:
     which = recipe(**WHOLE, input__dtype="uint8", input__color_order=order)
-    formed = formed_onnx(body({"pads": pads}), which)
-    assert "Transpose" not in operators(formed)[:5]
-    found = link(tmp_path, body({"pads": pads}), formed, which)
+    with_io = onnx_with_io(body({"pads": pads}), which)
+    assert "Transpose" not in operators(with_io)[:5]
+    found = link(tmp_path, body({"pads": pads}), with_io, which)
     assert found.passed
     assert found.worst is not None
     assert found.worst < 1e-5
@@ -209,27 +209,27 @@ def test_scale_and_std_are_folded_where_a_pixel_becomes_zero(
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 def test_where_no_pixel_becomes_zero_operators_scale(tmp_path: Path, order: str) -> None:
     which = recipe(**TORCHVISION, input__dtype="uint8", input__color_order=order)
-    formed = formed_onnx(body(PADS), which)
+    with_io = onnx_with_io(body(PADS), which)
     red_first = ["Gather"] if order == "RGB" else []
     expected = ["Transpose", *red_first, "DequantizeLinear", "Sub"]
-    assert operators(formed)[: len(expected)] == expected
-    found = link(tmp_path, body(PADS), formed, which)
+    assert operators(with_io)[: len(expected)] == expected
+    found = link(tmp_path, body(PADS), with_io, which)
     assert found.passed
     assert found.worst is not None
     assert found.worst < 1e-5
 
 
-def test_a_form_without_its_scale_breaks_its_link(tmp_path: Path) -> None:
+def test_an_io_spec_without_its_scale_breaks_its_link(tmp_path: Path) -> None:
     which = recipe(**WHOLE, input__dtype="uint8")
     other = recipe(**WHOLE | {"input__std": [0.25, 0.5, 0.19]}, input__dtype="uint8")
-    assert not link(tmp_path, body(PADS), formed_onnx(body(PADS), other), which).passed
+    assert not link(tmp_path, body(PADS), onnx_with_io(body(PADS), other), which).passed
 
 
 def test_files_that_take_pixels_say_nothing_of_scales() -> None:
     import onnx
 
     model = onnx.load_from_string(
-        formed_onnx(body(PADS), recipe(**TORCHVISION, input__dtype="uint8"))
+        onnx_with_io(body(PADS), recipe(**TORCHVISION, input__dtype="uint8"))
     )
     (text,) = (entry.value for entry in model.metadata_props if entry.key == KEY)
     found = detect.Specification.from_json(text)

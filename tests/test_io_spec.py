@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from chains import quick
+from lineages import quick
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -29,8 +29,8 @@ from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.lineage.exports import choose_formats
 from toolchain.lineage.links import measure_link
 from toolchain.lineage.onnx_boxes import largest_below
-from toolchain.lineage.onnx_io import formed_onnx
-from toolchain.lineage.tflite_io import formed_tflite
+from toolchain.lineage.onnx_io import onnx_with_io
+from toolchain.lineage.tflite_io import tflite_with_io
 from toolchain.lineage.verifying import verify
 from toolchain.recipe import Recipe, override, parse_recipe
 from toolchain.records.certificate import NAME, Link, read_certificate
@@ -114,14 +114,14 @@ PADS = {"pads": [2, 2, 2, 2]}
 PLAIN = body(PADS)
 
 
-def link(tmp_path: Path, bare: bytes, formed: bytes, which: Recipe) -> Link:
+def link(tmp_path: Path, bare: bytes, with_io: bytes, which: Recipe) -> Link:
     (tmp_path / "bare.onnx").write_bytes(bare)
-    (tmp_path / "model.onnx").write_bytes(formed)
+    (tmp_path / "model.onnx").write_bytes(with_io)
     inputs = random_inputs([(1, 3, *SIZE)] * 2, seed=3)
-    return measure_link(tmp_path, "bare.onnx", "model.onnx", "form", which, inputs)
+    return measure_link(tmp_path, "bare.onnx", "model.onnx", "io_spec", which, inputs)
 
 
-FORMS = [
+IO_SPECS = [
     {"input__dtype": "uint8"},
     {"decode__postprocess": "decode"},
     {"decode__postprocess": "nms"},
@@ -129,11 +129,11 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("fields", FORMS)
+@pytest.mark.parametrize("fields", IO_SPECS)
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
-def test_a_form_changes_no_face(tmp_path: Path, fields: dict[str, str], order: str) -> None:
+def test_an_io_spec_changes_no_face(tmp_path: Path, fields: dict[str, str], order: str) -> None:
     which = recipe(**fields, input__color_order=order)
-    found = link(tmp_path, PLAIN, formed_onnx(PLAIN, which), which)
+    found = link(tmp_path, PLAIN, onnx_with_io(PLAIN, which), which)
     assert found.passed
     assert found.worst is not None
     assert found.worst < 1e-5
@@ -154,10 +154,10 @@ def operators(data: bytes) -> list[str]:
 def test_the_border_of_a_folded_mean_is_exact(tmp_path: Path, pads: list[int], bias: bool) -> None:
     which = recipe(input__dtype="uint8")
     bare = body({"pads": pads}, bias=bias)
-    formed = formed_onnx(bare, which)
-    assert "Sub" not in operators(formed)
-    assert "Transpose" not in operators(formed)[:5]
-    found = link(tmp_path, bare, formed, which)
+    with_io = onnx_with_io(bare, which)
+    assert "Sub" not in operators(with_io)
+    assert "Transpose" not in operators(with_io)[:5]
+    found = link(tmp_path, bare, with_io, which)
     assert found.worst is not None
     assert found.worst < 1e-5
 
@@ -170,17 +170,17 @@ def test_where_the_mean_cannot_be_folded_an_operator_subtracts_it(
 ) -> None:
     which = recipe(input__dtype="uint8")
     bare = body(conv, readers=readers)
-    formed = formed_onnx(bare, which)
-    assert operators(formed)[:3] == ["Transpose", "Gather", "DequantizeLinear"]
-    assert link(tmp_path, bare, formed, which).worst == 0
+    with_io = onnx_with_io(bare, which)
+    assert operators(with_io)[:3] == ["Transpose", "Gather", "DequantizeLinear"]
+    assert link(tmp_path, bare, with_io, which).worst == 0
 
 
 def test_a_wrong_number_in_the_file_breaks_its_link(tmp_path: Path) -> None:
     which = recipe(decode__postprocess="nms", input__dtype="uint8")
-    formed = formed_onnx(PLAIN, which)
+    with_io = onnx_with_io(PLAIN, which)
     for name in ("threshold", "overlap", "scale", "log_scale", "bias", "left"):
-        model = onnx.load_from_string(formed)
-        (tensor,) = (t for t in model.graph.initializer if t.name == f"form/{name}")
+        model = onnx.load_from_string(with_io)
+        (tensor,) = (t for t in model.graph.initializer if t.name == f"io/{name}")
         values = numpy_helper.to_array(tensor)
         tensor.CopyFrom(numpy_helper.from_array(values + values.dtype.type(1) / 2, tensor.name))
         if name == "left":
@@ -197,12 +197,12 @@ def test_the_threshold_in_a_file_is_that_of_the_board(threshold: float) -> None:
         assert (evidence > below) == (float(evidence) >= exact) or math.isinf(evidence)
 
 
-def faces_of(formed: bytes, loc: Any, logits: Any, which: Recipe) -> Any:
+def faces_of(with_io: bytes, loc: Any, logits: Any, which: Recipe) -> Any:
     """What the end of a file gives for raw outputs."""
     import onnxruntime
 
     view = file_view(which)
-    end = onnx.utils.Extractor(onnx.load_from_string(formed)).extract_model(
+    end = onnx.utils.Extractor(onnx.load_from_string(with_io)).extract_model(
         ["loc", "logits"], list(view.outputs)
     )
     session = onnxruntime.InferenceSession(end.SerializeToString())
@@ -214,7 +214,7 @@ def faces_of(formed: bytes, loc: Any, logits: Any, which: Recipe) -> Any:
 @pytest.mark.parametrize("most", [750, 3])
 def test_ties_and_what_is_not_finite_are_as_on_the_board(kind: str, most: int) -> None:
     which = recipe(decode__postprocess=kind, decode__max_detections=most)
-    formed = formed_onnx(PLAIN, which)
+    with_io = onnx_with_io(PLAIN, which)
     view = board_view(which)
     for seed in range(10):
         random = np.random.default_rng(seed)
@@ -228,7 +228,7 @@ def test_ties_and_what_is_not_finite_are_as_on_the_board(kind: str, most: int) -
         logits[[50, 100, 200]] = [[40, 60], [40, 61], [40, 62]]
         loc[[50, 100, 200]] = 0
         boxes, scores = detect.decode(loc, logits, view, *SIZE, PLACE)
-        found, their = faces_of(formed, loc, logits, which)
+        found, their = faces_of(with_io, loc, logits, which)
         assert len(boxes) >= 3
         np.testing.assert_allclose(found, boxes, atol=1e-4)
         np.testing.assert_allclose(their, scores, atol=1e-6)
@@ -256,7 +256,7 @@ def test_a_picture_of_the_right_size_is_not_copied() -> None:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder whose files take pixels and give faces."""
-    root = tmp_path_factory.mktemp("forms")
+    root = tmp_path_factory.mktemp("io_specs")
     photo = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
     cv2.imwrite(str(root / "photo.png"), photo)
     which = recipe(input__dtype="uint8", decode__postprocess="nms", decode__score_threshold=0.3)
@@ -268,7 +268,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_forms_are_links_of_the_chain_and_are_verified(out: Path) -> None:
+def test_io_specs_are_links_of_the_lineage_and_are_verified(out: Path) -> None:
     certificate = read_certificate(out / NAME)
     assert certificate.is_complete
     assert [each.name for each in certificate.links][2:] == [
@@ -279,20 +279,20 @@ def test_forms_are_links_of_the_chain_and_are_verified(out: Path) -> None:
         "chain/simplified.onnx -> chain/bare/model_int8.onnx",
         "chain/bare/model_int8.onnx -> model_int8.onnx",
     ]
-    form = next(link for link in certificate.links if link.after == "model.onnx")
-    names = [case.input for case in form.parity.cases]
+    spec = next(link for link in certificate.links if link.after == "model.onnx")
+    names = [case.input for case in spec.parity.cases]
     assert names[0].startswith("random ")
     assert names[-1] == "a crowd of random raw outputs"
     assert {"all zero", "bright", "dark", "a ramp"} < set(names)
     assert any(name.startswith("photo ") for name in names)
-    assert form.kind == "exact"
+    assert spec.kind == "exact"
     for page in ("report.html", "report.md"):
         assert "chain/bare/model_int8.onnx" in re.sub("<wbr/?>", "", (out / page).read_text())
     found = verify(out, 5, lambda _name: None)
     assert found.passed, [check.problem for check in found.links]
 
 
-def test_files_in_a_form_find_the_faces_of_the_bare_ones(out: Path) -> None:
+def test_files_with_an_io_spec_find_the_faces_of_the_bare_ones(out: Path) -> None:
     photo = np.random.default_rng(1).integers(0, 256, (70, 60, 3), np.uint8)
     for name in ("model.onnx", "model_int8.onnx"):
         ours, theirs = (detect.Detector(out / path) for path in (name, f"chain/bare/{name}"))
@@ -307,7 +307,7 @@ def test_files_in_a_form_find_the_faces_of_the_bare_ones(out: Path) -> None:
 
 def test_all_around_an_int8_network_stays_in_float(out: Path) -> None:
     nodes = onnx.load(out / "model_int8.onnx").graph.node
-    own = [node for node in nodes if node.name.startswith("form/")]
+    own = [node for node in nodes if node.name.startswith("io/")]
     assert {"Exp", "NonMaxSuppression"} <= {node.op_type for node in own}
     assert all(node.op_type != "QuantizeLinear" for node in own)
 
@@ -360,7 +360,7 @@ def test_a_bench_feeds_pixels(out: Path) -> None:
     found = measure(out, 1, None, 0.0, lambda _stage: None)
     assert [file.name for file in found.files] == ["model.onnx", "model_int8.onnx"]
     assert found.size == SIZE
-    assert found.files[1].mean_share  # of int8, not of the form
+    assert found.files[1].mean_share  # of int8, not of the I/O spec
 
 
 @pytest.mark.long
@@ -380,7 +380,7 @@ def test_a_board_is_fed_pixels(out: Path, ready: Any, tmp_path: Path) -> None:
     assert found.files[0].outputs
 
 
-def test_forms_that_cannot_be_had_are_refused_in_one_line(
+def test_io_specs_that_cannot_be_had_are_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(message: str, which: Recipe, **options: Any) -> None:
@@ -404,7 +404,7 @@ def test_tflite_files_do_not_suppress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert note is not None
     assert "no non-maximum suppression; ask for --postprocess decode" in note
     with pytest.raises(ExportError, match="no non-maximum suppression"):
-        formed_tflite(b"", recipe(decode__postprocess="nms"))
+        tflite_with_io(b"", recipe(decode__postprocess="nms"))
 
 
 @pytest.mark.parametrize(
@@ -418,10 +418,10 @@ def test_tflite_files_do_not_suppress(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"input": {"dtype": "int8"}}, "'input.dtype' must be"),
     ],
 )
-def test_metadata_of_a_form_are_checked(change: dict[str, Any], message: str) -> None:
+def test_metadata_of_an_io_spec_are_checked(change: dict[str, Any], message: str) -> None:
     import json
 
-    model = onnx.load_from_string(formed_onnx(PLAIN, recipe(input__dtype="uint8")))
+    model = onnx.load_from_string(onnx_with_io(PLAIN, recipe(input__dtype="uint8")))
     (text,) = (entry.value for entry in model.metadata_props if entry.key == KEY)
     table = json.loads(text)
     assert table["schema"] == 2

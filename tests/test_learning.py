@@ -11,10 +11,10 @@ from toolchain.data.wider import Split, read_split
 from toolchain.recipe import default_recipe, override
 from toolchain.train import keeping
 from toolchain.train.batches import Batch, Crops, batches
+from toolchain.train.distillation_plan import DistillationPlan
 from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.job import TrainingJob
 from toolchain.train.photos import prepare_photos
-from toolchain.train.teaching_plan import TeachingPlan
 from toolchain.train.training import train
 from toolchain.zoo.reading import FOLDER
 from toolchain.zoo.sources import load_network
@@ -73,7 +73,7 @@ def distance(wanted: TrainingJob, weights: Path, batch: Batch) -> float:
         "eresfd",
         load_network(wanted.recipe, weights).network,
         teacher.network,
-        TeachingPlan(0, 0, 10),
+        DistillationPlan(0, 0, 10),
         wanted.recipe.prune,
         torch.zeros(1, 3, 160, 160),
         teacher.recipe.anchors,

@@ -111,15 +111,14 @@ def test_as_few_as_hold_stay_in_float(holds: Callable[[bytes], bool], tried: lis
     assert [data for data, _ in seen] == tried
     assert link.passed == holds(tried[-1])
     if len(tried) == 1:
-        assert link.mixture is None
+        assert link.mixed_precision is None
         return
-    assert link.mixture is not None
+    assert link.mixed_precision is not None
     count = {2: 1, 3: 2, 4: 4}[len(tried)]
-    assert [layer.layer for layer in link.mixture.layers if layer.in_float] == list("CAHB"[:count])
-    assert [attempt.in_float for attempt in link.mixture.attempts] == [0, 1, 2, 4][: len(tried)]
-    assert [not attempt.problems for attempt in link.mixture.attempts][:-1] == [False] * (
-        len(tried) - 1
-    )
+    found = link.mixed_precision
+    assert [layer.layer for layer in found.layers if layer.in_float] == list("CAHB"[:count])
+    assert [attempt.in_float for attempt in found.attempts] == [0, 1, 2, 4][: len(tried)]
+    assert [not attempt.problems for attempt in found.attempts][:-1] == [False] * (len(tried) - 1)
     assert seen[-1][1] == f"{count} of 8 layers in float"
 
 
@@ -153,11 +152,12 @@ def test_the_layers_that_int8_ruins_are_found_and_kept(
     certificate = read_certificate(tmp_path / NAME)
     assert certificate.is_complete, certificate.failures
     (link,) = [link for link in certificate.links if link.after == name]
-    assert link.mixture is not None
-    worst = {layer.layer for layer in link.mixture.layers[:3]}  # the head is one of TFLite's
+    assert link.mixed_precision is not None
+    mixed = link.mixed_precision
+    worst = {layer.layer for layer in mixed.layers[:3]}  # the head is one of TFLite's
     assert {"wide.weight", "narrow.weight"} <= worst
-    assert [attempt.in_float for attempt in link.mixture.attempts][-1] <= 3
-    whole, *_, last = link.mixture.attempts
+    assert [attempt.in_float for attempt in mixed.attempts][-1] <= 3
+    whole, *_, last = mixed.attempts
     assert whole.mean is not None
     assert last.mean is not None
     assert last.mean < 0.05 < whole.mean

@@ -31,9 +31,9 @@ from toolchain.recipe import (
     TrainSection,
     default_recipe,
     load_recipe,
+    models_with_recipe,
     override,
     parse_recipe,
-    shipped_models,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def refusal(text: str) -> str:
 
 
 def test_both_detectors_have_a_recipe() -> None:
-    assert shipped_models() == ["eresfd", "extd"]
+    assert models_with_recipe() == ["eresfd", "extd"]
 
 
 @pytest.mark.parametrize(("model", "ratio"), [("eresfd", 1.25), ("extd", 1.0)])

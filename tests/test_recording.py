@@ -14,14 +14,14 @@ from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train.batches import Batch
 from toolchain.train.devices import memory_format, own_stream
 from toolchain.train.distillation import LossWeights
+from toolchain.train.distillation_plan import DistillationPlan
 from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.filters import Schedule
 from toolchain.train.recording import WARM_STEPS, Recorder
-from toolchain.train.teaching_plan import TeachingPlan
 
 STEPS = 2 * WARM_STEPS
 """Of each kind: some are taken one by one, the rest are replayed."""
-PLAN = TeachingPlan(
+PLAN = DistillationPlan(
     2 * STEPS + STEPS,
     0,
     4 * STEPS,

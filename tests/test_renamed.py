@@ -91,6 +91,8 @@ def test_a_certificate_of_an_earlier_version_is_read_without_a_word(
     content["recipe"]["prune"]["gone"] = content["recipe"]["prune"].pop("pruned_channels")
     teach = content["recipe"]["teach"]
     teach["settle_share"] = teach.pop("recalibration_share")
+    for link in content["links"]:
+        link["mixture"] = link.pop("mixed_precision")
     del content["sha256_of_the_rest"]
     content["sha256_of_the_rest"] = digest_of(content)
     (tmp_path / "certificate.json").write_text(json.dumps(content))

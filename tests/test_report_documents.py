@@ -20,13 +20,13 @@ from evaluations import (
 from gate_records import LIMITS, record
 from markdown_it import MarkdownIt
 from reports import HOSTILE, VARIANTS, parity_of, report_of, words
-from shipping import facts_of
-from test_comparison import CONTEST
+from test_comparison import COMPARISON
 from test_report_sweep import BROKEN, WHOLE
 from test_report_sweep import RUNNING as MEMBER_RUNNING
 from test_report_sweep import done as member_done
 from test_report_training import LOOKED, ZEROED
 from test_widths_cli import OTHER, PLAN, REPORT
+from zoo_members import facts_of
 
 from toolchain.gate.comparing import compare
 from toolchain.recipe import default_recipe
@@ -70,7 +70,7 @@ from toolchain.report.wording import clean
 
 
 def certificate(name: str) -> Certificate:
-    mixture = MixedPrecision(
+    mixed_precision = MixedPrecision(
         (LayerNoise(name, 0.02, True), LayerNoise("conv2", 0.001, False)),
         (Attempt(0, 50, 0.3, None, ("too far",)), Attempt(1, 60, 0.1, 0.002, ())),
     )
@@ -83,7 +83,7 @@ def certificate(name: str) -> Certificate:
         checkpoint_sha256=None,
         recipe=default_recipe("eresfd"),
         files=(FileFacts("model.onnx", 400, "a"), FileFacts(f"{name}.tflite", 100, "b")),
-        links=(link, replace(link, mixture=mixture)),
+        links=(link, replace(link, mixed_precision=mixed_precision)),
         calibration=CalibrationFacts("photos", 8, "c"),
         failures=(Failure(name, f"no {name}"),),
     )
@@ -148,7 +148,7 @@ DOCUMENTS = {
     "check": check_document(check("model_<b>.onnx"), ("size_bytes: too much",)),
     "boards": boards_document([check("model.onnx"), check("other")]),
     "bench": bench_document(bench("a|b")),
-    "comparison": comparison_document(CONTEST),
+    "comparison": comparison_document(COMPARISON),
     "costs": cost_document(REPORT),
     "plan": plan_document(PLAN),
     "gate": gate("<b>"),
@@ -305,5 +305,5 @@ def test_a_name_reads_as_it_is_wherever_it_stands(name: str) -> None:
 
 
 def test_a_section_of_pictures_alone_is_left_out_of_markdown() -> None:
-    assert "## Cost, as a share" not in markdown(comparison_document(CONTEST))
-    assert "Cost, as a share" in html(comparison_document(CONTEST))
+    assert "## Cost, as a share" not in markdown(comparison_document(COMPARISON))
+    assert "Cost, as a share" in html(comparison_document(COMPARISON))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from shipping import EXAMPLE, facts_of, make_member
 from widerface import make_wider
+from zoo_members import EXAMPLE, facts_of, make_member
 
 from toolchain import cli
 from toolchain.checking.cost import count_parameters

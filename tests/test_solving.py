@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from toolchain.models.registry import build
 from toolchain.recipe import PruneSection, default_recipe
 from toolchain.train import solving
+from toolchain.train.distillation_plan import DistillationPlan
 from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.solving import Equations, Slopes, equations_of
 from toolchain.train.teacher_outputs import teacher_outputs, tensors
-from toolchain.train.teaching_plan import TeachingPlan
 
 torch.set_num_threads(1)
 
@@ -154,8 +154,8 @@ def course_of(
             teacher(torch.cat(images))
     prune = PruneSection(rate or None, "fpgm", "group", recipe.prune.protected)
     course = DistillationTrainer(
-        model, student, copy.deepcopy(teacher.eval()), TeachingPlan(0, 0, 1, solves=True), prune,
-        torch.zeros(1, 3, 128, 128), anchors, recipe.decode.variances,
+        model, student, copy.deepcopy(teacher.eval()), DistillationPlan(0, 0, 1, solves=True),
+        prune, torch.zeros(1, 3, 128, 128), anchors, recipe.decode.variances,
     )  # fmt: skip
     course.choose_in_teacher()
     course.look(torch.cat(images))

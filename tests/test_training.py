@@ -28,13 +28,13 @@ from toolchain.train import keeping, setup, training
 from toolchain.train.batches import Crops, batches
 from toolchain.train.crops import CropSettings
 from toolchain.train.distillation import LossWeights
+from toolchain.train.distillation_plan import DistillationPlan
 from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.job import TrainingJob
 from toolchain.train.loss import detection_loss
 from toolchain.train.photos import prepare_photos
 from toolchain.train.processor import keep_gradients_right
 from toolchain.train.targets import anchor_boxes, stacked, targets
-from toolchain.train.teaching_plan import TeachingPlan
 from toolchain.train.training import train
 from toolchain.zoo.sources import load_network
 
@@ -87,7 +87,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True)
 def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the loss, and keep the state, every five steps of 80: 8 settle, 24 are local."""
+    """Look at the loss, and keep the state, every five steps of 80: 8 recalibrate, 24 are local."""
     monkeypatch.setattr(keeping, "STRETCH", 5)
 
 
@@ -98,7 +98,7 @@ def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
     split: Split, teacher: Path, tmp_path: Path, fields: dict[str, object]
 ) -> None:
-    """Stopped while batch norm settles or layers learn, block by block, and twice end to end."""
+    """Stopped while batch norm is recalibrated, while layers learn, and twice end to end."""
     recipe = override(job(teacher, tmp_path).recipe, fields)
     whole = run(job(teacher, tmp_path / "whole", recipe=recipe), split)
     stopped = job(teacher, tmp_path / "stopped", recipe=recipe)
@@ -170,7 +170,7 @@ def test_labels_join_the_teacher(split: Split, teacher: Path, tmp_path: Path) ->
     network.load_state_dict(torch.load(teacher))
     recipe = default_recipe("eresfd")
     assert recipe.anchors is not None
-    plan = TeachingPlan(0, 0, 10, weights=LossWeights(labels=2.0))
+    plan = DistillationPlan(0, 0, 10, weights=LossWeights(labels=2.0))
     example = torch.zeros(1, 3, 96, 96)
     teaching = DistillationTrainer(
         "eresfd", network, network, plan, recipe.prune, example, recipe.anchors, (0.1, 0.2)

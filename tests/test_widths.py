@@ -249,7 +249,7 @@ def test_other_operators_at_other_widths_are_refused(costs: Costs) -> None:
 # Costs ---------------------------------------------------------------------------------------
 
 
-def test_a_staircase_has_the_kernels_steps(costs: Costs) -> None:
+def test_a_latency_table_has_the_kernels_steps(costs: Costs) -> None:
     stream, inner = measure_group_costs(costs, 1, silent)
     assert (stream.group, stream.layers) == ("stem", ("stem", "end"))
     assert inner.widths == (1, 2, 3, 4, 5, 6)
@@ -269,7 +269,7 @@ def test_groups_that_share_an_operator_are_narrowed_apart() -> None:
     assert apart_groups("abcd", touched) == [["a", "c", "d"], ["b"]]
 
 
-def test_few_networks_hold_all_staircases(costs: Costs, board: Arithmetic) -> None:
+def test_few_networks_fill_all_latency_tables(costs: Costs, board: Arithmetic) -> None:
     measure_group_costs(costs, 1, silent)
     assert board.files == 1 + 7 + 5  # the whole one; the two groups touch each other
     assert widths_of(16, 4) == (1, 4, 8, 12, 16)

@@ -94,12 +94,12 @@ def _shares(setup: Setup, course: DistillationTrainer) -> None:
     spent: dict[str, float] = {}
     first = course.plan.local_steps
     course.enter(first)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     drawn = list(batches(setup.crops, setup.job.batch, 0, STEPS, 0))
-    spent["drawing crops"] = time.perf_counter() - begun
-    begun = time.perf_counter()
+    spent["drawing crops"] = time.perf_counter() - started
+    started = time.perf_counter()
     with (
-        _timed(spent, "the teacher", distillation_trainer, "lesson"),
+        _timed(spent, "the teacher", distillation_trainer, "teacher_outputs"),
         _timed(spent, "the student forward", course.student, "forward"),
         _timed(spent, "matching labels", course, "label_loss"),
         _timed(spent, "backward", torch.Tensor, "backward"),
@@ -107,7 +107,7 @@ def _shares(setup: Setup, course: DistillationTrainer) -> None:
     ):
         for batch in drawn:
             course.take(first + 1, batch)
-    spent["all else"] = time.perf_counter() - begun - sum(list(spent.values())[1:])
+    spent["all else"] = time.perf_counter() - started - sum(list(spent.values())[1:])
     for name, seconds in spent.items():
         print(f"{name:>20}: {1000 * seconds / STEPS:6.1f} ms a step")
 

@@ -52,7 +52,7 @@ class LayerCosts:
         if key in self.exact:
             return self.exact[key]
         asked = _parsed(key, 0)
-        alike = [each for each in self.known if _form(each) == _form(asked)]
+        alike = [each for each in self.known if _signature(each) == _signature(asked)]
         same = [each for each in alike if each.channels == asked.channels]
         if same and "Interp" not in asked.kind:
             return round(_between(asked.pixels, [(e.pixels, e.instructions) for e in same]))
@@ -61,7 +61,7 @@ class LayerCosts:
         return round(near.instructions * asked.work / near.work)
 
 
-def _form(layer: Known) -> tuple[str, str]:
+def _signature(layer: Known) -> tuple[str, str]:
     """Return what layers share that have other channels or sizes."""
     words = [
         word

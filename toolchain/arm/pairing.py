@@ -31,8 +31,8 @@ def block(paths: tuple[str, str], image: object, dice: random.Random, threads: i
         for _ in range(WARM_UP):
             runs[side](given[side])
     times: tuple[list[float], list[float]] = ([], [])
-    begun = time.perf_counter()
-    while len(times[0]) < LEAST_RUNS or time.perf_counter() - begun < BLOCK_SECONDS:
+    started = time.perf_counter()
+    while len(times[0]) < LEAST_RUNS or time.perf_counter() - started < BLOCK_SECONDS:
         for side in dice.sample((0, 1), 2):
             start = time.perf_counter()
             runs[side](given[side])

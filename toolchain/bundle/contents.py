@@ -20,7 +20,7 @@ from toolchain.errors import InputError
 from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import name_of
 from toolchain.system.files import as_json, sha256_of
-from toolchain.zoo.reading import FOLDER as SHIPPED
+from toolchain.zoo.reading import FOLDER as ZOO
 
 INSTALLER = Path(bundle.__file__).parent
 """What installs a bundle there."""
@@ -117,7 +117,7 @@ def _card(model: Path) -> bytes:
     """Return the card of the shipped network that it was made from, or one of what is known."""
     provenance = json.loads(detect.open_network(model, 1).metadata or "{}").get("provenance", {})
     digest = provenance.get("weights_sha256")
-    for weights in sorted(SHIPPED.glob("*.safetensors")):
+    for weights in sorted(ZOO.glob("*.safetensors")):
         if sha256_of(weights) == digest:
             return weights.with_suffix(".md").read_bytes()
     name = recipe_of(_run_of(model)).model.name

@@ -85,7 +85,7 @@ def board_view(recipe: Recipe) -> detect.Specification:
 
 
 def file_view(recipe: Recipe) -> detect.Specification:
-    """Return how the board feeds and reads the recipe's finished ONNX file, in its form."""
+    """Return how the board feeds and reads the recipe's finished ONNX file, by its I/O spec."""
     kind = recipe.decode.postprocess
     view = dataclasses.replace(board_view(recipe), postprocess=kind, outputs=OUTPUTS[kind])
     if recipe.input.dtype == "float32":

@@ -79,11 +79,11 @@ def shrink(
         assert known is not None
         recipes = [_rounded(each, known) for each in recipes]
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     from toolchain.records.stages import Stage
     from toolchain.workflows.pipeline import Job, run_shrink  # takes seconds
 
-    before: tuple[Stage, ...] = (Stage("load PyTorch", round(time.perf_counter() - begun, 3)),)
+    before: tuple[Stage, ...] = (Stage("load PyTorch", round(time.perf_counter() - started, 3)),)
     job = Job(
         recipe=recipes[0],
         out=folder,
@@ -137,9 +137,9 @@ def _recipes(
             "untrained": untrained or None,
         }
         prune = _within(model, pruning.parameters, others)
-    form = files.fields | inputs.fields
+    fields = files.fields | inputs.fields
     return [
-        inputs.fed(override(recipe_for(model, path, prune, size), form)) for size in inputs.sizes
+        inputs.fed(override(recipe_for(model, path, prune, size), fields)) for size in inputs.sizes
     ]
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toolchain.recipe.loading import shipped_models
+from toolchain.recipe.loading import models_with_recipe
 from toolchain.records.run_folder import NCNN_FOLDER, ONNX
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def print_report(report: Report, out: Path, *, verbose: bool) -> None:
     console.print(_comparison(report))
     surgery = report.parity_exact or report.parity_surgery
     console.print(f"proved: {_worst(surgery)}; {_worst(report.parity_onnx)}", markup=False)
-    _print_chain(report, console)
+    _print_lineage(report, console)
     if report.board is not None:
         console.print(board_words(report.board, report.rate, report.model), markup=False)
     console.print(f"Results are in [bold]{escape(str(out))}[/]; look at report.html.")
-    if report.photos or report.model in shipped_models():
+    if report.photos or report.model in models_with_recipe():
         best = ONNX if report.board is None else NCNN_FOLDER
         console.print(
             f"Next: copy {escape(str(out / best))} and detect.py beside it to the board, "
@@ -80,7 +80,7 @@ def _worst(parity: Parity) -> str:
     )
 
 
-def _print_chain(report: Report, console: Console) -> None:
+def _print_lineage(report: Report, console: Console) -> None:
     """Print each file for a board with its size and what it costs, and what is missing."""
     certificate = report.certificate
     if certificate is None:

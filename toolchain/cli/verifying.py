@@ -27,7 +27,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check an output folder: every hash, and every link of its chain again, on new inputs."""
+    """Check an output folder: every hash, and every link of its lineage again, on new inputs."""
     asking.need_folder(folder, asking.FOLDER)
     from toolchain.lineage.verifying import verify as verify_folder
 

@@ -1,6 +1,6 @@
-"""The form of a file: what it takes and gives, where that is not what the network does.
+"""The I/O spec of a file: what it takes and gives, where that is not what the network does.
 
-Pixels as a camera has them instead of floats, boxes or faces instead of raw outputs. A form is put
+Pixels as a camera has them instead of floats, boxes or faces instead of raw outputs. It is put
 on a finished file, so that what is quantised is the network alone, and all around it stays in
 float. The numbers are the recipe's.
 """
@@ -19,7 +19,7 @@ from toolchain.exporting.metadata import KEY
 from toolchain.recipe import InputSection, Recipe
 
 SCHEMA = 2
-"""Of the metadata of files that have a form: programs that know 1 alone refuse them. Those that
+"""Of the metadata of files that have one: programs that know 1 alone refuse them. Those that
 take pixels scale them themselves, and are read by programs that know nothing of scales."""
 OUTPUTS = {
     "none": ("loc", "logits"),
@@ -28,12 +28,12 @@ OUTPUTS = {
 }
 
 
-def has_form(recipe: Recipe) -> bool:
-    """Tell whether files get a form."""
-    return recipe != without_form(recipe)
+def has_io_spec(recipe: Recipe) -> bool:
+    """Tell whether files get an I/O spec of their own."""
+    return recipe != without_io_spec(recipe)
 
 
-def without_form(recipe: Recipe) -> Recipe:
+def without_io_spec(recipe: Recipe) -> Recipe:
     """Return the recipe of the bare files."""
     return dataclasses.replace(
         recipe,
@@ -42,9 +42,9 @@ def without_form(recipe: Recipe) -> Recipe:
     )
 
 
-def check_form(recipe: Recipe, *, dynamic: bool) -> None:
-    """Raise :class:`InputError` if the form that the recipe asks for cannot be had."""
-    if not has_form(recipe):
+def check_io_spec(recipe: Recipe, *, dynamic: bool) -> None:
+    """Raise :class:`InputError` if the I/O spec that the recipe asks for cannot be had."""
+    if not has_io_spec(recipe):
         return
     asked = "--input uint8" if recipe.input.dtype == "uint8" else "--postprocess"
     if recipe.anchors is None:
@@ -83,7 +83,7 @@ def border_is_exact(shape: InputSection) -> bool:
     return bool(np.abs(zero - border_colour(shape)).max() <= WHOLE)
 
 
-def formed_metadata(bare: Mapping[str, str], recipe: Recipe) -> dict[str, str]:
+def metadata_with_io(bare: Mapping[str, str], recipe: Recipe) -> dict[str, str]:
     """Return the metadata of a file, given those of the bare one."""
     detector = json.loads(bare[KEY])
     takes_pixels = recipe.input.dtype == "uint8"

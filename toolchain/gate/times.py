@@ -74,11 +74,11 @@ def decide(more: MoreBlocks, limit: float, seconds: float, where: str, seed: int
 
     Raises :class:`InputError` if too many blocks give no ratio: a clock that jumps.
     """
-    begun, asked = time.monotonic(), 0
+    started, asked = time.monotonic(), 0
     ratios: list[float] = []
     outcome: Outcome = "not decided"
     for look in LOOKS:
-        left = seconds - (time.monotonic() - begun)
+        left = seconds - (time.monotonic() - started)
         if left <= 0:
             break
         ratios += list(more(look - asked, left))
@@ -93,7 +93,7 @@ def decide(more: MoreBlocks, limit: float, seconds: float, where: str, seed: int
             break
     sane = _sane(ratios)
     low, high = spread(sane, seed)
-    spent = time.monotonic() - begun
+    spent = time.monotonic() - started
     return Timing(float(np.median(sane)), low, high, len(sane), spent, outcome, where)
 
 

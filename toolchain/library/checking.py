@@ -91,7 +91,7 @@ def verify(
     seed: int | None = None,
     on_link: Callable[[str], None] | None = None,
 ) -> Verification:
-    """Check an output folder: every hash, and every link of its chain again, on new inputs.
+    """Check an output folder: every hash, and every link of its lineage again, on new inputs.
 
     Args:
         folder: what :func:`export` gave, or an output folder.

@@ -16,9 +16,9 @@ from toolchain.checking.pictures import read_photos
 from toolchain.checking.proofs import analysis_example
 from toolchain.errors import InputError
 from toolchain.exporting.formats import read_formats
-from toolchain.exporting.io_spec import check_form
+from toolchain.exporting.io_spec import check_io_spec
 from toolchain.library.handing_over import Handed, demand_network, hand_over
-from toolchain.library.shrinking import Shrunk, cut_and_prove, same_weights
+from toolchain.library.shrinking import Shrunk, same_weights, shrink_and_prove
 from toolchain.library.taking import Example, undisturbed
 from toolchain.library.wording import in_python_words
 from toolchain.lineage.calibration import Calibration, given_calibration, read_calibration
@@ -29,7 +29,7 @@ from toolchain.records.run_folder import RunFolder
 from toolchain.records.stages import Report
 from toolchain.system.files import output_folder
 from toolchain.workflows.pipeline import fill
-from toolchain.workflows.stages import cutting
+from toolchain.workflows.stages import shrinking
 from toolchain.workflows.stages.clock import Clock, say_nothing
 from toolchain.workflows.stages.job import Job
 from toolchain.workflows.stages.starting import Start
@@ -126,11 +126,11 @@ def export(
     loaded = handed.loaded
     job = Job(loaded.recipe, Path(out), dynamic=dynamic, formats=asked, command="toolchain.export")
     with undisturbed(), output_folder(job.out) as folder:
-        begun = _begin(job, handed, calibrated, photos)
+        started = _begin(job, handed, calibrated, photos)
         clock.begin("shrink")
         unchanged = made if recipe is None and not photos else None
-        shrunk = _shrunk(handed, begun, unchanged, live)
-        report = fill(job, begun, shrunk, folder, clock)
+        shrunk = _shrunk(handed, started, unchanged, live)
+        report = fill(job, started, shrunk, folder, clock)
     assert report.certificate is not None
     written = RunFolder.open(job.out)
     return Exported(job.out, written.files, report.certificate, report)
@@ -158,7 +158,7 @@ def _recipe(recipe: Recipe | Place | None, made: Shrunk | None) -> Recipe | None
 def _begin(job: Job, handed: Handed, calibration: Inputs, photos: Sequence[Place]) -> Start:
     """Return what the first stage returns, of a network that is there already."""
     loaded = handed.loaded
-    check_form(loaded.recipe, dynamic=job.dynamic)
+    check_io_spec(loaded.recipe, dynamic=job.dynamic)
     formats, note = choose_formats(job.formats, loaded.recipe.decode.postprocess)
     formats, note = possible_formats(job.formats, formats, note, loaded.example, loaded.inputs)
     chosen = None
@@ -170,15 +170,15 @@ def _begin(job: Job, handed: Handed, calibration: Inputs, photos: Sequence[Place
 
 
 def _shrunk(
-    handed: Handed, begun: Start, made: Shrunk | None, live: torch.nn.Module
-) -> cutting.Shrunk:
+    handed: Handed, started: Start, made: Shrunk | None, live: torch.nn.Module
+) -> shrinking.Shrunk:
     """Return the surgery that was made and proved, if the network is still the same; or one now."""
     if made is None or not same_weights(live, made._made.pair.shrunk):
-        return cut_and_prove(handed, photos=begun.photos)
+        return shrink_and_prove(handed, photos=started.photos)
     if any(each.dtype == torch.float64 for each in live.parameters()) or not same_weights(
         handed.loaded.network, made._made.pair.shrunk
     ):
-        return cut_and_prove(handed, photos=begun.photos)  # files are of float32
+        return shrink_and_prove(handed, photos=started.photos)  # files are of float32
     return replace(made._made, loaded=replace(made._handed.loaded, recipe=handed.recipe))
 
 

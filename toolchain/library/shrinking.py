@@ -17,7 +17,7 @@ from toolchain.recipe import Recipe, override
 from toolchain.records.parity import Parity
 from toolchain.records.stages import FilterVerdict, LayerChange, Surgery
 from toolchain.report.run.reasons import sentence
-from toolchain.workflows.stages import cutting
+from toolchain.workflows.stages import shrinking
 from toolchain.workflows.stages.zeroing import Zeroed
 
 
@@ -90,7 +90,7 @@ class Shrunk:
     report: ShrinkReport
     proof: ShrinkProof
     _handed: Handed = field(repr=False)
-    _made: cutting.Shrunk = field(repr=False)
+    _made: shrinking.Shrunk = field(repr=False)
 
 
 def shrink(
@@ -141,7 +141,7 @@ def shrink(
     if limit is not None:
         handed = handed.with_recipe(override(handed.recipe, {"proof.surgery_limit": limit}))
     with undisturbed():
-        made = cut_and_prove(handed)
+        made = shrink_and_prove(handed)
     surgery = made.pair.surgery
     return Shrunk(
         handed_back(made.pair.shrunk, network),
@@ -159,12 +159,12 @@ def shrink(
     )
 
 
-def cut_and_prove(handed: Handed, photos: tuple[Photo, ...] = ()) -> cutting.Shrunk:
+def shrink_and_prove(handed: Handed, photos: tuple[Photo, ...] = ()) -> shrinking.Shrunk:
     """Run the stages that the command line runs, on a network that was handed over."""
     loaded = handed.loaded
     look = analysis_example(loaded.network, loaded.example, loaded.recipe)
     zeroed = Zeroed(loaded, loaded.network, None)
-    return cutting.prove(zeroed, cutting.make_pair(zeroed, look, photos))
+    return shrinking.prove(zeroed, shrinking.make_pair(zeroed, look, photos))
 
 
 def _count(network: nn.Module) -> int:

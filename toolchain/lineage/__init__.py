@@ -1,1 +1,1 @@
-"""The chain from weights to files: other formats, the links between them, and their proof."""
+"""The lineage of files, from weights on: other formats, the links between them, and their proof."""

@@ -1,4 +1,4 @@
-"""Making the files of the chain, one after the other, each with its link.
+"""Making the files of the lineage, one after the other, each with its link.
 
 A file whose link breaks is taken away again, and what would have been made of it is not made; the
 other branches go on. What is missing then stands in the certificate, which is not complete.
@@ -36,8 +36,8 @@ from toolchain.lineage import links
 from toolchain.lineage.calibration import Calibration
 from toolchain.lineage.links import Kind, Reopen
 from toolchain.lineage.mixing import layer_noises, mixed_link
-from toolchain.lineage.onnx_io import formed_onnx
-from toolchain.lineage.tflite_io import NO_SUPPRESSION, formed_tflite
+from toolchain.lineage.onnx_io import onnx_with_io
+from toolchain.lineage.tflite_io import NO_SUPPRESSION, tflite_with_io
 from toolchain.models.sizes import Example
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import (
@@ -56,7 +56,7 @@ from toolchain.records.stages import MemberAccuracy, Rewritten, Source
 from toolchain.system.files import disk_is_full, sha256_of, write_bytes
 
 ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, ONNX)
-"""Files that the pipeline has written before the chain is made."""
+"""Files that the pipeline has written before the lineage is made."""
 COMPARED_PHOTOS = 8
 """At most so many photos are inputs of an approximate link."""
 NEW_SHAPES = 4
@@ -131,7 +131,7 @@ def possible_formats(
 
 
 def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the files of the recipe's whole chain for these formats, in order.
+    """Return the files of the recipe's whole lineage for these formats, in order.
 
     ``steps`` are the ONNX files between the exported and the finished one.
     """
@@ -149,8 +149,8 @@ def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) 
 
 
 @dataclass
-class Chain:
-    """The chain while it is made."""
+class Lineage:
+    """The lineage while it is made."""
 
     folder: Path
     recipe: Recipe
@@ -166,7 +166,7 @@ class Chain:
     accuracy_of: MeasureAccuracy | None = None
     on_stage: Callable[[str], None] = lambda _name: None
     reopen: Reopen | None = None
-    """Takes weights of the chain; None: the recipe's model is built by its name."""
+    """Takes weights of the lineage; None: the recipe's model is built by its name."""
     links: list[Link] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     rewritten: list[Rewritten] = field(default_factory=list)
@@ -208,8 +208,8 @@ class Chain:
         target = self.folder / after
         if kind == "int8":
             return self._make_int8(before, after)
-        if kind == "form":
-            write_bytes(target, self._formed((self.folder / before).read_bytes(), after))
+        if kind == "io_spec":
+            write_bytes(target, self._with_io((self.folder / before).read_bytes(), after))
         elif kind == "export" and after.endswith(".tflite"):
             export_tflite(
                 self.folded,
@@ -284,8 +284,8 @@ class Chain:
             return with_metadata(data, self.metadata)
         return labelled(data, self.output_names, self.tflite_metadata)
 
-    def _formed(self, data: bytes, name: str) -> bytes:
-        give = formed_onnx if name.endswith(".onnx") else formed_tflite
+    def _with_io(self, data: bytes, name: str) -> bytes:
+        give = onnx_with_io if name.endswith(".onnx") else tflite_with_io
         return give(data, self.recipe)
 
     def _link(self, before: str, after: str, kind: Kind) -> Link:
@@ -365,10 +365,10 @@ class Chain:
 def _reason(link: Link) -> str:
     """Say what breaks a link, and of int8 that float for the worst layers does not mend it."""
     found = "; ".join(link.problems)
-    if link.mixture is None:
+    if link.mixed_precision is None:
         return found
-    last = link.mixture.attempts[-1]
-    return f"{found}, with {last.in_float} of {len(link.mixture.layers)} layers in float"
+    last = link.mixed_precision.attempts[-1]
+    return f"{found}, with {last.in_float} of {len(link.mixed_precision.layers)} layers in float"
 
 
 def new_shapes(pair: Pair, recipe: Recipe, count: int) -> list[ProofInput]:
@@ -382,29 +382,29 @@ def new_shapes(pair: Pair, recipe: Recipe, count: int) -> list[ProofInput]:
     )
 
 
-def make_chain(chain: Chain, formats: Sequence[str], source: Source) -> Certificate:
+def make_lineage(lineage: Lineage, formats: Sequence[str], source: Source) -> Certificate:
     """Make every file of these formats and its link; return the certificate of them all."""
-    steps = links.steps_in(chain.folder)
-    wanted = files_of(formats, chain.recipe, steps)
-    for before, after, kind in links.plan_of(chain.recipe, steps):
+    steps = links.steps_in(lineage.folder)
+    wanted = files_of(formats, lineage.recipe, steps)
+    for before, after, kind in links.plan_of(lineage.recipe, steps):
         if after in wanted:
-            chain.on_stage(after)
-            chain.extend(before, after, kind)
+            lineage.on_stage(after)
+            lineage.extend(before, after, kind)
     return Certificate(
         SCHEMA,
         f"toolchain {toolchain.__version__}",
         source.path,
         source.sha256,
-        chain.recipe,
+        lineage.recipe,
         tuple(
             FileFacts(name, path.stat().st_size, sha256_of(path))
             for each in wanted
             for name in (each, *companions_of(each))
-            if (path := chain.folder / name).exists()
+            if (path := lineage.folder / name).exists()
         ),
-        tuple(chain.links),
-        _facts(chain.calibration, formats),
-        tuple(chain.failures),
+        tuple(lineage.links),
+        _facts(lineage.calibration, formats),
+        tuple(lineage.failures),
     )
 
 

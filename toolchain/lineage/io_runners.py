@@ -1,4 +1,4 @@
-"""What runs a file in its form and the bare one, so that they can be compared.
+"""What runs a file with an I/O spec and the bare one, so that they can be compared.
 
 Both take an input of the network, float32 (1, 3, H, W); where the file takes pixels, both get the
 nearest ones. Both give what the file gives: raw outputs, every box and probability, or faces.
@@ -26,7 +26,7 @@ from toolchain.system.sessions import open_session
 
 
 def bare_end(run: Runner, recipe: Recipe) -> Runner:
-    """Return what does with a bare file's outputs what the form does."""
+    """Return what does with a bare file's outputs what the I/O spec does."""
     takes_pixels, kind = recipe.input.dtype == "uint8", recipe.decode.postprocess
 
     def bare(image: Tensor) -> Outputs:
@@ -43,8 +43,8 @@ def bare_end(run: Runner, recipe: Recipe) -> Runner:
     return bare
 
 
-def formed_end(path: Path, recipe: Recipe) -> Runner:
-    """Return what runs a file in its form, by the code that runs it on the board."""
+def io_end(path: Path, recipe: Recipe) -> Runner:
+    """Return what runs a file with an I/O spec, by the code that runs it on the board."""
     network = detect.open_network(path, 1)
     try:
         specification = detect.specification_of(network)
@@ -52,7 +52,7 @@ def formed_end(path: Path, recipe: Recipe) -> Runner:
         raise ParityError(f"{path.name}: {error}") from error
     kind = recipe.decode.postprocess
 
-    def formed(image: Tensor) -> Outputs:
+    def with_io(image: Tensor) -> Outputs:
         fed = image.numpy()
         if specification.dtype == "uint8":
             fed = as_pixels(fed, recipe)
@@ -65,7 +65,7 @@ def formed_end(path: Path, recipe: Recipe) -> Runner:
             return [_shares(first[0], recipe), second[0]]
         return _faces(first[0], second[0], specification)
 
-    return formed
+    return with_io
 
 
 def _shares(boxes: NDArray[Any], recipe: Recipe) -> NDArray[np.float64]:

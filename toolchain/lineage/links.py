@@ -27,10 +27,10 @@ from toolchain.checking.parity import (
 from toolchain.checking.pictures import Photo, find_faces
 from toolchain.checking.tflite import run_tflite
 from toolchain.deploy import detect
-from toolchain.exporting.io_spec import has_form
+from toolchain.exporting.io_spec import has_io_spec
 from toolchain.exporting.rewriting import ON_GRAPHS, ONNXRUNTIME_ALONE
 from toolchain.lineage.deciding import decisions_between
-from toolchain.lineage.io_runners import bare_end, crowd_of, expected_faces, formed_end, found_faces
+from toolchain.lineage.io_runners import bare_end, crowd_of, expected_faces, found_faces, io_end
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement, Link
 from toolchain.records.parity import Decisions, Parity
@@ -38,10 +38,10 @@ from toolchain.records.run_folder import NCNN, ONNX, WEIGHTS
 from toolchain.system.files import sha256_of
 from toolchain.zoo.sources import load_network
 
-Kind = Literal["surgery", "export", "rewrite", "half", "int8", "form"]
+Kind = Literal["surgery", "export", "rewrite", "half", "int8", "io_spec"]
 
 Reopen = Callable[[Path], nn.Module]
-"""Gives a network its weights back from a file of the chain."""
+"""Gives a network its weights back from a file of the lineage."""
 
 SOFT, SHRUNK, EXPORTED = "chain/soft.safetensors", WEIGHTS, "chain/exported.onnx"
 ONNX_INT8 = "model_int8.onnx"
@@ -54,7 +54,7 @@ if the rewrite changed something, and the first if any did."""
 
 
 def _bare_plan(steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
-    """Return the chain of files without a form.
+    """Return the lineage of files without an I/O spec.
 
     int8 is made of the file before rewrites, which would only give it more to round.
     """
@@ -105,12 +105,12 @@ OVERLAP = 0.5
 
 
 def bare_of(name: str, recipe: Recipe) -> str:
-    """Return the file that takes floats and gives raw outputs: where files get a form, another."""
-    return f"chain/bare/{name}" if name in FINISHED and has_form(recipe) else name
+    """Return the file that takes floats and gives raw outputs: another if there is an I/O spec."""
+    return f"chain/bare/{name}" if name in FINISHED and has_io_spec(recipe) else name
 
 
 def plan_of(recipe: Recipe, steps: Sequence[str]) -> tuple[tuple[str, str, Kind], ...]:
-    """Return the recipe's whole chain, in order: two files in the output folder, what lies between.
+    """Return the recipe's whole lineage, in order: two files in the folder, what lies between.
 
     ``steps`` are those of :data:`STEPS` that there are.
     """
@@ -119,7 +119,7 @@ def plan_of(recipe: Recipe, steps: Sequence[str]) -> tuple[tuple[str, str, Kind]
         bare = bare_of(after, recipe)
         whole.append((bare_of(before, recipe), bare, kind))
         if bare != after:
-            whole.append((bare, after, "form"))
+            whole.append((bare, after, "io_spec"))
     return tuple(whole)
 
 
@@ -143,7 +143,7 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
     """Return the recipe's limits for a link."""
     if kind == "surgery":
         return Limits("largest", proof.surgery_limit)
-    if kind in ("export", "form"):
+    if kind in ("export", "io_spec"):
         return Limits("largest", proof.onnx_limit)
     if kind == "rewrite":
         return Limits("largest", proof.rewrite_limit)
@@ -155,7 +155,7 @@ def limits_of(kind: Kind, proof: ProofSection) -> Limits:
 
 
 def open_end(path: Path, recipe: Recipe, reopen: Reopen | None = None) -> Runner:
-    """Open a file of the chain: weights, ONNX, TFLite or ncnn.
+    """Open a file of the lineage: weights, ONNX, TFLite or ncnn.
 
     ``reopen`` takes weights; None builds the network that the recipe names.
     """
@@ -202,11 +202,11 @@ def measure_link(
     """
     limits = limits_of(kind, recipe.proof)
     ends = [open_end(folder / name, recipe, reopen) for name in (before, after)]
-    if kind == "form":
-        ends = [bare_end(ends[0], recipe), formed_end(folder / after, recipe)]
+    if kind == "io_spec":
+        ends = [bare_end(ends[0], recipe), io_end(folder / after, recipe)]
         names = ()
     parity = _parity(folder, f"{before} -> {after}", ends, kind, recipe, inputs, names, reopen)
-    if kind == "form" and recipe.decode.postprocess == "nms":
+    if kind == "io_spec" and recipe.decode.postprocess == "nms":
         crowd = crowd_of(inputs[0], recipe)
         found = expected_faces(crowd, recipe), found_faces(folder / after, crowd, recipe)
         more = compare_outputs(crowd, *found, limit=limits.difference)

@@ -51,7 +51,7 @@ def mixed_link(
     marked = [
         dataclasses.replace(layer, in_float=index < count) for index, layer in enumerate(layers)
     ]
-    return dataclasses.replace(link, mixture=MixedPrecision(tuple(marked), tuple(attempts)))
+    return dataclasses.replace(link, mixed_precision=MixedPrecision(tuple(marked), tuple(attempts)))
 
 
 def _attempt(count: int, data: bytes, link: Link) -> Attempt:

@@ -20,7 +20,7 @@ from toolchain.exporting.io_spec import (
 )
 from toolchain.recipe import Recipe
 
-PREFIX = "form/"
+PREFIX = "io/"
 """Of all names that are added."""
 FIRST_AXIS = 1
 """Of channels, and of planes."""

@@ -1,4 +1,4 @@
-"""The form of an ONNX file: nodes before and behind the network.
+"""The I/O spec of an ONNX file: nodes before and behind the network.
 
 Pixels go into the first convolution as they lie: (1, H, W, 3) read as one plane of 3 W columns, by
 a kernel three times as wide. A border of the colour that becomes zero is put around them, as the
@@ -25,7 +25,7 @@ from toolchain.exporting.io_spec import (
     blue_first,
     border_colour,
     border_is_exact,
-    formed_metadata,
+    metadata_with_io,
 )
 from toolchain.exporting.onnx_file import set_metadata
 from toolchain.lineage.onnx_boxes import FIRST_AXIS, PREFIX, give_boxes
@@ -35,8 +35,8 @@ IMAGE = "image"
 ROWS, COLUMNS = 2, 3
 
 
-def formed_onnx(data: bytes, recipe: Recipe) -> bytes:
-    """Return a bare ONNX file in the recipe's form.
+def onnx_with_io(data: bytes, recipe: Recipe) -> bytes:
+    """Return a bare ONNX file with the recipe's I/O spec.
 
     Raises :class:`ExportError` if it cannot be had.
     """
@@ -47,11 +47,11 @@ def formed_onnx(data: bytes, recipe: Recipe) -> bytes:
             _take_pixels(model, recipe)
         if recipe.decode.postprocess != "none":
             give_boxes(model, recipe)
-        set_metadata(model, formed_metadata(metadata, recipe))
+        set_metadata(model, metadata_with_io(metadata, recipe))
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = first_line(error)
-        raise ExportError(f"the ONNX file cannot be given its form ({reason})") from error
+        raise ExportError(f"the ONNX file cannot be given its I/O spec ({reason})") from error
     return bytes(model.SerializeToString(deterministic=True))
 
 

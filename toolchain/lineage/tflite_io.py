@@ -1,4 +1,4 @@
-"""The form of a TFLite file: small networks before and behind it, joined to it in one file.
+"""The I/O spec of a TFLite file: small networks before and behind it, joined to it in one file.
 
 They are converted by themselves and joined to a finished file, so that all around an int8 network
 stays in float. The converter has no non-maximum suppression.
@@ -18,7 +18,7 @@ from torch.nn import functional
 from toolchain.checking.pictures import board_view
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, first_line
-from toolchain.exporting.io_spec import OUTPUTS, formed_metadata
+from toolchain.exporting.io_spec import OUTPUTS, metadata_with_io
 from toolchain.exporting.metadata import KEY
 from toolchain.exporting.tflite import labelled
 from toolchain.recipe import Recipe
@@ -29,8 +29,8 @@ NO_SUPPRESSION = (
 )
 
 
-def formed_tflite(data: bytes, recipe: Recipe) -> bytes:
-    """Return a bare TFLite file in the recipe's form.
+def tflite_with_io(data: bytes, recipe: Recipe) -> bytes:
+    """Return a bare TFLite file with the recipe's I/O spec.
 
     Raises :class:`ExportError` if it cannot be had.
     """
@@ -48,7 +48,7 @@ def formed_tflite(data: bytes, recipe: Recipe) -> bytes:
         every = detect.anchors(board_view(recipe), height, width)
         loc, logits = torch.zeros(1, len(every), 4), torch.zeros(1, len(every), 2)
         parts.append(_converted(_Decoding(board_view(recipe), every), (loc, logits)))
-    return labelled(joined(parts), OUTPUTS[kind], formed_metadata({KEY: text}, recipe))
+    return labelled(joined(parts), OUTPUTS[kind], metadata_with_io({KEY: text}, recipe))
 
 
 class _Normalising(nn.Module):
@@ -122,7 +122,7 @@ def _converted(network: nn.Module, samples: tuple[Tensor, ...]) -> bytes:
             return bytes(litert_torch.convert(network.eval(), samples).model_content())
     except Exception as error:  # the converter raises errors of every kind
         reason = first_line(error)
-        raise ExportError(f"the TFLite file cannot be given its form ({reason})") from error
+        raise ExportError(f"the TFLite file cannot be given its I/O spec ({reason})") from error
 
 
 def joined(parts: Sequence[bytes]) -> bytes:

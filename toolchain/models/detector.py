@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from toolchain.errors import ModelError
-from toolchain.recipe.loading import shipped_models
+from toolchain.recipe.loading import models_with_recipe
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def register(detector: Detector) -> Detector:
 
 def names() -> list[str]:
     """Return the names of all detectors: of those that ship, and of those that were registered."""
-    return sorted({*shipped_models(), *_REGISTERED})
+    return sorted({*models_with_recipe(), *_REGISTERED})
 
 
 def find(name: str) -> Detector | None:
     """Return the detector ``name``; None for any other network."""
-    if name not in _REGISTERED and name in shipped_models():
+    if name not in _REGISTERED and name in models_with_recipe():
         _REGISTERED[name] = importlib.import_module(f"toolchain.models.{name}").DETECTOR
     return _REGISTERED.get(name)
 

@@ -8,10 +8,10 @@ from toolchain.recipe.checking import Range
 from toolchain.recipe.loading import (
     default_recipe,
     load_recipe,
+    models_with_recipe,
     override,
     parse_assignment,
     parse_recipe,
-    shipped_models,
 )
 from toolchain.recipe.sections import (
     REWRITES,
@@ -56,8 +56,8 @@ __all__ = [
     "TrainSection",
     "default_recipe",
     "load_recipe",
+    "models_with_recipe",
     "override",
     "parse_assignment",
     "parse_recipe",
-    "shipped_models",
 ]

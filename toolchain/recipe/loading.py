@@ -32,7 +32,7 @@ def default_recipe(model: str) -> Recipe:
             input=InputSection(height=224, width=224),
             prune=PruneSection(protected=()),
         )
-    known = shipped_models()
+    known = models_with_recipe()
     if model not in known:
         raise RecipeError(
             f"no recipe for model {model!r}; there are: {', '.join(known)}, and module:factory "
@@ -49,7 +49,7 @@ def _hint(model: str, known: Sequence[str]) -> str:
     return did_you_mean(model, known)
 
 
-def shipped_models() -> list[str]:
+def models_with_recipe() -> list[str]:
     """Return the names that have a recipe of their own."""
     files = resources.files("toolchain.recipes").iterdir()
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))

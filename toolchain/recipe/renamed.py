@@ -21,6 +21,9 @@ COMMANDS = {"family": "sweep"}
 SETTINGS = {**KEYS, "gone": "pruned_channels"}
 """What a training wrote of itself: old -> new; read without a word, for it cannot be changed."""
 
+LINKS = {"mixture": "mixed_precision"}
+"""Fields of a certificate's links: old -> new; read without a word, for it cannot be changed."""
+
 _TOLD: set[str] = set()
 
 
@@ -65,6 +68,11 @@ def command_now(arguments: Iterable[str]) -> list[str]:
 def settings_now(settings: Mapping[str, object]) -> dict[str, object]:
     """Return a training's settings under the names that they have now."""
     return {SETTINGS.get(name, name): value for name, value in settings.items()}
+
+
+def link_now(link: Mapping[str, object]) -> dict[str, object]:
+    """Return a link of a certificate under the names that its fields have now."""
+    return {LINKS.get(name, name): value for name, value in link.items()}
 
 
 def assignments_now(command: str) -> str:

@@ -289,7 +289,7 @@ class TeachSection(Section, name="teach"):
 
 @dataclass(frozen=True)
 class ExportSection(Section, name="export"):
-    """What form the ONNX file takes."""
+    """How the ONNX file is made."""
 
     rewrites: tuple[Rewrite, ...] = REWRITES
     """Which rewrites are done, where they apply; README has what each brings."""

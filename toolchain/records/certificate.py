@@ -1,4 +1,4 @@
-"""The certificate: a chain of links, each a measured difference between two files.
+"""The certificate: the lineage of files as links, each a measured difference between two files.
 
 Every file that ``shrink`` writes is tied to the checkpoint it came from by links, one file to the
 next. *Exact* links allow what rounding costs; *approximate* ones (half precision, int8) say by how
@@ -19,11 +19,14 @@ from typing import Literal
 from toolchain.errors import DataError, InputError, RecipeError
 from toolchain.recipe import Recipe
 from toolchain.recipe.reader import Reader
+from toolchain.recipe.renamed import link_now
 from toolchain.records.parity import Decisions, Parity
 from toolchain.system.files import as_json, digest_of, sha256_of
 
 NAME = "certificate.json"
 SCHEMA = 2
+DERIVED = ("passed", "largest_share", "mean_share")
+"""What the file says of a link beside its fields, for those who read no Python."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class Link:
     most_changed: float | None = None
     """The limit: share of the decisions of an output that may differ; None: they do not decide."""
     precision: Precision | None = None
-    mixture: MixedPrecision | None = None
+    mixed_precision: MixedPrecision | None = None
     """None where all went to int8, and for other links."""
 
     @property
@@ -193,7 +196,7 @@ class CalibrationFacts:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file that the chain ties to the checkpoint."""
+    """A file that the lineage ties to the checkpoint."""
 
     name: str
     """Its path in the folder."""
@@ -203,7 +206,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where the chain broke, or what could not be made."""
+    """Where the lineage broke, or what could not be made."""
 
     file: str
     reason: str
@@ -211,7 +214,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The whole chain of one run."""
+    """The whole lineage of one run."""
 
     schema: int
     tool: str
@@ -249,7 +252,7 @@ def to_json(certificate: Certificate) -> bytes:
     content = dataclasses.asdict(certificate)
     content["complete"] = certificate.is_complete
     for link, record in zip(certificate.links, content["links"], strict=True):
-        record |= {"passed": link.passed, "largest_share": link.worst, "mean_share": link.mean}
+        record |= dict(zip(DERIVED, (link.passed, link.worst, link.mean), strict=True))
     return as_json({**content, "sha256_of_the_rest": digest_of(content)})
 
 
@@ -271,10 +274,11 @@ def read_certificate(path: Path) -> Certificate:
     if stated != digest_of(content):
         raise DataError(f"{path}: was changed after it was written (its own hash does not match)")
     content.pop("complete", None)
-    for link in content.get("links", ()):
-        for derived in ("passed", "largest_share", "mean_share"):
-            link.pop(derived, None)
     try:
+        content["links"] = [
+            {name: value for name, value in link_now(link).items() if name not in DERIVED}
+            for link in content.get("links", ())
+        ]
         certificate: Certificate = Reader("", path.name).section(Certificate, content, ())
     except (RecipeError, AttributeError) as error:
         raise DataError(f"{path}: {error}") from error

@@ -111,7 +111,7 @@ class RunFolder:
 
     @cached_property
     def certificate(self) -> Certificate:
-        """The chain of its files; raises :class:`InputError` where it was changed."""
+        """The lineage of its files; raises :class:`InputError` where it was changed."""
         return open_folder(self.path)
 
     @cached_property

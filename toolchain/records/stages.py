@@ -287,7 +287,7 @@ class Report:
     """Measured of these very weights before they were shipped; None: not known. The shrunk network
     has it too, as the proof says."""
     certificate: Certificate | None = None
-    """The chain of all files, with what each link costs."""
+    """The lineage of all files, with what each link costs."""
     rewrites: tuple[Rewritten, ...] = ()
     """In the order in which they were done."""
     board: OnBoard | None = None

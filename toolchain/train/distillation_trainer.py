@@ -21,6 +21,7 @@ from toolchain.train.channels import Channels, channels_of, spread_like, start_l
 from toolchain.train.course import Course, cosine
 from toolchain.train.devices import placed
 from toolchain.train.distillation import answer, end_to_end_loss, local_loss
+from toolchain.train.distillation_plan import DistillationPlan
 from toolchain.train.filters import Filters
 from toolchain.train.masks import apply_masks
 from toolchain.train.solving import equations_of
@@ -37,7 +38,6 @@ from toolchain.train.teacher_outputs import (
     tensors,
     watching,
 )
-from toolchain.train.teaching_plan import TeachingPlan
 
 LAYER_BATCHES = 4
 """Of the batches over which batch norm is averaged, those that do before layers learn."""
@@ -51,7 +51,7 @@ class DistillationTrainer(Course):
         model: str,
         student: nn.Module,
         teacher: nn.Module,
-        plan: TeachingPlan,
+        plan: DistillationPlan,
         prune: PruneSection,
         example: Tensor,
         anchors: AnchorSection,

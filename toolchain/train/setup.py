@@ -24,6 +24,7 @@ from toolchain.system.files import sha256_of
 from toolchain.train.batches import Batch, Crops, batches
 from toolchain.train.course import Course
 from toolchain.train.devices import placed
+from toolchain.train.distillation_plan import DistillationPlan, shares_of
 from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
@@ -32,7 +33,6 @@ from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import rank, ranks, total
 from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
-from toolchain.train.teaching_plan import TeachingPlan, shares_of
 from toolchain.zoo.sources import Loaded, example_input, load_network
 
 EXAMPLE = 256
@@ -182,7 +182,7 @@ def _images_in_time(setup: Setup) -> int:
     """Measure the pace of a few steps of each kind; return how many images fit into the time."""
     job, section = setup.job, setup.job.recipe.teach
     shares = shares_of(section, warm_start=job.start is not None)
-    plan = TeachingPlan.of_each(PACE_STEPS, section)
+    plan = DistillationPlan.of_each(PACE_STEPS, section)
     course = new_course(setup, 0, plan)
     assert isinstance(course, DistillationTrainer)
     seconds = sum(
@@ -232,7 +232,7 @@ def crops_from(
     )
 
 
-def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
+def new_course(setup: Setup, images: int, plan: DistillationPlan | None = None) -> Course:
     """Return a course that can take its first step; ``plan`` replaces the recipe's."""
     course = _started(setup, images, plan)
     if isinstance(course, DistillationTrainer):
@@ -240,7 +240,7 @@ def new_course(setup: Setup, images: int, plan: TeachingPlan | None = None) -> C
     return course
 
 
-def _started(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Course:
+def _started(setup: Setup, images: int, plan: DistillationPlan | None = None) -> Course:
     """Return a course with its student and filters as they begin; it has looked at no crop yet."""
     job = setup.job
     student = build(job.recipe.model.name, job.seed)
@@ -248,7 +248,7 @@ def _started(setup: Setup, images: int, plan: TeachingPlan | None = None) -> Cou
         student = load_network(job.recipe, job.start).network
     if setup.teacher is None:
         return _label_course(setup, student)
-    course = _teaching(setup, student, plan or _plan(job, images))
+    course = _distillation(setup, student, plan or _plan(job, images))
     if job.start is None:
         course.begin()
     course.choose_in_teacher()
@@ -263,7 +263,7 @@ def resumed_course(setup: Setup, state: State) -> Course:
     if setup.teacher is None:
         course: Course = _label_course(setup, student)
     else:
-        course = _teaching(setup, student, _plan(job, int(state.settings["images"])))
+        course = _distillation(setup, student, _plan(job, int(state.settings["images"])))
     if state.masks is not None:
         course.filters.masks = {n: m.to(job.device) for n, m in state.masks.items()}
     course.enter(state.step)
@@ -287,11 +287,11 @@ def _label_course(setup: Setup, student: nn.Module) -> LabelCourse:
     )
 
 
-def _plan(job: TrainingJob, images: int) -> TeachingPlan:
-    return TeachingPlan.of(job.recipe.teach, images, warm_start=job.start is not None)
+def _plan(job: TrainingJob, images: int) -> DistillationPlan:
+    return DistillationPlan.of(job.recipe.teach, images, warm_start=job.start is not None)
 
 
-def _teaching(setup: Setup, student: nn.Module, plan: TeachingPlan) -> DistillationTrainer:
+def _distillation(setup: Setup, student: nn.Module, plan: DistillationPlan) -> DistillationTrainer:
     job = setup.job
     assert setup.teacher is not None
     assert setup.recipe.anchors is not None

@@ -76,7 +76,7 @@ class Problem:
 
 def cheapest(problem: Problem) -> Choice:
     """Return widths that cost as little as any that were found, whatever they lose."""
-    return _settled(problem, problem.widest, None)
+    return _converged(problem, problem.widest, None)
 
 
 def choose_widths(problem: Problem, budget: float) -> Choice | None:
@@ -92,8 +92,8 @@ def choose_widths(problem: Problem, budget: float) -> Choice | None:
     choice = widest
     for step in range(PRICES):
         price = 10.0 ** (step * 8 / PRICES - 4) / scale
-        choice = _settled(problem, choice, price)
-        found += [dict(choice), _settled(problem, widest, price)]
+        choice = _converged(problem, choice, price)
+        found += [dict(choice), _converged(problem, widest, price)]
     within = [choice for choice in found if problem.cost(choice) <= budget]
     if not within:
         return None
@@ -101,7 +101,7 @@ def choose_widths(problem: Problem, budget: float) -> Choice | None:
     return min((_improved(problem, choice, budget) for choice in best), key=problem.loss)
 
 
-def _settled(problem: Problem, start: Choice, price: float | None) -> Choice:
+def _converged(problem: Problem, start: Choice, price: float | None) -> Choice:
     """Let groups take the best width in turn until none changes; no price: cost alone counts."""
     choice, changed = dict(start), True
     for _ in range(ROUNDS):

@@ -108,9 +108,9 @@ def write_cards(folder: Path | None = None) -> list[Path]:
 
 
 def _origins(wanted: Wanted, folder: Path) -> Origins:
-    shipped = [member.path for model in detector.names() for member in members(model, folder)]
+    members_here = [member.path for model in detector.names() for member in members(model, folder)]
     try:
-        starts = {sha256_of(path): path for path in (*shipped, *wanted.starts)}
+        starts = {sha256_of(path): path for path in (*members_here, *wanted.starts)}
     except OSError as error:
         raise InputError(f"--start: {error.filename} cannot be read ({error.strerror})") from error
     return Origins(starts, wanted.teacher_name, wanted.teacher_licence)

@@ -96,9 +96,9 @@ def load_start(
     if checkpoint_path is None and choice != PLAIN:
         raise InputError("--ema and --ckpt-key choose among the weights of a file; give --ckpt")
     if checkpoint_path is None and not untrained:
-        shipped = load_shipped(recipe, anchor_ratio)
-        if shipped is not None:
-            return shipped
+        member = load_member(recipe, anchor_ratio)
+        if member is not None:
+            return member
     if checkpoint_path is not None and untrained:
         raise InputError(
             f"--untrained takes random weights and --ckpt those of {checkpoint_path}; give one"
@@ -184,7 +184,7 @@ def _load_weights(
     return Loaded(network, recipe, source, notes)
 
 
-def load_shipped(
+def load_member(
     recipe: Recipe, anchor_ratio: float | None = None, folder: Path | None = None
 ) -> Loaded | None:
     """Return the shipped network whose rate is nearest to the recipe's; None if there is none.

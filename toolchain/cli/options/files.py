@@ -16,7 +16,7 @@ from toolchain.recipe import REWRITES
 
 @dataclass(frozen=True)
 class Files:
-    """Which files are made, and in what form."""
+    """Which files are made, and by what I/O spec."""
 
     dynamic: Annotated[bool, typer.Option(help="Leave height and width of the file free.")] = False
     formats: Annotated[

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from toolchain.recipe.loading import shipped_models
+from toolchain.recipe.loading import models_with_recipe
 
 if TYPE_CHECKING:
     DetectorName = str
 else:
-    DetectorName = Literal[tuple(shipped_models())]
+    DetectorName = Literal[tuple(models_with_recipe())]
 """A network that ships with a recipe of its own."""
 
 Network = Annotated[DetectorName, typer.Argument(help="The network.")]

@@ -28,27 +28,27 @@ LEGEND = {True: ("removed_live", "stays in float"), False: ("live", "goes to int
 def mixed_precision(certificate: Certificate) -> Iterator[Block]:
     """Yield what was tried for every file that keeps layers in float."""
     for link in certificate.links:
-        mixture = link.mixture
-        if mixture is None:
+        mixed = link.mixed_precision
+        if mixed is None:
             continue
-        rows = tuple(map(_row, mixture.attempts))
+        rows = tuple(map(_row, mixed.attempts))
         yield Heading(("Layers of ", Code(link.after), " in float"))
-        yield Paragraph(_words(mixture))
+        yield Paragraph(_words(mixed))
         yield Table(f"Files tried for {link.after}", HEAD, rows, NUMERIC)
-        yield Paragraph(_kept(mixture))
-        yield Details("What each layer alone in int8 costs", (_picture(mixture),))
+        yield Paragraph(_kept(mixed))
+        yield Details("What each layer alone in int8 costs", (_picture(mixed),))
 
 
-def _words(mixture: MixedPrecision) -> str:
+def _words(mixed: MixedPrecision) -> str:
     return (
         f"All in int8 costs more than the recipe allows. So each of "
-        f"{wording.plural(len(mixture.layers), 'layer')} was put into int8 alone, and those that "
+        f"{wording.plural(len(mixed.layers), 'layer')} was put into int8 alone, and those that "
         f"cost most stay in float, more of them until the link holds."
     )
 
 
-def _kept(mixture: MixedPrecision) -> Words:
-    names = [Code(layer.layer) for layer in mixture.layers if layer.in_float]
+def _kept(mixed: MixedPrecision) -> Words:
+    names = [Code(layer.layer) for layer in mixed.layers if layer.in_float]
     listed = [piece for name in names for piece in (", ", name)][1:]
     return ("In float, the most costly first: ", *(listed or ["none"]), ".")
 
@@ -63,12 +63,12 @@ def _row(attempt: Attempt) -> tuple[Words, ...]:
     )
 
 
-def _picture(mixture: MixedPrecision) -> Figure:
-    most = max((layer.noise for layer in mixture.layers), default=0.0) or 1.0
+def _picture(mixed: MixedPrecision) -> Figure:
+    most = max((layer.noise for layer in mixed.layers), default=0.0) or 1.0
     return Figure(
         "Mean difference of the outputs when this layer alone is in int8, as a share of their "
         "range.",
-        bars=tuple(_bar(layer, most) for layer in mixture.layers),
+        bars=tuple(_bar(layer, most) for layer in mixed.layers),
         legend=legend(*LEGEND.values()),
     )
 

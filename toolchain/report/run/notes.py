@@ -23,7 +23,7 @@ LOUD = ("UNTRAINED", "ONE SHOT", "NARROWER", "PARTIAL", "FEW DECISIONS", "INPUT 
 """How notes begin that nobody may miss."""
 
 
-def shipped_notes(
+def zoo_notes(
     name: str, member: MemberFacts, asked: PruneSection, one_shot: Removal | None
 ) -> Iterator[str]:
     """Yield that ``name`` of those that are shipped was taken, and how it differs from the asked.

@@ -38,7 +38,7 @@ def summary(report: Report) -> dict[str, object]:
             "onnx": _parity(report.parity_onnx),
         },
         "complete": report.certificate is None or report.certificate.is_complete,
-        "chain": _chain(report),
+        "chain": _lineage(report),
         "rewrites": [asdict(each) for each in report.rewrites],
         "board": None
         if report.board is None
@@ -58,7 +58,7 @@ def summary(report: Report) -> dict[str, object]:
     return {key: _strict(value) for key, value in content.items()}
 
 
-def _chain(report: Report) -> list[dict[str, object]]:
+def _lineage(report: Report) -> list[dict[str, object]]:
     """Return what each link costs; all of it stands in certificate.json."""
     links = report.certificate.links if report.certificate else ()
     return [

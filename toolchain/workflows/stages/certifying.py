@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from toolchain.errors import ParityError
 from toolchain.lineage.calibration import Calibration
-from toolchain.lineage.exports import Chain, MeasureAccuracy, make_chain
+from toolchain.lineage.exports import Lineage, MeasureAccuracy, make_lineage
 from toolchain.records.certificate import Certificate
 from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import Rewritten
@@ -38,7 +38,7 @@ def certify(
     """
     exported = measured.exported
     loaded, pair = exported.shrunk.loaded, exported.shrunk.pair
-    chain = Chain(
+    lineage = Lineage(
         exported.folder,
         loaded.recipe,
         pair,
@@ -52,8 +52,8 @@ def certify(
         on_stage,
         loaded.reopen,
     )
-    certificate = make_chain(chain, formats, loaded.source)
+    certificate = make_lineage(lineage, formats, loaded.source)
     for failure in certificate.failures:
         if failure.file == ONNX:
             raise ParityError(f"{ONNX}: {failure.reason}; nothing is exported")
-    return Certified(measured, certificate, tuple(chain.rewritten))
+    return Certified(measured, certificate, tuple(lineage.rewritten))

@@ -23,19 +23,19 @@ class Clock:
     on_stage: Callable[[str], None] = say_nothing
     before: tuple[Stage, ...] = ()
     """What the caller has timed already, such as the loading of PyTorch."""
-    _begun: list[tuple[str, float]] = field(default_factory=list)
+    _started: list[tuple[str, float]] = field(default_factory=list)
 
     def begin(self, name: str) -> None:
         """End the stage before, and begin ``name``."""
         self.on_stage(name)
-        self._begun.append((name, time.perf_counter()))
+        self._started.append((name, time.perf_counter()))
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """All stages so far, the present one up to now."""
-        ends = [start for _, start in self._begun[1:]] + [time.perf_counter()]
+        ends = [start for _, start in self._started[1:]] + [time.perf_counter()]
         own = (
             Stage(name, round(end - start, 3))
-            for (name, start), end in zip(self._begun, ends, strict=True)
+            for (name, start), end in zip(self._started, ends, strict=True)
         )
         return (*self.before, *own)

@@ -19,8 +19,8 @@ from toolchain.models.weights import save_native
 from toolchain.records.parity import Parity
 from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import Artifact, Rewritten
-from toolchain.workflows.stages.cutting import Shrunk
 from toolchain.workflows.stages.origin import native_metadata, onnx_metadata
+from toolchain.workflows.stages.shrinking import Shrunk
 
 BEFORE = "before.onnx"
 """The network before the surgery, exported alike; it is measured beside the other, and goes."""

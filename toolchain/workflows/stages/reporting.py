@@ -34,7 +34,7 @@ from toolchain.report.run.notes import (
     decision_notes,
     one_shot_note,
     run_notes,
-    shipped_notes,
+    zoo_notes,
 )
 from toolchain.report.run.removal import removal_note
 from toolchain.report.run.report import run_report
@@ -53,7 +53,9 @@ SURGERY = "surgery.json"
 """What became of every filter."""
 
 
-def make_report(job: Job, begun: Start, certified: Certified, stages: tuple[Stage, ...]) -> Report:
+def make_report(
+    job: Job, started: Start, certified: Certified, stages: tuple[Stage, ...]
+) -> Report:
     """Put all records together, with notes on what the reader must know."""
     measured = certified.measured
     exported, shrunk = measured.exported, measured.exported.shrunk
@@ -79,7 +81,7 @@ def make_report(job: Job, begun: Start, certified: Certified, stages: tuple[Stag
         photos=measured.photos,
         notes=(
             *source_notes(job, loaded, pair.surgery.removal),
-            *_notes(job, begun, measured),
+            *_notes(job, started, measured),
             *decision_notes(certified.certificate),
         ),
         versions=versions(),
@@ -128,32 +130,32 @@ def source_notes(job: Job, loaded: Loaded, removal: Removal | None) -> Iterator[
     if loaded.member is not None:
         name = Path(str(loaded.source.path)).stem
         one_shot = removal if zeroed_now.zeroes else None
-        yield from shipped_notes(name, loaded.member, asked, one_shot)
+        yield from zoo_notes(name, loaded.member, asked, one_shot)
     elif removal is not None and zeroed_now.zeroes:
         yield one_shot_note(removal)
     if removal is not None and (note := removal_note(removal, zeroed_now)):
         yield note
 
 
-def _notes(job: Job, begun: Start, measured: Measured) -> Iterator[str]:
+def _notes(job: Job, started: Start, measured: Measured) -> Iterator[str]:
     """Yield notes on the run, on formats and photos, and on what the network is given."""
     shrunk = measured.exported.shrunk
     loaded, pair = shrunk.loaded, shrunk.pair
     yield from run_notes(pair.surgery, measured.latency)
     if shrunk.proof.left_out:
         yield f"The surgery is not proved at {', '.join(shrunk.proof.left_out)}."
-    if begun.formats_note:
-        yield begun.formats_note
-    if begun.photos and loaded.recipe.anchors is None and not takes_photos(pair.example):
+    if started.formats_note:
+        yield started.formats_note
+    if started.photos and loaded.recipe.anchors is None and not takes_photos(pair.example):
         shapes = ", ".join(str(tuple(each.shape)) for each in pair.example)
         yield f"--photo was not used, for the network takes {shapes}."
-    if begun.calibration is not None:
-        yield from begun.calibration.notes
+    if started.calibration is not None:
+        yield from started.calibration.notes
     if job.assumes_input:
         yield assumed_input(loaded.recipe.input)
     shown = [proof.tensors for proof in pair.pictures]
-    if begun.calibration is not None:
-        shown = [(image,) for image in begun.calibration.inputs]
+    if started.calibration is not None:
+        shown = [(image,) for image in started.calibration.inputs]
     warning = measure_fitting(loaded.network, shown).warning
     if warning is not None:
         yield warning

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from toolchain.checking.pictures import Photo, read_photos
 from toolchain.checking.proofs import analysis_example
-from toolchain.exporting.io_spec import check_form
+from toolchain.exporting.io_spec import check_io_spec
 from toolchain.lineage.calibration import Calibration, read_calibration
 from toolchain.lineage.exports import choose_formats, possible_formats
 from toolchain.models.sizes import Example
@@ -32,7 +32,7 @@ class Start:
 
 def start(job: Job) -> Start:
     """Read weights and photos; raises :class:`~toolchain.errors.InputError` for what is no use."""
-    check_form(job.recipe, dynamic=job.dynamic)
+    check_io_spec(job.recipe, dynamic=job.dynamic)
     formats, note = choose_formats(job.formats, job.recipe.decode.postprocess)
     photos = read_photos(job.photos)
     loaded = load_start(

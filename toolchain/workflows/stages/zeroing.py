@@ -26,19 +26,19 @@ class Zeroed:
     """What the recipe asks to be removed; None where it asks for nothing."""
 
 
-def zero(begun: Start) -> Zeroed:
+def zero(started: Start) -> Zeroed:
     """Zero filters as the recipe says, in a copy.
 
     What its training zeroed of a shipped network is a part of the rate. Where nothing is left to
     zero the network is taken as it is, and its recipe loses the rate.
     """
-    loaded = begun.loaded
-    prune, is_shipped = loaded.recipe.prune, loaded.member is not None
+    loaded = started.loaded
+    prune, from_zoo = loaded.recipe.prune, loaded.member is not None
     if not prune.zeroes:
         return Zeroed(loaded, loaded.network, None)
-    zeros_first = is_shipped or bool(prune.widths)
-    made = zero_and_tell(loaded.network, begun.look, prune, zeros_first=zeros_first)
-    if is_shipped and _same(loaded.network, made.network):
+    zeros_first = from_zoo or bool(prune.widths)
+    made = zero_and_tell(loaded.network, started.look, prune, zeros_first=zeros_first)
+    if from_zoo and _same(loaded.network, made.network):
         recipe = override(
             loaded.recipe, {"prune.rate": None, "prune.widths": {}, "prune.pruned_channels": {}}
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from shipping import facts_of, make_member
+from zoo_members import facts_of, make_member
 
 from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError, ParityError
@@ -25,11 +25,11 @@ from toolchain.zoo.reading import FOLDER, Member, choose, choose_within, members
 from toolchain.zoo.sources import load_network
 from toolchain.zoo.writing import fold_statistics, write_member
 
-SHIPPED = [*members("eresfd"), *members("extd")]
+MEMBERS = [*members("eresfd"), *members("extd")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.path.stem)
 def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
     assert member.model != "eresfd" or member.path.stat().st_size < 400_000
     loaded = load_network(default_recipe(member.model), member.path)
@@ -42,7 +42,7 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
     assert deployed == member.facts["deployed_parameters"]
 
 
-@pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.path.stem)
 def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> None:
     """After a change of cards, ``toolchain ship`` writes all of them again."""
     assert member.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(
@@ -53,15 +53,15 @@ def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> Non
 def test_every_member_has_its_own_costs_on_every_core_whose_layers_are_known() -> None:
     """After a change of members or of layers' costs, ``toolchain ship`` makes the table again."""
     known = read_costs(FOLDER)
-    assert {member.path.stem for member in SHIPPED} == set(known)
-    for member in SHIPPED:
+    assert {member.path.stem for member in MEMBERS} == set(known)
+    for member in MEMBERS:
         assert known[member.path.stem].sha256 == sha256_of(member.path)
         assert set(member.instructions) == {"cortex-a53", "cortex-a72", "cortex-a76"}
 
 
 @pytest.mark.slow
 def test_the_costs_beside_a_member_are_those_of_its_layers() -> None:
-    (member,) = (each for each in SHIPPED if each.path.stem == "eresfd-50")
+    (member,) = (each for each in MEMBERS if each.path.stem == "eresfd-50")
     assert instructions_of(member) == member.instructions
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_or_swollen_command_is_refused(text: str) -> None:
 
 def test_a_card_without_a_network_is_no_card() -> None:
     cards = {path.stem for path in FOLDER.glob("*.md")}
-    assert cards == {member.path.stem for member in SHIPPED}
+    assert cards == {member.path.stem for member in MEMBERS}
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_the_one_that_finds_most_within_so_many_parameters_is_chosen(tmp_path: P
         choose_within("somebody:net", 10**9, tmp_path)
 
 
-@pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.path.stem)
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.path.stem)
 def test_the_command_on_a_card_of_a_plan_takes_that_network(member: Member) -> None:
     if member.widths:
         assert choose_within(member.model, member.parameters) == member

@@ -1,4 +1,4 @@
-"""The chain of files: made, proved, verified, and every fault found by name."""
+"""The lineage of files: made, proved, verified, and every fault found by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from chains import faces, little, quick, recipe
+from lineages import faces, little, quick, recipe
 
 import toolchain.workflows.stages.measuring as measuring
 from toolchain.cli import run as run_cli
@@ -215,7 +215,7 @@ def test_what_is_printed_of_a_file_goes_back_to_the_weights(folder: Path) -> Non
     assert _added_up(weights, certificate) == (weights.worst, weights.mean)
 
 
-# A chain that breaks ------------------------------------------------------------------------------
+# A lineage that breaks ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from shipping import EXAMPLE, facts_of, make_member
+from zoo_members import EXAMPLE, facts_of, make_member
 
 from toolchain import cli
 from toolchain.errors import CheckpointError
@@ -20,13 +20,13 @@ from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.reasons import Removal
 from toolchain.records.stages import Report
 from toolchain.report.document.markdown import markdown
-from toolchain.report.run.notes import LOUD, shipped_notes
+from toolchain.report.run.notes import LOUD, zoo_notes
 from toolchain.report.run.report import run_report
 from toolchain.surgery.flow import trace_flow
 from toolchain.workflows.pipeline import Job, run_shrink
 from toolchain.workflows.stages.origin import provenance_of
 from toolchain.workflows.stages.reporting import accuracy_of, source_notes
-from toolchain.zoo.sources import load_shipped, load_start
+from toolchain.zoo.sources import load_member, load_start
 
 RATES = (0.0, 0.25, 0.5)
 ACCURACY = facts_of()["accuracy"]
@@ -127,7 +127,7 @@ def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: P
 
 @pytest.mark.slow
 def test_filters_that_training_zeroed_are_a_part_of_the_higher_rate() -> None:
-    loaded = load_shipped(recipe(0.6))
+    loaded = load_member(recipe(0.6))
     assert loaded is not None
     before = zero_rows(loaded.network)
     prune = loaded.recipe.prune
@@ -157,7 +157,7 @@ def test_a_rate_that_is_not_one_filter_more_takes_the_nearest_as_it_is(tmp_path:
 
 @pytest.mark.parametrize("rate", [None, 0.0])
 def test_without_a_rate_it_is_the_one_with_all_filters(rate: float | None) -> None:
-    loaded = load_shipped(recipe(rate))
+    loaded = load_member(recipe(rate))
     assert loaded is not None
     assert loaded.source.path == "eresfd-0.safetensors"
     assert loaded.recipe.prune.rate is None
@@ -170,12 +170,12 @@ ONE_SHOT = Removal(
 
 @pytest.mark.parametrize("choice", [{"criterion": "l1"}, {"scope": "layer"}])
 def test_another_way_to_choose_starts_where_nothing_was_chosen(choice: dict[str, str]) -> None:
-    loaded = load_shipped(recipe(0.25, **choice))
+    loaded = load_member(recipe(0.25, **choice))
     assert loaded is not None
     assert loaded.source.path == "eresfd-0.safetensors"
     assert loaded.recipe.prune.rate == 0.25
     assert loaded.member is not None
-    notes = list(shipped_notes("eresfd-0", loaded.member, loaded.recipe.prune, ONE_SHOT))
+    notes = list(zoo_notes("eresfd-0", loaded.member, loaded.recipe.prune, ONE_SHOT))
     (name, value), = choice.items()  # fmt: skip
     assert "ONE SHOT: 31 of 104 filters (30 %) were zeroed" in notes[1]
     assert f"--rate 0.25 --{name} {value}" in notes[1]
@@ -186,7 +186,7 @@ def test_another_way_to_choose_takes_nothing_if_all_that_is_shipped_has_zeros(
     tmp_path: Path,
 ) -> None:
     make_member(tmp_path, 0.25)
-    assert load_shipped(recipe(0.25, criterion="l1"), folder=tmp_path) is None
+    assert load_member(recipe(0.25, criterion="l1"), folder=tmp_path) is None
 
 
 WIDTHS = {"base.m0.b2_5.0.res_layer.0": 4}
@@ -197,12 +197,12 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
     make_member(tmp_path, 0.0)
     planned = make_member(tmp_path, 0.0, training={"widths": WIDTHS}, deployed_parameters=52_100)
     assert planned.name == "eresfd-52k.safetensors"
-    loaded = load_shipped(recipe(None, widths=WIDTHS), folder=tmp_path)
+    loaded = load_member(recipe(None, widths=WIDTHS), folder=tmp_path)
     assert loaded is not None
     assert loaded.source.path == planned.name
     assert (loaded.recipe.prune.rate, loaded.recipe.prune.widths) == (None, {})
     assert loaded.member is not None
-    (note,) = shipped_notes("eresfd-52k", loaded.member, recipe(None).prune, None)
+    (note,) = zoo_notes("eresfd-52k", loaded.member, recipe(None).prune, None)
     assert "a width for each group, which leaves 52,100 parameters; as shipped AP 0.912" in note
     named = {"base.m0.b2_5.0.res_layer.0": list(range(12))}
     for other in (
@@ -210,7 +210,7 @@ def test_the_very_widths_of_a_plan_take_what_was_trained_with_them(tmp_path: Pat
         {"widths": WIDTHS, "criterion": "l1"},
         {"widths": WIDTHS, "pruned_channels": named},
     ):
-        found = load_shipped(recipe(None, **other), folder=tmp_path)
+        found = load_member(recipe(None, **other), folder=tmp_path)
         assert found is not None
         assert found.source.path == "eresfd-0.safetensors"
         assert found.recipe.prune.widths == other["widths"]
@@ -222,11 +222,11 @@ def test_the_very_filters_of_a_plan_take_what_was_trained_without_them(tmp_path:
     named = {"base.m0.b2_5.0.res_layer.0": list(range(3, 15))}
     training = {"widths": WIDTHS, "pruned_channels": named}
     make_member(tmp_path, 0.0, training=training, criterion="outputs", deployed_parameters=52_100)
-    loaded = load_shipped(recipe(None, widths=WIDTHS, pruned_channels=named), folder=tmp_path)
+    loaded = load_member(recipe(None, widths=WIDTHS, pruned_channels=named), folder=tmp_path)
     assert loaded is not None
     assert loaded.source.path == "eresfd-52k.safetensors"
     assert not loaded.recipe.prune.zeroes
-    found = load_shipped(recipe(None, widths=WIDTHS), folder=tmp_path)
+    found = load_member(recipe(None, widths=WIDTHS), folder=tmp_path)
     assert found is not None
     assert found.source.path == "eresfd-0.safetensors"
 
@@ -246,7 +246,7 @@ def test_a_rate_takes_what_was_trained_without_filters_that_a_plan_named(tmp_pat
         (recipe(0.25, criterion="l1"), "eresfd-0"),
         (recipe(0.25, pruned_channels={group: [7] for group in list(named)[:1]}), "eresfd-0"),
     ):
-        loaded = load_shipped(asked, folder=tmp_path)
+        loaded = load_member(asked, folder=tmp_path)
         assert loaded is not None
         assert loaded.source.path == f"{name}.safetensors"
         taken = name == "eresfd-25" and asked.prune.rate == 0.25
@@ -303,7 +303,7 @@ def test_random_weights_are_still_to_be_had(
 
 
 def test_a_model_of_which_nothing_is_shipped_has_nothing_to_start_from() -> None:
-    assert load_shipped(default_recipe("tiny:Tiny")) is None
+    assert load_member(default_recipe("tiny:Tiny")) is None
 
 
 @pytest.mark.slow
@@ -311,4 +311,4 @@ def test_a_damaged_member_is_told_by_its_name(tmp_path: Path) -> None:
     path = make_member(tmp_path, 0.25)
     path.rename(tmp_path / "eresfd-30.safetensors")
     with pytest.raises(CheckpointError, match=r"eresfd-30\.safetensors: holds eresfd-25"):
-        load_shipped(recipe(0.25), folder=tmp_path)
+        load_member(recipe(0.25), folder=tmp_path)

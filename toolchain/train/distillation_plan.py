@@ -25,7 +25,7 @@ def _local_share(section: TeachSection, *, warm_start: bool) -> float:
 
 
 @dataclass(frozen=True)
-class TeachingPlan:
+class DistillationPlan:
     """The steps of a training with a teacher."""
 
     local_steps: int
@@ -74,7 +74,7 @@ class TeachingPlan:
         )
 
     @classmethod
-    def of(cls, section: TeachSection, images: int, *, warm_start: bool) -> TeachingPlan:
+    def of(cls, section: TeachSection, images: int, *, warm_start: bool) -> DistillationPlan:
         """Return the recipe's plan for so many crops.
 
         ``warm_start`` says that the student's weights have learnt already.
@@ -106,7 +106,7 @@ class TeachingPlan:
         )
 
     @classmethod
-    def of_each(cls, steps: int, section: TeachSection) -> TeachingPlan:
+    def of_each(cls, steps: int, section: TeachSection) -> DistillationPlan:
         """Return a plan of ``steps`` in each phase, to see how long they take."""
         weights = LossWeights(features=section.features, labels=section.labels)
         recalibrate = 0 if section.layer_share else 2 * steps

@@ -1,4 +1,4 @@
-"""A small output folder with its chain of files, for the tests that look into one."""
+"""A small output folder with its lineage, for the tests that look into one."""
 
 from __future__ import annotations
 
