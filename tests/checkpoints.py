@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from toolchain.errors import CheckpointError
-from toolchain.models.layouts import CLOVAAI_PARTS, METADATA_KEY, Checkpoint, read_checkpoint
+from toolchain.models.headers import METADATA_KEY
+from toolchain.models.layouts import CLOVAAI_PARTS, Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
 

@@ -13,8 +13,9 @@ from ncnn_board import SIZE, write_folder
 
 from toolchain.arm import remote
 from toolchain.arm.board import check_board, sent_as
-from toolchain.arm.checking import check_folder, earlier_checks
+from toolchain.arm.checking import check_folder
 from toolchain.arm.counting import read_counts
+from toolchain.arm.kept import earlier_checks
 from toolchain.arm.sysroot import Sysroot, prepare
 from toolchain.arm.targets import find_target
 from toolchain.bench.interleaving import _peak

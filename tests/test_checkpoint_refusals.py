@@ -113,7 +113,7 @@ def test_archive_that_claims_to_unpack_to_gigabytes(tmp_path: Path) -> None:
 def test_archive_that_really_unpacks_to_gigabytes_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolchain.models.reading.MAX_BYTES", 10**6)
+    monkeypatch.setattr("toolchain.models.headers.MAX_BYTES", 10**6)
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2 * 10**6))

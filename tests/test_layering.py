@@ -245,6 +245,7 @@ def test_rooms_without_torch(name: str) -> None:
     [
         "toolchain.report.document.html, toolchain.report.run.report, toolchain.report.run.summary",
         "toolchain.cli",
+        "toolchain.zoo.reading, toolchain.arm.kept",
         "toolchain.deploy.detect",
     ],
 )

@@ -11,7 +11,7 @@ from zoo_members import facts_of, make_member
 from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError, ParityError
 from toolchain.exporting.fold import fold_batch_norm
-from toolchain.models.layouts import read_metadata
+from toolchain.models.headers import read_metadata
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
 from toolchain.report.cards import card

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 import toolchain
 from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subject_of
 from toolchain.arm.emulation import count_stages, emulate, run_program
+from toolchain.arm.kept import read_check
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
 from toolchain.checking.pictures import Photo
 from toolchain.deploy import detect, packing
-from toolchain.errors import InputError, RecipeError
+from toolchain.errors import InputError
 from toolchain.lineage.links import pair_boxes
-from toolchain.recipe.reader import Reader
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.run_folder import ONNX, name_of, size_of
 from toolchain.records.timings import Check, FileCheck, StageCounts
@@ -135,37 +134,12 @@ def _cached(
     )
     place = cache / "checks" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
     if place.is_file():
-        return _read(json.loads(place.read_bytes()))
+        return read_check(json.loads(place.read_bytes()))
     made = _check(path, subject, target, sysroot, half=half)
     if made.parity:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, as_json(asdict(made)))
     return made
-
-
-def earlier_checks(paths: Sequence[Path], target: Target, cache: Path) -> dict[str, FileCheck]:
-    """Return the latest check of each file that was ever made for the board, by the file's name."""
-    digests = {sha256_of(path): name_of(path) for path in paths}
-    found = {}
-    kept = (cache / "checks").glob("*.json")
-    for place in sorted(kept, key=lambda place: place.stat().st_mtime):
-        try:
-            check = _read(json.loads(place.read_bytes()))
-        except (OSError, ValueError, RecipeError):  # of another version of the toolchain
-            continue
-        name = digests.get(check.sha256)
-        if name and check.target == target.key and check.runtime == _runtime(name, target):
-            found[name] = check
-    return found
-
-
-def _runtime(name: str, target: Target) -> str:
-    return runtime_of(Path(name).suffix, target)
-
-
-def _read(content: dict[str, Any]) -> FileCheck:
-    found: FileCheck = Reader("", "check").section(FileCheck, content, ())
-    return found
 
 
 def _check(

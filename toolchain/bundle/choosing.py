@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.arm.checking import earlier_checks
 from toolchain.arm.comparing import paths_of
+from toolchain.arm.kept import earlier_checks
 from toolchain.bundle.destination import RUNTIMES, Destination
 from toolchain.errors import InputError
 from toolchain.records.run_folder import ONNX, RunFolder, name_of

@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from toolchain.errors import ModelError
 from toolchain.recipe.loading import models_with_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ native               our own safetensors                               in its me
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from torch import Tensor
 
 from toolchain.errors import CheckpointError, ModelError
 from toolchain.models.detector import detectors, names
+from toolchain.models.headers import native_metadata
 from toolchain.models.kinds import SAVE, is_safetensors
-from toolchain.models.reading import read_header, read_pickle, read_safetensors
+from toolchain.models.reading import read_pickle, read_safetensors
 from toolchain.models.state_dicts import StateDict, find_state_dicts, quoted
 from toolchain.system.files import sha256_of
 
 CLOVAAI_PARTS = ("base", "loc", "conf", "act_loc", "act_conf")
-METADATA_KEY = "toolchain"
 STATISTICS_KEY, FOLDED_STATISTICS = "batch_norm", "folded statistics"
 """Metadata of a native file that leaves the running statistics of batch norm out: they are in its
 scale and shift, so that all means are 0 and all variances 1."""
@@ -132,41 +131,12 @@ def _read_clovaai(parts: dict[str, Path]) -> Checkpoint:
 def _read_native(path: Path) -> Checkpoint:
     tensors, metadata = read_safetensors(path)
     dicts = (StateDict("", tensors),)
-    ours = _native_metadata(path, metadata)
+    ours = native_metadata(path, metadata)
     if not ours:
         return Checkpoint(path.name, "plain", sha256_of(path), dicts, None, {})
     ratio = ours.get("aspect_ratio")
     ratio = float(ratio) if isinstance(ratio, int | float) else None
     return Checkpoint(path.name, "native", sha256_of(path), dicts, ratio, ours)
-
-
-def read_metadata(path: Path) -> dict[str, object]:
-    """Return the metadata of a native file, empty for others' safetensors; reads no tensors.
-
-    Raises :class:`CheckpointError` in one line.
-    """
-    return _native_metadata(path, read_header(path))
-
-
-def _native_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
-    """Return our part of a file's metadata, checked; empty where there is none."""
-    try:
-        ours = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its toolchain metadata is damaged ({error})") from error
-    if not isinstance(ours, dict):
-        raise CheckpointError(f"{path}: its toolchain metadata is damaged (it is no table)")
-    if not ours:
-        return {}
-    ratio, model = ours.get("aspect_ratio"), ours.get("model")
-    if not isinstance(model, str) or not model.isprintable():
-        raise CheckpointError(f"{path}: its toolchain metadata is damaged (model is {model!r})")
-    if ratio is not None and not (type(ratio) in (int, float) and 0.1 <= ratio <= 10):
-        raise CheckpointError(
-            f"{path}: its toolchain metadata is damaged (aspect_ratio must be >= 0.1 and <= 10; "
-            f"got {str(ratio)[:40]})"
-        )
-    return ours
 
 
 def _flat_layout(found: StateDict, content: Mapping[str, object]) -> str | None:

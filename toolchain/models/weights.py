@@ -16,12 +16,8 @@ from torch.nn.modules.conv import _ConvNd
 from toolchain.errors import CheckpointError
 from toolchain.models import detector
 from toolchain.models.choosing import PLAIN, Choice, choose
-from toolchain.models.layouts import (
-    FOLDED_STATISTICS,
-    METADATA_KEY,
-    STATISTICS_KEY,
-    Checkpoint,
-)
+from toolchain.models.headers import METADATA_KEY
+from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, Checkpoint
 from toolchain.models.state_dicts import StateDict
 from toolchain.models.values import check_values
 from toolchain.system.files import write_bytes

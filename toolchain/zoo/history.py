@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from toolchain.errors import InputError, RecipeError
-from toolchain.models.layouts import read_metadata
+from toolchain.models.headers import read_metadata
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.recipe.renamed import settings_now
 from toolchain.zoo.reading import checked_facts

@@ -14,7 +14,7 @@ from typing import cast, get_type_hints
 
 from toolchain.errors import CheckpointError, InputError
 from toolchain.models import detector
-from toolchain.models.layouts import read_metadata
+from toolchain.models.headers import read_metadata
 from toolchain.recipe.renamed import assignments_now, settings_now
 from toolchain.records.stages import (
     MemberAccuracy,
