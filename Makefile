@@ -39,6 +39,8 @@ LATENCY ?=
 INSTRUCTIONS ?=
 PARAMETERS ?=
 RUNTIME ?=
+MIN_AP ?=
+MAX_MS ?=
 OFFLINE ?=
 CANDIDATE ?=
 BASELINE ?=
@@ -51,7 +53,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-long test-all test-wheel lint docs format clean
+.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-long test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -62,6 +64,8 @@ help: ## List the targets
 	@echo "     REWRITES=none, or names: see toolchain shrink --help"
 	@echo "     INPUT=float32|uint8  POSTPROCESS=none|decode|nms"
 	@echo "     ARGS=\"--ema --accept-partial\": any other options, here and of every target below"
+	@echo "make recommend TARGET=rpi5          what to put on a board: all that ships, and the one to take"
+	@echo "     MODEL=eresfd or OUT=folder     that alone;  MAX_MS=5  MIN_AP=0.8 or easy=0.85  SIZE=320x320"
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms,"
@@ -116,6 +120,11 @@ shrink: setup
 	  $(call option,--input,$(INPUT)) $(call option,--postprocess,$(POSTPROCESS)) \
 	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(strip $(UNTRAINED)),--untrained) $(if $(strip $(DYNAMIC)),--dynamic) --out '$(subst ','\'',$(OUT))' $(ARGS)
+
+recommend: setup
+	@$(BIN)/toolchain recommend $(if $(filter command%,$(origin MODEL)),$(call option,,$(MODEL))) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,,$(OUT))) $(call option,--target,$(TARGET)) \
+	  $(call option,--min-ap,$(MIN_AP)) $(call option,--max-ms,$(MAX_MS)) $(call option,--size,$(SIZE)) $(ARGS)
 
 setup-arm: setup ## Fetch what the emulation of an ARM board needs; no root rights
 	@$(BIN)/toolchain setup-arm $(call option,--target,$(TARGET)) $(ARGS)

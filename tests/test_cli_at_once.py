@@ -54,6 +54,10 @@ cost eresfd --ckpt nowhere.pth
 plan eresfd
 plan eresfd --latency many
 plan nonsense --parameters 52k
+recommend nonsense
+recommend .
+recommend --target nonsense
+recommend --min-ap 85
 """
 
 PROGRAM = """

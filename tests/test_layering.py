@@ -246,6 +246,7 @@ def test_rooms_without_torch(name: str) -> None:
         "toolchain.report.document.html, toolchain.report.run.report, toolchain.report.run.summary",
         "toolchain.cli",
         "toolchain.zoo.reading, toolchain.arm.kept",
+        "toolchain.workflows.recommending.answering, toolchain.workflows.recommending.failing",
         "toolchain.deploy.detect",
     ],
 )

@@ -8,6 +8,7 @@
      |   |- PhotoError             a picture cannot be read
      |   `- DataError              a data set, or a file of detections, is not what it must be
      |- RemovalError               exit 1: hardly any of the filters that are to go can go
+     |- WishError                  exit 1: nothing that is there does what was wished
      `- ProofError                 exit 1: a proof failed, so nothing is exported
          |- AnalysisError          the network does what the analysis cannot follow
          |- ParityError            two networks that must agree do not
@@ -56,6 +57,10 @@ class DataError(InputError):
 
 class RemovalError(ToolchainError):
     """Hardly any of the filters that are to go can go; nothing is exported."""
+
+
+class WishError(ToolchainError):
+    """Nothing that is there does what was wished."""
 
 
 class ProofError(ToolchainError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ class RunReport:
     """Output channels of each layer after the surgery."""
     versions: Mapping[str, str]
     """Of what was at work."""
+    accuracy: Mapping[str, Any] | None = None
+    """What was measured of these weights before they were shipped, as
+    :class:`~toolchain.records.stages.MemberAccuracy`; None for all others."""
+    ncnn_instructions: Mapping[str, int] = field(default_factory=dict)
+    """By core, what the ncnn file is estimated to take; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -158,4 +163,6 @@ def _report(content: dict[str, Any]) -> RunReport:
         size_bytes={str(name): int(size) for name, size in content["size_bytes"].items()},
         widths={str(each["layer"]): int(each["out_channels_after"]) for each in content["layers"]},
         versions={key: str(value) for key, value in sorted(content["versions"].items())},
+        accuracy=content.get("accuracy"),
+        ncnn_instructions=dict((content.get("board") or {}).get("by_core", {})),
     )

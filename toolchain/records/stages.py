@@ -248,6 +248,8 @@ class OnBoard:
     """Of ``after``."""
     uncounted: tuple[str, ...] = ()
     """Kinds of operators that are in neither."""
+    by_core: Mapping[str, int] = field(default_factory=dict)
+    """What ``after`` is on every core whose layers are known."""
 
     @property
     def saved(self) -> float:

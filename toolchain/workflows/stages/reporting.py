@@ -11,7 +11,7 @@ from pathlib import Path
 
 import toolchain
 from toolchain.arm.layer_costs import costs_of_core
-from toolchain.arm.targets import estimate, find_target
+from toolchain.arm.targets import estimate, find_target, read_targets
 from toolchain.checking.fitting import measure_fitting
 from toolchain.checking.pictures import takes_photos
 from toolchain.deploy import packing
@@ -100,9 +100,9 @@ def _on_board(certified: Certified) -> OnBoard | None:
     table = costs_of_core(target.core)
     if exported.foreseen is None or table is None or NCNN not in made:
         return None
-    before, after = (
-        table.total([layer.key for layer in each.layers]) for each in exported.foreseen
-    )
+    keys = [[layer.key for layer in each.layers] for each in exported.foreseen]
+    before, after = map(table.total, keys)
+    tables = {board.core: costs_of_core(board.core) for board in read_targets().values()}
     size = exported.shrunk.loaded.recipe.input
     return OnBoard(
         target.name,
@@ -112,6 +112,7 @@ def _on_board(certified: Certified) -> OnBoard | None:
         after,
         estimate(after, target),
         exported.foreseen[1].unknown,
+        {core: known.total(keys[1]) for core, known in tables.items() if known is not None},
     )
 
 
