@@ -29,14 +29,8 @@ class NcnnRunner:
         self.facts = read_facts(path)
         self.half = (self.facts.half and computes_in_half()) if half is None else half
         self.runtime = f"ncnn {version_of(self._ncnn)}"
-        self.net = self._ncnn.Net()
+        self.net = new_net(self._ncnn, threads, half=self.half)
         """The runtime's own."""
-        options = self.net.opt
-        options.num_threads = threads
-        options.use_vulkan_compute = False
-        options.use_fp16_packed = options.use_fp16_storage = self.half
-        options.use_fp16_arithmetic = self.half
-        options.use_bf16_storage = False
         with silence():
             failed = self.net.load_param(str(folder / PARAM))
             failed = failed or self.net.load_model(str(folder / BIN))
@@ -57,7 +51,7 @@ class NcnnRunner:
         extractor = self.net.create_extractor()
         given = self._ncnn.Mat(fed)
         if self.facts.patches is not None:
-            _pack(given)
+            pack(given)
         extractor.input(self._input, given)
         return extractor
 
@@ -88,7 +82,18 @@ class NcnnRunner:
         return self.outputs_of(self.infer(fed))
 
 
-def _pack(mat: Any) -> None:
+def new_net(ncnn: Any, threads: int, *, half: bool) -> Any:
+    """Return the runtime's own network, empty, which computes on the processor."""
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = False
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = half
+    net.opt.use_fp16_arithmetic = half
+    net.opt.use_bf16_storage = False
+    return net
+
+
+def pack(mat: Any) -> None:
     """Let the runtime take an array (vectors, rows, columns * LANES) for what it is."""
     mat.w = mat.w // LANES
     mat.cstep = mat.w * mat.h

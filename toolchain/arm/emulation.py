@@ -128,7 +128,9 @@ def count_layers(
         given.write_text(json.dumps({"layers": layers, "files": whole}), encoding="utf-8")
         plugin = f"{sysroot.plugin},out={folder / 'counts'}"
         program = (Path(guest.__file__).with_name("layers.py"), given)
-        command = [*_python(target, sysroot, "-plugin", plugin), *map(str, program)]
+        packages = [sysroot.site, _program(folder)]
+        options = ("-plugin", plugin)
+        command = [*_python(target, sysroot, *options, packages=packages), *map(str, program)]
         _run(command, sysroot, f"layers of ncnn do not run on {target.name}")
         return read_layers((folder / "counts").read_text(), len(layers), len(files))
 

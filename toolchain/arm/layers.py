@@ -3,7 +3,8 @@
 ``python layers.py LAYERS.json``: the layers are lists of kind, parameters and the shapes
 (C, H, W) that they read; a layer is a network of its own, with zeros for weights. Each runs between
 the marks that the counting plugin looks for, and is asked for its value once more, which is what
-asking takes. ``files`` are folders of ncnn files that are run whole.
+asking takes. ``files`` are folders of ncnn files that are run whole, by the board's own program,
+``detector``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 import guest
 import ncnn
 import numpy as np
+from detector.ncnn_facts import LANES
+from detector.ncnn_file import NcnnRunner, new_net, pack
 
 COUNTED = 3
 """Runs of each layer, of which the fewest count; the first one finds no memory kept for it."""
-LANES = 4
 
 
 def main() -> None:
@@ -33,15 +35,6 @@ def main() -> None:
         count_file(Path(folder))
 
 
-def plain_net() -> Any:
-    """Return a network that computes in float32 on one thread."""
-    net = ncnn.Net()
-    net.opt.num_threads, net.opt.use_vulkan_compute = 1, False
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = False
-    net.opt.use_fp16_arithmetic = net.opt.use_bf16_storage = False
-    return net
-
-
 def count_layer(kind: str, params: str, shapes: list[list[int]]) -> None:
     """Run one layer on values as the layer before would have left them."""
     count = len(shapes)
@@ -49,7 +42,7 @@ def count_layer(kind: str, params: str, shapes: list[list[int]]) -> None:
     lines = ["7767517", f"{count + 1} {count + 1}"]
     lines += [f"Input {name} 0 1 {name}" for name in inputs]
     lines.append(f"{kind} layer {count} 1 {' '.join(inputs)} out {params}")
-    net, reader = plain_net(), ncnn.DataReaderFromEmpty()
+    net, reader = new_net(ncnn, 1, half=False), ncnn.DataReaderFromEmpty()
     if net.load_param_mem("\n".join(lines) + "\n") or net.load_model(reader):
         raise SystemExit(f"ncnn knows no layer {kind} {params}")
     held = [np.zeros(_laid_out(shape), np.float32) for shape in shapes]
@@ -82,38 +75,13 @@ def _mat(array: Any, shape: list[int]) -> Any:
     return mat
 
 
-def pack(mat: Any) -> None:
-    """Let the runtime take (channels / LANES, rows, columns * LANES) for what it is."""
-    mat.w = mat.w // LANES
-    mat.cstep = mat.w * mat.h
-    mat.elempack, mat.elemsize = LANES, LANES * 4
-
-
 def count_file(folder: Path) -> None:
     """Run a whole file as the board's program does: its input laid out, its outputs taken."""
-    facts = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    net = plain_net()
-    if net.load_param(str(folder / "model.ncnn.param")):
-        raise SystemExit("ncnn does not read the file")
-    net.load_model(str(folder / "model.ncnn.bin"))
-    cut, (_, channels, height, width) = facts["input"]["patches"], facts["input"]["shape"]
-    if cut is None:
-        image = np.zeros((channels, height, width), np.float32)
-    else:
-        rows, columns = (
-            (side + 2 * cut["padding"] - cut["kernel"]) // cut["stride"] + 1
-            for side in (height, width)
-        )
-        vectors = cut["kernel"] * -(-cut["kernel"] * channels // LANES)
-        image = np.zeros((vectors, rows, columns * LANES), np.float32)
+    runner = NcnnRunner(folder, 1, half=False)
+    fed = runner.fed(np.zeros(runner.facts.shape, np.float32))
     for _ in range(guest.COUNTED):
         guest.mark(guest.BEGIN)
-        extractor = net.create_extractor()
-        mat = ncnn.Mat(image)
-        if cut is not None:
-            pack(mat)
-        extractor.input(net.input_names()[0], mat)
-        _outputs = [np.array(extractor.extract(blob)[1]) for blob in facts["blobs"]]
+        _outputs = runner.infer(fed)
         guest.mark(guest.END)
 
 
