@@ -18,7 +18,7 @@ from toolchain.checking.cost import measure_cost
 from toolchain.checking.inputs import fault_inputs, noise, of_each
 from toolchain.errors import ExportError, InputError, ModelError
 from toolchain.exporting.onnx_file import export_onnx
-from toolchain.lineage.exports import possible_formats
+from toolchain.lineage.format_choice import possible_formats
 from toolchain.models.calling import Call, find_call
 from toolchain.models.registry import Built
 from toolchain.models.sizes import near_sizes, resized, try_on

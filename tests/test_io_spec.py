@@ -26,7 +26,7 @@ from toolchain.detection.finders import file_network
 from toolchain.errors import ExportError, InputError, ModelError, ParityError
 from toolchain.exporting import extra
 from toolchain.exporting.metadata import KEY, Provenance, metadata_of
-from toolchain.lineage.exports import choose_formats
+from toolchain.lineage.format_choice import choose_formats
 from toolchain.lineage.links import measure_link
 from toolchain.lineage.onnx_boxes import largest_below
 from toolchain.lineage.onnx_io import onnx_with_io
@@ -398,7 +398,7 @@ def test_io_specs_that_cannot_be_had_are_refused_in_one_line(
 
 
 def test_tflite_files_do_not_suppress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchain.lineage.exports.lacking", lambda: None)
+    monkeypatch.setattr("toolchain.lineage.format_choice.lacking", lambda: None)
     formats, note = choose_formats(None, "nms")
     assert formats == ("onnx",)
     assert note is not None

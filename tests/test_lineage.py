@@ -19,9 +19,9 @@ from toolchain.cli.shrunk import _added_up
 from toolchain.deploy import detect
 from toolchain.errors import ExportError, InputError
 from toolchain.exporting import extra
-from toolchain.lineage import exports, verifying
+from toolchain.lineage import exports, format_choice, verifying
 from toolchain.lineage.calibration import read_calibration
-from toolchain.lineage.exports import choose_formats
+from toolchain.lineage.format_choice import choose_formats
 from toolchain.lineage.links import _pairs
 from toolchain.records.certificate import NAME, LayerNoise, Link, read_certificate
 from toolchain.workflows.pipeline import Job, run_shrink
@@ -263,8 +263,8 @@ def test_a_file_that_cannot_be_made_leaves_the_others(
 
 
 def test_without_the_extras_onnx_alone_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "lacking", lambda: "TFLite files need x; run make setup")
-    monkeypatch.setattr(exports, "lacking_ncnn", lambda: "ncnn files need y; run make setup")
+    monkeypatch.setattr(format_choice, "lacking", lambda: "TFLite files need x; run make setup")
+    monkeypatch.setattr(format_choice, "lacking_ncnn", lambda: "ncnn files need y; run make setup")
     formats, note = choose_formats(None)
     assert formats == ("onnx",)
     assert note == (
@@ -278,8 +278,8 @@ def test_without_the_extras_onnx_alone_is_the_default(monkeypatch: pytest.Monkey
 
 
 def test_with_one_extra_the_note_tells_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "lacking", lambda: "TFLite files need x")
-    monkeypatch.setattr(exports, "lacking_ncnn", lambda: None)
+    monkeypatch.setattr(format_choice, "lacking", lambda: "TFLite files need x")
+    monkeypatch.setattr(format_choice, "lacking_ncnn", lambda: None)
     assert choose_formats(None) == (
         ("onnx", "ncnn"),
         "Made are onnx and ncnn: TFLite files need x.",
@@ -287,8 +287,8 @@ def test_with_one_extra_the_note_tells_of_the_other(monkeypatch: pytest.MonkeyPa
 
 
 def test_formats_bring_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "lacking", lambda: None)
-    monkeypatch.setattr(exports, "lacking_ncnn", lambda: None)
+    monkeypatch.setattr(format_choice, "lacking", lambda: None)
+    monkeypatch.setattr(format_choice, "lacking_ncnn", lambda: None)
     assert choose_formats(None) == (("onnx", "tflite", "fp16", "int8", "ncnn"), None)
     assert choose_formats(["fp16"]) == (("onnx", "tflite", "fp16"), None)
     for wrong in (["tflight"], []):

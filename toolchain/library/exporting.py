@@ -22,7 +22,7 @@ from toolchain.library.shrinking import Shrunk, same_weights, shrink_and_prove
 from toolchain.library.taking import Example, undisturbed
 from toolchain.library.wording import in_python_words
 from toolchain.lineage.calibration import Calibration, given_calibration, read_calibration
-from toolchain.lineage.exports import choose_formats, possible_formats
+from toolchain.lineage.format_choice import choose_formats, possible_formats
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.records.certificate import Certificate
 from toolchain.records.run_folder import RunFolder

@@ -17,14 +17,8 @@ import onnx
 from torch import nn
 
 import toolchain
-from toolchain.checking.inputs import fault_inputs, noise, of_each
-from toolchain.checking.parity import ProofInput
-from toolchain.checking.pictures import Photo, board_view, photo_input, smooth_input
 from toolchain.checking.proofs import Pair
-from toolchain.errors import ExportError, InputError, ParityError
-from toolchain.exporting.extra import lacking
-from toolchain.exporting.formats import FORMATS, read_formats
-from toolchain.exporting.ncnn.extra import lacking_ncnn
+from toolchain.errors import ExportError, ParityError
 from toolchain.exporting.ncnn.ncnn_file import write_ncnn
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.exporting.onnx_quantised import OnnxQuantiser, weights_of, with_metadata
@@ -34,11 +28,11 @@ from toolchain.exporting.tflite_quantised import TfliteQuantiser, to_half
 from toolchain.exporting.units import Quantiser
 from toolchain.lineage import links
 from toolchain.lineage.calibration import Calibration
+from toolchain.lineage.link_inputs import LinkInputs
 from toolchain.lineage.links import Kind, Reopen
 from toolchain.lineage.mixing import layer_noises, mixed_link
 from toolchain.lineage.onnx_io import onnx_with_io
-from toolchain.lineage.tflite_io import NO_SUPPRESSION, tflite_with_io
-from toolchain.models.sizes import Example
+from toolchain.lineage.tflite_io import tflite_with_io
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import (
     SCHEMA,
@@ -57,77 +51,10 @@ from toolchain.system.files import disk_is_full, sha256_of, write_bytes
 
 ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, ONNX)
 """Files that the pipeline has written before the lineage is made."""
-COMPARED_PHOTOS = 8
-"""At most so many photos are inputs of an approximate link."""
-NEW_SHAPES = 4
-"""So many where there are no photos."""
-DECIDING = 64
-"""At most so many inputs on which decisions are counted."""
 NOISE_INPUTS = 2
 """Calibration inputs on which each layer alone is put into int8."""
 
 MeasureAccuracy = Callable[[Path], MemberAccuracy]
-
-
-def choose_formats(
-    asked: Sequence[str] | None, postprocess: str = "none"
-) -> tuple[tuple[str, ...], str | None]:
-    """Return the formats to make, and a note if others could be had.
-
-    None asks for all whose extras are installed, and for ONNX alone where files suppress by
-    themselves. Raises :class:`InputError` for a format that is unknown or cannot be
-    made here.
-    """
-    if asked is None and postprocess == "nms":
-        return ("onnx",), f"ONNX alone: {NO_SUPPRESSION}."
-    tflite, ncnn = lacking(), lacking_ncnn()
-    absent = {} if tflite is None else dict.fromkeys(("tflite", "fp16"), tflite)
-    absent |= {} if ncnn is None else {"ncnn": ncnn}
-    if asked is None:
-        return _all_but(absent)
-    asked = read_formats(",".join(asked))
-    for name in asked:
-        if name in absent:
-            raise InputError(f"--formats {','.join(asked)}: {absent[name]}")
-    chosen = {"onnx", *asked} | ({"tflite"} if "fp16" in asked else set())
-    return tuple(name for name in FORMATS if name in chosen), None
-
-
-def _all_but(absent: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
-    """Return all formats that can be made, and why the others cannot.
-
-    int8 goes with TFLite: a file for onnxruntime alone is made where it is asked for.
-    """
-    left = {*absent, "int8"} if "tflite" in absent else set(absent)
-    formats = tuple(name for name in FORMATS if name not in left)
-    if not absent:
-        return formats, None
-    made = "ONNX alone" if formats == ("onnx",) else f"Made are {' and '.join(formats)}"
-    return formats, f"{made}: {'; '.join(dict.fromkeys(absent.values()))}."
-
-
-def possible_formats(
-    asked: Sequence[str] | None,
-    formats: tuple[str, ...],
-    note: str | None,
-    example: Example,
-    names: Sequence[str],
-) -> tuple[tuple[str, ...], str | None]:
-    """Return the formats that can be made of a network that is called with ``example``; a note.
-
-    Others than ONNX are made of networks of one image. Raises :class:`InputError` where one of them
-    was asked for.
-    """
-    if len(example) == 1 and example[0].ndim == 4 and example[0].is_floating_point():
-        return formats, note
-    shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in example)
-    why = f"other files are made of networks of one image, and this takes {shapes}"
-    if len(names) > 1:
-        why += f" ({', '.join(names)})"
-    others = [name for name in formats if name != "onnx"]
-    if asked is not None and others:
-        raise InputError(f"--formats {','.join(others)}: {why}; give --formats onnx")
-    return ("onnx",), f"ONNX alone: {why}." if others else note
 
 
 def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) -> tuple[str, ...]:
@@ -172,6 +99,11 @@ class Lineage:
     rewritten: list[Rewritten] = field(default_factory=list)
     """What was changed for a runtime's kernels, beyond what the ONNX files have."""
     _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> LinkInputs:
+        """What both ends of each link are given."""
+        return LinkInputs(self.pair, self.recipe, self.calibration)
 
     def extend(self, before: str, after: str, kind: Kind) -> None:
         """Make one file, if it is not there, and its link; note what goes wrong.
@@ -290,16 +222,16 @@ class Lineage:
 
     def _link(self, before: str, after: str, kind: Kind) -> Link:
         approximate = kind in ("half", "int8")
-        inputs = self._like_photos() if approximate else self._any()
+        given = self.inputs
         link = links.measure_link(
             self.folder,
             before,
             after,
             kind,
             self.recipe,
-            inputs,
-            self._photos(),
-            self._deciding() if approximate else (),
+            given.of_approximate() if approximate else given.of_exact(),
+            given.photos,
+            given.deciding() if approximate else (),
             self.output_names,
             self.reopen,
         )
@@ -320,47 +252,6 @@ class Lineage:
             self._accuracy[name] = self.accuracy_of(self.folder / name)
         return self._accuracy[name]
 
-    def _photos(self) -> tuple[Photo, ...]:
-        held_out = self.calibration.held_out if self.calibration else ()
-        return (*held_out, *self.pair.photos)
-
-    def _any(self) -> list[ProofInput]:
-        example, seed = self.pair.example, self.recipe.model.seed
-        given = self.recipe.input.given
-        return [
-            *noise([example], seed, given),
-            *of_each(example, lambda image, index: fault_inputs(image, seed + index, given)),
-            *self._shapes(1),
-            *self._shown(),
-        ]
-
-    def _shapes(self, count: int) -> list[ProofInput]:
-        return new_shapes(self.pair, self.recipe, count)
-
-    def _shown(self) -> list[ProofInput]:
-        if self.recipe.anchors is None:
-            return []
-        view = board_view(self.recipe)
-        chosen = self._photos()[:COMPARED_PHOTOS]
-        return [photo_input(photo, self.recipe, view) for photo in chosen]
-
-    def _like_photos(self) -> list[ProofInput]:
-        return self._shown() or self._shapes(NEW_SHAPES)
-
-    def _deciding(self) -> list[ProofInput]:
-        """Return inputs on which decisions are counted: photos, or shapes; those int8 learnt last.
-
-        Networks that find boxes are judged by these.
-        """
-        if self.recipe.anchors is not None:
-            return []
-        learnt = self.calibration.inputs if self.calibration else ()
-        is_photos = self.calibration is not None and self.calibration.facts.kind == "photos"
-        view = board_view(self.recipe)
-        shown = [photo_input(photo, self.recipe, view) for photo in self._photos()]
-        more = [ProofInput(f"calibration {index}", (image,)) for index, image in enumerate(learnt)]
-        return [*shown, *more][:DECIDING] if is_photos else self._shapes(DECIDING)
-
 
 def _reason(link: Link) -> str:
     """Say what breaks a link, and of int8 that float for the worst layers does not mend it."""
@@ -369,17 +260,6 @@ def _reason(link: Link) -> str:
         return found
     last = link.mixed_precision.attempts[-1]
     return f"{found}, with {last.in_float} of {len(link.mixed_precision.layers)} layers in float"
-
-
-def new_shapes(pair: Pair, recipe: Recipe, count: int) -> list[ProofInput]:
-    """Return smooth shapes at the recipe's size, none of which int8 is calibrated on."""
-    seed, given = recipe.model.seed, recipe.input.given
-    return of_each(
-        pair.example,
-        lambda image, other: [
-            smooth_input(image, seed + other + index, given) for index in range(count)
-        ],
-    )
 
 
 def make_lineage(lineage: Lineage, formats: Sequence[str], source: Source) -> Certificate:

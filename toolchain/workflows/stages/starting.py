@@ -8,7 +8,7 @@ from toolchain.checking.pictures import Photo, read_photos
 from toolchain.checking.proofs import analysis_example
 from toolchain.exporting.io_spec import check_io_spec
 from toolchain.lineage.calibration import Calibration, read_calibration
-from toolchain.lineage.exports import choose_formats, possible_formats
+from toolchain.lineage.format_choice import choose_formats, possible_formats
 from toolchain.models.sizes import Example
 from toolchain.workflows.stages.job import Job
 from toolchain.zoo.sources import Loaded, load_start
