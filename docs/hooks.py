@@ -55,8 +55,6 @@ def recipes() -> str:
         "`toolchain shrink MODEL --recipe FILE` takes one; what it leaves out has the default.",
         "",
     ]
-    source = ast.parse(inspect.getsource(sections))
-    docstrings = {node.name: field_texts(node) for node in source.body if is_class(node)}
     hints = typing.get_type_hints(sections.Recipe, include_extras=True)
     for name, hint in hints.items():
         kind = next((part for part in (hint, *typing.get_args(hint)) if is_section(part)), None)
@@ -65,14 +63,16 @@ def recipes() -> str:
         title = f"[{name}.TARGET]" if typing.get_origin(hint) is dict else f"[{name}]"
         lines += [f"## `{title}`", "", inspect.getdoc(kind) or "", ""]
         lines += ["| field | type | default | |", "|---|---|---|---|"]
-        lines += table_rows(docstrings[kind.__name__])
+        lines += table_rows(field_texts(class_of(kind)))
         lines.append("")
     return "\n".join(lines)
 
 
-def is_class(node: ast.stmt) -> typing.TypeGuard[ast.ClassDef]:
-    """Tell whether a statement defines a class."""
-    return isinstance(node, ast.ClassDef)
+def class_of(kind: type) -> ast.ClassDef:
+    """Return a class as it stands in the source."""
+    (node,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(node, ast.ClassDef)
+    return node
 
 
 def is_section(kind: object) -> bool:

@@ -5,6 +5,7 @@ and values out of range raise :class:`~toolchain.errors.RecipeError` with the fi
 """
 
 from toolchain.recipe.checking import Range
+from toolchain.recipe.limit_sections import BudgetSection, GateSection, Limit, ProofSection
 from toolchain.recipe.loading import (
     default_recipe,
     load_recipe,
@@ -16,23 +17,17 @@ from toolchain.recipe.loading import (
 from toolchain.recipe.sections import (
     REWRITES,
     AnchorSection,
-    BudgetSection,
     Criterion,
-    CropSection,
     DecodeSection,
     ExportSection,
-    GateSection,
     InputSection,
-    Limit,
     ModelSection,
-    ProofSection,
     PruneSection,
     Recipe,
     Rewrite,
     Scope,
-    TeachSection,
-    TrainSection,
 )
+from toolchain.recipe.training_sections import CropSection, TeachSection, TrainSection
 
 __all__ = [
     "REWRITES",

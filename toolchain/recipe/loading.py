@@ -10,9 +10,10 @@ from pathlib import Path
 
 from toolchain.errors import RecipeError, did_you_mean
 from toolchain.recipe.checking import hints_of
+from toolchain.recipe.numbers import PHOTO
 from toolchain.recipe.reader import Reader
 from toolchain.recipe.renamed import key_now
-from toolchain.recipe.sections import PHOTO, InputSection, ModelSection, PruneSection, Recipe
+from toolchain.recipe.sections import InputSection, ModelSection, PruneSection, Recipe
 
 
 def load_recipe(path: Path) -> Recipe:
