@@ -1,12 +1,10 @@
-"""Emulated ARM boards: the table of boards, the counting plugin, and real runs under QEMU."""
+"""Emulated ARM boards: what they need, and real runs under QEMU."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,87 +12,18 @@ import numpy as np
 import pytest
 from board import write_model
 from conftest import ARM_CACHE
-from reports import parity_of
 from tflite_board import write_tflite
 
 from toolchain.arm import emulation
 from toolchain.arm import sysroot as fetching
-from toolchain.arm.budget import exceeded
-from toolchain.arm.calibrating import CalibrationPoint, as_toml, fitted
 from toolchain.arm.checking import check_folder
-from toolchain.arm.comparing import Subject, compare_with_here
 from toolchain.arm.sysroot import Sysroot, prepare
-from toolchain.arm.targets import Target, estimate, find_target, read_targets
+from toolchain.arm.targets import Target, find_target
 from toolchain.checking.pictures import read_photos
 from toolchain.cli import run as run_cli
-from toolchain.errors import InputError, RecipeError
-from toolchain.recipe import BudgetSection, parse_recipe
+from toolchain.errors import InputError
 from toolchain.records.certificate import read_certificate, to_json
-from toolchain.records.timings import Check, FileCheck, Instructions, OperatorCount
-from toolchain.report.costs.check import check_document
-from toolchain.report.document.html import html
 from toolchain.system.files import sha256_of
-
-OWN = """
-[mine]
-name = "A board"
-core = "cortex-a35"
-part = "0xd04"
-clock_hz = 1_000_000
-cores = 2
-memory_bytes = 1000
-python = "3.11"
-cycles_per_instruction = 2.0
-median_error = 0.1
-worst_error = 0.5
-fitted_on = "nothing"
-"""
-
-
-# Boards -------------------------------------------------------------------------------------------
-
-
-def test_the_boards_of_the_project_are_known(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(read_targets()) == {
-        "rpi-zero2", "rpi3", "rpi4", "rpi5", "rpi3-32", "rpi4-32",
-    }  # fmt: skip
-    assert run_cli(["targets", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rpi4"]["core"] == "cortex-a72"
-    assert run_cli(["targets"]) == 0
-    assert "Raspberry Pi 5" in capsys.readouterr().out
-
-
-def test_an_estimate_is_a_range(tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(OWN)
-    board = find_target("mine", tmp_path / "own.toml")
-    found = estimate(3_000, board)
-    assert (found.low, found.mid, found.high) == (3.0, 6.0, 9.0)
-    assert board.cpuinfo.count("processor\t: ") == 2
-    assert "CPU part\t: 0xd04" in board.cpuinfo
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[", "not valid TOML"),
-        ("mine = 3", "must be a table of a board"),
-        (OWN.replace("cores = 2\n", ""), "mine.cores is missing"),
-        (OWN.replace("2.0", "0"), r"mine.cycles_per_instruction must be > 0"),
-        (OWN + "wings = 2\n", "mine.wings is unknown"),
-    ],
-)
-def test_a_wrong_table_is_told(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_targets(tmp_path / "own.toml")
-
-
-def test_an_unknown_board_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(["check", str(tmp_path), "--target", "rpi9"]) == 2
-    assert "there is no such board; known are rpi-zero2, rpi3" in capsys.readouterr().err
-    with pytest.raises(InputError, match="cannot be read as a table of targets"):
-        read_targets(tmp_path / "absent.toml")
-
 
 # What is needed -----------------------------------------------------------------------------------
 
@@ -127,106 +56,6 @@ def test_another_python_is_refused(tmp_path: Path) -> None:
     board = dataclasses.replace(find_target("rpi4"), python="3.13")
     with pytest.raises(InputError, match=r"its Python is 3.13; 3.11 alone is emulated"):
         prepare(board, tmp_path, lambda _name: None)
-
-
-# Calibrating --------------------------------------------------------------------------------------
-
-
-def test_a_fit_is_the_median_with_its_errors(tmp_path: Path) -> None:
-    board = dataclasses.replace(find_target("rpi4"), clock_hz=1_000_000_000)
-    points = [
-        # One cycle per instruction.
-        CalibrationPoint('a/"odd"\nname', "onnxruntime", 1_000_000, 1.0),
-        CalibrationPoint("b", "onnxruntime", 1_000_000, 2.0),
-        CalibrationPoint("c", "ai-edge-litert", 1_000_000, 4.0),
-    ]
-    made = fitted(board, points, 'a "host"', datetime.date(2026, 1, 2))
-    assert (made.cycles_per_instruction, made.median_error, made.worst_error) == (2.0, 0.5, 1.0)
-    assert made.fitted_on == 'a "host" on 2026-01-02, 3 files, ai-edge-litert, onnxruntime'
-    (tmp_path / "own.toml").write_text(as_toml(made, points))
-    assert find_target("rpi4", tmp_path / "own.toml") == made
-    with pytest.raises(InputError, match="at least two files"):
-        fitted(board, points[:1], "host", datetime.date(2026, 1, 2))
-
-
-# Comparing ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("there", "holds"),
-    [
-        (lambda here: here, True),
-        (lambda here: [here[0], np.full_like(here[1], np.nan)], False),
-        (lambda here: [here[0], here[1][..., :1]], False),
-        (lambda here: [here[0], here[1] + 1e-3 * np.ptp(here[1])], False),
-    ],
-)
-def test_a_board_must_give_what_this_machine_gives(
-    there: Callable[[list[np.ndarray]], list[np.ndarray]],
-    holds: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    here = [np.linspace(0, 900, 64).reshape(1, 1, 64), np.linspace(0, 0.01, 64).reshape(1, 1, 64)]
-    monkeypatch.setattr("toolchain.arm.comparing._run_here", lambda *_: tuple(here))
-    image = np.zeros((1, 3, 8, 8), np.float32)
-    subject = Subject("a", (Path("model.onnx"),), {"noise": image}, None)
-    found = compare_with_here(Path("model.onnx"), subject, {"noise": tuple(there(here))})
-    assert found.holds is holds
-
-
-# Budgets ------------------------------------------------------------------------------------------
-
-
-def file_check(name: str, instructions: int) -> FileCheck:
-    counted = Instructions(instructions, 0, 0, 0)
-    return FileCheck(
-        "rpi4", "onnxruntime 1", name, "ab", (96, 128), instructions, counted,
-        parity_of((0.0, 1.0)), None, 1000, 50_000_000,
-        estimate(instructions, find_target("rpi4")), {}, True, 5_000,
-        (OperatorCount("a<b>", "Conv", instructions),), (),
-    )  # fmt: skip
-
-
-def check_of(*files: FileCheck) -> Check:
-    return Check("out", "rpi4", "Raspberry Pi 4B", "cortex-a72", 1_500_000_000, "", files)
-
-
-def test_what_exceeds_its_budget_is_told_with_what_helps() -> None:
-    found = check_of(file_check("model.onnx", 1500), file_check("model.tflite", 900))
-    assert exceeded(found, BudgetSection(), None) == ()
-    assert exceeded(found, BudgetSection(instructions=1500, size_bytes=1000), None) == ()
-    (sentence,) = exceeded(found, BudgetSection(instructions=1000), None)
-    assert sentence == (
-        "instructions: model.onnx takes 1,500, 50.0% over the budget of 1,000; what helps: "
-        "model.tflite is within it"
-    )
-    (sentence,) = exceeded(found, BudgetSection(memory_bytes=40_000_000), None)
-    assert "25.0% over the budget of 40,000,000; what helps: a smaller --size" in sentence
-    (sentence,) = exceeded(found, BudgetSection(parameters=10), None)
-    assert "does not tell" in sentence
-    assert len(exceeded(found, BudgetSection(parameters=10, latency_ms=1e-6), 20)) == 2
-
-
-def test_the_page_tells_costs_conditions_and_what_is_over() -> None:
-    found = check_of(file_check("model.onnx", 1500), file_check("model_<i>.tflite", 900))
-    page = html(check_document(found, ("size_bytes: <too much>",)))
-    assert "FAILED" in page
-    assert "model_<i>" not in page
-    assert "<too much>" not in page
-    assert "a<b>" not in page
-    for words in ("Over budget", "estimated", "cortex-a72", "Fewest instructions", "The dearest"):
-        assert words in page
-    assert "Over budget" not in html(check_document(found, ()))
-
-
-def test_a_budget_is_a_part_of_the_recipe() -> None:
-    text = "[model]\nname = 'eresfd'\n[budget.rpi4]\ninstructions = 5\n[budget.mine]\n"
-    found = parse_recipe(text, "own.toml").budget
-    assert found == {"rpi4": BudgetSection(instructions=5), "mine": BudgetSection()}
-    with pytest.raises(RecipeError, match=r"own.toml:4: budget.rpi4.instructions must be >= 1"):
-        parse_recipe(text.replace("= 5", "= 0"), "own.toml")
-    with pytest.raises(RecipeError, match=r"budget.rpi4.wings is unknown"):
-        parse_recipe(text.replace("instructions", "wings"), "own.toml")
 
 
 # Under QEMU ---------------------------------------------------------------------------------------

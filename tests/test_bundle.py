@@ -1,40 +1,29 @@
-"""Making a bundle: which file, what the archive holds, the self-test, real installations."""
+"""Making a bundle: what is refused, what the archive holds, real installations."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from board import RED, metadata, write_model
 from bundles import install, members, write_wheel
 from conftest import ARM_CACHE
-from reports import parity_of
 
 from toolchain.arm import checking
-from toolchain.arm.sysroot import Sysroot, runtime_of
-from toolchain.arm.targets import Target, estimate, find_target
+from toolchain.arm.sysroot import Sysroot
+from toolchain.arm.targets import Target, find_target
 from toolchain.bundle import building
 from toolchain.bundle import destination as destinations
 from toolchain.bundle.archive import write_archive
-from toolchain.bundle.choosing import choose
-from toolchain.bundle.contents import expected_files, licence_files, program_files
+from toolchain.bundle.contents import licence_files, program_files
 from toolchain.bundle.destination import find_destination, needed_libc
 from toolchain.cli import run as run_cli
-from toolchain.deploy import detect
-from toolchain.deploy.detector import selftest
 from toolchain.errors import InputError
-from toolchain.records.timings import FileCheck, Instructions
-from toolchain.system.files import as_json, sha256_of
+from toolchain.system.files import sha256_of
 
 LOCAL = find_destination("local", None, None)
 RPI4 = find_destination("rpi4", None, None)
@@ -54,83 +43,6 @@ def quick_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     made.unlink()
     monkeypatch.setattr(building, "fetch_wheels", lambda *_: tuple(found))
     return found
-
-
-def checked(
-    path: Path, instructions: int, *, parity: bool = True, board: str = "rpi4"
-) -> FileCheck:
-    """A check of nothing but what matters here."""
-    target = find_target(board)
-    return FileCheck(
-        target=board,
-        runtime=runtime_of(path.suffix, target),
-        file=path.name,
-        sha256=sha256_of(path),
-        size=(96, 128),
-        instructions_per_inference=instructions,
-        instructions=Instructions(0, instructions, 0, 0),
-        apart=parity_of((0.0, 1.0)),
-        boxes=None,
-        size_bytes=1,
-        peak_memory_bytes=1,
-        estimate_ms=estimate(instructions, target),
-        estimate_error={},
-        parity=parity,
-        opening_instructions=1,
-        operators=(),
-        outputs=(),
-    )
-
-
-@pytest.fixture
-def keep(tmp_path: Path) -> Callable[..., Path]:
-    """Write checks into a cache; return the cache."""
-
-    def write(*checks: FileCheck) -> Path:
-        for check in checks:
-            count = len(list(place.iterdir()))
-            path = place / f"{count}.json"
-            path.write_bytes(as_json(dataclasses.asdict(check)))
-            os.utime(path, (count, count))
-        return tmp_path / "cache"
-
-    place = tmp_path / "cache" / "checks"
-    place.mkdir(parents=True)
-    (place / "0.json").write_text('{"of": "another version"}')
-    return write
-
-
-# Which file ---------------------------------------------------------------------------------------
-
-
-def test_the_file_that_check_found_cheapest(made: Path, keep: Callable[..., Path]) -> None:
-    onnx, int8 = made / "model.onnx", made / "model_int8.onnx"
-    cache = keep(checked(onnx, 2_000_000), checked(int8, 1_000_000))
-    choice = choose(made, RPI4, None, cache)
-    assert choice.path.name == "model_int8.onnx"
-    assert choice.why == (
-        "the fewest, 1.0 million instructions on Raspberry Pi 4B, by toolchain check"
-    )
-    keep(checked(int8, 3_000_000))  # the latest counts
-    assert choose(made, RPI4, None, cache).path.name == "model.onnx"
-    keep(checked(onnx, 4_000_000), checked(onnx, 1, board="rpi5"))
-    assert choose(made, RPI4, None, cache).path.name == "model_int8.onnx"
-    keep(checked(onnx, 1, parity=False))
-    assert choose(made, RPI4, None, cache).path.name == "model_int8.onnx"
-
-
-def test_a_file_that_was_never_checked_is_told(made: Path, keep: Callable[..., Path]) -> None:
-    cache = keep(checked(made / "model_int8.onnx", 1_000_000))
-    choice = choose(made, RPI4, None, cache)
-    assert choice.path.name == "model_int8.onnx"
-    assert choice.why.endswith("by toolchain check; model.onnx never checked there")
-
-
-def test_without_a_check_it_is_the_main_file(made: Path, tmp_path: Path) -> None:
-    choice = choose(made, RPI4, None, tmp_path)
-    assert choice.path.name == "model.onnx"
-    assert "no file was ever checked on Raspberry Pi 4B" in choice.why
-    assert choose(made, LOCAL, None, tmp_path).path.name == "model.onnx"
 
 
 # What is refused ----------------------------------------------------------------------------------
@@ -289,72 +201,6 @@ def test_an_archive_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         write_archive(target, "x", {"a": b"2", "b": tmp_path / "absent"})
     assert target.read_bytes() == old
     assert list(tmp_path.iterdir()) == [target]
-
-
-# The self-test ------------------------------------------------------------------------------------
-
-
-def test_what_is_found_here_is_what_is_expected(made: Path, tmp_path: Path) -> None:
-    files, count = expected_files(made / "model.onnx")
-    photo, expected = files["app/photo.png"], files["app/expected.json"]
-    assert isinstance(photo, bytes)
-    assert isinstance(expected, bytes)
-    (tmp_path / "photo.png").write_bytes(photo)
-    wanted = json.loads(expected)
-    found = selftest.look(made / "model.onnx", tmp_path / "photo.png", threads=1)
-    assert selftest.compare(found, wanted) is None
-    image = detect.read_image(tmp_path / "photo.png")
-    boxes, _ = detect.Detector(made / "model.onnx").detect(
-        detect.read_image(tmp_path / "photo.png")
-    )
-    assert len(boxes) == count == len(wanted["boxes"])
-    assert image.shape == (96, 128, 3)
-
-
-def test_faces_of_random_weights_are_left_out(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "photo.png"), np.full((64, 64, 3), RED, np.uint8))
-    for trained in (True, False):
-        model = write_model(tmp_path / "cells.onnx", metadata(trained=trained))
-        found = selftest.look(model, tmp_path / "photo.png", threads=1)
-        assert (len(found["boxes"]) > 0, len(found["scores"]) > 0) == (trained, trained)
-        assert found["ranges"][1] > 0
-
-
-EXPECTED = {
-    "boxes": [[1.0, 2.0, 3.0, 4.0], [50.0, 50.0, 60.0, 60.0]],
-    "scores": [0.9, 0.8],
-    "outputs": [[0.0, 1.0], [2.0, 4.0]],
-    "ranges": [1.0, 2.0],
-    "figure": "largest",
-    "output_limit": 0.1,
-    "box_limit_px": 0.5,
-    "score_limit": 0.01,
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({}, None),
-        ({"boxes": [EXPECTED["boxes"][1], [1.4, 2, 3, 4]], "scores": [0.8, 0.9]}, None),  # type: ignore[index]
-        ({"boxes": [[1.0, 2.0, 3.0, 4.0]]}, "1 face here, 2 on the build machine"),
-        ({"boxes": [[1.6, 2, 3, 4], [50, 50, 60, 60]]}, "a box is 0.60 pixels from"),
-        ({"boxes": [[float("nan")] * 4] * 2}, "a box is nan pixels from"),
-        ({"scores": [0.9, 0.78]}, "a face's probability differs by 0.020"),
-        ({"outputs": [[0.0, 1.0], [2.0, 4.3]]}, "the network's output differs by 0.3"),
-        ({"outputs": [[0.0, 1.0], [2.0]]}, "the network's output differs by 1e"),
-        ({"outputs": [[0.0, 1.0], [2.0, float("nan")]]}, "the network's output differs by nan"),
-    ],
-)
-def test_what_differs_is_told(changes: dict[str, object], message: str | None) -> None:
-    trouble = selftest.compare(EXPECTED | changes, EXPECTED)
-    assert (trouble is None) if message is None else (trouble or "").startswith(message)
-
-
-def test_of_int8_the_mean_counts() -> None:
-    found = EXPECTED | {"outputs": [[0.0, 1.15], [2.0, 4.0]]}
-    assert selftest.compare(found, EXPECTED | {"figure": "mean"}) is None
-    assert selftest.compare(found, EXPECTED) is not None
 
 
 # For real -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_surgery import randomised
+from hand_checked import randomised
 from torch import Tensor, nn
 from torch.nn import functional as F
 
