@@ -187,13 +187,15 @@ def test_a_jpeg_that_is_damaged_in_the_middle_is_refused_or_told(
 
 
 def test_a_healthy_jpeg_is_not_called_damaged(tmp_path: Path) -> None:
-    detect.read_image(jpeg(tmp_path), on_damage=pytest.fail)
+    assert detect.read_image(jpeg(tmp_path), on_damage=pytest.fail).shape == (480, 640, 3)
 
 
 @pytest.mark.slow
 def test_photos_of_the_data_set_are_not_called_damaged(photos: list[Path]) -> None:
     for path in photos[:: max(1, len(photos) // 300)]:
-        detect.read_image(path, on_damage=pytest.fail)
+        image = detect.read_image(path, on_damage=pytest.fail)
+        assert image.shape[2] == 3
+        assert image.any()
 
 
 @pytest.mark.parametrize(
