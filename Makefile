@@ -57,7 +57,7 @@ option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
-	@echo "     PARAMETERS=52k in place of RATE: the best that is shipped of at most that size"
+	@echo "     PARAMETERS=52k or INSTRUCTIONS=22M in place of RATE: the best that is shipped within it"
 	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
@@ -113,7 +113,7 @@ setup: ## Make .venv and install what constraints.txt pins; EXTRAS=tflite adds t
 
 shrink: setup
 	@$(BIN)/toolchain shrink '$(subst ','\'',$(MODEL))' $(call option,--rate,$(RATE)) \
-	  $(call option,--parameters,$(PARAMETERS)) \
+	  $(call option,--parameters,$(PARAMETERS)) $(call option,--instructions,$(INSTRUCTIONS)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) $(call option,--photo,$(PHOTO)) \
 	  $(call option,--formats,$(FORMATS)) $(call option,--rewrites,$(REWRITES)) \

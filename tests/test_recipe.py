@@ -67,7 +67,7 @@ def test_shipped_recipe_holds_the_published_preprocessing(model: str, ratio: flo
         sizes=(16, 32, 64, 128, 256, 512), strides=(4, 8, 16, 32, 64, 128), aspect_ratio=ratio
     )
     assert recipe.decode.variances == (0.1, 0.2)
-    assert recipe.prune == PruneSection(None, "fpgm", "group", ("loc.*", "conf.*"))
+    assert recipe.prune == PruneSection(None, "fpgm", "group", ("loc.*", "conf.*"), align=4)
     assert recipe.proof == ProofSection(1e-5, 1e-4)
 
 

@@ -124,7 +124,8 @@ def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> Non
     assert facts["aspect_ratio"] == 1.25
     assert "1,234 photos" in facts["data"]
     assert facts["training"]["something.new"] == [1, 2]
-    assert read.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(card(facts))
+    (written,) = shipping.write_cards(tmp_path)
+    assert written.read_text(encoding="utf-8") == markdown(card(facts))
 
 
 @pytest.mark.slow
@@ -302,13 +303,18 @@ def test_a_card_shows_what_is_strange_as_it_is() -> None:
     assert "Teacher: none" in markdown(card(facts_of(teacher_sha256="", teacher_name="")))
 
 
+@pytest.mark.slow
 def test_all_cards_are_written_again_from_what_the_files_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = make_member(tmp_path, 0.25)
     assert cli.run(["ship", "--into", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"{path.with_suffix('.md')}\n"
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown(card(facts_of(0.25)))
+    assert capsys.readouterr().out == f"{tmp_path / 'costs.json'}\n{path.with_suffix('.md')}\n"
+    (member,) = members("eresfd", tmp_path)
+    cost = member.instructions["cortex-a72"]
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert text == markdown(card(facts_of(0.25), instructions=cost))
+    assert f"ncnn takes about {cost / 1e6:.1f} M instructions" in text
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,20 @@ from toolchain.errors import CheckpointError, InputError, ParityError
 from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.headers import read_metadata
 from toolchain.models.registry import build
-from toolchain.recipe import default_recipe
-from toolchain.report.cards import card
-from toolchain.report.document.markdown import markdown
+from toolchain.recipe import default_recipe, override
 from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of
+from toolchain.widths.budget import read_instructions, read_parameters
 from toolchain.workflows.member_costs import instructions_of
 from toolchain.zoo.costs import COSTS, read_costs
 from toolchain.zoo.packing import LARGEST, PACKED, packed, unpacked
-from toolchain.zoo.reading import FOLDER, Member, choose, choose_within, members
-from toolchain.zoo.sources import load_network
+from toolchain.zoo.picking import best_within, nearest, options_of, paying
+from toolchain.zoo.reading import FOLDER, Member, members
+from toolchain.zoo.shipping import card_of
+from toolchain.zoo.sources import load_member, load_network
 from toolchain.zoo.writing import fold_statistics, write_member
 
+LEVELS = ("easy", "medium", "hard")
 MEMBERS = [*members("eresfd"), *members("extd")]
 
 
@@ -45,9 +48,7 @@ def test_a_member_is_small_and_loses_all_of_its_zeros(member: Member) -> None:
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.path.stem)
 def test_a_member_has_a_card_that_says_what_its_file_says(member: Member) -> None:
     """After a change of cards, ``toolchain ship`` writes all of them again."""
-    assert member.path.with_suffix(".md").read_text(encoding="utf-8") == markdown(
-        card(member.facts)
-    )
+    assert member.path.with_suffix(".md").read_text(encoding="utf-8") == card_of(member)
 
 
 def test_every_member_has_its_own_costs_on_every_core_whose_layers_are_known() -> None:
@@ -103,11 +104,51 @@ def test_the_nearest_is_chosen_and_the_lower_of_two(tmp_path: Path) -> None:
         make_member(tmp_path, rate)
     wanted = {0.0: 0.0, 0.1: 0.0, 0.125: 0.0, 0.13: 0.25, 0.25: 0.25, 0.375: 0.25, 0.9: 0.5}
     for rate, expected in wanted.items():
-        chosen = choose("eresfd", rate, tmp_path)
+        chosen = nearest("eresfd", rate, tmp_path)
         assert chosen is not None
         assert chosen.rate == expected
-    assert choose("extd", 0.1, tmp_path) is None
-    assert choose("somebody:net", 0.1) is None
+    assert nearest("extd", 0.1, tmp_path) is None
+    assert nearest("somebody:net", 0.1) is None
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.3, 0.4, 0.5])
+@pytest.mark.parametrize("model", ["eresfd", "extd"])
+def test_what_a_rate_takes_is_smaller_and_cheaper_on_the_board(model: str, rate: float) -> None:
+    whole, taken = (
+        members(model)[0],
+        load_member(override(default_recipe(model), {"prune.rate": rate})),
+    )
+    assert taken is not None
+    assert taken.member is not None
+    assert not taken.recipe.prune.zeroes
+    (member,) = (each for each in members(model) if each.facts == taken.member)
+    assert member == paying(model, rate)[0]
+    assert member.parameters <= (1 - rate) * whole.parameters
+    for core, cost in member.instructions.items():
+        assert cost <= (1 - 0.5 * rate) * whole.instructions[core], core
+
+
+def test_no_member_is_beaten_in_accuracy_size_and_cost() -> None:
+    for model in ("eresfd", "extd"):
+        for member, other in itertools.permutations(members(model), 2):
+            more = min(other.facts["accuracy"][k] - member.facts["accuracy"][k] for k in LEVELS)
+            cheaper = all(other.instructions[c] <= n for c, n in member.instructions.items())
+            smaller = other.parameters <= member.parameters
+            assert not (more >= 0 and cheaper and smaller), (member.path.stem, other.path.stem)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(26_400_000, "eresfd-82k"), (15e6, "eresfd-50")])
+def test_instructions_choose_as_parameters_do(most: float, expected: str) -> None:
+    assert best_within("eresfd", instructions=int(most)).path.stem == expected
+
+
+def test_a_budget_that_nothing_meets_is_told_with_what_would(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"cheapest eresfd .* 14\.8 M .* plan eresfd --size 320x320"
+    ):
+        best_within("eresfd", instructions=10**6)
+    with pytest.raises(InputError, match="within both"):
+        best_within("eresfd", 23_350, 15_000_000)
 
 
 @pytest.mark.slow
@@ -127,18 +168,28 @@ def test_the_one_that_finds_most_within_so_many_parameters_is_chosen(tmp_path: P
         89_999: "eresfd-52k",
         52_000: "eresfd-52k",
     }.items():
-        assert choose_within("eresfd", parameters, tmp_path).path.stem == expected
-    assert choose("eresfd", 0.5, tmp_path).path.stem == "eresfd-20"  # type: ignore[union-attr]
+        assert best_within("eresfd", parameters, folder=tmp_path).path.stem == expected
+    assert nearest("eresfd", 0.5, tmp_path).path.stem == "eresfd-20"  # type: ignore[union-attr]
     with pytest.raises(InputError, match=r"smallest eresfd .* has 52,000 parameters, .* 51,999;"):
-        choose_within("eresfd", 51_999, tmp_path)
+        best_within("eresfd", 51_999, folder=tmp_path)
     with pytest.raises(InputError, match="no network of somebody:net is shipped"):
-        choose_within("somebody:net", 10**9, tmp_path)
+        best_within("somebody:net", 10**9, folder=tmp_path)
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.path.stem)
-def test_the_command_on_a_card_of_a_plan_takes_that_network(member: Member) -> None:
-    if member.widths:
-        assert choose_within(member.model, member.parameters) == member
+def test_the_options_on_a_card_take_that_network(member: Member) -> None:
+    options = options_of(member)
+    assert " ".join(f"--{name} {value}" for name, value in options.items()) in card_of(member)
+    if "rate" in options:
+        fields = {"prune.rate": float(options["rate"]), "prune.align": int(options.get("align", 4))}
+        taken = load_member(override(default_recipe(member.model), fields))
+        assert taken is not None
+        assert taken.member == member.facts
+    elif "parameters" in options:
+        assert best_within(member.model, read_parameters(options["parameters"])) == member
+    else:
+        most = read_instructions(options["instructions"])
+        assert best_within(member.model, instructions=most) == member
 
 
 @pytest.mark.parametrize(

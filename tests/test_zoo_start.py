@@ -47,7 +47,7 @@ def _here(monkeypatch: pytest.MonkeyPatch, quick_latency: None, folder: Path) ->
 
 
 def recipe(rate: float | None, **prune: object) -> Recipe:
-    asked = {"rate": rate, **prune}
+    asked = {"rate": rate, "align": 1, **prune}
     sizes = {"input.height": 96, "input.width": 128}
     return override(default_recipe("eresfd"), sizes | {f"prune.{k}": v for k, v in asked.items()})
 

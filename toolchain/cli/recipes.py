@@ -24,6 +24,8 @@ def recipe_for(
     if recipe.model.name != model:
         raise RecipeError(f"{path} is a recipe for {recipe.model.name}, not for {model}")
     given = {f"prune.{key}": value for key, value in prune.items() if value is not None}
+    if given.get("prune.scope") == "layer":
+        given = {"prune.align": 1} | given  # blocks are of groups
     if size is not None:
         given["input.height"], given["input.width"] = read_size(size)
     elif path is not None and ":" in model and not says_size(path):

@@ -44,7 +44,7 @@ def ship(
     from toolchain.zoo.shipping import BAD_AT, Wanted, make_member, write_cards
 
     if training is None:
-        for path in (*write_cards(into), write_costs(into)):
+        for path in (write_costs(into), *write_cards(into)):
             print(path)
         return
     if evaluation is None:
@@ -61,6 +61,6 @@ def ship(
         member = make_member(wanted, into)
         on_stage("tell its cost on boards")
         costs = write_costs(into)
-    print(member.path)
-    print(member.path.with_suffix(".md"))
-    print(costs)
+        cards = write_cards(into)  # one that is new may be chosen before another
+    for path in (member.path, costs, *cards):
+        print(path)

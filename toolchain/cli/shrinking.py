@@ -130,28 +130,34 @@ def _recipes(
     from toolchain.recipe import override
 
     prune = pruning.fields
-    if pruning.parameters is not None:
+    if pruning.parameters is not None or pruning.instructions is not None:
         others = prune | {
             "ckpt": weights.ckpt,
             "round-to": pruning.round_to,
             "untrained": untrained or None,
         }
-        prune = _within(model, pruning.parameters, others)
+        prune = _within(model, pruning, others)
     fields = files.fields | inputs.fields
     return [
         inputs.fed(override(recipe_for(model, path, prune, size), fields)) for size in inputs.sizes
     ]
 
 
-def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[str, object]:
-    """Return how the shipped network was pruned that ``--parameters`` takes."""
-    from toolchain.widths.budget import read_parameters
-    from toolchain.zoo.reading import choose_within
+def _within(model: str, pruning: Pruning, others: Mapping[str, object]) -> dict[str, object]:
+    """Return how the shipped network was pruned that the budget takes."""
+    from toolchain.widths.budget import read_instructions, read_parameters
+    from toolchain.zoo.picking import best_within
 
     given = [f"--{name}" for name, value in others.items() if value is not None]
     if given:
-        raise InputError(f"--parameters takes a network that is shipped; leave out {given[0]}")
-    member = choose_within(model, read_parameters(parameters))
+        option = "--instructions" if pruning.parameters is None else "--parameters"
+        raise InputError(f"{option} takes a network that is shipped; leave out {given[0]}")
+    parameters, instructions = pruning.parameters, pruning.instructions
+    member = best_within(
+        model,
+        None if parameters is None else read_parameters(parameters),
+        None if instructions is None else read_instructions(instructions),
+    )
     named = {
         "pruned_channels": {
             group: list(indices) for group, indices in member.pruned_channels.items()
@@ -159,7 +165,8 @@ def _within(model: str, parameters: str, others: Mapping[str, object]) -> dict[s
     }
     choice = named if member.pruned_channels else {"criterion": member.facts["criterion"]}
     scope = member.facts["scope"]
-    return {**choice, "scope": scope, "rate": member.rate, "widths": member.widths}
+    exact = {"align": 1, "scope": scope, "rate": member.rate, "widths": member.widths}
+    return {**choice, **exact}
 
 
 def _costs_of(model: str, path: Path | None, *, wanted: bool) -> CostReport | None:

@@ -78,6 +78,15 @@ def link_now(link: Mapping[str, object]) -> dict[str, object]:
 def assignments_now(command: str) -> str:
     """Return a command line of ``--set SECTION.FIELD=VALUE`` under the names that fields have now.
 
-    Nothing is said of it: it was written by an earlier version.
+    Nothing is said of it: it was written by an earlier version. A rate without ``prune.align`` is
+    from when every group lost the same share.
     """
-    return re.sub(r"\b\w+\.\w+(?==)", lambda found: KEYS.get(found[0], found[0]), command)
+    named = re.sub(r"\b\w+\.\w+(?==)", lambda found: KEYS.get(found[0], found[0]), command)
+    return " && ".join(map(_aligned, named.split(" && ")))
+
+
+def _aligned(command: str) -> str:
+    has_rate = re.search(r" --rate 0?\.\d*[1-9]", command)
+    if not has_rate or "prune.align=" in command or "--align " in command:
+        return command
+    return command.replace(has_rate[0], f" --align 1{has_rate[0]}", 1)

@@ -231,6 +231,10 @@ class Rewritten:
     """Why nothing was, in words; None if something was."""
 
 
+WORTH = 0.5
+"""Share of a rate that must be saved in instructions on a board, or the rate does not pay."""
+
+
 @dataclass(frozen=True)
 class OnBoard:
     """What the network is estimated to take on a board, in the runtime that is fastest there."""

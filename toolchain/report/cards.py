@@ -36,15 +36,19 @@ SOLVED = (
 )
 
 
-def card(facts: MemberFacts) -> Document:
-    """Return the card; all of it is from the file's facts."""
+def card(facts: MemberFacts, asked: str | None = None, instructions: int | None = None) -> Document:
+    """Return the card, from the file's facts.
+
+    ``asked`` are the options by which ``shrink`` takes it; None: those of its rate or parameters.
+    ``instructions``: what it takes on a board, if that is known.
+    """
     title = f"{facts['model']}, {_which(facts)}"
     bad_at: tuple[Words, ...] = tuple(facts["bad_at"])
     return Document(
         title,
         title,
         "",
-        _lead(facts),
+        _lead(facts, asked or _asked(facts), instructions),
         (
             _accuracy(facts),
             Section("bad-at", "What it is bad at", (_list(bad_at),)),
@@ -63,14 +67,20 @@ def _which(facts: MemberFacts) -> str:
     return "all filters"
 
 
-def _zeros(facts: MemberFacts) -> str:
+def _zeros(facts: MemberFacts, asked: str) -> str:
     if trained_widths(facts):
-        return (
+        by_cost = "--instructions" in asked
+        within = "instructions on a board" if by_cost else "parameters"
+        words = (
             f"Each group of layers has a width of its own: a plan chose those that lose least "
-            f"within so many parameters. In training the other filters were held at zero "
-            f"({_choice(facts)}); they are in the file, and the command "
-            f"removes them. It takes more computation than a network of as many parameters that "
-            f"lost the same share everywhere: the plan keeps what works at full resolution."
+            f"within so many {within}. In training the other filters were held at zero "
+            f"({_choice(facts)}); they are in the file, and the command removes them."
+        )
+        if by_cost:
+            return words
+        return (
+            f"{words} It takes more computation than a network of as many parameters that lost the "
+            f"same share everywhere: the plan keeps what works at full resolution."
         )
     if facts["rate"]:
         return (
@@ -87,17 +97,33 @@ def _choice(facts: MemberFacts) -> str:
     return f"criterion {facts['criterion']}"
 
 
-def _lead(facts: MemberFacts) -> tuple[Paragraph, Paragraph]:
+def _asked(facts: MemberFacts) -> str:
+    if trained_widths(facts):
+        return f"--parameters {facts['deployed_parameters']}"
+    return f"--rate {facts['rate']:g}" + (" --align 1" if facts["rate"] else "")
+
+
+def _lead(facts: MemberFacts, asked: str, instructions: int | None) -> tuple[Paragraph, ...]:
     parameters = facts["deployed_parameters"]
-    asked = f"--parameters {parameters}" if trained_widths(facts) else f"--rate {facts['rate']:g}"
     command = Code(f"toolchain shrink {facts['model']} {asked}")
     anchors = f"Its anchors are {facts['aspect_ratio']:g} times as high as wide."
+    cost = "" if instructions is None else _cost(instructions)
     return (
-        Paragraph(("A face detector, trained; ", command, f" takes it. {_zeros(facts)} {anchors}")),
+        Paragraph(
+            ("A face detector, trained; ", command, f" takes it. {_zeros(facts, asked)} {anchors}")
+        ),
         Paragraph(
             f"Deployed it has {wording.count(parameters)} parameters, scalars outside layers "
             f"included: {wording.count(PARAMETER_BYTES * parameters)} bytes as float32 numbers."
+            f"{cost}"
         ),
+    )
+
+
+def _cost(instructions: int) -> str:
+    return (
+        f" On a Raspberry Pi 4 ncnn takes about {instructions / 1e6:.1f} M instructions for "
+        f"320x320, estimated from its layers."
     )
 
 

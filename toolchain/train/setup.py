@@ -114,6 +114,7 @@ def settings_of(setup: Setup, images: int) -> dict[str, Any]:
             if prune.pruned_channels
             else {}
         ),
+        **({"prune.align": prune.align} if prune.rate and prune.align != 1 else {}),
         "criterion": prune.chosen_by,
         "scope": prune.scope,
         "images": images,

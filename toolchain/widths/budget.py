@@ -68,7 +68,7 @@ def read_budget(
     if rate is not None:
         return Wanted(rate=rate)
     if instructions is not None:
-        return Wanted(instructions=_count(instructions, "--instructions", "40M, 1.5G or 40000000"))
+        return Wanted(instructions=read_instructions(instructions))
     if parameters is not None:
         return Wanted(parameters=read_parameters(parameters))
     assert latency is not None
@@ -86,6 +86,11 @@ def read_budget(
 def read_parameters(text: str) -> int:
     """Read ``--parameters``; raise :class:`InputError` for what is no number of them."""
     return _count(text, "--parameters", "52k, 1.5M or 52000")
+
+
+def read_instructions(text: str) -> int:
+    """Read ``--instructions``; raise :class:`InputError` for what is no number of them."""
+    return _count(text, "--instructions", "40M, 1.5G or 40000000")
 
 
 def _count(text: str, option: str, examples: str) -> int:

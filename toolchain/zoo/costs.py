@@ -17,6 +17,9 @@ from toolchain.errors import CheckpointError
 COSTS = "costs.json"
 """Beside the networks."""
 
+CORE = "cortex-a72"
+"""That of the board (a Raspberry Pi 4) by which networks are chosen where none is named."""
+
 SIZE = (320, 320)
 """Height and width that the figures are of."""
 

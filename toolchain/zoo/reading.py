@@ -1,4 +1,4 @@
-"""Which trained networks are shipped, and which of them is nearest to what is asked.
+"""Which trained networks are shipped.
 
 A member is ``MODEL-PERCENT.safetensors`` beside this file, or ``MODEL-THOUSANDSk.safetensors``, by
 its parameters, where every group has a width of its own; a ``.md`` of the same name is its card.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_type_hints
 
-from toolchain.errors import CheckpointError, InputError
+from toolchain.errors import CheckpointError
 from toolchain.models import detector
 from toolchain.models.headers import read_metadata
 from toolchain.recipe.renamed import assignments_now, settings_now
@@ -62,6 +62,12 @@ class Member:
         known = read_costs(self.path.parent).get(self.path.stem)
         return known.instructions if known is not None else {}
 
+    @property
+    def precision(self) -> float:
+        """The mean of its average precision on easy, medium and hard faces, from 0 to 1."""
+        accuracy = self.facts["accuracy"]
+        return (accuracy["easy"] + accuracy["medium"] + accuracy["hard"]) / 3
+
 
 def members(model: str, folder: Path | None = None) -> tuple[Member, ...]:
     """Return the members of ``model`` in ``folder`` (the shipped ones), by rising rate, plans last.
@@ -72,41 +78,6 @@ def members(model: str, folder: Path | None = None) -> tuple[Member, ...]:
         return ()
     paths = (folder or FOLDER).glob(f"{model}-*.safetensors")
     return tuple(sorted((_member(path) for path in paths), key=_order))
-
-
-def choose(model: str, rate: float, folder: Path | None = None) -> Member | None:
-    """Return the member of ``model`` whose rate is nearest to ``rate``; None if there is none.
-
-    Of two that are as near, the one with the lower rate. Those with a plan have no rate.
-    """
-    return min(
-        (member for member in members(model, folder) if not member.widths),
-        key=lambda member: (round(abs(member.rate - rate), 9), member.rate),
-        default=None,
-    )
-
-
-def choose_within(model: str, parameters: int, folder: Path | None = None) -> Member:
-    """Return the member of ``model`` that finds most with at most so many deployed parameters.
-
-    By the mean of its average precision; raises :class:`InputError` where none is that small.
-    """
-    known = members(model, folder)
-    within = [member for member in known if member.parameters <= parameters]
-    if within:
-        return max(within, key=lambda member: (_mean_precision(member), -member.parameters))
-    if not known:
-        raise InputError(f"no network of {model} is shipped, so --parameters cannot choose one")
-    least = min(member.parameters for member in known)
-    raise InputError(
-        f"the smallest {model} that is shipped has {least:,} parameters, more than {parameters:,}; "
-        f"choose widths by toolchain plan {model} --parameters {parameters}, and train them"
-    )
-
-
-def _mean_precision(member: Member) -> float:
-    accuracy = member.facts["accuracy"]
-    return (accuracy["easy"] + accuracy["medium"] + accuracy["hard"]) / 3
 
 
 def member_name(facts: MemberFacts) -> str:

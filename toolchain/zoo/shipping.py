@@ -22,6 +22,7 @@ from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
 from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of, write_bytes
+from toolchain.zoo.costs import CORE
 from toolchain.zoo.history import (
     History,
     Origins,
@@ -30,6 +31,7 @@ from toolchain.zoo.history import (
     history_of,
     read_record,
 )
+from toolchain.zoo.picking import options_of
 from toolchain.zoo.reading import FOLDER, Member, checked_facts, member_name, members
 from toolchain.zoo.writing import write_member
 
@@ -68,7 +70,7 @@ class Wanted:
 
 
 def make_member(wanted: Wanted, folder: Path | None = None) -> Member:
-    """Write the network and its card to ``folder`` (where the shipped ones lie); return it.
+    """Write the network to ``folder`` (where the shipped ones lie); return it.
 
     Raises :class:`InputError` where the files are not of one training, where the evaluation is of
     other weights or of a sample, and where a teacher's licence is not known;
@@ -90,16 +92,20 @@ def make_member(wanted: Wanted, folder: Path | None = None) -> Member:
     facts["deployed_parameters"] = deployed_parameters(network, weights, is_pruned=is_pruned)
     path = folder / f"{member_name(facts)}.safetensors"
     write_member(network, path, checked_facts(facts, path))
-    member = Member(facts["model"], facts["rate"], path, facts)
-    write_card(member)
-    return member
+    return Member(facts["model"], facts["rate"], path, facts)
 
 
 def write_card(member: Member) -> Path:
     """Write a member's card beside it, from its facts; return where."""
     path = member.path.with_suffix(".md")
-    write_bytes(path, markdown(card(member.facts)).encode())
+    write_bytes(path, card_of(member).encode())
     return path
+
+
+def card_of(member: Member) -> str:
+    """Return the card of a member of the folder that it lies in."""
+    asked = " ".join(f"--{name} {value}" for name, value in options_of(member).items())
+    return markdown(card(member.facts, asked, member.instructions.get(CORE)))
 
 
 def write_cards(folder: Path | None = None) -> list[Path]:

@@ -21,7 +21,8 @@ from toolchain.models.told_inputs import is_told, read_shapes
 from toolchain.models.weights import load_into
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.stages import MemberFacts, Source
-from toolchain.zoo.reading import Member, choose, members
+from toolchain.zoo.picking import nearest, paying
+from toolchain.zoo.reading import Member, members
 
 DEFAULT_SIZE = (224, 224)
 """Height and width of the plain recipe for a network of one's own."""
@@ -187,20 +188,21 @@ def _load_weights(
 def load_member(
     recipe: Recipe, anchor_ratio: float | None = None, folder: Path | None = None
 ) -> Loaded | None:
-    """Return the shipped network whose rate is nearest to the recipe's; None if there is none.
+    """Return the shipped network for the recipe's rate or widths; None if there is none.
 
-    If it has at least as many zero filters as the recipe asks for, or its very widths, it is taken
-    as it is, and the recipe loses its rate or its widths. ``anchor_ratio`` is that of
-    :func:`load_network`, ``folder`` that of :func:`choose`.
+    In blocks (``prune.align``) that is the most accurate for which the rate pays, else the whole
+    one; exactly, the one whose rate is nearest. If it has at least as many zero filters as the
+    recipe asks for, or its very widths, it is taken as it is, and the recipe loses its rate or its
+    widths. ``anchor_ratio`` is that of :func:`load_network`, ``folder`` that of :func:`nearest`.
     """
-    member = _nearest(recipe, folder)
+    member = _start_of(recipe, folder)
     if member is None:
         return None
     network = build(recipe.model.name, recipe.model.seed)
     checkpoint = read_checkpoint(member.path)
     load_into(network, checkpoint, recipe.model.name)
     recipe, _ = _with_ratio(recipe, checkpoint, anchor_ratio)
-    if member.widths:
+    if member.widths or (recipe.prune.align > 1 and member.rate):
         recipe = override(
             recipe, {"prune.rate": None, "prune.widths": {}, "prune.pruned_channels": {}}
         )
@@ -217,25 +219,39 @@ def load_member(
     return Loaded(network, recipe, source, (), member.facts)
 
 
-def _nearest(recipe: Recipe, folder: Path | None) -> Member | None:
+def _start_of(recipe: Recipe, folder: Path | None) -> Member | None:
     """Return the shipped network to start from.
 
     Filters that another criterion chose, or in another scope, cannot be added to, nor can widths
-    of groups: then only a network without zero filters will do, or one of these very widths.
+    of groups, nor blocks: then only a network without zero filters will do, or one of these very
+    widths, or one for which the rate pays.
     """
+    prune, model = recipe.prune, recipe.model.name
+    if prune.widths:
+        return _of_widths(recipe, folder) or _whole(model, folder)
+    if prune.align == 1 or not prune.rate:
+        member = nearest(model, prune.rate or 0.0, folder)
+        if member is None or not prune.zeroes or not member.rate or _may_add(prune, member):
+            return member
+        return _whole(model, folder)
+    suit = [each for each in paying(model, prune.rate or 0.0, folder) if _may_add(prune, each)]
+    return suit[0] if suit else _whole(model, folder)
+
+
+def _of_widths(recipe: Recipe, folder: Path | None) -> Member | None:
+    """Return the shipped network of just the recipe's widths."""
     prune = recipe.prune
     asked = (dict(prune.widths), dict(prune.pruned_channels), prune.chosen_by, prune.scope)
-    for planned in members(recipe.model.name, folder) if prune.widths else ():
+    for planned in members(recipe.model.name, folder):
         facts = planned.facts
         if (planned.widths, planned.pruned_channels, facts["criterion"], facts["scope"]) == asked:
             return planned
-    by_rate = not prune.widths and prune.align == 1
-    member = choose(recipe.model.name, (prune.rate or 0.0) if by_rate else 0.0, folder)
-    if member is None or not prune.zeroes or not member.rate:
-        return member
-    if by_rate and _may_add(prune, member):
-        return member
-    whole = choose(recipe.model.name, 0.0, folder)
+    return None
+
+
+def _whole(model: str, folder: Path | None) -> Member | None:
+    """Return the shipped network that lost nothing."""
+    whole = nearest(model, 0.0, folder)
     return whole if whole is not None and not whole.rate else None
 
 

@@ -21,7 +21,8 @@ Align = Annotated[
         "--align",
         min=1,
         max=4096,
-        help="What stays of a group is a multiple of it, and groups share the rate: 4 suits ncnn.",
+        help="What stays of a group is a multiple of it, and groups share the rate: 4 suits ncnn "
+        "(eresfd, extd), 1 takes floor(rate * n) of every group, as the paper.",
     ),
 ]
 
@@ -33,8 +34,9 @@ class Pruning:
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Of n filters floor(rate * n) go: those of the nearest network that is shipped, "
-            "or with --ckpt in one shot; without a rate, only what is zero."
+            help="The share of filters that goes: by the most accurate network that is shipped for "
+            "which it pays on a board, or with --ckpt in one shot; without a rate, only what is "
+            "zero."
         ),
     ] = None
     parameters: Annotated[
@@ -42,6 +44,12 @@ class Pruning:
         typer.Option(
             help="In place of a rate: of the networks that are shipped, the one that finds most "
             "with at most so many deployed parameters, such as 52k."
+        ),
+    ] = None
+    instructions: Annotated[
+        str | None,
+        typer.Option(
+            help="The same by what ncnn takes on a Raspberry Pi 4 for 320x320, such as 22M."
         ),
     ] = None
     criterion: Criterion = None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from toolchain.records.stages import OnBoard
+from toolchain.records.stages import WORTH, OnBoard
 from toolchain.report import wording
-
-WORTH = 0.5
-"""Share of a rate that must be saved in instructions."""
 
 
 def board_words(found: OnBoard, rate: float | None, model: str) -> str:

@@ -42,6 +42,8 @@ def zoo_notes(
             f"MEASURED: the AP of {name} is not that of this network. Train it instead: "
             f"{_training(member, asked)}"
         )
+    elif asked.align > 1 and rate and (member["rate"] or trained_widths(member)):
+        yield _pays(name, wording.percentage(rate))
     elif not asked.widths and wording.percentage(rate) != held:
         yield _as_it_is(name, wording.percentage(rate), held, narrower=rate < member["rate"])
 
@@ -63,6 +65,15 @@ def _as_it_is(name: str, asked: str, held: str, *, narrower: bool) -> str:
             f"and is taken as it is. Give other weights by --ckpt."
         )
     return f"{asked} is not one filter more than {held} here, so {name} is taken as it is."
+
+
+def _pays(name: str, asked: str) -> str:
+    """Return why a network stands for a rate that training did not have."""
+    return (
+        f"{name} is the most accurate network that is shipped with {asked} fewer parameters and, "
+        f"for at least half of that, fewer instructions on a board. Exactly {asked} of every group "
+        f"goes by --align 1, and costs as much as all filters where fewer than four go."
+    )
 
 
 def _training(member: MemberFacts, asked: PruneSection) -> str:

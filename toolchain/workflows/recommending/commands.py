@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from toolchain.arm.targets import Target, read_targets
-from toolchain.errors import InputError
 from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import RunFolder
 from toolchain.system.installation import checkout
-from toolchain.zoo.reading import Member, choose, choose_within
+from toolchain.zoo.picking import options_of
+from toolchain.zoo.reading import Member
 
 RUNTIMES = {".onnx": "onnxruntime", ".tflite": "litert", ".param": "ncnn"}
 """What runs a file with the suffix, as it is called on the command line."""
@@ -26,16 +26,16 @@ def is_made_by_make() -> bool:
 def lines_of_member(member: Member, target: Target, size: tuple[int, int]) -> tuple[str, ...]:
     """Return what makes a shipped network's files, and what packs them for the board."""
     shape, folder = f"{size[0]}x{size[1]}", Path("out") / member.model
-    option, value = _how_to_take(member)
+    options = {name: shlex.quote(value) for name, value in options_of(member).items()}
     formats = "ncnn" if "ncnn" in target.runtimes.values() else "tflite"
     if not is_made_by_make():
-        line = f"toolchain shrink {member.model} --{option} {shlex.quote(value)} --size {shape}"
-        made = f"{line} --formats onnx,{formats}"
+        words = " ".join(f"--{name} {value}" for name, value in options.items())
+        made = f"toolchain shrink {member.model} {words} --size {shape} --formats onnx,{formats}"
     else:
-        given = f"{option.upper()}={value}"
-        if option == "ckpt":
-            given = f"CKPT={shlex.quote(value)}"
-        made = f"make shrink MODEL={member.model} {given} SIZE={shape}"
+        align = options.pop("align", None)
+        words = " ".join(f"{name.upper()}={value}" for name, value in options.items())
+        made = f"make shrink MODEL={member.model} {words} SIZE={shape}"
+        made += "" if align is None else f" ARGS='--align {align}'"
         made += " FORMATS=onnx,tflite" if formats == "tflite" else ""
     if not _has_bundle(target):
         return made, _check_line(folder, target)
@@ -78,20 +78,3 @@ def _own_table(target: Target) -> str:
 def _has_bundle(target: Target) -> bool:
     """Tell whether bundles are made for the board: those of 32 bits have none."""
     return target.architecture == "aarch64"
-
-
-def _how_to_take(member: Member) -> tuple[str, str]:
-    """Return the option of ``shrink``, and its value, that takes this very network."""
-    folder = member.path.parent
-    if not member.widths and choose(member.model, member.rate, folder) == member:
-        return "rate", f"{member.rate:g}"
-    for value, parameters in (
-        (f"{-(-member.parameters // 1000)}k", -(-member.parameters // 1000) * 1000),
-        (str(member.parameters), member.parameters),
-    ):
-        try:
-            if choose_within(member.model, parameters, folder) == member:
-                return "parameters", value
-        except InputError:
-            continue
-    return "ckpt", str(member.path)
