@@ -207,19 +207,6 @@ def test_the_lines_to_copy_are_taken_as_they_stand(
                 group.commands[name].make_context(name, words)  # type: ignore[attr-defined]
 
 
-def test_the_line_to_copy_takes_the_very_network() -> None:
-    for model in ("eresfd", "extd"):
-        for member in members(model):
-            option, value = commands._how_to_take(member)
-            if option == "rate":
-                assert commands.choose(model, float(value)) == member
-            elif option == "parameters":
-                count = int(value.removesuffix("k")) * (1000 if value.endswith("k") else 1)
-                assert commands.choose_within(model, count) == member
-            else:
-                assert Path(value) == member.path
-
-
 # The table and the command ----------------------------------------------------------------------
 
 
