@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from networks.calls import FUNCTIONAL_NORMS, OtherEpsilon
 from networks.constants import CONSTANTS
 from networks.descriptions import MOST_CHANNELS
+from networks.numbers import NUMBERS
 
 
 class Apply(nn.Module):
@@ -150,6 +151,7 @@ LEARNED: dict[str, Callable[[int], nn.Module]] = {
         gate_by_neighbours, nn.Conv1d(1, 1, 3, padding=1, bias=False)
     ),
     **CONSTANTS,
+    **NUMBERS,
     "self_attention": lambda c: Apply(
         attend_to_itself, nn.MultiheadAttention(c, 1, batch_first=True)
     ),
@@ -175,6 +177,14 @@ NEEDS: dict[str, Callable[[int, int, int], bool]] = {
         "swap_halves split_and_weight first_half chunked split_unevenly pick_by_tensor",
         lambda c, h, w: c >= 2,
     ),
+    **each(
+        "halves_by_attribute halves_by_number doubled_by_attribute doubled_by_number",
+        lambda c, h, w: c >= 2,
+    ),
+    **each(
+        "slices_by_attribute slices_by_number", lambda c, h, w: c >= 2 and 2 * c <= MOST_CHANNELS
+    ),
+    **each("paired_by_attribute paired_by_number", lambda c, h, w: c >= 2 and c % 2 == 0),
     **each("narrow pick", lambda c, h, w: c >= 3),
     **each("repeated_channels interleaved_channels", lambda c, h, w: 2 * c <= MOST_CHANNELS),
     **each("append_ones append_coordinates append_learned", lambda c, h, w: c < MOST_CHANNELS),

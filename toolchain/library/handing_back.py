@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from toolchain.library.taking import copied, live_modules, unwrapped
+from toolchain.models.rewriting import is_rewritten
 from toolchain.surgery.running import fresh
 
 
@@ -20,7 +21,8 @@ def handed_back(small: nn.Module, network: nn.Module) -> nn.Module:
         original = originals.get(name)
         if original is None:
             continue
-        if isinstance(module, type(original)):  # not where computed weights became plain ones
+        # Not where computed weights became plain ones, nor where its forward is another one.
+        if isinstance(module, type(original)) and not is_rewritten(module):
             module.__class__ = type(original)
         module.training = live[name].training if name in live else network.training
         _take_types(module, original)

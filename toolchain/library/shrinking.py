@@ -17,6 +17,7 @@ from toolchain.recipe import Recipe, override
 from toolchain.records.parity import Parity
 from toolchain.records.stages import FilterVerdict, LayerChange, Surgery
 from toolchain.report.run.reasons import sentence
+from toolchain.report.run.ways import ways_words
 from toolchain.workflows.stages import shrinking
 from toolchain.workflows.stages.zeroing import Zeroed
 
@@ -47,6 +48,7 @@ class ShrinkReport:
             for layer in self.layers
             if layer.out_channels_before != layer.out_channels_after
         ]
+        lines += [f"  {words}" for words in ways_words(self.surgery)]
         reasons = Counter(sentence(item) for item in self.kept)
         lines += [f"  kept: {words}" for words in reasons]
         return "\n".join(lines)

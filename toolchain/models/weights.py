@@ -18,11 +18,15 @@ from toolchain.models import detector
 from toolchain.models.choosing import PLAIN, Choice, choose
 from toolchain.models.headers import METADATA_KEY
 from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, Checkpoint
+from toolchain.models.numbers import changes_of, read_changes
 from toolchain.models.state_dicts import StateDict
 from toolchain.models.values import check_values
 from toolchain.system.files import write_bytes
 
 SCHEMA = 1
+
+NUMBERS_KEY = "numbers"
+"""Metadata of a native file of a network whose code holds numbers of channels that were changed."""
 
 STATISTICS = ("running_mean", "running_var")
 """How the names of batch norm's running statistics end."""
@@ -42,6 +46,8 @@ def load_into(
         if other:
             raise _mistaken(checkpoint, model)
         checkpoint = _with_statistics(network, checkpoint)
+        if NUMBERS_KEY in checkpoint.metadata:
+            read_changes(network, checkpoint.metadata[NUMBERS_KEY], checkpoint.name)
         _take_shapes(network, checkpoint)
     expected = {
         name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)
@@ -149,14 +155,20 @@ def _take_widths(module: nn.Module) -> None:
 
 
 def save_native(network: nn.Module, path: Path, metadata: dict[str, object]) -> None:
-    """Write ``network`` as safetensors, its widths among the metadata; the same bytes each time."""
+    """Write ``network`` as safetensors; the same bytes each time.
+
+    Its widths are among the metadata, and the numbers in its code that a surgery changed.
+    """
     state = unique_state(network)
     widths = {
         name: [int(tensor.shape[0]), int(tensor.shape[1])]
         for name, tensor in state.items()
         if tensor.ndim >= 2
     }
-    write_native(state, path, {**metadata, "widths": widths})
+    content = {**metadata, "widths": widths}
+    if numbers := changes_of(network):
+        content[NUMBERS_KEY] = numbers
+    write_native(state, path, content)
 
 
 def write_native(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, object]) -> None:

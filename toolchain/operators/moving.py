@@ -32,32 +32,35 @@ def moved(call: Call) -> list[Placed] | None:
 def moved_in_equal_parts(call: Call) -> list[Placed] | None:
     """The same for ``chunk`` and ``split``: along channels, all parts must lose as many.
 
-    Sizes that are told one by one (``split_with_sizes``) are numbers of the code as a rule.
+    Sizes that are told one by one (``split_with_sizes``) are numbers of the code, and parts of such
+    sizes may lose what they lose where the numbers can be changed.
     """
     placed = call.x_placed
     if placed is None or call.dim(2) != placed.dim:
         return moved(call)
-    if call.name != "split":
+    if call.name != "split" and not call.watcher.numbers_follow:
         return None
     dim, start, parts = call.dim(2), 0, []
     for out in call.outputs:
         parts.append(placed.nodes[start : start + out.shape[dim]])
         start += out.shape[dim]
-    if len({len(part) for part in parts}) > 1:
-        return None
-    call.watcher.divide(call.name, parts)
+    if not call.watcher.numbers_follow:
+        if len({len(part) for part in parts}) > 1:
+            return None
+        call.watcher.divide(call.name, parts)
     return [Placed(dim, part) for part in parts]
 
 
 def sliced(call: Call) -> list[Placed] | None:
-    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``)."""
+    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``), or any whose
+    bounds can be changed."""
     placed = call.x_placed
     if placed is None or call.dim(1) != placed.dim:
         return moved(call)
     found = moved(call)
     width, count = len(placed.nodes), call.out.shape[placed.dim]
     start, step = _start(call, width), call.args[4] if len(call.args) > 4 else 1
-    if count == width:
+    if count == width or (call.watcher.numbers_follow and step == 1):
         return found
     if not count or step != 1 or width % count or start % count:
         return None

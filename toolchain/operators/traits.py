@@ -15,6 +15,8 @@ class Watcher(Protocol):
     """What channel rules may ask of the run."""
 
     classes: Classes
+    numbers_follow: bool
+    """True while an operator runs whose numbers of channels can be changed with the channels."""
 
     def get(self, tensor: object) -> Nodes | None:
         """Return the nodes of ``tensor``'s dimension 1, or None if its channels lie elsewhere."""

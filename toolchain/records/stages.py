@@ -50,6 +50,24 @@ class LayerChange:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A number of channels in the network's code that the surgery changed."""
+
+    module: str
+    """The module's name; empty for the network itself."""
+    place: str
+    """An attribute (``c``, ``sizes.1``); or, with a colon, an argument in the module's code, whose
+    ``forward`` was written anew (``split:1.0``)."""
+    before: int
+    after: int
+
+    @property
+    def in_code(self) -> bool:
+        """True if it stood in the code, False if in an attribute."""
+        return ":" in self.place
+
+
+@dataclass(frozen=True)
 class Surgery:
     """Everything that one surgery did."""
 
@@ -64,6 +82,11 @@ class Surgery:
     channels belong together; empty if it could."""
     removal: Removal | None = None
     """What was to be removed, and what went; None where nobody asked."""
+    by_arithmetic: tuple[str, ...] = ()
+    """Operators that put channels elsewhere (``aten``'s), of which some went, and after which the
+    code's own arithmetic is right."""
+    numbers: tuple[Number, ...] = ()
+    """What was changed where the code holds numbers of channels."""
 
     def count(self, verdict: Verdict) -> int:
         """Return how many zeroed filters got ``verdict``."""

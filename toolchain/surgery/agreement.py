@@ -6,6 +6,7 @@ it never hands on a network that it can see to be another.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -103,6 +104,41 @@ def demand_agreement(
                     f"{shape_words(images)} ({difference}): the network's code does something with "
                     f"its channels that no operator shows, so nothing is removed"
                 )
+
+
+def demand_agreement_elsewhere(
+    whole: nn.Module, cut: nn.Module, asked: Inputs, others: Iterable[Inputs], precision: Precision
+) -> None:
+    """Raise :class:`DisagreementError` unless both networks agree at other sizes, too.
+
+    A size counts if the whole network runs there and gives as many rows as at the ``asked`` one: a
+    number in a ``view`` may lay positions into the batch.
+    """
+    rows = _rows(run_fresh(whole, asked))
+    for number, inputs in enumerate(others):
+        images = random_inputs(inputs, seed=number)
+        try:
+            expected = run_fresh(whole, images)
+        except Exception:  # a user's code may raise anything at a size that it does not take
+            continue
+        if _rows(expected) != rows:
+            continue
+        step(f"both networks on {shape_words(images)}")
+        try:
+            difference = _difference(expected, run_fresh(cut, images), precision)
+        except Exception as error:
+            difference = f"{type(error).__name__}: {error}"
+        if difference:
+            raise DisagreementError(
+                f"the shrunk network gives another output on an input of shape "
+                f"{shape_words(images)} ({difference}): the network's code holds a number of "
+                f"channels, so nothing is removed"
+            )
+
+
+def _rows(outputs: Any) -> list[int]:
+    """Return the first dimension of every output."""
+    return [len(each) for each in tree_leaves(outputs) if isinstance(each, Tensor) and each.ndim]
 
 
 def _difference(expected: Any, found: Any, precision: Precision) -> str:

@@ -8,7 +8,8 @@ those layers keep all that they have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -40,13 +41,14 @@ def demand_alignment(before: Flow, network: nn.Module, inputs: Inputs, kept: Kep
     """
     if not before.moved:
         return
-    after = watch(network, inputs, lambda flow: _join_as_before(before, flow, kept))
+    prepare = functools.partial(_join_as_before, before, kept=kept)
+    after = watch(network, inputs, prepare, before.in_code)
     met: dict[int, set[int]] = {}
     for was, now in _pairs(before, after, kept):
         met.setdefault(after.classes.find(now), set()).add(before.classes.find(was))
     displaced = set[int]().union(*(classes for classes in met.values() if len(classes) > 1))
     if displaced:
-        raise DisplacedError(_held(before, displaced))
+        raise DisplacedError(held_layers(before, displaced))
 
 
 def _join_as_before(before: Flow, after: Flow, kept: Kept) -> None:
@@ -64,13 +66,13 @@ def _pairs(before: Flow, after: Flow, kept: Kept) -> Iterator[tuple[int, int]]:
             yield before.in_nodes[name][was], now
 
 
-def _held(before: Flow, displaced: set[int]) -> dict[str, Reason]:
+def held_layers(before: Flow, displaced: Collection[int]) -> dict[str, Reason]:
     """Return the layers that write such channels, and the operator that puts them elsewhere."""
     operators = {before.classes.find(node): name for node, name in before.moved.items()}
     found: dict[str, Reason] = {}
     for name, nodes in before.out_nodes.items():
         classes = [before.classes.find(node) for node in nodes]
-        if not displaced.isdisjoint(classes):
+        if not set(displaced).isdisjoint(classes):
             operator = next((operators[each] for each in classes if each in operators), "view")
             found[name] = Reason("operator", operator=operator)
     return found
@@ -78,4 +80,4 @@ def _held(before: Flow, displaced: set[int]) -> dict[str, Reason]:
 
 def moved_layers(flow: Flow) -> dict[str, Reason]:
     """Return the layers that write channels which some operator puts elsewhere."""
-    return _held(flow, {flow.classes.find(node) for node in flow.moved})
+    return held_layers(flow, {flow.classes.find(node) for node in flow.moved})

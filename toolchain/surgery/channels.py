@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from toolchain.operators.classes import Classes, Nodes
+from toolchain.surgery.told import Form, Key
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,23 @@ class Parts:
     operator: str
     parts: tuple[tuple[int, ...], ...]
     """The nodes of each part."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A number of channels that an operator was given from the network's code."""
+
+    operator: str
+    form: Form
+    """How it was worked out from numbers at places."""
+    keys: frozenset[Key]
+    """Those places."""
+    nodes: tuple[int, ...] | None
+    """The nodes that it counts; None if it counts something else, and must stay as it is."""
+    sign: int
+    """-1 for what is counted from the end."""
+    needed: bool
+    """True if one of the channels must be left."""
 
 
 @dataclass
@@ -34,6 +52,15 @@ class Flow:
     moved: dict[int, str] = field(default_factory=dict)
     """Nodes that an operator put elsewhere -> the first that did. Torch-pruning, which would take
     them for what was there before, is not asked about them."""
+    uses: list[Use] = field(default_factory=list)
+    """Numbers of channels that stand in attributes and in the code of ``in_code``."""
+    values: dict[Key, int] = field(default_factory=dict)
+    """What stands at each place."""
+    in_code: frozenset[str] = frozenset()
+    """Modules whose code was interpreted, so that numbers in it are among ``uses``."""
+    unknown: dict[str, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
+    """Module -> operators that its code gave a number of channels of which nothing tells where it
+    comes from, and the nodes that it counts."""
     output_layers: set[str] = field(default_factory=set)
     """Layers whose values reach the network's output without another layer in between."""
     peeked: set[str] = field(default_factory=set)

@@ -12,6 +12,7 @@ from toolchain.records.reasons import Channels, Reason
 from toolchain.records.stages import Verdict
 from toolchain.surgery.balance import surplus_of
 from toolchain.surgery.constants import RemovalPlan, broken, plan_removal
+from toolchain.surgery.following import counted
 from toolchain.surgery.layers import Layer
 from toolchain.surgery.ledger import Origins
 from toolchain.surgery.observation import Observation
@@ -162,6 +163,11 @@ def _keep_layers_filled(seen: Observation, removable: set[int]) -> dict[int, str
         owners = [seen.flow.classes.find(node) for node in nodes]
         if owners and all(owner in removable and owner not in kept for owner in owners):
             kept[owners[0]] = name
+    if seen.flow.uses:  # parts of which nothing is left, though something is of their layer
+        for name, parts in [*seen.flow.in_nodes.items(), *counted(seen.flow)]:
+            owners = [seen.flow.classes.find(node) for node in parts]
+            if owners and all(owner in removable and owner not in kept for owner in owners):
+                kept[owners[0]] = name
     return kept
 
 

@@ -14,7 +14,7 @@ belongs together is removed together.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -23,13 +23,23 @@ from toolchain.errors import AnalysisError
 from toolchain.records.reasons import Reason
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.dependencies import Slot, coupled_slots
+from toolchain.surgery.following import tie
+from toolchain.surgery.numbers import Numbers, can_be_rewritten, tell
 from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly
 from toolchain.surgery.watching import watcher_of
 
 
 def trace_flow(network: nn.Module, example: Example) -> Flow:
-    """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow."""
+    """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow.
+
+    Where its code holds numbers of channels, and can be written anew with others, it runs again.
+    """
     flow = watch(network, example)
+    in_code = _held_in_code(network, flow)
+    if in_code:
+        with contextlib.suppress(Exception):  # it runs as it is, and not operator by operator
+            flow = watch(network, example, in_code=in_code)
+    tie(flow)
     # Torch-pruning takes channels that were put elsewhere for those that were there before.
     moved = {flow.classes.find(node) for node in flow.moved}
     free = [
@@ -57,20 +67,61 @@ def _node(flow: Flow, slot: Slot) -> int | None:
     return nodes[slot.index] if slot.index < len(nodes) else None
 
 
+def _held_in_code(network: nn.Module, flow: Flow) -> frozenset[str]:
+    """Return the modules whose code holds numbers of channels that nothing else protects."""
+    found = set[str]()
+    for name, operators in flow.unknown.items():
+        reasons = [
+            reason
+            for _, nodes in operators
+            for reason in (flow.classes.protection(node) for node in nodes)
+            if reason is None or reason.code == "operator"
+        ]
+        if reasons and can_be_rewritten(network, name):
+            found.add(name)
+    return frozenset(found)
+
+
 def watch(
-    network: nn.Module, example: Example, prepare: Callable[[Flow], None] | None = None
+    network: nn.Module,
+    example: Example,
+    prepare: Callable[[Flow], None] | None = None,
+    in_code: Collection[str] = (),
 ) -> Flow:
     """Return what the operators of one run show, without torch-pruning.
 
-    ``prepare`` may join nodes of layers before the run.
+    ``prepare`` may join nodes of layers before the run; of the modules ``in_code`` the numbers in
+    their code are noted.
     """
+    try:
+        return _watch(network, example, prepare, in_code)
+    except AnalysisError:
+        raise
+    except Exception:
+        if in_code:
+            raise
+        return _watch(network, example, prepare, None)  # it does not take numbers that tell
+
+
+def _watch(
+    network: nn.Module,
+    example: Example,
+    prepare: Callable[[Flow], None] | None,
+    in_code: Collection[str] | None,
+) -> Flow:
+    """Watch one run, in which numbers do not tell where ``in_code`` is None."""
     network = fresh(network)
     watcher = watcher_of(network)
     flow = watcher.flow
     if prepare is not None:
         prepare(flow)
-    with plainly(), Border(watcher.leaves), watcher:
+    numbers = Numbers(network, watcher)
+    if in_code is not None:
+        tell(network, in_code, flow.values)
+    telling = contextlib.nullcontext() if in_code is None else numbers
+    with plainly(), Border(watcher.leaves), telling, watcher:
         outputs = network(*as_inputs(example))
+    flow.uses, flow.unknown, flow.in_code = numbers.uses, numbers.unknown, frozenset(in_code or ())
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
             watcher.protect([output], Reason("output"))

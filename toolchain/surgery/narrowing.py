@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from toolchain.models.numbers import CHANGED, take_changes
 from toolchain.surgery.running import fresh
 
 WIDTHS = frozenset(
@@ -67,6 +68,8 @@ def in_own_types(cut: nn.Module, whole: nn.Module) -> nn.Module:
                 target._buffers[name] = new
         for name in WIDTHS & vars(source).keys():
             setattr(target, name, vars(source)[name])
+        if CHANGED in vars(source):
+            take_changes(target, vars(source)[CHANGED])
     return network
 
 

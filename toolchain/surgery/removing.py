@@ -9,33 +9,50 @@ channels away, until a round finds nothing more. The result is checked here
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
+from toolchain.models.numbers import changes_of
 from toolchain.records.reasons import Reason
 from toolchain.records.stages import Surgery
 from toolchain.surgery.agreement import (
     DisagreementError,
     DoesNotRunError,
     demand_agreement,
+    demand_agreement_elsewhere,
     demand_repeatable,
     demand_runs,
 )
-from toolchain.surgery.alignment import DisplacedError, Kept, demand_alignment, moved_layers
+from toolchain.surgery.alignment import (
+    DisplacedError,
+    Kept,
+    demand_alignment,
+    held_layers,
+    moved_layers,
+)
 from toolchain.surgery.biases import layers_with_bias
+from toolchain.surgery.channels import Flow
 from toolchain.surgery.constants import Combination
 from toolchain.surgery.decision import Decision, decide, reason_to_keep, verdict_of
 from toolchain.surgery.flow import find_failure, trace_flow
+from toolchain.surgery.following import (
+    UnfollowedError,
+    change,
+    changed_numbers,
+    moved_by_arithmetic,
+    numbers_after,
+)
 from toolchain.surgery.layers import Layer, layers_of
 from toolchain.surgery.ledger import Ledger, Origins
 from toolchain.surgery.narrowing import in_own_types, narrow_tensor
 from toolchain.surgery.observation import Observation, Sizes, observe
 from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Example, Working, as_inputs, cast, fresh, working_copy
+from toolchain.surgery.told import Key
 from toolchain.system.steps import step
 
 MAX_ROUNDS = 50
@@ -92,6 +109,12 @@ def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
         try:
             surgery = _remove_all(shrunk, sizes, working.precision, held)
             demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
+            if surgery.numbers:
+                others = [each for alternatives in sizes.others for each in alternatives]
+                others += [] if sizes.third is None else [sizes.third]
+                demand_agreement_elsewhere(
+                    working.network, shrunk, sizes.asked, others, working.coarsest
+                )
             return shrunk, surgery
         except DisagreementError:  # by channels that lie elsewhere, if anything can be done
             moved = _moved(working, sizes)
@@ -134,6 +157,7 @@ def _remove_all(
 ) -> Surgery:
     """Cut in place, round by round, and return what was done."""
     ledger = Ledger.open(layers_of(network))
+    before, by_arithmetic = changes_of(network), dict[str, None]()
     step("layers that take a bias")
     with_bias = layers_with_bias(network, sizes.looked_at[-1])
     for rounds in range(1, MAX_ROUNDS + 1):
@@ -149,15 +173,29 @@ def _remove_all(
                 layers=ledger.layers(layers_of(network)),
                 removed_live_filters=ledger.removed_live,
                 without_torch_pruning=seen.flow.second_opinion,
+                by_arithmetic=tuple(by_arithmetic),
+                numbers=changed_numbers(before, changes_of(network)),
             )
         seen.check()
+        numbers = _numbers_after(seen.flow, decision.removed)
+        by_arithmetic |= dict.fromkeys(moved_by_arithmetic(seen.flow, decision.removed))
         _enter_removed(ledger, decision)
         _take_over_constants(seen, decision)
         left = _slice(network, seen, decision, ledger.origins)
+        change(network, seen.flow, numbers)
         step(f"round {rounds}: what is left runs")
         demand_runs(network, sizes.looked_at)
         demand_alignment(seen.flow, network, sizes.looked_at[-1], left)
     raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
+
+
+def _numbers_after(flow: Flow, removed: Collection[int]) -> dict[Key, int]:
+    """Return what numbers in the code become; hold the layers of those that fit nothing."""
+    try:
+        return numbers_after(flow, removed)
+    except UnfollowedError as error:
+        classes = {flow.classes.find(node) for node in error.nodes}
+        raise DisplacedError(held_layers(flow, classes)) from error
 
 
 def _enter_removed(ledger: Ledger, decision: Decision) -> None:

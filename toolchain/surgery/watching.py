@@ -51,7 +51,7 @@ class Watcher(TorchDispatchMode):
 
     def __init__(self, flow: Flow, network: nn.Module, layers: dict[str, Layer]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flow, self.classes = flow, flow.classes
+        self.flow, self.classes, self.numbers_follow = flow, flow.classes, False
         self.calls = LayerCalls(layers.values())
         self.of_layers = {
             storage_key(tensor)

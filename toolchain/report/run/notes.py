@@ -12,6 +12,7 @@ from toolchain.records.stages import Latency, MemberFacts, Surgery, trained_widt
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
 from toolchain.report.run.removal import zeroed_words
+from toolchain.report.run.ways import ways_words
 
 NAMED = 3
 """Groups that a note names."""
@@ -145,6 +146,8 @@ def run_notes(surgery: Surgery, latency: Latency) -> Iterator[str]:
             f"Which channels belong together was told by our own run alone: "
             f"{surgery.without_torch_pruning}. The proof stands all the same."
         )
+    for words in ways_words(surgery):
+        yield f"{words[0].upper()}{words[1:]}."
     kept = surgery.count("kept")
     if kept:
         yield (

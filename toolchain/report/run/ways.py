@@ -1,0 +1,39 @@
+"""How the network's code follows where it cuts channels by their position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from toolchain.records.reasons import operator_words
+from toolchain.records.stages import Number, Surgery
+from toolchain.report.run.reasons import listed
+
+NAMED = 6
+"""Numbers that a sentence names; the record has all."""
+
+
+def ways_words(surgery: Surgery) -> Iterator[str]:
+    """Yield a sentence for each way by which the code follows, without a full stop."""
+    if surgery.by_arithmetic:
+        operators = listed([operator_words(name) for name in surgery.by_arithmetic], NAMED)
+        yield f"channels that {operators} put elsewhere went by the code's own arithmetic"
+    attributes = [each for each in surgery.numbers if not each.in_code]
+    if attributes:
+        yield f"numbers of channels in attributes were set: {_listed(attributes)}"
+    in_code = [each for each in surgery.numbers if each.in_code]
+    if in_code:
+        yield (
+            f"numbers of channels in the code were replaced, by writing forward anew: "
+            f"{_listed(in_code)}"
+        )
+
+
+def _listed(numbers: Sequence[Number]) -> str:
+    return listed([_words(number) for number in numbers], NAMED)
+
+
+def _words(number: Number) -> str:
+    module = number.module or "the network"
+    place = number.place.partition(":")[0]
+    what = f"in {place} of {module}" if number.in_code else f"{place} of {module}"
+    return f"{what} from {abs(number.before)} to {abs(number.after)}"

@@ -1,0 +1,136 @@
+"""Whole numbers that tell where they come from, through the arithmetic of the code.
+
+In a copy of a network the whole numbers in its modules' attributes are replaced by such numbers.
+They behave as plain ones; what a view, a split or a slice is given then says whether it was
+``self.c``, twice ``self.c``, or something that was worked out from a shape.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from toolchain.surgery.narrowing import WIDTHS
+
+Key: TypeAlias = tuple[str, str]
+"""A module's name, and the place of a number in it: an attribute, or one in its code."""
+
+FOLLOWS: Key = ("", "")
+"""Where shapes and layers' own widths come from: they follow by themselves."""
+
+Form: TypeAlias = "Key | tuple[Any, ...] | int"
+"""How a number was worked out: a key, ("+", form, form), or a number of the code."""
+
+OPERATORS: dict[str, Callable[[int, int], int]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+}
+
+
+class Told(int):
+    """A whole number with its form, and the keys in it."""
+
+    form: Form
+    keys: frozenset[Key]
+
+    @classmethod
+    def of(cls, value: int, key: Key) -> Told:
+        """Return the number at a place."""
+        return _told(value, key, frozenset([key]))
+
+    @property
+    def may_change(self) -> bool:
+        """True if nothing is in it that follows by itself."""
+        return FOLLOWS not in self.keys
+
+    def __neg__(self) -> Told:
+        return _told(-int(self), ("sub", 0, self.form), self.keys)
+
+    def __copy__(self) -> Told:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Told:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, (int(self),)
+
+
+def _told(value: int, form: Form, keys: frozenset[Key]) -> Told:
+    made = Told(value)
+    made.form, made.keys = form, keys
+    return made
+
+
+def _arithmetic(name: str, work: Callable[[int, int], int]) -> None:
+    def forward(self: Told, other: object) -> Any:
+        return _combined(name, work, self, other)
+
+    def reflected(self: Told, other: object) -> Any:
+        return _combined(name, work, other, self)
+
+    setattr(Told, f"__{name}__", forward)
+    setattr(Told, f"__r{name}__", reflected)
+
+
+def _combined(name: str, work: Callable[[int, int], int], a: object, b: object) -> Any:
+    if type(a) not in (int, Told) or type(b) not in (int, Told):
+        return NotImplemented
+    assert isinstance(a, int)
+    assert isinstance(b, int)
+    keys = frozenset[Key]().union(*(each.keys for each in (a, b) if isinstance(each, Told)))
+    forms = [each.form if isinstance(each, Told) else each for each in (a, b)]
+    return _told(work(int(a), int(b)), (name, *forms), keys)
+
+
+for _name, _work in OPERATORS.items():
+    _arithmetic(_name, _work)
+
+
+def worked_out(form: Form, values: Mapping[Key, int]) -> int:
+    """Return the number that a form gives for the numbers at its places."""
+    if isinstance(form, int):
+        return form
+    if len(form) == 3:
+        name, a, b = form
+        return OPERATORS[name](worked_out(a, values), worked_out(b, values))
+    return values[form]
+
+
+def tell_attributes(network: nn.Module, values: dict[Key, int]) -> None:
+    """Replace the whole numbers in the attributes of ``network``, in place, and note them.
+
+    What is an attribute of a layer or norm follows its weights by itself.
+    """
+    for name, module in network.named_modules():
+        built_in = type(module).__module__.startswith("torch.nn.")
+        is_layer = isinstance(module, _ConvNd | nn.Linear | _NormBase | nn.GroupNorm | nn.PReLU)
+        for attribute, value in list(vars(module).items()):
+            if is_layer and attribute in WIDTHS:
+                vars(module)[attribute] = _with_key(value, FOLLOWS, values)
+            elif not is_layer and (not built_in or isinstance(module, nn.Unflatten)):
+                vars(module)[attribute] = _replaced(value, name, attribute, values)
+
+
+def _replaced(value: Any, name: str, place: str, values: dict[Key, int]) -> Any:
+    if type(value) in (tuple, list) and value and all(type(each) is int for each in value):
+        keys = [(name, f"{place}.{at}") for at in range(len(value))]
+        return type(value)(
+            _with_key(each, key, values) for each, key in zip(value, keys, strict=True)
+        )
+    return _with_key(value, (name, place), values)
+
+
+def _with_key(value: Any, key: Key, values: dict[Key, int]) -> Any:
+    if type(value) is not int or value < 2:
+        return value
+    values[key] = value
+    return Told.of(value, key)
