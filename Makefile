@@ -186,17 +186,21 @@ sweep: setup
 	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
-bench: setup ## EResFD and EXTD at several rates side by side, on an emulated board and here
-	@places=()
-	shrunk() {
-	  echo "bench: $$1 at rate $$2" >&2
-	  $(BIN)/toolchain shrink "$$1" --rate "$$2" --size '$(or $(strip $(SIZE)),320x320)' \
-	    $(call option,--formats,$(FORMATS)) --out "out/bench/$$1-$$2" "$${@:3}" >/dev/null
-	  places+=("out/bench/$$1-$$2")
+bench: setup ## EResFD and EXTD at several rates beside their plain exports, on an emulated board and here
+	@shrunk() {
+	  echo "bench: $$2, $$1" >&2
+	  $(BIN)/toolchain shrink "$$2" --size '$(or $(strip $(SIZE)),320x320)' --out "out/bench/$$2-$$1" "$${@:3}" >/dev/null
+	  places+=("out/bench/$$2-$$1")
 	}
-	for rate in 0 0.1 0.25 0.5; do shrunk eresfd $$rate; done
-	for rate in 0 0.5; do shrunk extd $$rate --untrained; done
-	$(BIN)/toolchain compare "$${places[@]}" $(call option,--target,$(TARGET)) --out out/bench/compare
+	side_by_side() { # a model's plain export is the measure of all its rates
+	  places=()
+	  shrunk plain "$$1" --rate 0 --rewrites none --formats onnx "$${@:3}"
+	  for rate in $$2; do shrunk "$$rate" "$$1" --rate "$$rate" $(call option,--formats,$(FORMATS)) "$${@:3}"; done
+	  $(BIN)/toolchain compare "$${places[@]}" $(call option,--target,$(TARGET)) --out "out/bench/compare-$$1" $(ARGS)
+	}
+	side_by_side eresfd "0 0.1 0.25 0.5"
+	side_by_side extd "0 0.5" --untrained
+	$(BIN)/toolchain recommend --shares $(call option,--target,$(TARGET)) $(call option,--size,$(SIZE))
 
 bench-code: setup ## Time the scoring, beside a literal implementation of its rules, and the training
 	@export OMP_NUM_THREADS=1

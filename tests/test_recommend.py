@@ -13,7 +13,7 @@ import typer
 from conftest import ROOT
 
 from toolchain import cli
-from toolchain.arm.targets import find_target, read_targets
+from toolchain.arm.targets import Target, find_target, read_targets
 from toolchain.cli.app import app
 from toolchain.records.recommendation import (
     Candidate,
@@ -26,7 +26,7 @@ from toolchain.records.timings import Estimate
 from toolchain.report.recommendation import rows
 from toolchain.workflows.recommending import commands
 from toolchain.workflows.recommending.answering import recommend
-from toolchain.workflows.recommending.choosing import beats, choose, judged, nearest, rule_of
+from toolchain.workflows.recommending.choosing import ahead, beats, choose, judged, nearest, rule_of
 from toolchain.workflows.recommending.shipped import shipped_candidates
 from toolchain.zoo.reading import members
 
@@ -147,14 +147,45 @@ def test_the_nearest_to_a_wish_that_nothing_meets_is_known(wish: Wish, name: str
     assert found.name == name
 
 
+def test_a_peer_stands_beside_and_is_never_taken() -> None:
+    peer = replace(candidate("peer", 0.99, 1), kind="peer")
+    chosen = choose((*ALL, peer), Wish())
+    assert chosen is not None
+    assert chosen.name == "middle"
+    assert {each.beaten_by for each in judged((*ALL, peer))} == {"peer", None}
+
+
+def test_a_peer_that_would_come_first_is_told() -> None:
+    slow = replace(candidate("peer", 0.99, 500), kind="peer")
+    assert ahead((*ALL, slow), Wish()) is None
+    assert ahead((*ALL, slow), Wish(max_ms=600)) == slow
+    assert ahead(ALL, Wish()) is None
+    told = [recommend(["eresfd"], find_target("rpi5"), wish, None, NOWHERE).notes
+            for wish in (Wish(), Wish(max_ms=7))]  # fmt: skip
+    said = [any("YuNet-n would come first" in note for note in notes) for notes in told]
+    assert said == [True, False]
+
+
 # What ships -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.key)
-def test_every_shipped_network_has_a_cost_on_every_board_of_ncnn(board) -> None:  # type: ignore[no-untyped-def]
+def test_every_shipped_network_has_a_cost_on_every_board_of_ncnn(board: Target) -> None:
     found = [c for model in ("eresfd", "extd") for c in shipped_candidates(model, board)]
     assert len(found) == len(members("eresfd")) + len(members("extd"))
     assert all(each.cost is not None and each.cost.how == "estimated" for each in found)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.key)
+def test_peers_were_measured_as_those_that_ship(board: Target) -> None:
+    found = recommend(["eresfd"], board, Wish(), None, NOWHERE)
+    first, peer = found.candidates[0], found.candidates[-1]
+    assert (peer.name, peer.kind) == ("YuNet-n", "peer")
+    assert first.accuracy is not None
+    assert peer.accuracy is not None
+    assert first.accuracy.is_like(peer.accuracy)
+    assert peer.cost is not None
+    assert peer.cost.how == "counted"
 
 
 def test_times_are_those_of_the_board() -> None:
@@ -210,15 +241,27 @@ def test_the_lines_to_copy_are_taken_as_they_stand(
 # The table and the command ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.key)
+@pytest.mark.parametrize("shares", [[], ["--shares"]], ids=["sizes", "shares"])
+@pytest.mark.parametrize("key", [board.key for board in BOARDS])
 def test_the_table_fits_into_eighty_columns(
-    board, capsys: pytest.CaptureFixture[str]  # type: ignore[no-untyped-def]
-) -> None:  # fmt: skip
-    assert cli.run(["recommend", "--target", board.key]) == 0
+    key: str, shares: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["recommend", "--target", key, *shares]) == 0
     printed = capsys.readouterr().out.splitlines()
     table = [line.rstrip() for line in printed if re.match(r"^[*-]? +(eresfd|extd)-", line)]
     assert len(table) == len(members("eresfd")) + len(members("extd"))
     assert max(map(len, table)) <= 80
+
+
+def test_shares_are_of_the_unpruned_network_and_of_its_plain_export() -> None:
+    (whole, *others) = shipped_candidates("eresfd", find_target("rpi4"))
+    assert whole.cost is not None
+    assert whole.cost.of_unpruned == 1
+    assert whole.cost.of_plain == pytest.approx(26.4 / 65.1, abs=1e-3)
+    assert all(each.cost and each.cost.of_unpruned for each in others)
+    uncounted = next(iter(shipped_candidates("extd", find_target("rpi5")))).cost
+    assert uncounted is not None
+    assert uncounted.of_plain is None  # EXTD's plain export was not counted on that core
 
 
 def test_the_one_to_take_is_marked_and_its_lines_are_printed(
@@ -231,6 +274,13 @@ def test_the_one_to_take_is_marked_and_its_lines_are_printed(
     assert f"Next, for {marked[0]}:" in printed
     assert "the fastest of those with Easy AP of at least 0.85" in printed
     assert "estimated" in printed
+
+
+def test_a_range_that_goes_beyond_the_wish_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for most, told in (("5", True), ("100", False)):
+        words = ["recommend", "eresfd", "--target", "rpi5", "--max-ms", most]
+        assert cli.run(words) == 0
+        assert ("its range goes to" in capsys.readouterr().out) == told
 
 
 def test_json_holds_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,7 @@ def test_folders_stand_beside_what_ships(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     found = recommend([str(run), "extd"], RPI5, Wish(), None, tmp_path)
     assert found.candidates[0].name == str(run)
-    assert found.candidates[-1].model == "extd"
+    assert [each.kind for each in found.candidates] == ["folder", *["shipped"] * 3, "peer"]
     assert any(note.startswith(f"AP is not known of {run}") for note in found.notes)
 
 

@@ -52,6 +52,14 @@ def recommend(
         str | None,
         typer.Option(help="Input of those that ship, HEIGHTxWIDTH.  \\[default: 320x320]"),
     ] = None,
+    shares: Annotated[
+        bool,
+        typer.Option(
+            "--shares",
+            help="In place of sizes: instructions as shares of the unpruned network's, and of its "
+            "plain export's.",
+        ),
+    ] = False,
     targets_file: OwnTargets = None,
     cache: ArmCache = CACHE,
     as_json: Json = False,
@@ -70,7 +78,7 @@ def recommend(
     wish = Wish(least, level, max_ms)
     found = answer(places or (), board, wish, _read_size(size), cache)
     if not as_json:
-        _print(found)
+        _print(found, shares)
     demand_chosen(found, board)
     if as_json:
         print_json(_content(found))
@@ -111,21 +119,21 @@ def _content(found: Recommendation) -> dict[str, object]:
     return content
 
 
-def _print(found: Recommendation) -> None:
-    from toolchain.report.recommendation import HEAD, LEFT, heading, legend, rows
+def _print(found: Recommendation, shares: bool) -> None:
+    from toolchain.report.recommendation import LEFT, head, heading, legend, rows
 
     console = table_console()
     console.print(f"[bold]{escape(heading(found))}[/]\n")
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, title in enumerate(HEAD):
+    for index, title in enumerate(head(shares=shares)):
         left = index in LEFT
         table.add_column(title, justify="left" if left else "right", no_wrap=index != 1)
-    for cells in rows(found):
+    for cells in rows(found, shares=shares):
         table.add_row(*map(escape, cells), style="bold" if cells[0] == "*" else None)
     console.print(table)
     console.print()
     words = not sys.stdout.isatty()  # a terminal's lines break between words, a file's do not
-    for line in (*legend(found), *found.notes):
+    for line in (*legend(found, shares=shares), "", *found.notes):
         console.print(escape(line), soft_wrap=words)
     chosen = next((each for each in found.candidates if each.name == found.chosen), None)
     if chosen is not None:

@@ -185,6 +185,29 @@ class Comparator:
 
 
 @dataclass(frozen=True)
+class MeasuredPeer:
+    """A detector of others that was measured as the networks that ship were."""
+
+    name: str
+    where: str
+    """Where it comes from, with its file and licence."""
+    parameters: int
+    size_bytes: int
+    """Of its file."""
+    size: tuple[int, int]
+    """(height, width) that its instructions are of."""
+    runtime: str
+    """With its version."""
+    easy: float
+    medium: float
+    hard: float
+    protocol: str
+    photos: int
+    instructions: Mapping[str, int]
+    """By core: of one inference on one thread, counted on the emulated core."""
+
+
+@dataclass(frozen=True)
 class NotFound:
     """A detector of the paper's figures of which something was found in no source."""
 

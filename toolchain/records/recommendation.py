@@ -60,6 +60,11 @@ class CandidateCost:
     """Of one inference on one thread; where it is measured, the median and the quartiles."""
     instructions: int | None = None
     """Of one inference on one thread; None where time alone is known."""
+    of_unpruned: float | None = None
+    """The same as a share of the unpruned network's, in the same runtime; None where that is not
+    known."""
+    of_plain: float | None = None
+    """As a share of the unpruned network's plain export, in onnxruntime."""
     size_bytes: int | None = None
     """With the files that belong to it; None where it is not made yet and nothing tells."""
 
@@ -70,7 +75,8 @@ class Candidate:
 
     name: str
     """Of a shipped network its file's without the suffix, else the folder as it was given."""
-    kind: Literal["shipped", "folder"]
+    kind: Literal["shipped", "folder", "peer"]
+    """A peer is a detector of others: it stands beside, and is never the one to take."""
     model: str
     size: tuple[int, int]
     """(height, width) of the input that the costs are of."""

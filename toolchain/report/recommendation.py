@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from toolchain.records.recommendation import Candidate, Recommendation
 
-HEAD = ("", "network", "easy", "med.", "hard", "mean", "file", "M instr.", "ms", "range", "kB",
-        "param.")  # fmt: skip
+HEAD = ("", "network", "easy", "med.", "hard", "mean", "file", "M instr.", "ms", "range")
+SIZES = ("kB", "param.")
+SHARES = ("unpruned", "plain")
 LEFT = (0, 1, 6)
 """Columns of words; the others are numbers."""
 CHOSEN, BEATEN, OTHER = "*", "-", ""
@@ -20,18 +21,32 @@ def heading(found: Recommendation) -> str:
     return f"{found.board} ({found.core}, {found.clock_hz / 1e9:g} GHz, one thread), {size}"
 
 
-def rows(found: Recommendation) -> list[tuple[str, ...]]:
-    """Return the cells of every candidate, a row each."""
-    return [(_mark(each, found), *_cells(each)) for each in found.candidates]
+def head(*, shares: bool = False) -> tuple[str, ...]:
+    """Return the columns' names; with ``shares`` these stand in place of bytes and parameters."""
+    return HEAD + (SHARES if shares else SIZES)
 
 
-def legend(found: Recommendation) -> list[str]:
-    """Return what the marks say, as far as there are any."""
+def rows(found: Recommendation, *, shares: bool = False) -> list[tuple[str, ...]]:
+    """Return the cells of every candidate, a row each, as :func:`head` names them."""
+    last = _shares if shares else _sizes
+    return [(_mark(each, found), *_cells(each), *last(each)) for each in found.candidates]
+
+
+def legend(found: Recommendation, *, shares: bool = False) -> list[str]:
+    """Return what the marks say, as far as there are any, and the shares, if they are shown."""
     told = []
-    if found.chosen is not None:
-        told.append(f"{CHOSEN} recommended: {found.rule}.")
+    chosen = next((each for each in found.candidates if each.name == found.chosen), None)
+    if chosen is not None:
+        high, most = chosen.cost.milliseconds.high if chosen.cost else 0.0, found.wish.max_ms
+        above = f"; its range goes to {milliseconds(high)} ms" if most and high > most else ""
+        told.append(f"{CHOSEN} recommended: {found.rule}{above}.")
     if any(each.beaten_by for each in found.candidates):
         told.append(f"{BEATEN} beaten: another is no slower and at every level as accurate.")
+    if shares:
+        told.append(
+            "unpruned, plain: instructions as a share of the unpruned network's in the same "
+            "runtime, and of its plain export's (no rewrite, in onnxruntime, counted)."
+        )
     return told
 
 
@@ -48,9 +63,8 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
         if accuracy is None
         else tuple(map(share, (accuracy.easy, accuracy.medium, accuracy.hard, accuracy.mean)))
     )
-    parameters = f"{candidate.parameters:,}"
     if cost is None:
-        return (candidate.name, *found, *(UNKNOWN,) * 5, parameters)
+        return (candidate.name, *found, *(UNKNOWN,) * 4)
     time = cost.milliseconds
     return (
         candidate.name,
@@ -59,9 +73,18 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
         UNKNOWN if cost.instructions is None else f"{cost.instructions / 1e6:,.1f}",
         milliseconds(time.mid),
         f"{milliseconds(time.low)}-{milliseconds(time.high)}",
-        UNKNOWN if cost.size_bytes is None else f"{cost.size_bytes / 1e3:,.0f}",
-        parameters,
     )
+
+
+def _sizes(candidate: Candidate) -> tuple[str, ...]:
+    size = candidate.cost.size_bytes if candidate.cost else None
+    return UNKNOWN if size is None else f"{size / 1e3:,.0f}", f"{candidate.parameters:,}"
+
+
+def _shares(candidate: Candidate) -> tuple[str, ...]:
+    cost = candidate.cost
+    found = (None, None) if cost is None else (cost.of_unpruned, cost.of_plain)
+    return tuple(UNKNOWN if each is None else share(each) for each in found)
 
 
 def _short(file: str) -> str:

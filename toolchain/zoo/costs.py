@@ -7,9 +7,11 @@ network can be chosen by them in no time.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from toolchain.errors import CheckpointError
@@ -57,3 +59,10 @@ def read_costs(folder: Path) -> Mapping[str, MemberCosts]:
             f"{path}: must hold sha256 and instructions by name ({error!r}); make it again by: "
             f"toolchain ship"
         ) from error
+
+
+@cache
+def plain_instructions() -> Mapping[str, Mapping[str, int]]:
+    """Return by model and core what the unpruned network's plain export takes, at :data:`SIZE`."""
+    text = resources.files("toolchain.zoo").joinpath("plain.toml").read_text(encoding="utf-8")
+    return {model: dict(by_core) for model, by_core in tomllib.loads(text).items()}

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from toolchain.errors import ToolchainError
-from toolchain.records.accuracy import Citation, Comparator, NotFound, PublishedRow
+from toolchain.records.accuracy import Citation, Comparator, MeasuredPeer, NotFound, PublishedRow
 
 LEVELS = ("easy", "medium", "hard")
 
@@ -43,6 +43,15 @@ def not_found() -> tuple[NotFound, ...]:
     return tuple(
         NotFound(entry["name"], entry["missing"])
         for entry in _content("comparators.toml")["not_found"]
+    )
+
+
+@cache
+def measured_peers() -> tuple[MeasuredPeer, ...]:
+    """Return the detectors of others that were measured with this tool."""
+    return tuple(
+        MeasuredPeer(**{**entry, "size": tuple(entry["size"])})
+        for entry in _content("peers.toml")["peer"]
     )
 
 

@@ -9,9 +9,10 @@ from toolchain.arm.targets import Target
 from toolchain.errors import InputError, did_you_mean
 from toolchain.models import detector
 from toolchain.records.recommendation import Candidate, Recommendation, Wish
-from toolchain.workflows.recommending.choosing import choose, judged, rule_of
+from toolchain.workflows.recommending.choosing import ahead, choose, judged, rule_of
 from toolchain.workflows.recommending.folders import folder_candidate
 from toolchain.workflows.recommending.notes import notes_on
+from toolchain.workflows.recommending.peers import peer_candidates
 from toolchain.workflows.recommending.shipped import shipped_candidates
 from toolchain.zoo.costs import SIZE
 
@@ -36,7 +37,9 @@ def recommend(
     )
     if size is not None and all(each.kind == "folder" for each in found):
         raise InputError("--size is of networks that ship; the files of a folder have their own")
-    candidates = judged(found)
+    detectors = [each for each in found if each.model in detector.names()]
+    peers = peer_candidates(target, detectors[0].size) if detectors else ()
+    candidates = judged((*found, *peers))
     chosen = choose(candidates, wish)
     return Recommendation(
         target.key,
@@ -47,8 +50,14 @@ def recommend(
         rule_of(wish, candidates),
         candidates,
         None if chosen is None else chosen.name,
-        tuple(notes_on(candidates, target)),
+        (*notes_on(candidates, target), *_on_peers(candidates, wish)),
     )
+
+
+def _on_peers(candidates: Sequence[Candidate], wish: Wish) -> Iterator[str]:
+    peer = ahead(candidates, wish)
+    if peer is not None:
+        yield f"By the same rule {peer.name} would come first; it does not ship with this tool."
 
 
 def _candidates(

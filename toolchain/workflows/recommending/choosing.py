@@ -16,6 +16,11 @@ def judged(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(replace(each, beaten_by=_better(each, candidates)) for each in candidates)
 
 
+def own(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Return those that can be taken: all but the peers."""
+    return [each for each in candidates if each.kind != "peer"]
+
+
 def _better(candidate: Candidate, others: Sequence[Candidate]) -> str | None:
     better = [other for other in others if beats(other, candidate)]
     best = max(better, key=lambda other: (_mean(other), -_ms(other)), default=None)
@@ -43,8 +48,18 @@ def choose(candidates: Sequence[Candidate], wish: Wish) -> Candidate | None:
     """Return the candidate to take; None where nothing is known to meet the wish.
 
     Without a wish: the most accurate that keeps up with a camera, where none does the fastest.
-    What is not known, accuracy or time, is left out of what is asked for.
+    Peers are none to take, and what is not known, accuracy or time, meets no wish.
     """
+    return _first(own(candidates), wish)
+
+
+def ahead(candidates: Sequence[Candidate], wish: Wish) -> Candidate | None:
+    """Return the peer that would be taken if peers could be; None where none would."""
+    first = _first(candidates, wish)
+    return first if first is not None and first.kind == "peer" else None
+
+
+def _first(candidates: Sequence[Candidate], wish: Wish) -> Candidate | None:
     if wish.is_told:
         met = [each for each in candidates if meets(each, wish)]
         return _fastest(met) if wish.max_ms is None else _most_accurate(_alike(met) or met)
@@ -83,7 +98,7 @@ def conditions_of(wish: Wish) -> Iterator[str]:
 
 def rule_of(wish: Wish, candidates: Sequence[Candidate]) -> str:
     """Return in words how :func:`choose` chooses."""
-    conditions = " and ".join(conditions_of(wish))
+    candidates, conditions = own(candidates), " and ".join(conditions_of(wish))
     if wish.max_ms is not None:
         return f"the most accurate (mean AP) of those with {conditions}"
     if wish.min_ap is not None:
@@ -97,6 +112,7 @@ def rule_of(wish: Wish, candidates: Sequence[Candidate]) -> str:
 
 def nearest(candidates: Sequence[Candidate], wish: Wish) -> Candidate | None:
     """Return what comes nearest to a wish that nothing meets; None where nothing is known."""
+    candidates = own(candidates)
     if wish.max_ms is not None:
         swift = [each for each in candidates if meets(each, Wish(max_ms=wish.max_ms))]
         if wish.min_ap is None or not swift:

@@ -9,7 +9,7 @@ from toolchain.arm.targets import Target
 from toolchain.errors import WishError
 from toolchain.models import detector
 from toolchain.records.recommendation import Candidate, Recommendation, Wish
-from toolchain.workflows.recommending.choosing import choose, conditions_of, nearest
+from toolchain.workflows.recommending.choosing import choose, conditions_of, nearest, own
 from toolchain.workflows.recommending.shipped import shipped_candidates
 
 STEP, LEAST = 32, 96
@@ -25,7 +25,7 @@ def demand_chosen(found: Recommendation, target: Target) -> None:
     conditions = " and ".join(conditions_of(wish))
     wanted = f"on a {found.board} nothing of these is known to have {conditions}"
     if near is None:
-        raise WishError(f"{wanted}: {_lacking(found.candidates, wish)}")
+        raise WishError(f"{wanted}: {_lacking(own(found.candidates), wish)}")
     words = [f"nearest is {near.name} with {_figure(near, wish)}", *_ways_out(found, near, target)]
     raise WishError(f"{wanted}; {'; '.join(words)}")
 

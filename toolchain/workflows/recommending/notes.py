@@ -13,7 +13,7 @@ HOW: dict[How, str] = {
     "counted": "instructions were counted on the emulated board",
     "estimated": "instructions are estimated from tables of ncnn's layers, counted on the "
     "emulated core",
-    "scaled": f"instructions are those estimated at {SIZE[0]}x{SIZE[1]}, scaled by pixels",
+    "scaled": f"instructions are those at {SIZE[0]}x{SIZE[1]}, scaled by pixels",
 }
 """Where costs come from, in words."""
 
@@ -54,8 +54,7 @@ def _on_costs(candidates: Sequence[Candidate], target: Target) -> Iterator[str]:
     for how, words in HOW.items():
         names = [name for name, own in hows.items() if own == how]
         if names:
-            whose = "" if len(names) == len(hows) else f"Of {', '.join(names)} "
-            yield f"{whose}{words}."[0].upper() + f"{whose}{words}."[1:]
+            yield _sentence(words, "" if len(names) == len(hows) else _whose(names, candidates))
     if any(how != "measured" for how in hows.values()):
         yield (
             f"Milliseconds are estimated from instructions ({target.cycles_per_instruction:g} "
@@ -77,6 +76,17 @@ def _on_costs(candidates: Sequence[Candidate], target: Target) -> Iterator[str]:
             if each.kind == "folder" or each.size != candidates[0].size
         )
         yield f"Inputs differ, and so does what is found: {shapes}."
+
+
+def _whose(names: Sequence[str], candidates: Sequence[Candidate]) -> str:
+    """Return the names, or what they have in common if they are all of a kind."""
+    shipped = [each.name for each in candidates if each.kind == "shipped"]
+    return "of those that ship" if list(names) == shipped else f"of {', '.join(names)}"
+
+
+def _sentence(words: str, whose: str) -> str:
+    text = f"{whose}, {words}." if whose else f"{words}."
+    return text[0].upper() + text[1:]
 
 
 def _on_what_is_unknown(candidates: Sequence[Candidate], target: Target) -> Iterator[str]:
