@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain.errors import InputError
-from toolchain.records.stages import WORTH
 from toolchain.zoo.costs import CORE, SIZE
 from toolchain.zoo.reading import Member, members
+
+SAVED = 2 / 3
+"""Share of a rate that a network which stands for it saves in instructions: more than the half that
+makes a rate pay, for the layers that cost most are wanted narrower, too."""
 
 
 def nearest(model: str, rate: float, folder: Path | None = None) -> Member | None:
@@ -26,14 +29,14 @@ def nearest(model: str, rate: float, folder: Path | None = None) -> Member | Non
 def paying(model: str, rate: float, folder: Path | None = None) -> tuple[Member, ...]:
     """Return the members of ``model`` for which a rate pays on a board, the most accurate first.
 
-    That is, they lack at least that share of the whole network's parameters, and
-    :data:`~toolchain.records.stages.WORTH` of it of its instructions.
+    That is, they lack at least that share of the whole network's parameters, and :data:`SAVED` of
+    it of its instructions.
     """
     known = members(model, folder)
     whole = next((each for each in known if not each.rate and not each.widths), None)
     if whole is None or not rate:
         return ()
-    most = (1 - WORTH * rate) * whole.instructions.get(CORE, 0)
+    most = (1 - SAVED * rate) * whole.instructions.get(CORE, 0)
     found = [
         member
         for member in known
