@@ -18,7 +18,7 @@ from toolchain.recipe import default_recipe, override
 from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of
 from toolchain.widths.budget import read_instructions, read_parameters
-from toolchain.workflows.member_costs import instructions_of
+from toolchain.workflows.member_costs import costs_of
 from toolchain.zoo.costs import COSTS, read_costs
 from toolchain.zoo.packing import LARGEST, PACKED, packed, unpacked
 from toolchain.zoo.picking import best_within, nearest, options_of, paying
@@ -58,12 +58,15 @@ def test_every_member_has_its_own_costs_on_every_core_whose_layers_are_known() -
     for member in MEMBERS:
         assert known[member.path.stem].sha256 == sha256_of(member.path)
         assert set(member.instructions) == {"cortex-a53", "cortex-a72", "cortex-a76"}
+        assert (member.ncnn_bytes or 0) > 4 * member.parameters
 
 
 @pytest.mark.slow
 def test_the_costs_beside_a_member_are_those_of_its_layers() -> None:
     (member,) = (each for each in MEMBERS if each.path.stem == "eresfd-50")
-    assert instructions_of(member) == member.instructions
+    found = costs_of(member, "0" * 64)
+    assert found.instructions == member.instructions
+    assert found.weight_bytes == member.ncnn_bytes
 
 
 def test_a_table_of_costs_that_is_damaged_is_named(tmp_path: Path) -> None:

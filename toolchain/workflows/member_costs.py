@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -41,14 +40,18 @@ def write_costs(folder: Path | None = None) -> Path:
     for member in (each for model in detector.names() for each in members(model, folder)):
         digest, name = sha256_of(member.path), member.path.stem
         old = known.get(name)
-        if old is None or old.sha256 != digest or set(old.instructions) != set(_cores()):
-            old = MemberCosts(digest, instructions_of(member))
+        if old is None or old.sha256 != digest or not _is_whole(old):
+            old = costs_of(member, digest)
         found[name] = old
     content = {
         "runtime": _runtime(),
         "size": list(SIZE),
         "members": {
-            name: {"sha256": each.sha256, "instructions": dict(each.instructions)}
+            name: {
+                "sha256": each.sha256,
+                "instructions": dict(each.instructions),
+                "weight_bytes": each.weight_bytes,
+            }
             for name, each in found.items()
         },
     }
@@ -57,12 +60,17 @@ def write_costs(folder: Path | None = None) -> Path:
     return folder / COSTS
 
 
-def instructions_of(member: Member) -> Mapping[str, int]:
-    """Return the instructions of one inference of a shipped network, shrunk, by core."""
+def _is_whole(costs: MemberCosts) -> bool:
+    return set(costs.instructions) == set(_cores()) and costs.weight_bytes > 0
+
+
+def costs_of(member: Member, sha256: str) -> MemberCosts:
+    """Return the costs of a shipped network, shrunk; ``sha256`` is its file's."""
     layers = _layers(member, default_recipe(member.model))
     keys = [layer.key for layer in layers.layers]
     tables = {core: costs_of_core(core) for core in _cores()}
-    return {core: table.total(keys) for core, table in tables.items() if table is not None}
+    instructions = {core: table.total(keys) for core, table in tables.items() if table is not None}
+    return MemberCosts(sha256, instructions, layers.weight_bytes)
 
 
 def _layers(member: Member, recipe: Recipe) -> Foreseen:

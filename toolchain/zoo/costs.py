@@ -34,6 +34,9 @@ class MemberCosts:
     """Of its file: costs of other weights are no costs of it."""
     instructions: Mapping[str, int]
     """Of one inference of :data:`SIZE` by ncnn, one thread, float32; by core."""
+    weight_bytes: int
+    """Of the ncnn file's weights, which are nearly all of it, whatever the input's size; 0 where an
+    earlier table does not tell."""
 
 
 @cache
@@ -51,6 +54,7 @@ def read_costs(folder: Path) -> Mapping[str, MemberCosts]:
             str(name): MemberCosts(
                 str(each["sha256"]),
                 {str(core): int(count) for core, count in each["instructions"].items()},
+                int(each.get("weight_bytes", 0)),
             )
             for name, each in content["members"].items()
         }

@@ -22,7 +22,7 @@ from toolchain.records.stages import (
     trained_pruned_channels,
     trained_widths,
 )
-from toolchain.zoo.costs import read_costs
+from toolchain.zoo.costs import MemberCosts, read_costs
 from toolchain.zoo.packing import unpacked
 
 FOLDER = Path(__file__).parent
@@ -59,8 +59,18 @@ class Member:
     def instructions(self) -> Mapping[str, int]:
         """Of one inference on a board, by core, as :mod:`toolchain.zoo.costs`; nothing where no
         table tells."""
-        known = read_costs(self.path.parent).get(self.path.stem)
+        known = self._costs
         return known.instructions if known is not None else {}
+
+    @property
+    def ncnn_bytes(self) -> int | None:
+        """Of its ncnn file's weights; None where no table tells."""
+        known = self._costs
+        return known.weight_bytes or None if known is not None else None
+
+    @property
+    def _costs(self) -> MemberCosts | None:
+        return read_costs(self.path.parent).get(self.path.stem)
 
     @property
     def precision(self) -> float:

@@ -19,6 +19,22 @@ class Foreseen:
     unknown: tuple[str, ...]
     """Kinds of nodes whose layers are not known."""
 
+    @property
+    def weight_bytes(self) -> int:
+        """What the file of their weights takes: that of a layer which is called twice, twice."""
+        return sum(map(_weight_bytes, self.layers))
+
+
+def _weight_bytes(layer: Layer) -> int:
+    """Return a tag, the weights and the biases of a convolution; of a PReLU the slopes."""
+    given = dict(word.split("=", 1) for word in layer.params.split())
+    if layer.kind == "PReLU":
+        return 4 * int(given["0"])
+    if not layer.kind.startswith("Convolution"):
+        return 0
+    biases = int(given["0"]) if given.get("5") == "1" else 0
+    return 4 * (1 + int(given["6"]) + biases)
+
 
 def foreseen_layers(model: onnx.ModelProto, *, for_detect: bool) -> Foreseen | None:
     """Return the layers; None for a network of free sizes, with branches, or of several inputs."""

@@ -55,6 +55,8 @@ def _on_costs(candidates: Sequence[Candidate], target: Target) -> Iterator[str]:
         names = [name for name, own in hows.items() if own == how]
         if names:
             yield _sentence(words, "" if len(names) == len(hows) else _whose(names, candidates))
+    if any(each.kind == "shipped" and each.cost and each.cost.size_bytes for each in candidates):
+        yield "kB of those that ship are of the weights alone; the list of layers adds about 15."
     if any(how != "measured" for how in hows.values()):
         yield (
             f"Milliseconds are estimated from instructions ({target.cycles_per_instruction:g} "

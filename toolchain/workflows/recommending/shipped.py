@@ -62,4 +62,5 @@ def _cost(
         instructions=instructions,
         of_unpruned=known / unpruned if unpruned else None,
         of_plain=known / plain if plain else None,
+        size_bytes=member.ncnn_bytes,
     )
