@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from toolchain.records.reasons import operator_words
@@ -35,5 +36,9 @@ def _listed(numbers: Sequence[Number]) -> str:
 def _words(number: Number) -> str:
     module = number.module or "the network"
     place = number.place.partition(":")[0]
-    what = f"in {place} of {module}" if number.in_code else f"{place} of {module}"
+    if number.in_code:  # the graph counts its operators: view, view_1
+        operator = re.sub(r"_\d+$", "", place).replace("getitem", "a slice")
+        what = f"in {operator} of {module}"
+    else:
+        what = f"{place} of {module}"
     return f"{what} from {abs(number.before)} to {abs(number.after)}"
