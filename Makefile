@@ -53,7 +53,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-long test-all test-wheel lint docs format clean
+.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -220,6 +220,9 @@ test-rest: setup ## Run what make test leaves out, but for the longest
 
 test-long: setup ## Run the longest alone
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "long"
+
+test-slow: setup ## Run all that make test leaves out, in one go, files with the longest first
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or long"
 
 test-all: setup ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

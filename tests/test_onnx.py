@@ -190,9 +190,13 @@ def test_the_small_file_holds_every_weight_once(small: tuple[nn.Module, Path, Ar
 def detector(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[nn.Module, Path]:
-    """A detector and its file, exported twice, so that the second can be compared."""
-    network = lively(build(request.param, 5))
+    """A detector and its file, exported twice, so that the second can be compared.
+
+    The first is an export of another's, with these weights put in.
+    """
+    network, other = lively(build(request.param, 5)), lively(build(request.param, 6))
     folder = tmp_path_factory.mktemp(request.param)
+    export(other, folder / "other.onnx", (1, 3, *SIZE), ("loc", "logits"))
     export(network, folder / "model.onnx", (1, 3, *SIZE), ("loc", "logits"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "_export", exports.REAL)
