@@ -327,7 +327,7 @@ def test_bad_words_are_told_in_one_line(
         (["--min-ap", "0.85"], "extd-0 would do"),
         (["--min-ap", "0.85"], "(--min-ap easy=0.85)"),
         (["--max-ms", "1"], "toolchain plan eresfd --target rpi5 --latency 1ms"),
-        (["--max-ms", "2"], "a smaller input would do, about 224x224"),
+        (["--max-ms", "2"], "a smaller input would do, about 192x192"),
         (["--target", "rpi4-32", "--max-ms", "9"], "what they take there is not known"),
     ],
 )

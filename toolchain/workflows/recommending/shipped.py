@@ -45,8 +45,8 @@ def _cost(
 ) -> CandidateCost | None:
     """Return what its ncnn file takes; None on a board without ncnn or a table of its layers.
 
-    Layers grow with the pixels, but for what a layer takes in any case, so that scaling tells a
-    little too much for larger inputs, and too little for smaller ones.
+    Layers grow with the pixels, but for what a layer takes in any case, so that scaling tells too
+    much for larger inputs, and too little for smaller ones.
     """
     known = member.instructions.get(target.core)
     if known is None or "ncnn" not in target.runtimes.values():
