@@ -103,7 +103,7 @@ def test_a_network_of_that_rate_is_taken_and_shrunk_in_full(tmp_path: Path) -> N
 
 @pytest.mark.long
 def test_a_higher_rate_is_pruned_in_one_shot_and_that_is_said_loudly(tmp_path: Path) -> None:
-    report = run_shrink(Job(recipe(0.6), tmp_path / "out"))
+    report = run_shrink(Job(recipe(0.6), tmp_path / "out", formats=("onnx",)))
     assert report.source.path == "eresfd-50.safetensors"
     assert report.accuracy is None
     assert report.source.accuracy == ACCURACY
@@ -149,7 +149,7 @@ def test_a_lower_rate_takes_the_nearest_as_it_is_and_says_that_it_is_narrower(
 
 @pytest.mark.long
 def test_a_rate_that_is_not_one_filter_more_takes_the_nearest_as_it_is(tmp_path: Path) -> None:
-    report = run_shrink(Job(recipe(0.26), tmp_path / "out"))
+    report = run_shrink(Job(recipe(0.26), tmp_path / "out", formats=("onnx",)))
     assert (report.rate, report.accuracy) == (0.25, ACCURACY)
     assert loud(report) == []
     assert any("26 % is not one filter more than 25 %" in note for note in report.notes)
