@@ -55,7 +55,8 @@ def test_the_result_is_told_with_figures_and_what_to_do_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["shrink", "eresfd", "--rate", "0.25", "--untrained", "--formats", "onnx"]
+    arguments = ["shrink", "eresfd", "--rate", "0.25", "--align", "1", "--untrained"]
+    arguments += ["--formats", "onnx"]
     assert cli.run([*arguments, *SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     for expected in ("UNTRAINED", "91,342", "51,782", "detect.py", "report.html", str(out)):

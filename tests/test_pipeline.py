@@ -52,7 +52,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
     cv2.imwrite(str(folder / "photo.png"), picture)
     return Job(
-        override(recipe(rate=0.25), {"decode.score_threshold": 0.9}),
+        override(recipe(rate=0.25), {"decode.score_threshold": 0.9, "prune.align": 1}),
         folder / "out",
         photos=(folder / "photo.png",),
         untrained=True,
