@@ -16,6 +16,7 @@ from toolchain.arm.targets import find_target
 from toolchain.cli import run as run_cli
 from toolchain.cli.shrinking import _rounded
 from toolchain.errors import InputError
+from toolchain.exporting.ncnn.extra import lacking_ncnn
 from toolchain.recipe import default_recipe, load_recipe, override
 from toolchain.records.cost_tables import (
     CostReport,
@@ -303,7 +304,20 @@ def test_a_plan_looks_at_faces_of_all_sizes(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("runtime", "widths"),
+    [
+        ("onnxruntime", list(range(1, 17))),
+        pytest.param(
+            "ncnn",
+            [4, 8, 12, 16],
+            marks=pytest.mark.skipif(lacking_ncnn() is not None, reason="needs the extra ncnn"),
+        ),
+    ],
+)
 def test_costs_and_a_plan_on_the_emulated_board(
+    runtime: str,
+    widths: list[int],
     ready: Sysroot,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -312,11 +326,14 @@ def test_costs_and_a_plan_on_the_emulated_board(
     """What was predicted of a small network is what its shrunk file takes, within 2 %."""
     monkeypatch.chdir(Path(__file__).parent)
     common = ["tiny:Convolutions", "--size", "64x64", "--cache", str(ARM_CACHE), "--json"]
+    common += ["--runtime", runtime]
     assert run_cli(["cost", *common, "--out", str(tmp_path / "cost")]) == 0
     found = json.loads(capsys.readouterr().out)
-    group_cost = {each["group"]: each for each in found["groups"]}
-    assert group_cost["stem"]["widths"] == list(range(1, 17))
-    assert group_cost["stem"]["instructions"][7] < 0.8 * group_cost["stem"]["instructions"][15]
+    (stem,) = (each for each in found["groups"] if each["group"] == "stem")
+    assert stem["widths"] == widths
+    taken = dict(zip(stem["widths"], stem["instructions"], strict=True))
+    assert taken[8] < 0.8 * taken[16]
+    assert found["runtime"].startswith(runtime)
     assert run_cli(["plan", *common, "--latency", "0.6", "--out", str(tmp_path / "plan")]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["unpruned"] == found["instructions"]
@@ -325,5 +342,6 @@ def test_costs_and_a_plan_on_the_emulated_board(
     recipe = load_recipe(tmp_path / "plan" / "plan.toml")
     assert recipe.prune.widths
     assert (tmp_path / "plan" / "shrunk" / "model.onnx").is_file()
+    assert (tmp_path / "plan" / "shrunk" / "model_ncnn").is_dir() == (runtime == "ncnn")
     assert run_cli(["plan", *common, "--latency", "0.001", "--out", str(tmp_path / "no")]) == 2
     assert "is out of reach: the least that any widths need" in capsys.readouterr().err
