@@ -13,6 +13,7 @@ from board import IN_PICTURE, metadata, picture
 from ncnn_board import write_folder
 
 from toolchain.arm.comparing import Subject
+from toolchain.bundle.choosing import estimated
 from toolchain.bundle.contents import expected_files, model_files, place_of
 from toolchain.bundle.destination import find_destination
 from toolchain.checking.pictures import as_floats, board_view, file_view
@@ -44,6 +45,40 @@ def test_it_is_evaluated_as_any_detector(tmp_path: Path) -> None:
         assert subject.sha256 == sha256_of(folder / "model.ncnn.param")
         boxes, scores = open_finder(plan, threads=1)(picture(), 1.0)
         assert boxes[np.argmax(scores)].tolist() == IN_PICTURE
+
+
+def test_without_a_check_the_bundle_takes_the_ncnn_file_by_what_its_layers_cost(
+    model: Path,
+) -> None:
+    folder = model.parents[1]
+    paths = [folder / "model.onnx", model]
+    found = {}
+    for key in ("rpi4", "rpi5"):
+        choice = estimated(paths, folder, find_destination(key, None, None))
+        assert choice is not None
+        assert choice.path == model
+        found[key] = choice.why
+    millions = float(found["rpi4"].split()[1])
+    assert 1 < millions < 10  # 96x128 pixels are an eighth of 320x320, where it takes about 22
+    assert found["rpi4"] == (
+        f"about {millions} million instructions on Raspberry Pi 4B, estimated from its layers; "
+        "model.onnx never checked there, and of every network's float files that were counted "
+        "ncnn's took the fewest; toolchain check --target rpi4 counts"
+    )
+    assert found["rpi5"].startswith("about ")
+    assert "on Raspberry Pi 5, estimated" in found["rpi5"]
+
+
+def test_without_a_table_or_a_board_nothing_is_estimated(model: Path) -> None:
+    folder, pi = model.parents[1], find_destination("rpi4", None, None)
+    assert estimated([model], folder, find_destination("local", None, None)) is None
+    assert estimated([folder / "model.onnx"], folder, pi) is None
+    assert pi.board is not None
+    other = dataclasses.replace(pi, board=dataclasses.replace(pi.board, core="cortex-a35"))
+    assert estimated([model], folder, other) is None
+    shutil.rmtree(folder / "chain")
+    (folder / "model.onnx").unlink()
+    assert estimated([model], folder, pi) is None
 
 
 def test_a_bundle_holds_all_three_and_tests_itself(model: Path, tmp_path: Path) -> None:
