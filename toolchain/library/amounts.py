@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from toolchain.checking.cost import macs_by_weight
 from toolchain.errors import InputError, RecipeError
 from toolchain.exporting.fold import fold_batch_norm
+from toolchain.exporting.ncnn.align import BLOCK
+from toolchain.library.board_costs import instructions_of
 from toolchain.library.pruner_arguments import PrunerArguments, Rate, demand_matches, matches
 from toolchain.library.taking import Taken
 from toolchain.pruning.blocks import counts_in_blocks
@@ -47,8 +49,11 @@ def counts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> dict
 def _counts(
     groups: Sequence[ChannelGroup], rates: Mapping[str, float], wanted: PrunerArguments
 ) -> dict[str, int]:
-    if wanted.align > 1:
-        return counts_in_blocks(groups, rates, wanted.align)
+    align = wanted.align
+    if wanted.instructions is not None and align == wanted.round_to == 1:
+        align = BLOCK  # narrower widths would cost the same: ncnn's, and nearly onnxruntime's
+    if align > 1:
+        return counts_in_blocks(groups, rates, align)
     multiple = wanted.round_to
     return {group.name: gone_of(rates[group.name], group.width, multiple) for group in groups}
 
@@ -79,7 +84,7 @@ def _rates(groups: Sequence[ChannelGroup], rate: Rate) -> dict[str, float]:
 
 def _target(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> float:
     """Return the mildest rate, equal in all groups, that meets a target."""
-    problem, budget, unit = _problem(taken, wanted)
+    cost_of, budget, unit = _cost(taken, wanted)
     groups = prunable.groups
 
     def widths(rate: float) -> dict[str, int]:
@@ -88,7 +93,7 @@ def _target(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> float:
         return {group.name: group.width - counts[group.name] for group in groups}
 
     def cost(rate: float) -> float:
-        return problem.cost(widths(rate))
+        return cost_of(widths(rate))
 
     rate = mildest_rate(groups, budget, cost)
     least = round(cost(rate))
@@ -98,6 +103,16 @@ def _target(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> float:
             f"; give more, ignore fewer layers, or round less"
         )
     return rate
+
+
+def _cost(
+    taken: Taken, wanted: PrunerArguments
+) -> tuple[Callable[[Mapping[str, int]], float], int, str]:
+    """Return what tells a target's cost by widths, the target, and its name."""
+    if wanted.instructions is not None:
+        return instructions_of(taken, wanted), wanted.instructions, "instructions"
+    problem, budget, unit = _problem(taken, wanted)
+    return problem.cost, budget, unit
 
 
 def _problem(taken: Taken, wanted: PrunerArguments) -> tuple[Problem, int, str]:

@@ -18,7 +18,7 @@ from toolchain.library.filter_groups import (
     summary_table,
 )
 from toolchain.library.left_out import left_out
-from toolchain.library.pruner_arguments import Ignored, Rate, checked
+from toolchain.library.pruner_arguments import TARGET, Ignored, Rate, Runtime, checked
 from toolchain.library.taking import Example, live_parameters, take, undisturbed
 from toolchain.pruning.criteria import Scoring, name_of
 from toolchain.pruning.prunable import Prunable
@@ -75,6 +75,9 @@ class SoftPruner:
         ignored: Ignored = (),
         round_to: int | None = None,
         align: int = 1,
+        instructions: int | None = None,
+        target: str = TARGET,
+        runtime: Runtime | None = None,
     ) -> None:
         """Find the network's groups of filters, and how many of each are to go.
 
@@ -85,13 +88,12 @@ class SoftPruner:
             rate: Share of filters that go, floor(rate * n) of n, ``>= 0 and < 1``; or rates for
                 names and shell patterns, ``{"backbone.*": 0.3}``: the first that matches a layer
                 holds, what none matches stays whole, and a group goes by the smallest rate of its
-                layers. Exactly one of ``rate``, ``parameters``, ``macs``, ``widths`` is given.
+                layers. Exactly one of this, parameters, macs, widths and instructions is given.
             parameters: A target instead: at most so many deployed parameters (batch norm folded),
                 by the mildest rate that is equal in all groups.
             macs: The same in multiply-accumulates of one run on ``example``.
             widths: How many filters stay, by a layer of each group: ``{"stem.conv": 12}``; others
-                stay whole. The command ``toolchain plan`` writes them, in ``[prune.widths]``, for
-                a budget of instructions measured on a board; which filters go is chosen here.
+                stay whole. The command ``toolchain plan`` writes them, in ``[prune.widths]``.
             criterion: ``fpgm`` (nearest to the geometric median first), ``l1`` (smallest first), or
                 a callable that is given the filters, float32 (n, d) on the CPU, one per row, and
                 returns n finite scores (n,), of which the smallest goes first.
@@ -106,6 +108,9 @@ class SoftPruner:
             align: What stays is a multiple of it, and at least as much goes as is asked for: some
                 groups lose a block of filters and others nothing. 4 suits ncnn, which computes
                 four channels at a time.
+            instructions: A target as ``macs``, of one inference on the board ``target`` (those of
+                ``toolchain plan``) by ``runtime``: None is the fastest there, ncnn if it can be.
+                In blocks of four. Emulated: layers are measured once, and kept.
 
         Raises:
             RecipeError: An argument is out of its range, contradicts another, or names no layer.
@@ -113,9 +118,9 @@ class SoftPruner:
             ModelError: The network cannot be copied or run, is sharded, or has no filter to remove.
             AnalysisError: The network does what cannot be followed.
         """
-        wanted = checked(
-            network, rate, parameters, macs, widths, criterion, scope, ignored, round_to, align
-        )
+        much = (rate, parameters, macs, widths)
+        board = (instructions, target, runtime)
+        wanted = checked(network, *much, criterion, scope, ignored, round_to, align, *board)
         with undisturbed():
             taken = take(network, example)
             whole = (*wanted.ignored, *taken.computed)

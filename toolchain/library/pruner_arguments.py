@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypedDict, get_args
+from typing import Annotated, Literal, TypedDict, get_args
 
 from torch import nn
 
@@ -18,7 +18,11 @@ from toolchain.recipe.checking import Checker
 Rate = float | Mapping[str, float]
 Ignored = Sequence[str | nn.Module]
 
+Runtime = Literal["ncnn", "onnxruntime"]
+
 WILDCARDS = frozenset("*?[")
+TARGET = "rpi4"
+"""The board, where none is named."""
 AMOUNT, MULTIPLE = Annotated[int, Range(1, 1e18)], Annotated[int, Range(1, 1024)]
 
 
@@ -34,11 +38,14 @@ class PrunerOptions(TypedDict, total=False):
     ignored: Ignored
     round_to: int | None
     align: int
+    instructions: int | None
+    target: str
+    runtime: Runtime | None
 
 
 @dataclass(frozen=True)
 class PrunerArguments:
-    """The arguments of a pruner, checked; exactly one of the first four is given."""
+    """The arguments of a pruner, checked; exactly one says how much goes."""
 
     rate: Rate | None
     parameters: int | None
@@ -52,6 +59,11 @@ class PrunerArguments:
     """Widths that stay are multiples of it."""
     align: int
     """As ``round_to``, where groups share what goes."""
+    instructions: int | None = None
+    target: str = TARGET
+    """The board that instructions are of."""
+    runtime: Runtime | None = None
+    """None: the fastest that the board has."""
 
     @property
     def prune(self) -> PruneSection:
@@ -77,15 +89,21 @@ def checked(
     ignored: Ignored,
     round_to: int | None,
     align: int,
+    instructions: int | None = None,
+    target: str = TARGET,
+    runtime: Runtime | None = None,
 ) -> PrunerArguments:
     """Return the arguments, checked; raise :class:`RecipeError` that names the one at fault."""
     given = {"rate": rate, "parameters": parameters, "macs": macs, "widths": widths}
+    given["instructions"] = instructions
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
         raise RecipeError(
-            f"give exactly one of rate, parameters, macs and widths, which say how much goes (got "
-            f"{' and '.join(named) or 'none'})"
+            f"give exactly one of rate, parameters, macs, widths and instructions, which say how "
+            f"much goes (got {' and '.join(named) or 'none'})"
         )
+    if instructions is None and (runtime is not None or target != TARGET):
+        raise RecipeError("target and runtime are for instructions; give these too")
     if not isinstance(network, nn.Module):
         raise ModelError(f"network must be a torch.nn.Module (got {type(network).__name__})")
     checker = Checker()
@@ -111,6 +129,9 @@ def checked(
         _patterns(network, ignored),
         1 if round_to is None else checker.value(MULTIPLE, round_to, ("round_to",)),
         checker.value(MULTIPLE, align, ("align",)),
+        None if instructions is None else checker.value(AMOUNT, instructions, ("instructions",)),
+        target,
+        runtime,
     )
     section = found.prune  # checks the rest
     return found if widths is None else PrunerArguments(**{**vars(found), "widths": section.widths})
