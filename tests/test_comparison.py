@@ -20,11 +20,11 @@ from toolchain.report.document.markdown import markdown
 
 FIRST = ComparedCandidate(
     "wide/model.onnx", "onnxruntime 1", (96, 128), 4000, 1_000_000, 400_000, 1.0, 2.5, 1.0, 1.0,
-    1.0, True,
+    1.0, True, 0.0,
 )  # fmt: skip
 SECOND = ComparedCandidate(
     "narrow <1>/model.tflite", "ai-edge-litert 2", (96, 128), 2000, 600_000, 300_000, 0.6, 1.25,
-    0.51, 0.5, 0.55, True,
+    0.51, 0.5, 0.55, True, 2.5e-6,
 )  # fmt: skip
 COMPARISON = Comparison(
     "rpi4", "Raspberry Pi 4B", "cortex-a72", 1, 40, 5.0, "Linux x86_64, 2 processors", "Some CPU",
@@ -53,8 +53,8 @@ def save_relu(path: Path, side: int, repeats: int) -> Path:
 def test_figures_are_told_as_they_are() -> None:
     told = markdown(comparison_document(COMPARISON))
     assert "| `wide/model.onnx` | " in told
-    assert " | 4,000 | 1,000,000 | 1.000 | 40.0% |" in told
-    assert "| 600,000 | 0.600 | 50.0% | 1.25 | 0.510 | 0.50 to 0.55 |" in told
+    assert " | 4,000 | 1,000,000 | 1.000 | 40.0% | 0.0e+00 |" in told
+    assert "| 600,000 | 0.600 | 50.0% | 2.5e-06 | 1.25 | 0.510 | 0.50 to 0.55 |" in told
     assert "cortex-a72 under QEMU, one thread, counted exactly; onnxruntime 1, ai-edge-" in told
     page = html(comparison_document(COMPARISON))
     assert "narrow &lt;1&gt;/model.tflite: 0.600 of the instructions, 0.510 of the time" in page
@@ -69,6 +69,12 @@ def test_what_makes_figures_doubtful_is_said() -> None:
     assert found[0] == "busy"
     assert "inputs of different sizes" in found[1]
     assert found[2].endswith("as here: narrow <1>/model.tflite.")
+
+
+def test_what_is_no_number_is_not_told_as_one() -> None:
+    other = dataclasses.replace(SECOND, apart=None, parity=False)
+    told = markdown(comparison_document(dataclasses.replace(COMPARISON, candidates=(FIRST, other))))
+    assert "| 50.0% | no number | 1.25 |" in told
 
 
 @pytest.mark.long

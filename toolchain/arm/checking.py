@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import toolchain
-from toolchain.arm.comparing import Subject, compare_with_here, sample_of, subject_of
-from toolchain.arm.emulation import count_stages, emulate, run_program
+from toolchain.arm.comparing import Sameness, Subject, compare_with_here, sample_of, subject_of
+from toolchain.arm.emulation import Emulated, count_stages, emulate, run_program
 from toolchain.arm.kept import read_check
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
@@ -114,17 +115,25 @@ def _cached(
     half: bool = False,
 ) -> FileCheck:
     """Return a check that was made of the very same things, or make it."""
+    parts = (
+        *parts_of(path, subject, target, sysroot),
+        runtime_of(path.suffix, target),
+        *(("half",) if half else ()),
+        *((sha256_of(packing.PACKAGE / "ncnn_file.py"),) if path.suffix == ".param" else ()),
+    )
+    return kept_check(parts, cache, lambda: _check(path, subject, target, sysroot, half=half))
+
+
+def parts_of(path: Path, subject: Subject, target: Target, sysroot: Sysroot) -> tuple[str, ...]:
+    """Return what a check depends on, but for the runtime."""
     digest = hashlib.sha256()
     for image in subject.inputs.values():
         digest.update(image.tobytes())
-    parts = (
+    return (
         toolchain.__version__,
         *(sha256_of(source) for source in sorted(Path(__file__).parent.glob("*.py"))),
         sha256_of(path),
         name_of(path),
-        runtime_of(path.suffix, target),
-        *(("half",) if half else ()),
-        *((sha256_of(packing.PACKAGE / "ncnn_file.py"),) if path.suffix == ".param" else ()),
         repr(target),
         repr(subject.recipe),
         sysroot.root.name,
@@ -132,10 +141,16 @@ def _cached(
         sysroot.plugin.name,
         digest.hexdigest(),
     )
-    place = cache / "checks" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
+
+
+def kept_check(parts: Sequence[str], cache: Path, make: Callable[[], FileCheck]) -> FileCheck:
+    """Return a check that depends on these parts, or make it; one that fails is not kept."""
+    place = (
+        cache / "checks" / f"{hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:24]}.json"
+    )
     if place.is_file():
         return read_check(json.loads(place.read_bytes()))
-    made = _check(path, subject, target, sysroot, half=half)
+    made = make()
     if made.parity:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, as_json(asdict(made)))
@@ -152,13 +167,21 @@ def _check(
 ) -> FileCheck:
     there = emulate(path, subject.inputs, target, sysroot, half=half)
     same = compare_with_here(path, subject, there.outputs, half=half)
+    found = file_check(path, subject, target, there, same)
     words = HALF if half else ""
+    return dataclasses.replace(found, runtime=found.runtime + words, file=found.file + words)
+
+
+def file_check(
+    path: Path, subject: Subject, target: Target, there: Emulated, same: Sameness
+) -> FileCheck:
+    """Return what a run on the board told, beside what this machine gives."""
     first = next(iter(subject.inputs.values()))
     total = there.counts.inference.total
     return FileCheck(
         target.key,
-        runtime_of(path.suffix, target) + words,
-        name_of(path) + words,
+        runtime_of(path.suffix, target),
+        name_of(path),
         sha256_of(path),
         (int(first.shape[2]), int(first.shape[3])),
         total,

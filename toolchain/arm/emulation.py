@@ -37,6 +37,20 @@ STAGE_RUNS = 3
 
 
 @dataclass(frozen=True)
+class Peer:
+    """What runs an ONNX file in place of our runtimes."""
+
+    runtime: str
+    """As the command line calls it."""
+    name: str
+    """With its version."""
+    asked: Mapping[str, object]
+    """The ``entry`` and the ``exits`` of the ONNX file, by name."""
+    sites: tuple[Path, ...]
+    """Folders of wheels beside those that every board gets."""
+
+
+@dataclass(frozen=True)
 class Emulated:
     """What a run told."""
 
@@ -62,31 +76,60 @@ def emulate(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        names = [f"input{index}" for index in range(len(inputs))]
-        np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
-        plugin = f"{sysroot.plugin},out={folder / 'counts'}"
-        files = (folder / name for name in ("in.npz", "out.npz", "facts.json"))
-        program = (guest.__file__, path.absolute(), *files, *(("half",) if half else ()))
         packages = [sysroot.site]
         if path.suffix == ".param":  # what lays out its input is the board's program
             packages.append(_program(folder))
-        _run(
-            [
-                *_python(target, sysroot, "-plugin", plugin, packages=packages),
-                *map(str, program),
-            ],
-            sysroot,
-            f"{name_of(path)} does not run on {target.name}",
-        )
-        facts = json.loads((folder / "facts.json").read_text())
-        counts = read_counts((folder / "counts").read_text(), facts["operators"], facts["layers"])
-        with np.load(folder / "out.npz") as found:
-            outputs = {
-                given: tuple(
-                    found[key] for key in sorted(found.files) if key.startswith(f"{short}/")
-                )
-                for given, short in zip(inputs, names, strict=True)
-            }
+        words = [guest.__file__, str(path.absolute())]
+        options = ["half"] if half else []
+        problem = f"{name_of(path)} does not run on {target.name}"
+        return _observed(folder, words, options, packages, inputs, target, sysroot, problem)
+
+
+def emulate_peer(
+    path: Path,
+    peer: Peer,
+    inputs: Mapping[str, Picture],
+    target: Target,
+    sysroot: Sysroot,
+) -> Emulated:
+    """Run a file by a peer's runtime, as :func:`emulate` does by ours."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asked = folder / "asked.json"
+        asked.write_text(json.dumps(peer.asked), encoding="utf-8")
+        program = Path(guest.__file__).with_name("peer.py")
+        words = [str(program), peer.runtime, str(path.absolute()), str(asked)]
+        packages = [sysroot.site, *peer.sites]
+        problem = f"{peer.name} cannot run it on {target.name}"
+        return _observed(folder, words, (), packages, inputs, target, sysroot, problem)
+
+
+def _observed(
+    folder: Path,
+    words: Sequence[str],
+    options: Sequence[str],
+    packages: Sequence[Path],
+    inputs: Mapping[str, Picture],
+    target: Target,
+    sysroot: Sysroot,
+    problem: str,
+) -> Emulated:
+    """Run a guest under the plugin; ``words`` come before its files, ``options`` after them."""
+    names = [f"input{index}" for index in range(len(inputs))]
+    np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
+    plugin = f"{sysroot.plugin},out={folder / 'counts'}"
+    files = [str(folder / name) for name in ("in.npz", "out.npz", "facts.json")]
+    python = _python(target, sysroot, "-plugin", plugin, packages=packages)
+    _run([*python, *words, *files, *options], sysroot, problem)
+    facts = json.loads((folder / "facts.json").read_text())
+    counts = read_counts(
+        (folder / "counts").read_text(), facts.get("operators", ()), facts.get("layers", ())
+    )
+    with np.load(folder / "out.npz") as found:
+        outputs = {
+            given: tuple(found[key] for key in sorted(found.files) if key.startswith(f"{short}/"))
+            for given, short in zip(inputs, names, strict=True)
+        }
     return Emulated(outputs, counts, int(facts["resident_bytes"]))
 
 

@@ -181,15 +181,15 @@ def layers(runner: Any, image: Any) -> list[dict[str, str]]:
     return [{"name": layer.name, "type": layer.type} for layer in ran]
 
 
-def main() -> None:
-    """Do all of it and write what was found."""
-    model, inputs, outputs, facts = sys.argv[1:5]
-    half = sys.argv[5:] == ["half"]
-    gc.disable()  # or it would run at any time
-    if model.endswith(".param"):
-        import detector.ncnn_file  # noqa: F401 - now, for it is no part of what opening takes
+def count(
+    open_file: Callable[[], Opened], model: str, inputs: str, outputs: str
+) -> tuple[Opened, Any]:
+    """Open a file, run every input and the first one again, between marks; write the outputs.
+
+    Returns the file, and the first input in its layout.
+    """
     mark(OPEN)
-    file = opened(model, half=half)
+    file = open_file()
     mark(OPENED)
     with np.load(inputs) as images:
         given = {name: file.laid_out(images[name], model) for name in images.files}
@@ -203,6 +203,17 @@ def main() -> None:
         file.run(first)
         mark(END)
     np.savez(outputs, **found)
+    return file, first
+
+
+def main() -> None:
+    """Do all of it and write what was found."""
+    model, inputs, outputs, facts = sys.argv[1:5]
+    half = sys.argv[5:] == ["half"]
+    gc.disable()  # or it would run at any time
+    if model.endswith(".param"):
+        import detector.ncnn_file  # noqa: F401 - now, for it is no part of what opening takes
+    file, first = count(lambda: opened(model, half=half), model, inputs, outputs)
     content: dict[str, Any] = {"runtime": file.version, "resident_bytes": resident_bytes()}
     content["operators"] = profiled(model, first, facts)[0] if model.endswith(".onnx") else []
     content["layers"] = layers(file.runner, first) if file.runner else []

@@ -155,6 +155,23 @@ def prepare(target: Target, cache: Path, on_stage: Callable[[str], None]) -> Sys
     return paths
 
 
+def prepare_wheel(
+    package: str, target: Target, cache: Path, on_stage: Callable[[str], None]
+) -> Path:
+    """Return the folder of a wheel that a board gets only when it is asked for, as installed here.
+
+    Raises :class:`InputError` where it is not installed here, or cannot be fetched.
+    """
+    system = SYSTEMS[target.architecture]
+    requirement = f"{package}=={_version(package)}"
+    site = cache.absolute() / f"site-{_hash((requirement, *system.platforms))}"
+    if not site.exists():
+        on_stage(f"fetch {requirement} for {target.name}")
+        site.parent.mkdir(parents=True, exist_ok=True)
+        _wheels(site, [requirement], system.platforms)
+    return site
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

@@ -15,6 +15,7 @@ from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.streams import print_json_text
 from toolchain.cli.writing import write_all
+from toolchain.errors import InputError, did_you_mean
 from toolchain.system.files import as_json as as_json_bytes
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ def compare(
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
     threads: Annotated[int, typer.Option(min=1, max=256, help="On this machine.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Timed here, in all.")] = 20.0,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="mnn, opencv: ONNX files by these peers too. onnxruntime, litert, ncnn: the files "
+            "of these alone. May be repeated."
+        ),
+    ] = None,
     targets_file: OwnTargets = None,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("out") / "compare",
     cache: ArmCache = CACHE,
@@ -43,6 +51,7 @@ def compare(
         asking.need(place, f"{asking.FOLDER}, or a model file")
     asking.need_room(out)
     board = find_target(target, targets_file)
+    runtimes = _known(runtime or [])
 
     from toolchain.arm.sysroot import prepare
     from toolchain.report.costs.comparison import comparison_document
@@ -52,7 +61,7 @@ def compare(
 
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)
-        found = compare_files(places, board, sysroot, cache, threads, seconds, on_stage)
+        found = compare_files(places, board, sysroot, cache, threads, seconds, on_stage, runtimes)
     content = as_json_bytes(dataclasses.asdict(found))
     document = comparison_document(found)
     write_all(
@@ -69,18 +78,32 @@ def compare(
         _print(found, out)
 
 
+def _known(runtimes: list[str]) -> list[str]:
+    """Return the runtimes that are asked for, which must be known and installed."""
+    from toolchain.arm.peers import demand_installed
+    from toolchain.workflows.comparison import RUNTIMES
+
+    for name in runtimes:
+        if name not in RUNTIMES:
+            known = f"known are {', '.join(RUNTIMES)}"
+            raise InputError(f"--runtime {name}: {known}{did_you_mean(name, RUNTIMES)}")
+        demand_installed(name)
+    return runtimes
+
+
 def _print(found: Comparison, out: Path) -> None:
-    from toolchain.report.costs.comparison import conditions, notes
+    from toolchain.report.costs.comparison import apart, conditions, notes
 
     console = table_console()
     table = Table(box=None, pad_edge=False)
-    for heading in ("file", "instructions", "share", "time here", "bytes"):
+    for heading in ("file", "instructions", "share", "apart", "time here", "bytes"):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for each in found.candidates:
         table.add_row(
             escape(each.label),
             f"{each.instructions:,}",
             f"{each.share:.3f}",
+            apart(each),
             f"{each.ratio:.3f}",
             f"{each.size_bytes:,}",
         )

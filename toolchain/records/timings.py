@@ -195,7 +195,10 @@ class ComparedCandidate:
     ratio_high: float
     """Quartiles of that."""
     parity: bool
-    """Whether the board gives what this machine gives."""
+    """Whether the board gives what this machine gives; a peer's runtime: what the ONNX file gives
+    here by onnxruntime."""
+    apart: float | None = None
+    """The largest difference from that, as a share of the output's range; None if not finite."""
 
 
 @dataclass(frozen=True)

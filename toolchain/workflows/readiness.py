@@ -96,6 +96,7 @@ def _stages() -> Iterator[Stage]:
     yield _converter()
     yield _extra("TFLite files on this machine", "ai-edge-litert", "arm")
     yield _emulation()
+    yield _extra("compare with MNN", "MNN", "mnn")
     yield _programs("boards over ssh", ("ssh",), "Debian: apt install openssh-client")
     yield _extra("a sweep over a cluster", "ray", "ray")
     yield _extra("event files of a training", "tensorboard", "tensorboard")

@@ -8,10 +8,10 @@ from toolchain.report.charts.bars import Segment, legend, pair
 from toolchain.report.document import model as doc
 
 HEAD = (
-    "file", "input", "bytes", "instructions", "share", "multiply-adds", "ms here", "time here",
-    "quartiles",
+    "file", "input", "bytes", "instructions", "share", "multiply-adds", "apart", "ms here",
+    "time here", "quartiles",
 )  # fmt: skip
-NUMERIC = (2, 3, 4, 5, 6, 7)
+NUMERIC = (2, 3, 4, 5, 6, 7, 8)
 
 
 def comparison_document(comparison: Comparison) -> doc.Document:
@@ -42,7 +42,9 @@ def conditions(comparison: Comparison) -> str:
         f"{comparison.machine}, load {comparison.load:g}, "
         f"{wording.plural(comparison.threads, 'thread')}: all in turn, in random order, "
         f"{comparison.rounds} rounds in {comparison.seconds:g} s, as a ratio "
-        f"to {comparison.candidates[0].label} in the same round."
+        f"to {comparison.candidates[0].label} in the same round. Apart: the largest difference of "
+        f"the board's outputs from this machine's (of mnn and opencv: from the ONNX file's by "
+        f"onnxruntime), as a share of the output's range."
     )
 
 
@@ -58,6 +60,11 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
+def apart(each: ComparedCandidate) -> str:
+    """Return the largest difference of the board's outputs, as a share of their range."""
+    return "no number" if each.apart is None else f"{each.apart:.1e}"
+
+
 def _cells(each: ComparedCandidate) -> tuple[doc.Words, ...]:
     return (
         doc.Code(each.label),
@@ -66,6 +73,7 @@ def _cells(each: ComparedCandidate) -> tuple[doc.Words, ...]:
         wording.count(each.instructions),
         f"{each.share:.3f}",
         f"{each.multiply_add / each.instructions:.1%}",
+        apart(each),
         wording.decimal(each.median_ms),
         f"{each.ratio:.3f}",
         f"{each.ratio_low:.2f} to {each.ratio_high:.2f}",
