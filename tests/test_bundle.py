@@ -165,7 +165,7 @@ def test_what_an_archive_holds(made: Path, tmp_path: Path, quick_wheels: list[Pa
     pins = (root / "requirements.txt").read_text()
     assert pins.count(f"--hash=sha256:{sha256_of(quick_wheels[0])}") == 3
     assert pins.startswith(f"numpy=={dict(item.split('==') for item in found.packages)['numpy']} ")
-    assert (root / "MODEL.md").read_text().startswith("# eresfd, 30 % of its filters removed")
+    assert (root / "MODEL.md").read_text().startswith("# eresfd, 54,240 parameters")
 
 
 def test_all_that_the_board_runs_is_in_it() -> None:

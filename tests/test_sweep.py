@@ -26,6 +26,7 @@ from toolchain.workflows.sweep.members import Listeners
 from toolchain.workflows.sweep.running import in_order, run_sweep
 
 SMALL = {"input.height": 96, "input.width": 128, "crops.side": 96, "teach.batch": 2}
+EXACT = {"prune.align": 1}  # the paper's rates, whose parameters are known
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(folder: Path, out: Path, rates: tuple[float, ...]) -> SweepJob:
     training = TrainingJob(
-        recipe=override(default_recipe("eresfd"), SMALL),
+        recipe=override(default_recipe("eresfd"), SMALL | EXACT),
         out=out,
         cache=folder / "cache",
         teacher=folder / "teacher.pth",
