@@ -78,7 +78,7 @@ def emulate(
         folder = Path(name)
         packages = [sysroot.site]
         if path.suffix == ".param":  # what lays out its input is the board's program
-            packages.append(_program(folder))
+            packages.append(board_program(folder))
         words = [guest.__file__, str(path.absolute())]
         options = ["half"] if half else []
         problem = f"{name_of(path)} does not run on {target.name}"
@@ -119,7 +119,7 @@ def _observed(
     np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
     plugin = f"{sysroot.plugin},out={folder / 'counts'}"
     files = [str(folder / name) for name in ("in.npz", "out.npz", "facts.json")]
-    python = _python(target, sysroot, "-plugin", plugin, packages=packages)
+    python = guest_python(target, sysroot, "-plugin", plugin, packages=packages)
     _run([*python, *words, *files, *options], sysroot, problem)
     facts = json.loads((folder / "facts.json").read_text())
     counts = read_counts(
@@ -142,7 +142,7 @@ def count_operators(paths: Sequence[Path], target: Target, sysroot: Sysroot) -> 
         folder = Path(name)
         plugin = f"{sysroot.plugin},out={folder / 'counts'}"
         program = (Path(guest.__file__).with_name("operators.py"), folder / "facts.json", *paths)
-        command = [*_python(target, sysroot, "-plugin", plugin), *map(str, program)]
+        command = [*guest_python(target, sysroot, "-plugin", plugin), *map(str, program)]
         _run(command, sysroot, f"a network of other widths does not run on {target.name}")
         facts = json.loads((folder / "facts.json").read_text())
         try:
@@ -171,9 +171,9 @@ def count_layers(
         given.write_text(json.dumps({"layers": layers, "files": whole}), encoding="utf-8")
         plugin = f"{sysroot.plugin},out={folder / 'counts'}"
         program = (Path(guest.__file__).with_name("layers.py"), given)
-        packages = [sysroot.site, _program(folder)]
+        packages = [sysroot.site, board_program(folder)]
         options = ("-plugin", plugin)
-        command = [*_python(target, sysroot, *options, packages=packages), *map(str, program)]
+        command = [*guest_python(target, sysroot, *options, packages=packages), *map(str, program)]
         _run(command, sysroot, f"layers of ncnn do not run on {target.name}")
         return read_layers((folder / "counts").read_text(), len(layers), len(files))
 
@@ -185,13 +185,13 @@ def run_program(path: Path, picture: Path, target: Target, sysroot: Sysroot) -> 
     """
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(path.absolute()), str(picture), "--json", "--threads", "1"]
-        command = [*_python(target, sysroot), str(_program(Path(folder))), *arguments]
+        command = [*guest_python(target, sysroot), str(board_program(Path(folder))), *arguments]
         said = _run(command, sysroot, f"detect.py fails on {target.name}")
     faces = json.loads(said.splitlines()[-1])["faces"]
     return np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
 
 
-def _program(folder: Path) -> Path:
+def board_program(folder: Path) -> Path:
     """Write the one file that goes to a board into a folder; return it."""
     program = folder / packing.NAME
     program.write_bytes(packing.program())
@@ -202,7 +202,7 @@ def _run(command: Sequence[str], sysroot: Sysroot, problem: str) -> str:
     """Return what a program printed; raise :class:`InputError` with ``problem`` if it fails."""
     done = subprocess.run(
         command,
-        env=_environment(sysroot),
+        env=emulator_environment(sysroot),
         capture_output=True,
         text=True,
         check=False,
@@ -223,10 +223,10 @@ def count_stages(path: Path, picture: Path, target: Target, sysroot: Sysroot) ->
     with tempfile.TemporaryDirectory() as folder:
         counts = Path(folder) / "counts"
         stages = Path(guest.__file__).with_name("stages.py")
-        program = (stages, _program(Path(folder)), path.absolute(), picture, STAGE_RUNS)
+        program = (stages, board_program(Path(folder)), path.absolute(), picture, STAGE_RUNS)
         _run(
             [
-                *_python(target, sysroot, "-plugin", f"{sysroot.plugin},out={counts}"),
+                *guest_python(target, sysroot, "-plugin", f"{sysroot.plugin},out={counts}"),
                 *map(str, program),
             ],
             sysroot,
@@ -235,7 +235,7 @@ def count_stages(path: Path, picture: Path, target: Target, sysroot: Sysroot) ->
         return read_stages(counts.read_text())
 
 
-def _python(
+def guest_python(
     target: Target, sysroot: Sysroot, *options: str, packages: Sequence[Path] = ()
 ) -> list[str]:
     """Return the command that is the board's Python; ``options`` are the emulator's.
@@ -286,6 +286,7 @@ def _point(link: Path, target: Path) -> None:
     part.replace(link)
 
 
-def _environment(sysroot: Sysroot) -> dict[str, str]:
+def emulator_environment(sysroot: Sysroot) -> dict[str, str]:
+    """Return the environment that the emulator itself needs."""
     libraries = sysroot.host / "usr/lib/x86_64-linux-gnu"
     return {"LD_LIBRARY_PATH": str(libraries), "PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
