@@ -27,7 +27,7 @@ class Known:
     channels: tuple[int, ...]
     pixels: int
     read: int
-    """Numbers."""
+    """Numbers that it reads, of all inputs together."""
     work: int
     """Multiply-adds of a convolution, else the numbers read."""
     instructions: int

@@ -32,7 +32,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was made."""
+    """An archive that was made, and what is in it."""
 
     path: str
     name: str

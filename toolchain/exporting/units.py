@@ -21,7 +21,7 @@ class Operator:
 
     name: str
     inputs: tuple[str, ...]
-    """Tensors."""
+    """The tensors that it reads, by name."""
     outputs: tuple[str, ...]
     weight: str | None
     """The constant that it multiplies by, as a convolution does; None if there is none."""

@@ -74,7 +74,7 @@ def _upsampling_unit(channels: int) -> nn.Sequential:
 
 
 class EXTD(nn.Module):
-    """The detector."""
+    """EXTD: one block, called over and over, makes all levels."""
 
     BACKGROUND_CLASSES = 3
     """Level 0 has three background scores, of which the largest counts (max-out, S3FD)."""

@@ -115,7 +115,7 @@ class Recommendation:
 
     target: str
     board: str
-    """Its name."""
+    """As ``toolchain targets`` names it."""
     core: str
     clock_hz: int
     wish: Wish

@@ -263,7 +263,7 @@ class OnBoard:
     """What the network is estimated to take on a board, in the runtime that is fastest there."""
 
     board: str
-    """Its name."""
+    """As ``toolchain targets`` names it."""
     runtime: str
     """With its version."""
     size: tuple[int, int]

@@ -106,7 +106,7 @@ class ChannelSample:
     channel: int | None
     """None: of the whole output."""
     values: tuple[float, ...]
-    """Evenly spread."""
+    """Evenly spread over all that the channel held."""
     low: float
     high: float
     """Lowest and highest of all its values."""
@@ -188,7 +188,7 @@ class ComparedCandidate:
     share: float
     """Instructions over those of the first file."""
     median_ms: float
-    """Here."""
+    """The median on this machine, beside the other files in turn."""
     ratio: float
     """Median over rounds of its time over the first file's in the same round."""
     ratio_low: float

@@ -25,7 +25,7 @@ class Use:
     form: Form
     """How it was worked out from numbers at places."""
     keys: frozenset[Key]
-    """Those places."""
+    """The places whose numbers it was worked out from."""
     nodes: tuple[int, ...] | None
     """The nodes that it counts; None if it counts something else, and must stay as it is."""
     sign: int

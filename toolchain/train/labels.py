@@ -92,7 +92,7 @@ class LabelCourse(Course):
         return self.plan.rate(step)
 
     def asks_labels(self, step: int) -> bool:  # noqa: ARG002
-        """Nothing else counts."""
+        """True: it learns from the data's own faces alone."""
         return True
 
     def kind(self, step: int) -> Hashable:  # noqa: ARG002

@@ -60,7 +60,7 @@ RuntimeName = Literal["onnxruntime", "ncnn"]
 
 @dataclass(frozen=True)
 class Board:
-    """What measures."""
+    """An emulated board, with what it needs to count files."""
 
     target: Target
     sysroot: Sysroot

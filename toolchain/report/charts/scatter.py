@@ -29,7 +29,7 @@ LONGEST_LABEL = 26
 
 @dataclass(frozen=True)
 class Point:
-    """One mark."""
+    """One mark, in the data's own units."""
 
     kind: str
     """``extd``, ``eresfd``, ``peer`` or ``other``: its shape and colour."""

@@ -94,7 +94,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """A list."""
+    """A list, an item in a line."""
 
     entries: tuple[Words | Item, ...]
     ordered: bool = False
@@ -253,7 +253,7 @@ Block: TypeAlias = (
 
 @dataclass(frozen=True)
 class Document:
-    """A whole document."""
+    """A document: what renderers turn into HTML or Markdown."""
 
     title: str
     """What a browser's tab shows."""
