@@ -125,10 +125,10 @@ def test_a_pruner_loses_blocks() -> None:
         toolchain.SoftPruner(tower(), torch.zeros(1, 3, 8, 8), rate=0.3, align=4, round_to=4)
 
 
-def test_a_shipped_network_that_lost_no_blocks_is_not_taken_for_one_that_did() -> None:
-    wanted = override(default_recipe("eresfd"), {"prune.rate": 0.1, "prune.align": 4})
+def test_a_rate_that_no_shipped_network_stands_for_takes_blocks_of_the_whole_one() -> None:
+    wanted = override(default_recipe("eresfd"), {"prune.rate": 0.9, "prune.align": 4})
     loaded = load_member(wanted)
     assert loaded is not None
     assert loaded.member is not None
     assert loaded.member["rate"] == 0.0
-    assert loaded.recipe.prune.rate == 0.1
+    assert loaded.recipe.prune.rate == 0.9

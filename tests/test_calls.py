@@ -295,14 +295,14 @@ class HoldsItsWidth(Body):
         return out
 
 
-def test_a_width_in_the_code_holds_that_layer_alone() -> None:
+def test_a_width_in_the_code_goes_with_its_channels() -> None:
     network = soft_pruned(HoldsItsWidth())
     done = cut(network, IMAGE)
     assert_equal_in_float64(network, done.exact)
-    assert done.network.head.out_channels == 9
+    assert done.network.head.out_channels == 6
     assert done.network.reader.out_channels < 8
-    reasons = {i.reason.operator for i in done.surgery.filters if i.layer == "head"}
-    assert reasons == {"view"}
+    (number,) = done.surgery.numbers
+    assert (number.place, number.before, number.after) == ("view:2", 9 * 16, 6 * 16)
 
 
 class TransposedDepthwise(Body):

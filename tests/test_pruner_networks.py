@@ -166,7 +166,7 @@ def test_processes_of_a_distributed_training_choose_the_same(
         ({"rate": {}}, "rate must name a layer"),
         ({"rate": 0.05}, "a rate of 0.05 takes no filter of any layer; give at least 1 / 12"),
         ({"rate": 0.25, "round_to": 16}, "or no round_to"),
-        ({"rate": None}, "exactly one of rate, parameters, macs and widths"),
+        ({"rate": None}, "exactly one of rate, parameters, macs, widths and instructions"),
         ({"parameters": 100}, "(got rate and parameters)"),
         ({"rate": None, "parameters": 0}, "parameters must be >= 1"),
         ({"criterion": "l2"}, "criterion must be fpgm, l1 or a callable (got 'l2')"),

@@ -82,7 +82,7 @@ def _nothing(data: Path) -> None:
         (_other_network, "--from {data}/extd.pth", "extd"),
         (_half_a_file, "--from {data}/half.safetensors", "half.safetensors"),
         (_nothing, "--from {data}/absent.pth", "absent.pth"),
-        (_nothing, "--rate 0.97", "leaves 1 of 8 filters in"),
+        (_nothing, "--rate 0.97 --align 1", "leaves 1 of 8 filters in"),
         (_nothing, "--rate 1", "rate must be >= 0 and < 1"),
         (_nothing, "--batch 1", "batch norm cannot learn from one crop of 96 pixels"),
         (_nothing, "--set crops.side=1", "crops.side must be"),
