@@ -143,8 +143,8 @@ def test_the_command_holds_all_that_the_command_line_knows(tmp_path: Path) -> No
     member = make(finished(tmp_path / "run"), tmp_path)
     assert shlex.split(member.facts["command"]) == [
         "toolchain", "train", "eresfd", "--data", "WIDER", "--teacher", "teacher.pth",
-        "--images", "6000", "--rate", "0.25", "--criterion", "fpgm", "--scope", "group",
-        "--threads", "2", "--seed", "7", "--device", "cpu", "--set", "crops.side=640",
+        "--images", "6000", "--align", "1", "--rate", "0.25", "--criterion", "fpgm",
+        "--scope", "group", "--threads", "2", "--seed", "7", "--device", "cpu", "--set", "crops.side=640",
         "--set", "teach.batch=4", "--set", "teach.labels=0.0",
     ]  # fmt: skip
 
@@ -347,8 +347,9 @@ def test_what_train_and_evaluate_write_is_what_ship_reads(
     assert cli.run(["evaluate", weights, "--data", data, "--out", str(found)]) == 0
     report = str(found / "eval.json")
     assert cli.run(["ship", str(run), "--evaluation", report, "--into", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out.splitlines()[-2:]
-    assert printed == [str(tmp_path / f"eresfd-25.{suffix}") for suffix in ("safetensors", "md")]
+    printed = capsys.readouterr().out.splitlines()[-3:]
+    names = ("eresfd-25.safetensors", "costs.json", "eresfd-25.md")
+    assert printed == [str(tmp_path / name) for name in names]
     command = members("eresfd", tmp_path)[0].facts["command"]
     assert "--set train.hold_epochs=1" in command
     assert "--set crops.side=96" in command

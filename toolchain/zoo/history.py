@@ -193,7 +193,9 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     if record.get("teacher") is not None:
         words += ["--teacher", str(record.get("teacher_file") or "TEACHER")]
         words += ["--images", str(entry(record, "images", int, path))]
-    words += ["--rate", f"{entry(record, 'rate', float, path):.10g}"]
+    rate = entry(record, "rate", float, path)
+    words += ["--align", str(record.get("prune.align", 1))] if rate else []
+    words += ["--rate", f"{rate:.10g}"]
     if record.get("widths"):
         words += ["--set", f"prune.widths={_inline(record['widths'])}"]
     if record.get("pruned_channels"):
@@ -204,7 +206,7 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     words += ["--bfloat16"] if record.get("bfloat16") else []
     for key, value in record.items():
         name = re.sub(r"^crop\.", "crops.", key)  # a crop's settings are the recipe's crops
-        if _is_in_recipe(default_recipe(model), name, value):
+        if name != "prune.align" and _is_in_recipe(default_recipe(model), name, value):
             words += ["--set", f"{name}={json.dumps(value)}"]
     if before is None:
         return shlex.join(words)
