@@ -144,8 +144,8 @@ def test_the_command_holds_all_that_the_command_line_knows(tmp_path: Path) -> No
     assert shlex.split(member.facts["command"]) == [
         "toolchain", "train", "eresfd", "--data", "WIDER", "--teacher", "teacher.pth",
         "--images", "6000", "--align", "1", "--rate", "0.25", "--criterion", "fpgm",
-        "--scope", "group", "--threads", "2", "--seed", "7", "--device", "cpu", "--set", "crops.side=640",
-        "--set", "teach.batch=4", "--set", "teach.labels=0.0",
+        "--scope", "group", "--threads", "2", "--seed", "7", "--device", "cpu",
+        "--set", "crops.side=640", "--set", "teach.batch=4", "--set", "teach.labels=0.0",
     ]  # fmt: skip
 
 
