@@ -44,6 +44,7 @@ def joined(device: str) -> Iterator[None]:
             _take_own_gpu()
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE)
+        dist.all_reduce(torch.zeros(1))  # none may leave, refused, while another still connects
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes do not find each other "
