@@ -61,7 +61,9 @@ def emulated(factor: float, seen: list[Peer]) -> object:
 @pytest.mark.parametrize("peer", [OPENCV, pytest.param(MNN, marks=pytest.mark.skipif(
     not has_mnn(), reason="the extra mnn is not installed"
 ))])  # fmt: skip
-def test_a_peer_gives_here_what_onnxruntime_gives(peer: PeerRuntime, tmp_path: Path) -> None:
+def test_a_peer_gives_here_what_onnxruntime_gives_and_says_nothing(
+    peer: PeerRuntime, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = save_relu(tmp_path / "two.onnx", 16, 2)
     image = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
     (expected,) = open_run(path, image, 1)()  # type: ignore[misc]
@@ -69,6 +71,7 @@ def test_a_peer_gives_here_what_onnxruntime_gives(peer: PeerRuntime, tmp_path: P
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     (again,) = open_peer(path, peer, image + 1, 1)()  # type: ignore[misc]
     assert np.abs(again - expected).max() > 1
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_row_of_a_peer_is_beside_the_onnx_file_by_onnxruntime(
@@ -160,7 +163,7 @@ def test_peers_are_counted_on_the_board(
 ) -> None:
     assert ready.has_opencv
     path = save_relu(tmp_path / "two.onnx", 32, 2)
-    names = ["opencv", *(["mnn"] if has_mnn() else [])]
+    names = [*(["mnn"] if has_mnn() else []), "opencv"]
     words = [word for name in names for word in ("--runtime", name)]
     common = ["--seconds", "0", "--cache", str(ARM_CACHE), "--out", str(tmp_path / "out"), "--json"]
     assert run_cli(["compare", str(path), *words, *common]) == 0

@@ -31,6 +31,7 @@ from toolchain.errors import InputError, last_line
 from toolchain.records.run_folder import name_of
 from toolchain.records.timings import FileCheck
 from toolchain.system.installation import how_to_get
+from toolchain.system.quiet import silent
 from toolchain.system.sessions import open_session
 
 PEERS = (MNN, OPENCV)
@@ -104,7 +105,7 @@ def check_peer(
 def open_peer(path: Path, peer: PeerRuntime, image: Picture, threads: int) -> Callable[[], object]:
     """Return a function that runs an ONNX file by a peer on this machine, on (1, C, H, W)."""
     asked = _asked(path)
-    with readable(path, peer) as file:
+    with readable(path, peer) as file, silent():  # MNN tells what the processor can do
         run = peer_runtimes.open_peer(peer.key, str(file), **asked, threads=threads)
     return lambda: run(image)
 
