@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from reports import HOSTILE, words
 
-from toolchain.records.stages import MemberState, Sweep, SweepMember
+from toolchain.records.training import MemberState, Sweep, SweepMember
 from toolchain.report.document.html import html
 from toolchain.report.sweep import MEASURES, measured, sweep_document
 

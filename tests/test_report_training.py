@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from reports import HOSTILE, words
 
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.document.html import html
 from toolchain.report.training.progress import seconds_left, training_document

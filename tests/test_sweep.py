@@ -18,7 +18,7 @@ from toolchain.errors import InputError
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe, override
-from toolchain.records.stages import Sweep
+from toolchain.records.training import Sweep
 from toolchain.train.job import TrainingJob
 from toolchain.workflows.sweep.cluster import on_cluster
 from toolchain.workflows.sweep.job import SweepJob, parse_rates

@@ -9,7 +9,7 @@ import torch
 from toolchain.models.registry import build
 from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe
-from toolchain.records.stages import MemberFacts, trained_pruned_channels, trained_widths
+from toolchain.records.members import MemberFacts, trained_pruned_channels, trained_widths
 from toolchain.zoo.reading import member_name
 from toolchain.zoo.writing import write_member
 

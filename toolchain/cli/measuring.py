@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from toolchain.cli.app import messages
 
 if TYPE_CHECKING:
-    from toolchain.records.stages import MemberAccuracy
+    from toolchain.records.members import MemberAccuracy
 
 
 def accuracy_measure(data: Path) -> Callable[[Path], MemberAccuracy]:

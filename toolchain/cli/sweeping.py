@@ -22,7 +22,7 @@ from toolchain.cli.progress import training_progress
 from toolchain.errors import ProofError
 
 if TYPE_CHECKING:
-    from toolchain.records.stages import Sweep
+    from toolchain.records.training import Sweep
     from toolchain.workflows.sweep.job import SweepJob
 
 

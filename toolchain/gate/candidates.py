@@ -12,6 +12,7 @@ from toolchain.arm.targets import Target
 from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.records.certificate import Certificate
+from toolchain.records.members import MemberAccuracy
 from toolchain.records.run_folder import (
     NCNN,
     NCNN_FOLDER,
@@ -20,7 +21,6 @@ from toolchain.records.run_folder import (
     RunReport,
     model_file,
 )
-from toolchain.records.stages import MemberAccuracy
 from toolchain.records.timings import Check, FileCheck
 from toolchain.records.verdicts import FileRecord, Record
 

@@ -45,8 +45,9 @@ from toolchain.records.certificate import (
     Precision,
     companions_of,
 )
+from toolchain.records.members import MemberAccuracy
 from toolchain.records.run_folder import NCNN, ONNX
-from toolchain.records.stages import MemberAccuracy, Rewritten, Source
+from toolchain.records.stages import Rewritten, Source
 from toolchain.system.files import disk_is_full, sha256_of, write_bytes
 
 ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, ONNX)

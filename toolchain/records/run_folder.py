@@ -94,7 +94,7 @@ class RunReport:
     """Of what was at work."""
     accuracy: Mapping[str, Any] | None = None
     """What was measured of these weights before they were shipped, as
-    :class:`~toolchain.records.stages.MemberAccuracy`; None for all others."""
+    :class:`~toolchain.records.members.MemberAccuracy`; None for all others."""
     ncnn_instructions: Mapping[str, int] = field(default_factory=dict)
     """By core, what the ncnn file is estimated to take; empty where there is none."""
 

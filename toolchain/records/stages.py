@@ -5,11 +5,12 @@ Every record turns into JSON by :func:`dataclasses.asdict`; field names carry th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, cast
+from typing import Literal
 
 from toolchain.records.certificate import Certificate
+from toolchain.records.members import MemberAccuracy
 from toolchain.records.parity import Parity
 from toolchain.records.reasons import Reason, Removal
 from toolchain.records.timings import Estimate
@@ -166,69 +167,6 @@ class PhotoComparison:
     after_png: bytes = field(repr=False, default=b"")
 
 
-class MemberAccuracy(TypedDict):
-    """Average precision of a shipped network on WIDER FACE's validation set, from 0 to 1."""
-
-    protocol: str
-    """``single`` or ``paper``."""
-    photos: int
-    """Photos that were scored."""
-    easy: float
-    medium: float
-    hard: float
-
-
-class MemberFacts(TypedDict):
-    """What a shipped network says of itself: the metadata of its file, and all that its card says.
-
-    A dictionary, because it is JSON in the file; :mod:`toolchain.zoo.reading` checks it.
-    """
-
-    model: str
-    """``eresfd`` or ``extd``."""
-    rate: float
-    """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
-    criterion: str
-    scope: str
-    deployed_parameters: int
-    """After its zero filters are removed, those outside layers included; see :class:`Cost`."""
-    aspect_ratio: float
-    """Anchor height over width."""
-    trained: bool
-    teacher_name: str
-    teacher_licence: str
-    teacher_sha256: str
-    data: str
-    """What it learnt from, in words."""
-    images: int
-    """Crops that it learnt from, each time that one was shown."""
-    seed: int
-    hours: float
-    """Hours of training."""
-    command: str
-    """Makes it again. The file may have it packed."""
-    accuracy: MemberAccuracy
-    bad_at: list[str]
-    """What it finds badly, a sentence each."""
-    terms: str
-    """Under which terms it may be used, in words."""
-    training: Mapping[str, object]
-    """The settings of its training, by name."""
-
-
-def trained_pruned_channels(member: MemberFacts) -> dict[str, tuple[int, ...]]:
-    """Return which filters of a group a plan named to go; nothing where a criterion chose them."""
-    named_channels = member["training"].get("pruned_channels", {})
-    named = cast(Mapping[str, Sequence[int]], named_channels).items()
-    return {str(group): tuple(indices) for group, indices in named}
-
-
-def trained_widths(member: MemberFacts) -> dict[str, int]:
-    """Return the width of each group that a plan narrowed; nothing where training had a rate."""
-    widths = member["training"].get("widths", {})
-    return {str(group): int(width) for group, width in cast(Mapping[str, int], widths).items()}
-
-
 @dataclass(frozen=True)
 class Source:
     """Where the weights came from."""
@@ -321,88 +259,3 @@ class Report:
     """In the order in which they were done."""
     board: OnBoard | None = None
     """What the network would take on a board; None where that cannot be told."""
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """How far a training is, for the page that is looked at while it runs."""
-
-    settings: dict[str, object]
-    """What it was asked for, as its state has it."""
-    phases: tuple[tuple[str, int], ...]
-    """Name and last step of each phase, in order."""
-    step: int
-    losses: tuple[float, ...]
-    """Means over ``steps_per_loss`` steps each."""
-    steps_per_loss: int
-    samples: tuple[Mapping[str, float], ...]
-    """``step``, and average precision by level after it, on a small sample of other photos."""
-    sample_photos: int
-    zero_filters: Mapping[str, Sequence[int]]
-    """By layer, which filters are zeroed."""
-    zeroed_share: float
-    """Share of all parameters that is held at zero."""
-    photos: int
-    faces: int
-    broken: tuple[tuple[str, str], ...]
-    """Name and reason of photos that were left out."""
-    images_per_second: float | None
-    """Of this run so far; None before the first step."""
-    filters: Mapping[str, int] = field(default_factory=dict)
-    """By layer, how many filters it has; a layer may be missing."""
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return self.phases[-1][1]
-
-    @property
-    def is_done(self) -> bool:
-        """True when all steps are taken."""
-        return self.step >= self.steps
-
-
-MemberState = Literal["waiting", "running", "done", "failed"]
-
-
-@dataclass(frozen=True)
-class SweepMember:
-    """One pruned network of a sweep; a figure is None until it is measured."""
-
-    rate: float
-    """Share of each layer's or group's filters that training held at zero, from 0 to below 1."""
-    state: MemberState
-    reason: str | None = None
-    """One line for a person: why it failed; None otherwise."""
-    deployed_parameters: int | None = None
-    """After its zero filters are removed; see :class:`Cost`."""
-    macs: int | None = None
-    """Multiply-accumulates of one image; see :class:`Cost`."""
-    onnx_bytes: int | None = None
-    """Size of the file for the board."""
-    accuracy: Mapping[str, float] | None = None
-    """Average precision from 0 to 1 by level: ``easy``, ``medium``, ``hard``."""
-    hours: float | None = None
-    """Hours of training."""
-    folder: str | None = None
-    """Where its report lies, relative to the sweep's page and with ``/`` between names."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Networks of one model, pruned at several rates and measured in the same way."""
-
-    model: str
-    criterion: str
-    scope: str
-    protocol: str
-    """Of the evaluation: ``single`` or ``paper``."""
-    photos: int
-    """Photos on which every member is scored."""
-    members: tuple[SweepMember, ...]
-    """The members, by rising rate."""
-
-    @property
-    def is_finished(self) -> bool:
-        """True when no member is waiting or running."""
-        return all(member.state in ("done", "failed") for member in self.members)

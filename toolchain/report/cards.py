@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from toolchain.records.stages import MemberFacts, trained_pruned_channels, trained_widths
+from toolchain.records.members import MemberFacts, trained_pruned_channels, trained_widths
 from toolchain.report import wording
 from toolchain.report.document.model import (
     Code,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.records.stages import MemberAccuracy
+from toolchain.records.members import MemberAccuracy
 from toolchain.report import wording
 
 VALIDATION_PHOTOS = 3_226

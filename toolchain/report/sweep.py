@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from toolchain.records.accuracy import LEVELS
-from toolchain.records.stages import MemberState, Sweep, SweepMember
+from toolchain.records.training import MemberState, Sweep, SweepMember
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import NOTHING, figure
 from toolchain.report.accuracy.rows import count, millions

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from toolchain.errors import ProofError
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report.document.html import html
 from toolchain.report.training.progress import training_document
 from toolchain.system.files import write_bytes

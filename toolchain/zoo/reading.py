@@ -16,7 +16,7 @@ from toolchain.errors import CheckpointError
 from toolchain.models import detector
 from toolchain.models.headers import read_metadata
 from toolchain.recipe.renamed import assignments_now, settings_now
-from toolchain.records.stages import (
+from toolchain.records.members import (
     MemberAccuracy,
     MemberFacts,
     trained_pruned_channels,

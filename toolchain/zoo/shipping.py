@@ -17,7 +17,7 @@ from toolchain.models import detector
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
-from toolchain.records.stages import MemberAccuracy, MemberFacts, trained_widths
+from toolchain.records.members import MemberAccuracy, MemberFacts, trained_widths
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
 from toolchain.surgery.removing import shrink

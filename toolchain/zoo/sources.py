@@ -20,7 +20,8 @@ from toolchain.models.sizes import Example, image_size
 from toolchain.models.told_inputs import is_told, read_shapes
 from toolchain.models.weights import load_into
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
-from toolchain.records.stages import MemberFacts, Source
+from toolchain.records.members import MemberFacts
+from toolchain.records.stages import Source
 from toolchain.zoo.picking import nearest, paying
 from toolchain.zoo.reading import Member, members
 

@@ -27,7 +27,7 @@ from toolchain.errors import ParityError
 from toolchain.models.layouts import FOLDED_STATISTICS, STATISTICS_KEY, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import STATISTICS, load_into, unique_state, write_native
-from toolchain.records.stages import MemberFacts
+from toolchain.records.members import MemberFacts
 from toolchain.zoo.packing import packed
 from toolchain.zoo.reading import checked_facts
 

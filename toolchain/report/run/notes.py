@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from toolchain.recipe import InputSection, PruneSection
 from toolchain.records.certificate import Certificate
 from toolchain.records.cost_tables import CostReport
+from toolchain.records.members import MemberFacts, trained_widths
 from toolchain.records.reasons import Removal
-from toolchain.records.stages import Latency, MemberFacts, Surgery, trained_widths
+from toolchain.records.stages import Latency, Surgery
 from toolchain.report import wording
 from toolchain.report.members import accuracy_words
 from toolchain.report.run.removal import zeroed_words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import NOTHING
 from toolchain.report.charts.axes import Scale, Tick, axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from toolchain.records.accuracy import LEVELS
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import NEVER_OFFICIAL, figure
 from toolchain.report.charts.axes import Scale, axes, precision_ticks

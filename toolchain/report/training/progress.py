@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.document.frame import REFRESH_SECONDS
 from toolchain.report.document.model import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report.charts.axes import Box, Scale, Tick, count_words
 
 WIDTH, HEIGHT = 440, 330

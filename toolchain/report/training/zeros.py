@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.records.stages import TrainingProgress
+from toolchain.records.training import TrainingProgress
 from toolchain.report import wording
 from toolchain.report.charts.bars import MANY_ROWS, WIDE_FILTERS, cells
 from toolchain.report.document.model import Bar, Code, Figure, Paragraph, Section

@@ -5,7 +5,7 @@ from __future__ import annotations
 import toolchain
 from toolchain.deploy import detect
 from toolchain.exporting.metadata import KEY, Provenance, metadata_of
-from toolchain.records.stages import trained_widths
+from toolchain.records.members import trained_widths
 from toolchain.zoo.sources import Loaded
 
 

@@ -16,6 +16,7 @@ from toolchain.checking.fitting import measure_fitting
 from toolchain.checking.pictures import takes_photos
 from toolchain.deploy import packing
 from toolchain.records.certificate import to_json
+from toolchain.records.members import MemberAccuracy
 from toolchain.records.reasons import Removal
 from toolchain.records.run_folder import (
     CERTIFICATE,
@@ -26,7 +27,7 @@ from toolchain.records.run_folder import (
     REPORT_HTML,
     REPORT_MD,
 )
-from toolchain.records.stages import Artifact, MemberAccuracy, OnBoard, Report, Stage
+from toolchain.records.stages import Artifact, OnBoard, Report, Stage
 from toolchain.report.document.html import html
 from toolchain.report.document.markdown import markdown
 from toolchain.report.run.notes import (

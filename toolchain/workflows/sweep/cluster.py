@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from toolchain.errors import InputError
-from toolchain.records.stages import SweepMember
+from toolchain.records.training import SweepMember
 from toolchain.system.installation import how_to_get
 from toolchain.workflows.sweep.job import SweepJob
 from toolchain.workflows.sweep.running import Maker

@@ -20,7 +20,7 @@ from toolchain.detection.opening import plan_for
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.errors import InputError, ToolchainError
 from toolchain.records.run_folder import RunFolder
-from toolchain.records.stages import SweepMember
+from toolchain.records.training import SweepMember
 from toolchain.system.files import sha256_of
 from toolchain.train.training import train
 from toolchain.workflows.evaluation import Settings, evaluate, write_results

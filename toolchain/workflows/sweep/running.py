@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 
 from toolchain.errors import InputError
-from toolchain.records.stages import Sweep, SweepMember
+from toolchain.records.training import Sweep, SweepMember
 from toolchain.report.document.html import html
 from toolchain.report.sweep import sweep_document
 from toolchain.system.files import write_bytes
