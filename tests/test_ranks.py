@@ -135,8 +135,8 @@ def test_a_batch_that_cannot_be_shared_is_refused_in_one_line(
     command = [*common, *LABELS, "--batch", "3", "--out", str(tmp_path / "out")]
     assert torchrun(command, tmp_path / "logs").wait() != 0
     refusal = (
-        "toolchain: a batch of 3 crops cannot be shared evenly by 2 processes; choose a multiple of "
-        "2 by --batch"
+        "toolchain: a batch of 3 crops cannot be shared evenly by 2 processes; choose a multiple "
+        "of 2 by --batch"
     )
     lines = [printed(tmp_path / "logs", rank) for rank in (0, 1)]
     assert [refusal] in lines
