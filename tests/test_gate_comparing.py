@@ -14,11 +14,13 @@ from toolchain.errors import InputError
 from toolchain.gate.baselines import to_json
 from toolchain.gate.comparing import accepted_of, compare, difference, let_through
 from toolchain.gate.metrics import KINDS, kind_of
+from toolchain.gate.retraining import as_retrained
 from toolchain.recipe import GateSection, Limit
 from toolchain.records.timings import OperatorCount
 from toolchain.records.verdicts import Accepted
 from toolchain.report.document.html import html
 from toolchain.report.document.markdown import markdown
+from toolchain.report.gate import words
 from toolchain.report.gate.junit import gate_junit
 from toolchain.report.gate.verdicts import gate_document
 
@@ -111,9 +113,9 @@ def test_what_cannot_be_compared_is_named() -> None:
     other = dataclasses.replace(
         base, model="extd", conditions={"board": "rpi5", "runtime of model.onnx": "onnxruntime 1"}
     )
-    with pytest.raises(InputError, match=r"is of eresfd, the candidate of extd; board was rpi4"):
+    with pytest.raises(InputError, match=r"is of eresfd, the candidate of extd .*; board was rpi4"):
         compare(base, other, LIMITS)
-    with pytest.raises(InputError, match=r"the candidate has no model.onnx$"):
+    with pytest.raises(InputError, match=r"the candidate has no model.onnx \(make it by shrink"):
         compare(base, dataclasses.replace(base, files={}), LIMITS)
     fewer = {name: value for name, value in base.metrics.items() if "average" not in name}
     with pytest.raises(InputError, match=r"no network/average_precision/easy \(give --data\)"):
@@ -190,3 +192,63 @@ def test_four_renderings_say_the_same() -> None:
         assert "<b>" not in text.replace("\\<", "")
     assert "❌" in told
     assert "✅" in markdown(gate_document([compare(record(), record(), LIMITS)]))
+
+
+def test_a_red_line_names_the_flag_that_lets_it_through() -> None:
+    moved = with_file(record(instructions=2_000_000), outputs=(sample(0.01),))
+    verdict = compare(record(), moved, LIMITS)
+    outcomes = {row.metric: words.cells(row)[-1] for row in verdict.rows if row.stops}
+    assert outcomes == {
+        "model.onnx/instructions": "WORSE; let through by --accept model.onnx/instructions",
+        "model.onnx/outputs": "WORSE; let through by --retrained, or --accept model.onnx/outputs",
+    }
+    retrain, accept = words.ways(verdict)
+    assert "--retrained lets outputs, boxes and parity move" in retrain
+    assert '--accept instructions --accept outputs --why "REASON"' in accept
+    for page in (markdown(gate_document([verdict])), html(gate_document([verdict]))):
+        assert "--retrained lets outputs" in page
+    assert b"let through by --accept model.onnx/instructions" in gate_junit([verdict])
+    assert words.ways(compare(record(), record(), LIMITS)) == []
+
+
+def test_a_retrained_model_may_give_other_outputs_and_boxes() -> None:
+    moved = with_file(record(parity_board=0.5), outputs=(sample(0.01, BOXES[:1]),))
+    verdict = compare(record(), moved, LIMITS)
+    assert not verdict.passed
+    passed = as_retrained(verdict)
+    assert passed.passed
+    names = [row.metric for row in passed.rows if row.status == "moved"]
+    assert names == ["model.onnx/boxes", "model.onnx/outputs", "model.onnx/parity/board"]
+    assert "retrained, and decided by network/average_precision/easy 0.8" in words.headline(passed)
+    assert accepted_of(passed) == ()
+
+
+def test_a_retrained_model_may_not_cost_more_or_be_worse() -> None:
+    for figures in ({"instructions": 1_010_000.0}, {"average_precision_easy": 0.7}):
+        moved = with_file(record(**figures), outputs=(sample(0.01),))
+        verdict = as_retrained(compare(record(), moved, LIMITS))
+        (row,) = [row for row in verdict.rows if row.stops]
+        assert row.metric.endswith(next(iter(figures)).replace("precision_", "precision/"))
+
+
+def test_a_retrained_model_needs_a_figure_of_accuracy() -> None:
+    blind = {name: value for name, value in record().metrics.items() if "average" not in name}
+    base = dataclasses.replace(record(), metrics=blind)
+    with pytest.raises(InputError, match=r"--retrained needs a figure of accuracy.*--score"):
+        as_retrained(compare(base, record(), LIMITS))
+
+
+def test_a_given_score_is_gated() -> None:
+    base = dataclasses.replace(record(), metrics={**record().metrics, "network/score/top1": 0.9})
+    worse = dataclasses.replace(base, metrics={**base.metrics, "network/score/top1": 0.89})
+    (row,) = [row for row in compare(base, worse, LIMITS).rows if row.stops]
+    assert row.metric == "network/score/top1"
+    assert compare(worse, base, LIMITS).passed
+    with pytest.raises(InputError, match=r"no network/score/top1 \(give --score top1=VALUE\)"):
+        compare(base, record(), LIMITS)
+
+
+def test_other_conditions_name_the_flag() -> None:
+    other = dataclasses.replace(record(), conditions=record().conditions | {"board": "rpi5"})
+    with pytest.raises(InputError, match=r"board was rpi4 and is rpi5; --rebase measures"):
+        compare(record(), other, LIMITS)

@@ -18,6 +18,7 @@ from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, run, stage_progress, table_console
 from toolchain.cli.measuring import accuracy_measure
 from toolchain.cli.options.boards import Emulation, Ssh
+from toolchain.cli.options.gates import Change, read_scores
 from toolchain.cli.options.grouping import grouped
 from toolchain.cli.streams import print_json
 from toolchain.errors import InputError, ToolchainError
@@ -37,6 +38,7 @@ BASELINES = Path("recipes") / "baselines"
 def gate(
     emulation: Emulation,
     ssh: Ssh,
+    change: Change,
     candidate: Annotated[
         Path | None,
         typer.Argument(help="An output folder of shrink; without it, models are made anew."),
@@ -53,10 +55,6 @@ def gate(
         Path | None, typer.Option(help="WIDER FACE: gate the average precision, too.")
     ] = None,
     update: Annotated[bool, typer.Option(help="Write the baseline, if nothing stops it.")] = False,
-    accept: Annotated[
-        list[str] | None, typer.Option(help="A figure that may get worse; needs --why.")
-    ] = None,
-    why: Annotated[str, typer.Option(help="Kept in the baseline, with what was accepted.")] = "",
     rebase: Annotated[
         bool, typer.Option(help="Measure the baseline's model again, under today's conditions.")
     ] = False,
@@ -107,8 +105,10 @@ def gate(
         limits=load_recipe(recipe).gate if recipe else None,
         made=tuple(shlex.split(made)),
         update=update,
-        accept=tuple(accept or ()),
-        why=why,
+        accept=tuple(change.accept or ()),
+        why=change.why,
+        retrained=change.retrained,
+        scores=read_scores(change.score or ()),
         rebase=rebase,
         model=model,
         keep=keep_model,
@@ -210,6 +210,8 @@ def _print(verdict: Verdict) -> None:
         console.print(table)
     for reason in words.reasons(verdict):
         console.print(f"  why: {escape(reason)}")
+    for way in words.ways(verdict):
+        console.print(escape(way))
     for note in verdict.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(f"[bold]{escape(words.headline(verdict))}[/] ({len(verdict.rows)} figures)")

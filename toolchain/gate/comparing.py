@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from toolchain.errors import InputError
 from toolchain.gate.metrics import allowed, fits, kind_of
+from toolchain.gate.reasons import reasons_of
 from toolchain.lineage.links import pair_boxes
 from toolchain.recipe import GateSection
-from toolchain.records.timings import ChannelSample, OperatorCount, OutputSample
+from toolchain.records.timings import ChannelSample, OutputSample
 from toolchain.records.verdicts import (
     Accepted,
     FileRecord,
     MetricRow,
-    OperatorChange,
-    Reasons,
     Record,
     Status,
     Verdict,
 )
 
-Value = TypeVar("Value", int, str)
 DIGITS = 0.05
 """Least range of a channel, as a share of its largest value: six digits of it are then five
 thousandths of the limit on outputs."""
-TOLD = 12
-"""Operators that are told, at most."""
-UNTOLD, UNTOLD_SHARE = 10_000, 0.01
-"""Instructions, and share of them, by which an operator may differ without being told: single ones
-are not exact."""
 
 
 def compare(before: Record, after: Record, limits: GateSection) -> Verdict:
@@ -43,7 +35,9 @@ def compare(before: Record, after: Record, limits: GateSection) -> Verdict:
     """
     problems = list(_incomparable(before, after))
     if problems:
-        raise InputError(f"{before.name}: cannot be compared: {'; '.join(problems)}")
+        raise InputError(
+            f"{before.name}: cannot be compared: {'; '.join(problems)}{_way_out(before, after)}"
+        )
     rows = rows_of(before, after, limits)
     notes = tuple(
         f"{name} is not in the baseline, so it is not gated (--update takes it in)"
@@ -99,13 +93,16 @@ def accepted_of(verdict: Verdict) -> tuple[Accepted, ...]:
 
 def _incomparable(before: Record, after: Record) -> Iterator[str]:
     if before.model != after.model:
-        yield f"the baseline is of {before.model}, the candidate of {after.model}"
+        yield (
+            f"the baseline is of {before.model}, the candidate of {after.model} (give another "
+            f"--baseline, or make one by --update)"
+        )
     for name in sorted(before.conditions.keys() | after.conditions.keys()):
         old, new = before.conditions.get(name), after.conditions.get(name)
         if old != new and not (old is None and name.removeprefix("runtime of ") in after.files):
             yield f"{name} was {old or 'not told'} and is {new or 'not told'}"
     for name in sorted(set(before.files) - set(after.files)):
-        yield f"the candidate has no {name}"
+        yield f"the candidate has no {name} (make it by shrink --formats)"
     for name in sorted(set(before.files) & set(after.files)):
         yield from _inputs_apart(name, before.files[name], after.files[name])
     gated = [metric for metric in before.metrics if not kind_of(metric).starts_at_zero]
@@ -114,8 +111,18 @@ def _incomparable(before: Record, after: Record) -> Iterator[str]:
             yield f"the candidate has no {metric}{_help(metric)}"
 
 
+def _way_out(before: Record, after: Record) -> str:
+    """Return what is to be done where the same model was measured under other conditions."""
+    shared = before.conditions.keys() & after.conditions.keys()
+    if all(before.conditions[name] == after.conditions[name] for name in shared):
+        return ""
+    return "; --rebase measures the baseline's model again under today's conditions"
+
+
 def _help(metric: str) -> str:
-    return " (give --data)" if kind_of(metric).limit == "average_precision" else ""
+    _, kind, *rest = metric.split("/")
+    helps = {"average_precision": "--data", "score": f"--score {'/'.join(rest)}=VALUE"}
+    return f" (give {helps[kind]})" if kind in helps else ""
 
 
 def _inputs_apart(name: str, before: FileRecord, after: FileRecord) -> Iterator[str]:
@@ -123,7 +130,9 @@ def _inputs_apart(name: str, before: FileRecord, after: FileRecord) -> Iterator[
     for lost in sorted(old - new):
         yield f"the baseline saw {lost}, the candidate's {name} did not (give it by --photo)"
     for extra in sorted(new - old):
-        yield f"the candidate's {name} saw {extra}, the baseline did not"
+        yield (
+            f"the candidate's {name} saw {extra}, the baseline did not (leave it out, or --rebase)"
+        )
 
 
 # Figures ------------------------------------------------------------------------------------------
@@ -205,6 +214,8 @@ def unjudged(metric: str, before: float, after: float, limits: GateSection) -> M
         kind.noise_free,
         kind.higher_is_better,
         "same",
+        of_weights=kind.of_weights,
+        is_accuracy=kind.is_accuracy,
     )
 
 
@@ -213,72 +224,3 @@ def _status(row: MetricRow) -> Status:
     if row.worsening > row.allowed + slack:
         return "worse"
     return "better" if -row.worsening > row.allowed + slack else "same"
-
-
-# Reasons ------------------------------------------------------------------------------------------
-
-
-def reasons_of(
-    before: Record, after: Record, limits: GateSection, rows: Sequence[MetricRow]
-) -> Reasons:
-    """Return what moved beneath the figures; operators where their file's instructions did."""
-    moved = {row.metric for row in rows if row.status != "same"}
-    changes = [
-        change
-        for name in sorted(set(before.files) & set(after.files))
-        if f"{name}/instructions" in moved
-        for change in operator_changes(
-            name, before.files[name].operators, after.files[name].operators
-        )
-    ]
-    changes.sort(key=lambda change: (-abs(change.after - change.before), change.name))
-    return Reasons(
-        tuple(changes[:TOLD]),
-        _moved(before.widths, after.widths, 0),
-        _moved(before.versions, after.versions, "not there"),
-        tuple(_moved_limits(before.limits, limits)),
-    )
-
-
-def operator_changes(
-    file: str, before: Sequence[OperatorCount], after: Sequence[OperatorCount]
-) -> list[OperatorChange]:
-    """Join two profiles by name and type; return what differs."""
-    old, new = _by_name(before), _by_name(after)
-    return [
-        OperatorChange(file, name, kind, old.get((name, kind), 0), new.get((name, kind), 0))
-        for name, kind in sorted(old.keys() | new.keys())
-        if _is_told(old.get((name, kind), 0), new.get((name, kind), 0))
-    ]
-
-
-def _is_told(before: int, after: int) -> bool:
-    return abs(after - before) > max(UNTOLD, UNTOLD_SHARE * before)
-
-
-def _by_name(operators: Sequence[OperatorCount]) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
-    for operator in operators:
-        key = (operator.name, operator.type)
-        found[key] = found.get(key, 0) + operator.instructions
-    return found
-
-
-def _moved(
-    before: Mapping[str, Value], after: Mapping[str, Value], absent: Value
-) -> dict[str, tuple[Value, Value]]:
-    return {
-        name: (before.get(name, absent), after.get(name, absent))
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, absent) != after.get(name, absent)
-    }
-
-
-def _moved_limits(before: GateSection, after: GateSection) -> Iterator[str]:
-    for field in dataclasses.fields(GateSection):
-        old, new = getattr(before, field.name), getattr(after, field.name)
-        if old != new:
-            yield (
-                f"{field.name}: from {old.relative:.2%} or {old.absolute:g} to "
-                f"{new.relative:.2%} or {new.absolute:g}"
-            )

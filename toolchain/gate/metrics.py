@@ -18,6 +18,10 @@ class Kind:
     higher_is_better: bool = False
     starts_at_zero: bool = False
     """True if what is not listed is zero: operators of a type."""
+    of_weights: bool = False
+    """True if it moves when the same network is trained again."""
+    is_accuracy: bool = False
+    """True if it tells how good the network is."""
 
 
 KINDS = {
@@ -27,10 +31,15 @@ KINDS = {
     "parameters": Kind("parameters", "count", noise_free=True),
     "size_bytes": Kind("size_bytes", "bytes", noise_free=True),
     "peak_memory_bytes": Kind("peak_memory_bytes", "bytes", noise_free=False),
-    "parity": Kind("parity", "share", noise_free=False),
-    "outputs": Kind("outputs", "share", noise_free=True),
-    "boxes": Kind("boxes", "share", noise_free=True),
-    "average_precision": Kind("average_precision", "share", noise_free=True, higher_is_better=True),
+    "parity": Kind("parity", "share", noise_free=False, of_weights=True),
+    "outputs": Kind("outputs", "share", noise_free=True, of_weights=True),
+    "boxes": Kind("boxes", "share", noise_free=True, of_weights=True),
+    "average_precision": Kind(
+        "average_precision", "share", noise_free=True, higher_is_better=True, is_accuracy=True
+    ),
+    "score": Kind(
+        "average_precision", "score", noise_free=True, higher_is_better=True, is_accuracy=True
+    ),
     "time": Kind("time", "ratio", noise_free=False),
 }
 """By the second part of a metric's name: ``model.onnx/operators/Conv`` is of ``operators``."""

@@ -52,6 +52,7 @@ def model_gate(request: pytest.FixtureRequest) -> Gate:
         if not verdict.passed:
             rows = [words.cells(row) for row in verdict.rows if row.stops]
             lines = [words.headline(verdict), *map("  ".join, rows), *words.reasons(verdict)]
+            lines += words.ways(verdict)
             pytest.fail("\n".join(lines), pytrace=False)
         return verdict
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolchain.arm.remote import Board
@@ -23,10 +23,13 @@ from toolchain.gate.baselines import (
 )
 from toolchain.gate.candidates import MeasureAccuracy, file_of, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
+from toolchain.gate.retraining import as_retrained
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
 from toolchain.recipe import GateSection
 from toolchain.records.run_folder import ONNX
 from toolchain.records.verdicts import Record, Verdict
+
+SCORE = "network/score/"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Request:
     """Output folder of the baseline's model; None: what is kept beside it."""
     keep: bool = False
     timed: Timed | None = None
+    retrained: bool = False
+    """True if the candidate is the same network, trained again."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Figures of accuracy that somebody measured of the candidate, by name; higher is better."""
 
 
 def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
@@ -72,7 +79,7 @@ def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
             "--accept and --why belong together: say what may move, and for what reason"
         )
     old = read_baseline(request.baseline) if _wants_old(request) else None
-    new = _measured(request, request.candidate, old, on_stage)
+    new = _with_scores(_measured(request, request.candidate, old, on_stage), request.scores)
     limits = request.limits or new.limits
     if old is None:
         _write(request, new, None)
@@ -84,6 +91,8 @@ def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
         verdict = _with_note(verdict, again)
     if request.timed is not None:
         verdict = _with_time(verdict, request, old, request.timed, limits, on_stage)
+    if request.retrained:
+        verdict = as_retrained(verdict)
     verdict = let_through(verdict, request.accept, request.why)
     _move(request, old, reference, new, verdict)
     return verdict
@@ -97,8 +106,22 @@ def _wants_old(request: Request) -> bool:
 def _rebased(request: Request, old: Record, on_stage: Callable[[str], None]) -> Record:
     """Return the baseline's model as it is under these conditions."""
     folder = model_of(request.baseline, old, request.model)
-    found = _measured(request, folder, old, on_stage)
+    found = _with_scores(_measured(request, folder, old, on_stage), scores_of(old))
     return dataclasses.replace(found, made=old.made, accepted=old.accepted)
+
+
+def scores_of(record: Record) -> Mapping[str, float]:
+    """Return the figures of accuracy that were given, by name."""
+    return {
+        name.removeprefix(SCORE): value
+        for name, value in record.metrics.items()
+        if name.startswith(SCORE)
+    }
+
+
+def _with_scores(record: Record, scores: Mapping[str, float]) -> Record:
+    given = {f"{SCORE}{name}": value for name, value in scores.items()}
+    return dataclasses.replace(record, metrics={**record.metrics, **given})
 
 
 def _measured(

@@ -91,6 +91,6 @@ class GateSection(Section, name="gate"):
     boxes: Limit = Limit()
     """Share of the boxes on photos that only one side finds."""
     average_precision: Limit = Limit(absolute=0.001)
-    """From 0 to 1."""
+    """From 0 to 1; of figures of accuracy that are given to the gate (``--score``), too."""
     time: Limit = Limit(relative=0.03)
     """Measured, where it is asked for; what is surely above it is stopped."""

@@ -12,8 +12,9 @@ from typing import Literal
 from toolchain.recipe import GateSection
 from toolchain.records.timings import OperatorCount, OutputSample
 
-Status = Literal["same", "worse", "better"]
-"""*same*: within the limit, whichever way."""
+Status = Literal["same", "worse", "better", "moved"]
+"""*same*: within the limit, whichever way. *moved*: beyond it, as a network that was trained again
+may."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class MetricRow:
     status: Status
     why_accepted: str | None = None
     """The reason if it is worse and was let through."""
+    of_weights: bool = False
+    """True if it moves when the same network is trained again."""
+    is_accuracy: bool = False
+    """True if it tells how good the network is."""
+
+    @property
+    def kind(self) -> str:
+        """What it is a figure of: ``instructions``."""
+        return self.metric.split("/")[1]
 
     @property
     def change(self) -> float:
@@ -134,6 +144,8 @@ class Verdict:
     rows: tuple[MetricRow, ...]
     reasons: Reasons
     notes: tuple[str, ...] = ()
+    retrained: bool = False
+    """True if the candidate is the same network, trained again: its outputs may be others."""
 
     @property
     def passed(self) -> bool:

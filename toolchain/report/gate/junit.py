@@ -37,6 +37,6 @@ def _case(suite: ElementTree.Element, name: str, row: MetricRow, verdict: Verdic
     )
     if row.stops:
         failure = ElementTree.SubElement(case, "failure", {"message": line, "type": "regression"})
-        failure.text = "\n".join(words.reasons(verdict))
+        failure.text = "\n".join([told[""], *words.reasons(verdict)])
     else:
         ElementTree.SubElement(case, "system-out").text = f"{line} {told['']}".strip()

@@ -48,7 +48,7 @@ def _verdict(number: int, verdict: Verdict) -> Section:
             *_moved(moved),
             *((Heading("Why"), Items(reasons)) if reasons else ()),
             _still(still) if still else None,
-            *map(Paragraph, verdict.notes),
+            *map(Paragraph, (*words.ways(verdict), *verdict.notes)),
             Paragraph(words.conditions(verdict), quiet=True),
         ),
     )
@@ -93,6 +93,6 @@ def _bar(row: MetricRow) -> Drawing:
     beyond = MOST_LIMITS if row.worsening > 0 else -MOST_LIMITS
     limits = row.worsening / row.allowed if row.allowed else beyond
     share = max(-MOST_LIMITS, min(MOST_LIMITS, limits)) / MOST_LIMITS
-    kind = {"worse": "removed_live", "better": "dropped", "same": "live"}[row.status]
+    kind = {"worse": "removed_live", "better": "dropped"}.get(row.status, "live")
     told = f"{row.metric}: {words.change(row)}, {row.status}"
     return from_middle(told, kind, share, 1 / MOST_LIMITS)

@@ -9,7 +9,10 @@ from toolchain.records.verdicts import MetricRow, OperatorChange, Verdict
 HEADINGS = ("figure", "before", "after", "change", "allowed", "noise-free", "")
 NAMED = 4
 """Layers that are named of those that changed alike."""
-OUTCOME = {"same": "", "worse": "WORSE", "better": "better"}
+OUTCOME = {"same": "", "better": "better", "moved": "moved (retrained)"}
+RETRAINED = "--retrained"
+LIMITS = {"score": "average_precision"}
+"""Kinds of figures whose limit in the recipe has another name."""
 
 
 def headline(verdict: Verdict) -> str:
@@ -21,6 +24,10 @@ def headline(verdict: Verdict) -> str:
     accepted = [row.metric for row in verdict.rows if row.why_accepted is not None]
     if accepted:
         return f"{where}: passed; accepted: {', '.join(accepted)}"
+    decided = decisive(verdict)
+    if decided:
+        told = ", ".join(f"{row.metric} {figure(row, row.after)}" for row in decided)
+        return f"{where}: passed; retrained, and decided by {told} (--update takes it in)"
     better = [row.metric for row in verdict.rows if row.status == "better"]
     if better:
         return f"{where}: passed; better: {', '.join(better)} (--update keeps it)"
@@ -49,7 +56,39 @@ def outcome(row: MetricRow) -> str:
     """Return what became of a figure."""
     if row.why_accepted is not None:
         return f"accepted: {row.why_accepted}"
+    if row.status == "worse":
+        return f"WORSE; let through by {flag(row)}"
     return OUTCOME[row.status]
+
+
+def flag(row: MetricRow) -> str:
+    """Return the flag that lets a figure through."""
+    accept = f"--accept {row.metric}"
+    return f"{RETRAINED}, or {accept}" if row.of_weights else accept
+
+
+def ways(verdict: Verdict) -> list[str]:
+    """Return how what stopped is let through, a sentence each; none where nothing did."""
+    stopping = [row for row in verdict.rows if row.stops]
+    found = []
+    if any(row.of_weights for row in stopping):
+        found.append(
+            f"Was the network trained again? {RETRAINED} lets outputs, boxes and parity move; cost "
+            f"may not, and the accuracy figure decides."
+        )
+    if stopping:
+        kinds = " ".join(f"--accept {kind}" for kind in dict.fromkeys(row.kind for row in stopping))
+        limit = LIMITS.get(stopping[0].kind, stopping[0].kind)
+        found.append(
+            f'Is it meant? {kinds} --why "REASON" lets it through, and the reason stays in the '
+            f"baseline; for good, raise [gate.{limit}] of the recipe."
+        )
+    return found
+
+
+def decisive(verdict: Verdict) -> list[MetricRow]:
+    """Return the figures of accuracy, if the verdict is of a network that was trained again."""
+    return [row for row in verdict.rows if row.is_accuracy] if verdict.retrained else []
 
 
 def figure(row: MetricRow, value: float) -> str:
@@ -77,7 +116,7 @@ def short_change(row: MetricRow) -> str:
 
 def shown(verdict: Verdict) -> Sequence[MetricRow]:
     """Return the rows with those that stop first, then what moved, then the rest."""
-    order = {"worse": 0, "better": 1, "same": 2}
+    order = {"worse": 0, "moved": 1, "better": 2, "same": 3}
     return sorted(
         verdict.rows, key=lambda row: (not row.stops, order[row.status], not row.change, row.metric)
     )
