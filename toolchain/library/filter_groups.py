@@ -18,7 +18,7 @@ class FilterGroup:
     name: str
     """Its first layer."""
     layers: tuple[str, ...]
-    """The convolutions that write its channels."""
+    """The convolutions and linear layers that write its channels."""
     width: int
     """How many channels it has."""
     gone: int

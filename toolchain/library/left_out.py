@@ -1,9 +1,10 @@
-"""Which convolutions stay whole, and why, in words."""
+"""Which layers stay whole, and why, in words."""
 
 from __future__ import annotations
 
 import fnmatch
 
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from toolchain.library.pruner_arguments import PrunerArguments
@@ -15,12 +16,12 @@ from toolchain.surgery.layers import layers_of
 
 
 def left_out(taken: Taken, prunable: Prunable, wanted: PrunerArguments) -> dict[str, str]:
-    """Return, by name, why convolutions of a network are in no group."""
+    """Return, by name, why convolutions and linear layers of a network are in no group."""
     grouped = {layer for group in prunable.groups for layer in group.layers}
     own = layers_of(taken.network)
     found = {}
     for name, module in taken.network.named_modules():
-        if isinstance(module, _ConvNd) and name not in grouped:
+        if isinstance(module, _ConvNd | nn.Linear) and name not in grouped:
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted.ignored):
                 found[name] = "it is ignored"
             elif name in taken.computed:

@@ -98,7 +98,7 @@ class SoftPruner:
                 a callable that is given the filters, float32 (n, d) on the CPU, one per row, and
                 returns n finite scores (n,), of which the smallest goes first.
             scope: ``group`` zeroes the same channel in every layer that writes it, so that all of
-                it can be removed; ``layer`` zeroes in each convolution on its own, as the paper
+                it can be removed; ``layer`` zeroes in each layer on its own, as the paper
                 does, so that in residual networks hardly a channel can be removed.
             ignored: Layers that stay whole, and with them those that share their channels: modules,
                 names of them, or shell patterns (``*.head``). What makes the output always stays.
@@ -126,10 +126,10 @@ class SoftPruner:
             whole = (*wanted.ignored, *taken.computed)
             self._prunable = Prunable.of(taken.network, taken.example, scope, whole)
             self.left_out: Mapping[str, str] = left_out(taken, self._prunable, wanted)
-            """Convolutions that stay whole -> why."""
+            """Layers that stay whole -> why."""
             if not self._prunable.groups:
                 some = "; ".join(f"{n} stays: {why}" for n, why in [*self.left_out.items()][:3])
-                raise ModelError(f"no filter can be removed ({some or 'there is no convolution'})")
+                raise ModelError(f"no filter can be removed ({some or 'there is no layer'})")
             counts = counts_of(self._prunable, taken, wanted)
         self.groups: tuple[FilterGroup, ...] = tuple(
             FilterGroup(group.name, group.layers, group.width, counts[group.name])

@@ -2,8 +2,9 @@
 
 A layer counts if no pattern of the recipe protects it, nor one that shares its channels, if it is
 called, and if another layer reads what it makes: the channels of an output are the network's own.
-Channels that must stay for another reason, such as an operator that picks some by position, are
-asked for all the same: that they stay is for the user to know.
+Of a linear layer some rows must be free to go. Channels that must stay for another reason, such as
+an operator that picks some by position, are asked for all the same: that they stay is for the user
+to know.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from toolchain.pruning.criteria import count_of
-from toolchain.pruning.groups import ChannelGroup, free_layers, zeroed_counts
+from toolchain.pruning.groups import ChannelGroup, free_layers, may_lose, zeroed_counts
 from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Held, Reason
 from toolchain.surgery.channels import Flow
@@ -42,7 +43,7 @@ class Asked:
 
 
 def asked_by_layer(network: nn.Module, flow: Flow, prune: PruneSection) -> Asked:
-    """Return what is asked for where each convolution loses its own filters."""
+    """Return what is asked for where each layer loses its own filters."""
     rate = prune.rate or 0.0
     layers = _narrowable(network, flow, prune.protected)
     filters = Counter({name: count_of(rate, layer.out_channels) for name, layer in layers.items()})
@@ -101,6 +102,7 @@ def _narrowable(network: nn.Module, flow: Flow, patterns: Sequence[str]) -> dict
         for name, layer in free.items()
         if name in flow.calls
         and name not in flow.output_layers
+        and may_lose(layer, flow)
         and not any(flow.classes.find(node) in shut for node in flow.out_nodes[name])
     }
 
@@ -110,7 +112,7 @@ def _is_protected(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _without_own_weights(network: nn.Module, prune: PruneSection) -> list[LeftOut]:
-    """Return the convolutions whose weights are not theirs alone."""
+    """Return the convolutions whose weights are not theirs alone; linear layers are not asked."""
     known = layers_of(network)
     return [
         (name, count_of(prune.rate or 0.0, module.out_channels), Reason("shared_weight", (name,)))

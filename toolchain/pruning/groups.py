@@ -48,13 +48,22 @@ class ChannelGroup:
 
 
 def free_layers(network: nn.Module, protected: Sequence[str]) -> dict[str, Layer]:
-    """Return the convolutions that no pattern protects."""
+    """Return the layers that no pattern protects."""
     return {
         name: layer
         for name, layer in layers_of(network).items()
-        if layer.is_convolution
-        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in protected)
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in protected)
     }
+
+
+def may_lose(layer: Layer, flow: Flow) -> bool:
+    """Return True if a rate asks for filters of a layer, as far as its kind and channels say.
+
+    Of a convolution always; of a linear layer if some of its rows could go. The stream of a
+    transformer, which norms bind together, is not asked for.
+    """
+    nodes = flow.out_nodes[layer.name]
+    return layer.is_convolution or any(flow.classes.protection(node) is None for node in nodes)
 
 
 def groups_of(network: nn.Module, flow: Flow, protected: Sequence[str]) -> tuple[ChannelGroup, ...]:
@@ -89,14 +98,14 @@ def in_place(groups: Sequence[ChannelGroup], flow: Flow) -> tuple[ChannelGroup, 
 def layers_apart(
     network: nn.Module, flow: Flow, protected: Sequence[str]
 ) -> tuple[ChannelGroup, ...]:
-    """Return each convolution that may lose filters as a group of its own, whatever reads it.
+    """Return each layer that may lose filters as a group of its own, whatever reads it.
 
     Those that make the output are left out.
     """
     return tuple(
         ChannelGroup(name, tuple(((name, index),) for index in range(layer.out_channels)))
         for name, layer in free_layers(network, protected).items()
-        if name not in flow.output_layers
+        if name not in flow.output_layers and may_lose(layer, flow)
     )
 
 

@@ -1,6 +1,6 @@
 """What of a network may be zeroed: found once, by one run of it; chosen among as often as needed.
 
-In scope ``layer`` each convolution loses its own filters, so that in a residual stream hardly a
+In scope ``layer`` each layer loses its own filters, so that in a residual stream hardly a
 channel is zero in all of its writers, and the constants of batch norm stay. In scope ``group`` a
 channel is scored by all filters that write it, and is zeroed in all of them together with its
 batch norm's scale and shift: then everything that is zero can be removed.

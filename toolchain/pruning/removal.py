@@ -25,13 +25,12 @@ def account(given: nn.Module, soft: nn.Module, surgery: Surgery, asked: Asked | 
         for item in surgery.filters
         if item.verdict == "kept" and (asked is None or item.layer in asked.filters)
     ]
-    convolutions = {name: layer for name, layer in layers_of(soft).items() if layer.is_convolution}
     return Removal(
         asked=len(surgery.filters) if asked is None else asked.total,
         removed=sum(map(_gone, layers)),
         zeroed=len(surgery.filters),
         zeroed_before=_zero_filters(given),
-        filters=sum(layer.out_channels for layer in convolutions.values()),
+        filters=sum(layer.out_channels for layer in layers_of(soft).values()),
         by_rate=asked is not None,
         widest=0 if asked is None else asked.widest,
         held=tuple(_by_reason([*(() if asked is None else asked.left_out), *kept])),
@@ -43,8 +42,7 @@ def _gone(layer: LayerChange) -> int:
 
 
 def _zero_filters(network: nn.Module) -> int:
-    layers = layers_of(network).values()
-    return sum(int(layer.zero_filters().sum()) for layer in layers if layer.is_convolution)
+    return sum(int(layer.zero_filters().sum()) for layer in layers_of(network).values())
 
 
 def _by_reason(parts: Iterable[Held]) -> Iterator[Held]:

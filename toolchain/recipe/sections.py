@@ -158,7 +158,7 @@ class PruneSection(Section, name="prune"):
     criterion: Criterion = "fpgm"
     """``fpgm``: nearest to the geometric median first; ``l1``: smallest first."""
     scope: Scope = "group"
-    """``layer``: each convolution on its own (the paper); ``group``: the same channel in every
+    """``layer``: each layer on its own (the paper); ``group``: the same channel in every
     layer of a dependency group, so that all of it can be removed."""
     protected: tuple[str, ...] = ("loc.*", "conf.*")
     """Layers, as shell patterns, that are never zeroed."""

@@ -109,11 +109,11 @@ class Removal:
     removed: int
     """Filters that are gone from the layers that were asked, whether zeroed or not."""
     zeroed: int
-    """Filters of convolutions with only zero weights, before the surgery."""
+    """Filters with only zero weights, before the surgery."""
     zeroed_before: int
     """Those of them that were zero in the weights that were given."""
     filters: int
-    """Filters of all convolutions, before the surgery."""
+    """Filters of all convolutions and linear layers, before the surgery."""
     by_rate: bool
     """True if filters were zeroed in this run, by a rate or by widths."""
     widest: int

@@ -56,7 +56,6 @@ class Ledger:
             zeroed={
                 name: layer.zero_filters().nonzero().flatten().tolist()
                 for name, layer in layers.items()
-                if layer.is_convolution
             },
             widths={
                 name: (layer.kind, layer.out_channels, layer.in_channels)

@@ -18,7 +18,7 @@ from toolchain.arm.targets import Target
 from toolchain.checking.parity import run_network
 from toolchain.checking.proofs import analysis_example
 from toolchain.data.wider import Split
-from toolchain.errors import InputError
+from toolchain.errors import AnalysisError, InputError
 from toolchain.exporting.fold import fold_batch_norm
 from toolchain.exporting.ncnn.extra import lacking_ncnn
 from toolchain.exporting.ncnn.layers import Layer
@@ -30,6 +30,7 @@ from toolchain.recipe import Recipe
 from toolchain.records.cost_tables import CostReport
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
+from toolchain.surgery.layers import layers_of
 from toolchain.system.files import sha256_of
 from toolchain.widths.cost_table import measure_group_costs
 from toolchain.widths.costs import Book, CostModel, Costs
@@ -185,7 +186,26 @@ def _template(loaded: Loaded) -> Template:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(deployed, example, path, output_names=outputs, metadata={})
-        return Template(onnx.load(path), deployed, found.flow, found.groups)
+        return _free_template(onnx.load(path), found)
+
+
+def _free_template(model: onnx.ModelProto, found: Deployed) -> Template:
+    """Tie the file to the groups; those of linear layers stay whole where that does not do.
+
+    A file may hold the weight of a linear layer in another layout, or the number of its rows.
+    """
+    try:
+        return Template(model, found.network, found.flow, found.groups)
+    except AnalysisError:
+        layers = layers_of(found.network)
+        groups = [
+            group
+            for group in found.groups
+            if all(layers[name].is_convolution for name in group.layers)
+        ]
+        if len(groups) in (0, len(found.groups)):
+            raise
+        return Template(model, found.network, found.flow, groups)
 
 
 @dataclass(frozen=True)

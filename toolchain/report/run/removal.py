@@ -32,7 +32,7 @@ def shortfall_words(removal: Removal, prune: PruneSection) -> str:
         )
     if not removal.widest:
         return (
-            "no layer can be narrowed, so nothing is exported: every convolution makes the "
+            "no layer can be narrowed, so nothing is exported: every one makes the "
             "network's output, or the recipe protects it (prune.protected) or a layer that shares "
             "its channels"
         )
