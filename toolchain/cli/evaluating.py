@@ -26,7 +26,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages
-from toolchain.cli.options.data import Data, Limit, SplitName
+from toolchain.cli.options.data import AnyData, Data, Limit, SplitName
 from toolchain.cli.options.networks import DetectorName
 from toolchain.cli.progress import LINE_EVERY_SECONDS
 from toolchain.cli.streams import print_json
@@ -52,13 +52,22 @@ Peers = Annotated[
 @app.command(
     epilog="Examples:  [bold]toolchain evaluate ERES10_FPGM.pth --data WIDER[/]   |   "
     "[bold]toolchain evaluate out/eresfd --data WIDER --peer yunet.onnx --worst 10[/]   |   "
-    "[bold]toolchain evaluate --data WIDER --compare ERES.pth ERES50_FPGM.pth[/]"
+    "[bold]toolchain evaluate --data WIDER --compare ERES.pth ERES50_FPGM.pth[/]   |   "
+    "[bold]toolchain evaluate out/mine/model_int8.onnx --data PHOTOS --function top[/]"
 )
 def evaluate(
-    data: Data,
+    data: AnyData,
     detector: Annotated[
         Path | None,
-        typer.Argument(help="Weights, an output folder, or an ONNX file of ours."),
+        typer.Argument(help="Weights, an output folder, or an ONNX, TFLite or ncnn file."),
+    ] = None,
+    function: Annotated[
+        str | None,
+        typer.Option(help="wider, top, miou, coco, module:function; the recipe's by default."),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="What a file on its own was made by; whose [evaluate] counts."),
     ] = None,
     protocol: ProtocolOption = "single",
     split: SplitName = "val",
@@ -88,17 +97,24 @@ def evaluate(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Measure average precision on WIDER FACE; an interrupted run goes on where it was."""
-    asking.need_folder(data, "the folder of WIDER FACE, with WIDER_val")
+    """Measure what the recipe names, such as average precision; an interrupted run goes on."""
+    asking.need_folder(data, "the data, such as WIDER FACE's folder, with WIDER_val")
     asking.need_room(out)
+    from toolchain.cli import figures
+
+    paths = [path for path in (detector, *(compare or ())) if path is not None]
+    others = figures.Others(protocol, split, tuple(peer or ()), worst, max_side, anchor_ratio)
+    asked = figures.Asked(tuple(dict.fromkeys(paths)), data, function, recipe, model, limit, out)
+    if figures.is_for(asked):
+        figures.evaluate(asked, others, as_json=as_json)
+        return
     from toolchain.data.wider import read_split
     from toolchain.detection.opening import plan_for
     from toolchain.workflows.evaluation import Settings, write_results
     from toolchain.workflows.evaluation import evaluate as evaluate_one
 
     chosen = _protocol(protocol, max_side)
-    given = [path for path in (detector, *(compare or ())) if path is not None]
-    ours = list(dict.fromkeys(given))
+    ours = list(asked.paths)
     plans = [plan_for(path, chosen, model=model, anchor_ratio=anchor_ratio) for path in ours]
     plans += [plan_for(path, chosen, peer=True) for path in peer or ()]
     if not plans:

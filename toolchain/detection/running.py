@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,12 @@ from numpy.typing import NDArray
 from toolchain.data.detections import has_detections, write_detections
 from toolchain.data.wider import WiderImage
 from toolchain.deploy import detect
+from toolchain.detection.claiming import claimed, writing
 from toolchain.detection.finders import Finder
 from toolchain.detection.opening import FinderPlan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
 from toolchain.records.accuracy import BrokenPhoto
-from toolchain.system.files import held_alone, write_bytes
 from toolchain.system.memory import SHARE, Surplus
 
 OnPhoto = Callable[[int, int], None]
@@ -91,13 +90,15 @@ def run_detector(
     ``identity`` says what the folder belongs to; a folder of another is refused. Raises
     :class:`InputError` also when another run is at work there, or when it cannot be written.
     """
-    with _claimed(folder, identity):
+    with claimed(folder, identity, "detections"):
         found = folder / "detections"
+        with writing(folder, 0):
+            found.mkdir(exist_ok=True)
         waiting = [image for image in images if not has_detections(found, image.name)]
         start, done = time.perf_counter(), len(images) - len(waiting)
         on_photo(done, len(images))
         for name, boxes, reason in _results(plan, waiting, parallelism):
-            with _told(folder, done):
+            with writing(folder, done):
                 if reason:
                     _note_broken(folder, name, reason)
                 write_detections(found, name, boxes)
@@ -107,57 +108,6 @@ def run_detector(
         names = {image.name for image in images}
         broken = tuple(photo for photo in _read_broken(folder) if photo.name in names)
         return Outcome(found, broken, seconds, len(images) - len(waiting), parallelism)
-
-
-@contextmanager
-def _claimed(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
-    """Hold the folder for this run alone, and see that it belongs to this detector."""
-    with _told(folder, 0):
-        (folder / "detections").mkdir(parents=True, exist_ok=True)
-        (folder / "lock").touch()
-    busy = f"{folder}: another run is at work here; wait for it, or choose another --out"
-    with held_alone(folder / "lock", busy):
-        _check_identity(folder, identity)
-        yield
-
-
-def _check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
-    path = folder / "run.json"
-    wanted = json.loads(json.dumps(identity))
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path}: is no record of a run; delete {folder}") from error
-        if found != wanted:
-            raise InputError(
-                f"{folder} holds detections of another run ({_first_difference(found, wanted)}); "
-                f"choose another --out, or delete the folder"
-            )
-        return
-    with _told(folder, 0):
-        write_bytes(path, json.dumps(wanted, indent=2, sort_keys=True).encode())
-
-
-def _first_difference(found: Any, wanted: Any, path: str = "") -> str:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted({*found, *wanted}):
-            if found.get(key) != wanted.get(key):
-                inner = f"{path}.{key}" if path else key
-                return _first_difference(found.get(key), wanted.get(key), inner)
-    return f"{path} was {found}, is {wanted} now"
-
-
-@contextmanager
-def _told(folder: Path, done: int) -> Iterator[None]:
-    """Turn an error of the file system into one line."""
-    try:
-        yield
-    except OSError as error:
-        kept = f"; {done} photos are done and kept, the same command goes on there" if done else ""
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}){kept}"
-        ) from error
 
 
 def _note_broken(folder: Path, name: str, reason: str) -> None:

@@ -5,6 +5,7 @@ and values out of range raise :class:`~toolchain.errors.RecipeError` with the fi
 """
 
 from toolchain.recipe.checking import Range
+from toolchain.recipe.evaluate_section import BUILT_IN, EvaluateSection
 from toolchain.recipe.limit_sections import BudgetSection, GateSection, Limit, ProofSection
 from toolchain.recipe.loading import (
     default_recipe,
@@ -30,12 +31,14 @@ from toolchain.recipe.sections import (
 from toolchain.recipe.training_sections import CropSection, TeachSection, TrainSection
 
 __all__ = [
+    "BUILT_IN",
     "REWRITES",
     "AnchorSection",
     "BudgetSection",
     "Criterion",
     "CropSection",
     "DecodeSection",
+    "EvaluateSection",
     "ExportSection",
     "GateSection",
     "InputSection",

@@ -65,6 +65,7 @@ def parse_recipe(text: str, name: str) -> Recipe:
     reader = Reader(text, name)
     recipe = reader.section(Recipe, table, ())
     _check_input(recipe.input, reader)
+    _check_evaluation(recipe, reader)
     anchors = recipe.anchors
     if anchors is not None and not anchors.sizes:
         line = Reader(text, name).line(("anchors", "sizes"))
@@ -95,6 +96,14 @@ def _check_input(section: InputSection, reader: Reader) -> None:
     if problem is not None:
         field, words = problem
         reader.fail(("input", field), words)
+
+
+def _check_evaluation(recipe: Recipe, reader: Reader) -> None:
+    """Raise :class:`RecipeError` naming the field of ``[evaluate]`` that cannot be."""
+    problem = recipe.evaluate.problem()
+    if problem is not None:
+        field, words = problem
+        reader.fail(("evaluate", field), words)
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -133,4 +142,5 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         section = dataclasses.replace(section, **{field_name: checked})
         recipe = dataclasses.replace(recipe, **{section_name: section})
     _check_input(recipe.input, reader)
+    _check_evaluation(recipe, reader)
     return _with_photos(recipe, reader)

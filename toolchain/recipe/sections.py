@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from toolchain.recipe.checking import Range, Section
+from toolchain.recipe.evaluate_section import EvaluateSection
 from toolchain.recipe.limit_sections import BudgetSection, GateSection, ProofSection
 from toolchain.recipe.numbers import Factor, Finite, Pixels, Positive, Share
 from toolchain.recipe.training_sections import CropSection, TeachSection, TrainSection
@@ -208,7 +209,13 @@ class Recipe(Section, name="recipe"):
     teach: TeachSection = field(default_factory=TeachSection)
     crops: CropSection = field(default_factory=CropSection)
     export: ExportSection = ExportSection()
+    evaluate: EvaluateSection = field(default_factory=EvaluateSection)
     proof: ProofSection = field(default_factory=ProofSection)
     budget: dict[str, BudgetSection] = field(default_factory=dict)
     """What the main file may cost, by board."""
     gate: GateSection = field(default_factory=GateSection)
+
+    @property
+    def evaluation(self) -> str | None:
+        """What evaluates it: as ``evaluate.function`` says; else ``wider`` of a face detector."""
+        return self.evaluate.function or ("wider" if self.anchors is not None else None)

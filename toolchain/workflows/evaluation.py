@@ -108,7 +108,7 @@ def _result(
         resumed_images=outcome.resumed_images,
         workers=outcome.parallelism.workers,
         threads=outcome.parallelism.threads,
-        versions=_versions(),
+        versions=versions(),
         command=settings.command,
     )
 
@@ -139,7 +139,7 @@ def evaluate_detections(folder: Path, split: Split, command: str) -> Scored:
         sample=sample_of(split),
         curves=_curves(found, split),
         notes=(*notes, *_notes(split, ())),
-        versions=_versions(),
+        versions=versions(),
         command=command,
     )
     return Scored(evaluation, found)
@@ -181,7 +181,8 @@ def _notes(split: Split, broken: tuple[BrokenPhoto, ...]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return what was at work."""
     packages = ("torch", "onnxruntime", "opencv-python-headless", "numpy")
     return {
         "toolchain": toolchain.__version__,

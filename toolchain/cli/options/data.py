@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 Data = Annotated[Path, typer.Option("--data", help="WIDER FACE in its official layout.")]
+AnyData = Annotated[
+    Path, typer.Option("--data", help="WIDER FACE, or what the recipe's evaluate.function takes.")
+]
 SplitName = Annotated[
     Literal["val", "train", "test"], typer.Option("--split", help="Which photos.")
 ]

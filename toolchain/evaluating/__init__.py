@@ -1,0 +1,1 @@
+"""Evaluating whatever network by whatever its recipe names: a figure, and a name for it."""
