@@ -27,7 +27,7 @@ else:
     from .detector.ncnn_file import NcnnRunner
     from .detector.outputs import VideoFile
     from .detector.pictures import JPEG_SUFFIXES, OTHER_SUFFIXES, read_image
-    from .detector.preparing import Placement, affine, letterbox
+    from .detector.preparing import Placement, affine, fitted, letterbox
     from .detector.runtimes import open_network, specification_of, why_not_opened
     from .detector.sources import VIDEO_SUFFIXES
     from .detector.specification import SCHEMA, Specification
@@ -56,6 +56,7 @@ else:
         "decode",
         "draw",
         "evidence_of",
+        "fitted",
         "letterbox",
         "logit",
         "main",

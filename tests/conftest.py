@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from toolchain.train.processor import keep_gradients_right
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 keep_gradients_right()  # before PyTorch is loaded, as the command line does it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup leaves it, and programs inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine with other work on it draws slowly, which says nothing of the code.
+settings.register_profile(
+    "shared machine", suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
+settings.load_profile("shared machine")
 
 os.environ.setdefault("SURGERY_SEED", str(secrets.randbelow(2**32)))  # workers inherit it
 ROOT = Path(__file__).resolve().parents[1]

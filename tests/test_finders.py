@@ -73,6 +73,15 @@ def test_a_file_of_fixed_size_is_fed_at_its_size() -> None:
     np.testing.assert_allclose(boxes, [[16, 48, 144, 176]], atol=1e-4)
 
 
+def test_a_protocol_of_a_size_feeds_a_free_network_as_a_file_of_that_size() -> None:
+    network, protocol = Drawn((3, 2)), dataclasses.replace(SINGLE, size=(96, 128))
+    boxes, _ = network_finder(network, specification(), protocol)(
+        np.zeros((100, 256, 3), np.uint8), 1.0
+    )
+    assert network.shapes == [(1, 3, 96, 128)]
+    np.testing.assert_allclose(boxes, [[16, 48, 144, 100]], atol=1e-4)  # clipped to the photo
+
+
 def test_tiny_photos_are_padded() -> None:
     network = Drawn((0, 0), level=0)
     network_finder(network, specification(), SINGLE)(np.zeros((5, 300, 3), np.uint8), 1.0)
@@ -217,6 +226,12 @@ def test_yunet_finds_the_faces_of_a_photo(shared: Path, photos: list[Path]) -> N
     half, _ = find(image, 0.5)
     # The best face at half size is the same face, in pixels of the photo.
     best = min(half, key=lambda box: np.abs(box - boxes[0]).max())
+    assert np.abs(best - boxes[0]).max() < 0.2 * (boxes[0, 2] - boxes[0, 0])
+    fitted = open_finder(
+        plan_for(model, dataclasses.replace(SINGLE, size=(320, 320)), peer=True), 1
+    )
+    found, _ = fitted(image, 1.0)
+    best = min(found, key=lambda box: np.abs(box - boxes[0]).max())
     assert np.abs(best - boxes[0]).max() < 0.2 * (boxes[0, 2] - boxes[0, 0])
 
 

@@ -87,6 +87,10 @@ def evaluate(
         int | None,
         typer.Option("--max-side", min=64, max=20_000, help="Shrink larger photos, in pixels."),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH: fit photos into it, as a file of that size has them."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="The network, where the weights do not tell.")
     ] = None,
@@ -113,7 +117,7 @@ def evaluate(
     from toolchain.workflows.evaluation import Settings, write_results
     from toolchain.workflows.evaluation import evaluate as evaluate_one
 
-    chosen = _protocol(protocol, max_side)
+    chosen = _protocol(protocol, max_side, size)
     ours = list(asked.paths)
     plans = [plan_for(path, chosen, model=model, anchor_ratio=anchor_ratio) for path in ours]
     plans += [plan_for(path, chosen, peer=True) for path in peer or ()]
@@ -137,14 +141,18 @@ def evaluate(
         _print(scored, folder)
 
 
-def _protocol(name: Literal["single", "paper"], max_side: int | None) -> Protocol:
+def _protocol(name: Literal["single", "paper"], max_side: int | None, size: str | None) -> Protocol:
     import dataclasses
 
+    from toolchain.cli.feeding import read_size
     from toolchain.detection.protocols import PROTOCOLS
 
     if max_side is not None and name != "single":
         raise InputError("--max-side belongs to the protocol 'single'; 'paper' sets its own scales")
-    return dataclasses.replace(PROTOCOLS[name], max_side=max_side)
+    if size is not None and (name != "single" or max_side is not None):
+        raise InputError("--size fits photos into one input: leave out --max-side, and 'paper'")
+    fitted = None if size is None else read_size(size)
+    return dataclasses.replace(PROTOCOLS[name], max_side=max_side, size=fitted)
 
 
 def _folder_name(plan: FinderPlan) -> str:
@@ -311,7 +319,7 @@ def tables(
 
     job = TablesJob(
         weights=weights,
-        protocol=_protocol(protocol, None),
+        protocol=_protocol(protocol, None, None),
         settings=Settings(out=out, workers=workers, threads=threads),
         peers=tuple(peer or ()),
         models=(model,) if model else (),

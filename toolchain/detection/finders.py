@@ -39,7 +39,8 @@ def network_finder(
 ) -> Finder:
     """Return a finder that runs ``run`` as the board does, with the protocol's thresholds.
 
-    A specification with a fixed size has its photos letterboxed into it, whatever the scale.
+    A specification or a protocol with a fixed size has its photos letterboxed into it, whatever
+    the scale.
     """
     asked = dataclasses.replace(
         specification,
@@ -51,7 +52,7 @@ def network_finder(
     def find(image: detect.Image, scale: float) -> Found:
         height, width = specification.height, specification.width
         if height is None or width is None:
-            height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
+            height, width = protocol.size or _scaled(image, scale)
         tensor, placement = detect.letterbox(image, asked, height, width)
         first, second = run(tensor)
         threshold = _threshold(detect.evidence_of(second, asked), protocol)
@@ -59,6 +60,11 @@ def network_finder(
         return boxes.astype(np.float64), scores.astype(np.float64)
 
     return find
+
+
+def _scaled(image: detect.Image, scale: float) -> tuple[int, int]:
+    height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
+    return height, width
 
 
 def _threshold(evidence: NDArray[np.float64], protocol: Protocol) -> float:
@@ -114,11 +120,11 @@ def peer_finder(path: Path, protocol: Protocol) -> Finder:
         ) from error
 
     def find(image: detect.Image, scale: float) -> Found:
-        height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
-        resized = image if scale == 1 else cv2.resize(image, (width, height))
-        peer.setInputSize((resized.shape[1], resized.shape[0]))
+        height, width = protocol.size or _scaled(image, scale)
+        shown, stretch = _shown(image, height, width, fits=protocol.size is not None)
+        peer.setInputSize((width, height))
         try:
-            _, rows = peer.detect(resized)
+            _, rows = peer.detect(shown)
         except cv2.error as error:
             raise InputError(
                 f"{path.name} cannot be run on {width}x{height} pixels "
@@ -128,8 +134,25 @@ def peer_finder(path: Path, protocol: Protocol) -> Finder:
             return np.zeros((0, 4)), np.zeros(0)
         order = np.argsort(-rows[:, -1], kind="stable")[: protocol.max_detections]
         best = np.asarray(rows[order], np.float64)
-        stretch = np.array([image.shape[1] / resized.shape[1], image.shape[0] / resized.shape[0]])
         corners = best[:, :2] * stretch
         return np.concatenate([corners, corners + best[:, 2:4] * stretch], axis=1), best[:, -1]
 
     return find
+
+
+def _shown(
+    image: detect.Image, height: int, width: int, *, fits: bool
+) -> tuple[detect.Image, NDArray[np.float64]]:
+    """Return a photo at (height, width) and its pixels per pixel there, across and down.
+
+    What ``fits`` keeps its proportions, at the top left of black.
+    """
+    if not fits:
+        resized = (
+            image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height))
+        )
+        return np.asarray(resized), np.array([image.shape[1] / width, image.shape[0] / height])
+    resized, placement = detect.fitted(image, height, width)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[: resized.shape[0], : resized.shape[1]] = resized
+    return canvas, np.array([1 / placement.scale_x, 1 / placement.scale_y])

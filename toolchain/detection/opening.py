@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol, Subject
+from toolchain.records.recommendation import ORIGINAL
 from toolchain.records.run_folder import CERTIFICATE, MANIFEST, WEIGHTS, RunFolder, model_file
 from toolchain.system.files import sha256_of
 
@@ -94,7 +95,7 @@ def describe(plan: FinderPlan) -> Description:
     """Open the plan's file once and tell what it is; raises what opening raises."""
     if plan.kind == "peer":
         peer_finder(plan.path, plan.protocol)
-        settings = {"runtime": "OpenCV FaceDetectorYN", "input": "original size"}
+        settings = {"runtime": "OpenCV FaceDetectorYN", "input": _input(plan.protocol)}
         subject = Subject(plan.path.name, "peer", None, sha256_of(plan.path), settings)
         return Description(subject, ())
     if plan.kind in SUFFIXES.values():
@@ -105,7 +106,7 @@ def describe(plan: FinderPlan) -> Description:
         "runtime": "PyTorch",
         "colour order": loaded.recipe.input.color_order,
         "anchor height / width": f"{loaded.recipe.anchors.aspect_ratio:g}",
-        "input": "original size",
+        "input": _input(plan.protocol),
         "layout": loaded.source.layout,
     }
     name = plan.path.parent.name if plan.path.name == WEIGHTS else plan.path.name
@@ -113,16 +114,25 @@ def describe(plan: FinderPlan) -> Description:
     return Description(subject, loaded.notes)
 
 
+def _input(protocol: Protocol) -> str:
+    return f"{protocol.size[0]}x{protocol.size[1]}, letterboxed" if protocol.size else ORIGINAL
+
+
 def _describe_file(plan: FinderPlan) -> Description:
     _, specification, runtime = file_network(plan.path, threads=1)
     notes: tuple[str, ...] = ()
-    size = "original size"
+    size = _input(plan.protocol)
     if specification.height is not None:
         size = f"{specification.height}x{specification.width}, letterboxed"
         notes = (
             f"{plan.path.name} takes {specification.height}x{specification.width} pixels only: "
             f"photos are fitted into it, as on the board, which costs small faces.",
         )
+        if plan.protocol.size not in (None, (specification.height, specification.width)):
+            raise InputError(
+                f"--size: {plan.path.name} takes {specification.height}x{specification.width} "
+                f"pixels only; leave --size out, or give the weights"
+            )
         if plan.protocol.name == "paper":
             raise InputError(
                 f"{plan.path.name} takes {specification.height}x{specification.width} pixels only, "

@@ -33,6 +33,8 @@ class Protocol:
     """At most so many boxes per photo (and per pass)."""
     max_side: int | None = None
     """Photos whose longer side has more pixels are shrunk to it first; None: original size."""
+    size: tuple[int, int] | None = None
+    """Photos are fitted into (height, width), as a file of that size has them on the board."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,16 +71,20 @@ def protocol_words(protocol: Protocol | None) -> str:
         "single": "one pass over each photo",
         "paper": "several scales and the mirrored photo, boxes merged by voting",
     }[protocol.name]
-    size = (
-        ""
-        if protocol.name == "paper"
-        else ", at its own size"
-        if protocol.max_side is None
-        else f", longer side at most {wording.count(protocol.max_side)} px"
-    )
     return (
-        f"Protocol {protocol.name}: {passes}{size}; in each pass scores of at least "
-        f"{protocol.score_threshold:g}, the {wording.count(protocol.max_candidates)} best boxes, "
+        f"Protocol {protocol.name}: {passes}{_size_words(protocol)}; "
+        f"in each pass scores of at least {protocol.score_threshold:g}, "
+        f"the {wording.count(protocol.max_candidates)} best boxes, "
         f"suppression at an overlap of {protocol.nms_iou:g}; "
         f"at most {wording.count(protocol.max_detections)} boxes per photo."
     )
+
+
+def _size_words(protocol: Protocol) -> str:
+    if protocol.name == "paper":
+        return ""
+    if protocol.size is not None:
+        return f", fitted into {protocol.size[0]}x{protocol.size[1]}"
+    if protocol.max_side is None:
+        return ", at its own size"
+    return f", longer side at most {wording.count(protocol.max_side)} px"
