@@ -53,7 +53,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family bench bench-code soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
+.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family pareto bench bench-code soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -184,6 +184,12 @@ sweep: setup
 	  $(call option,--rates,$(RATES)) $(call option,--teacher,$(TEACHER)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
 	  $(call option,--minutes,$(MINUTES)) $(call option,--limit,$(LIMIT)) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
+
+pareto: setup ## What all that ships finds on DATA=WIDER, against what it costs on TARGET=rpi4
+	@$(if $(strip $(DATA)),,echo "pareto: say where WIDER FACE lies: make pareto DATA=folder" >&2; exit 2)
+	$(BIN)/toolchain pareto $(call option,--data,$(DATA)) $(call option,--target,$(TARGET)) $(call option,--size,$(SIZE)) \
+	  $(if $(filter command%,$(origin MODEL)),$(call option,--model,$(MODEL))) $(call option,--limit,$(LIMIT)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 bench: setup ## EResFD and EXTD at several rates beside their plain exports, on an emulated board and here

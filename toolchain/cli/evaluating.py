@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages
 from toolchain.cli.options.data import AnyData, Data, Limit, SplitName
 from toolchain.cli.options.networks import DetectorName
-from toolchain.cli.progress import LINE_EVERY_SECONDS
+from toolchain.cli.photo_progress import photo_progress
 from toolchain.cli.streams import print_json
 from toolchain.errors import InputError
 
@@ -249,45 +238,6 @@ def _pace(evaluation: Evaluation) -> str:
     split = f"workers: {evaluation.workers}, threads in each: {evaluation.threads}"
     pace = fresh / evaluation.seconds
     return f"{fresh} photos in {evaluation.seconds:.1f} s, {pace:.1f} a second ({split}){resumed}"
-
-
-@contextlib.contextmanager
-def photo_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show photos done and time left: a bar in a terminal, a line now and then elsewhere."""
-    if not messages.is_terminal:
-        yield _Lines()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=messages) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(escape(name), total=total, completed=done)
-            progress.update(tasks[name], completed=done)
-
-        yield show
-
-
-@dataclass
-class _Lines:
-    """Tells progress in lines, where there is no terminal."""
-
-    name: str = ""
-    start: float = 0.0
-    first: int = 0
-    told: float = 0.0
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        now = time.perf_counter()
-        if self.name != name:
-            self.name, self.start, self.first = name, now, done
-        elif now - self.told < LINE_EVERY_SECONDS and done < total:
-            return
-        self.told = now
-        pace = (done - self.first) / max(now - self.start, 1e-9)
-        left = f", {(total - done) / pace:.0f} s left" if pace and done < total else ""
-        messages.print(f"{name}: {done} of {total} photos{left}", markup=False)
 
 
 @app.command(

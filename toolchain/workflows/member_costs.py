@@ -20,7 +20,7 @@ from toolchain.models import detector
 from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
-from toolchain.recipe import Recipe, default_recipe
+from toolchain.recipe import default_recipe
 from toolchain.records.run_folder import ONNX
 from toolchain.surgery.removing import shrink
 from toolchain.system.files import as_json, sha256_of, write_bytes
@@ -66,18 +66,20 @@ def _is_whole(costs: MemberCosts) -> bool:
 
 def costs_of(member: Member, sha256: str) -> MemberCosts:
     """Return the costs of a shipped network, shrunk; ``sha256`` is its file's."""
-    layers = _layers(member, default_recipe(member.model))
+    layers = layers_of(member)
     keys = [layer.key for layer in layers.layers]
     tables = {core: costs_of_core(core) for core in _cores()}
     instructions = {core: table.total(keys) for core, table in tables.items() if table is not None}
     return MemberCosts(sha256, instructions, layers.weight_bytes)
 
 
-def _layers(member: Member, recipe: Recipe) -> Foreseen:
+def layers_of(member: Member, size: tuple[int, int] = SIZE) -> Foreseen:
+    """Return the layers that ncnn would run for a shipped network, shrunk, at (height, width)."""
+    recipe = default_recipe(member.model)
     network = build(member.model)
     load_into(network, read_checkpoint(member.path), member.model)
     small, _ = shrink(network, torch.zeros(1, 3, *LOOK_SIZE))
-    image = torch.zeros(1, 3, *SIZE)
+    image = torch.zeros(1, 3, *size)
     with tempfile.TemporaryDirectory(prefix="costs.") as place:
         folder = Path(place)
         (folder / "chain").mkdir()

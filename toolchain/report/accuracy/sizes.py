@@ -129,7 +129,7 @@ def size_figures(
     far = [member for member in members if member.nonzero_parameters > CROWDED]
     everything = [
         *comparator_points(level),
-        *[point for point in paper_points(level, labelled=False) if point.parameters is not None],
+        *[point for point in paper_points(level, labelled=False) if point.amount is not None],
         *member_points(level, near, labelled=False),
         *member_points(level, far),
         *peer_points(level, peers),

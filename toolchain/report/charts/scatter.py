@@ -1,4 +1,4 @@
-"""A scatter chart of size against average precision: hollow is published, filled is measured.
+"""A scatter chart of a size or a cost against average precision, with hollow and filled marks.
 
 Marks whose size is not known stand in a strip of their own beside the axes.
 """
@@ -34,7 +34,9 @@ class Point:
     kind: str
     """``extd``, ``eresfd``, ``peer`` or ``other``: its shape and colour."""
     measured: bool
-    parameters: int | None
+    """Filled; others, as published figures, are hollow."""
+    amount: int | None
+    """What is drawn across: parameters, or instructions; None where it is not known."""
     ap: float
     label: str
     """What stands beside it; empty: nothing."""
@@ -58,14 +60,14 @@ class Plane:
     def place(self, point: Point) -> tuple[float, float]:
         """Return a mark's middle in user units."""
         strip = self.strip if self.strip is not None else self.box.right
-        x = strip if point.parameters is None else self.across.place(point.parameters)
+        x = strip if point.amount is None else self.across.place(point.amount)
         return x, self.up.place(point.ap)
 
 
 def plane_of(points: Sequence[Point]) -> Plane:
     """Return a plane that holds all points, with room on every side."""
-    sizes = [point.parameters for point in points if point.parameters] or [1_000, 1_000_000]
-    strip = any(point.parameters is None for point in points)
+    sizes = [point.amount for point in points if point.amount] or [1_000, 1_000_000]
+    strip = any(point.amount is None for point in points)
     box = Box(48, 30, WIDTH - 12 - (STRIP + 8 if strip else 0), HEIGHT - 42)
     up, ticks = precision_axis([point.ap for point in points], box.bottom, box.top)
     return Plane(
@@ -77,13 +79,25 @@ def plane_of(points: Sequence[Point]) -> Plane:
     )
 
 
-def scatter(title: str, level: str, points: Sequence[Point]) -> Drawing:
-    """Return the chart; ``title`` tells in words what it shows."""
+PARAMETERS = "parameters, logarithmic"
+
+
+def scatter(
+    title: str,
+    level: str,
+    points: Sequence[Point],
+    across: str = PARAMETERS,
+    front: Sequence[Point] = (),
+) -> Drawing:
+    """Return the chart; ``title`` tells in words what it shows, ``across`` its lower axis.
+
+    A line runs through ``front``.
+    """
     plane = plane_of(points)
     ticks = count_ticks(plane.across.low, plane.across.high)
     frame = axes(
         plane.box,
-        (plane.across, ticks, "parameters, logarithmic"),
+        (plane.across, ticks, across),
         (plane.up, plane.up_ticks, f"AP {level.capitalize()}"),
     )
     places = [plane.place(point) for point in points]
@@ -94,6 +108,7 @@ def scatter(title: str, level: str, points: Sequence[Point]) -> Drawing:
         HEIGHT,
         frame,
         _strip(plane),
+        _line([plane.place(point) for point in front]),
         _stems(points, places),
         _labels(plane, points, places),
         *(
@@ -133,17 +148,24 @@ def _strip(plane: Plane) -> str:
     )
 
 
+def _line(places: Sequence[tuple[float, float]]) -> str:
+    if len(places) < 2:
+        return ""
+    pairs = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline class="front" points="{pairs}"/>'
+
+
 def _stems(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> str:
     """Join the published and the measured mark of each checkpoint, if both have a size."""
     published = {
         point.pair: place
         for point, place in zip(points, places, strict=True)
-        if point.pair and not point.measured and point.parameters is not None
+        if point.pair and not point.measured and point.amount is not None
     }
     pairs = [
         (published[point.pair], place)
         for point, place in zip(points, places, strict=True)
-        if point.measured and point.parameters is not None and point.pair in published
+        if point.measured and point.amount is not None and point.pair in published
     ]
     return "".join(
         f'<line class="stem" x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"/>'
@@ -160,7 +182,7 @@ def _labels(plane: Plane, points: Sequence[Point], places: Sequence[tuple[float,
         wanted = [
             (x, y, shortened(point.label))
             for point, (x, y) in zip(points, places, strict=True)
-            if point.label and (point.parameters is not None) is known
+            if point.label and (point.amount is not None) is known
         ]
         wanted.sort(key=lambda label: (label[1], label[0]))
         found = place_labels(wanted, marks, room)
