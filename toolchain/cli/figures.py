@@ -89,7 +89,7 @@ def _recipe(asked: Asked) -> Recipe | None:
 
 def evaluate(asked: Asked, others: Others, *, as_json: bool) -> None:
     """Evaluate, write the results, and print them."""
-    from toolchain.cli.evaluating import photo_progress
+    from toolchain.cli.photo_progress import photo_progress
     from toolchain.evaluating.opening import plan_model
     from toolchain.evaluating.running import evaluator
     from toolchain.workflows.figures import evaluate_model, write_figures
