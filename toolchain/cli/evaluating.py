@@ -56,7 +56,7 @@ def evaluate(
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="What a file on its own was made by; whose [evaluate] counts."),
+        typer.Option(help="What a file on its own was made by; whose \\[evaluate] counts."),
     ] = None,
     protocol: ProtocolOption = "single",
     split: SplitName = "val",
