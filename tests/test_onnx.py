@@ -16,11 +16,14 @@ from torch import Tensor, nn
 import toolchain
 from toolchain.checking.cost import measure_cost
 from toolchain.checking.parity import compare, demand, random_inputs, run_network, run_onnx
+from toolchain.deploy import detect
+from toolchain.deploy.detector.tasks.specification import TaskSpecification
 from toolchain.errors import ExportError, ProofError
 from toolchain.exporting import onnx_file
 from toolchain.exporting.metadata import KEY, Provenance, metadata_of
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.exporting.rewriting import Rewrites
+from toolchain.exporting.task_metadata import Ends
 from toolchain.models.registry import build
 from toolchain.recipe import REWRITES, default_recipe, override
 from toolchain.records.stages import Artifact, Source
@@ -390,13 +393,23 @@ def test_metadata_of_a_dynamic_file_leaves_the_size_open() -> None:
     assert content["model"] == "extd"
 
 
-def test_metadata_of_another_network_is_no_detectors() -> None:
-    metadata = metadata_of(default_recipe("mine:factory"), PROVENANCE, dynamic=False)
-    assert {key: json.loads(value) for key, value in metadata.items()} == {
-        "toolchain": {
-            "schema": 1,
-            "model": "mine:factory",
-            "trained": True,
-            "provenance": ORIGIN,
-        }
-    }
+def test_metadata_of_another_network_say_its_task_and_what_it_takes() -> None:
+    ends = Ends((("image", (1, 3, 224, 224), "float32"),), ("out",))
+    recipe = override(default_recipe("mine:factory"), {"task.kind": "classes", "task.top": 3})
+    text = metadata_of(recipe, PROVENANCE, dynamic=False, ends=ends)[KEY]
+    content: dict[str, Any] = json.loads(text)
+    assert (content["schema"], content["task"]["kind"], content["task"]["top"]) == (4, "classes", 3)
+    assert content["input"]["mean"] == [123.0, 117.0, 104.0]
+    assert content["provenance"] == ORIGIN
+    view = TaskSpecification.from_json(text)
+    assert (view.kind, view.outputs, view.read) == ("classes", ("out",), ("out",))
+    with pytest.raises(detect.DetectError, match="schema 4, newer than the 3 known here"):
+        detect.Specification.from_json(text)
+
+
+def test_metadata_of_a_network_of_arrays_have_no_picture() -> None:
+    ends = Ends((("a", (1, 12, 8, 8), "float32"), ("b", (1, 16), "int64")), ("out",))
+    text = metadata_of(default_recipe("mine:factory"), PROVENANCE, dynamic=False, ends=ends)[KEY]
+    view = TaskSpecification.from_json(text)
+    assert (view.kind, view.pictures) == ("raw", None)
+    assert [(each.name, each.shape, each.dtype) for each in view.inputs] == [*ends.inputs]

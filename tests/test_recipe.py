@@ -100,13 +100,16 @@ def test_whole_numbers_are_taken_for_real_ones() -> None:
 
 # Mistakes ---------------------------------------------------------------------------------------
 
-SECTIONS = "model, input, anchors, decode, prune, train, teach, crops, export, proof, budget, gate"
+SECTIONS = (
+    "model, input, anchors, decode, task, prune, train, teach, crops, export, evaluate, proof, "
+    "budget, gate"
+)
 
 MISTAKES = {
     "unknown key": (
         HEAD + "[input]\nheigth = 480\n",
         "r.toml:4: input.heigth is unknown; known here: height, width, color_order, mean, "
-        "scale, std, range, dtype, shapes; did you mean 'height'?",
+        "scale, std, range, dtype, fit, shapes; did you mean 'height'?",
     ),
     "unknown table": (
         HEAD + "\n[inputs]\nheight = 480\n",

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 
 import numpy as np
 
 from .arrays import Image
-from .detecting import Detector
-from .sources import Source, frames
+from .detecting import Detection
+from .opening import Worker, demand_arrays
+from .sources import Source, frames, read_arrays
+from .tasks.running import Measured
 from .telling import emit
 
 
-def benchmark(detector: Detector, image: Image, runs: int) -> dict[str, dict[str, float]]:
-    """Time ``runs`` detections after five to warm up; per stage the quantiles in ms."""
-    found = [detector.measure(image) for _ in range(5 + runs)][5:]
+def benchmark(detector: Worker, image: Image, runs: int) -> dict[str, dict[str, float]]:
+    """Time ``runs`` looks at a picture after five to warm up; per stage the quantiles in ms."""
+    return _quantiles(lambda: detector.measure(image), runs)
+
+
+def _quantiles(
+    measure: Callable[[], Detection | Measured], runs: int
+) -> dict[str, dict[str, float]]:
+    found = [measure() for _ in range(5 + runs)][5:]
     stages = {
         "preprocessing": [each.preprocessing_ms for each in found],
         "inference": [each.inference_ms for each in found],
@@ -29,10 +38,14 @@ def benchmark(detector: Detector, image: Image, runs: int) -> dict[str, dict[str
     }
 
 
-def run_benchmark(detector: Detector, source: Source, options: argparse.Namespace) -> None:
-    """Print how long the first picture of ``source`` takes, without reading it from the disk."""
+def run_benchmark(detector: Worker, source: Source, options: argparse.Namespace) -> None:
+    """Print how long the first input of ``source`` takes, without reading it from the disk."""
     runs, threads = options.benchmark, options.threads
-    stages = benchmark(detector, next(frames(source, 1)).image, runs)
+    if source.is_arrays:
+        runner, arrays = demand_arrays(detector, source), read_arrays(source.name)
+        stages = _quantiles(lambda: runner.measure_arrays(arrays), runs)
+    else:
+        stages = benchmark(detector, next(frames(source, 1)).image, runs)
     if options.json:
         size = {"height": detector.height, "width": detector.width}
         facts = {"image": source.name, "runs": runs, "threads": threads, **size, "ms": stages}

@@ -1,4 +1,4 @@
-"""The program: finds the faces of all inputs, or serves the page."""
+"""The program: does its file's task on all inputs, or serves the page."""
 
 from __future__ import annotations
 
@@ -7,43 +7,77 @@ import io
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 
 from .benchmark import run_benchmark
 from .decoding import checked_threshold
-from .detecting import Detector
-from .drawing import draw, require_window, show
+from .detecting import Detection, Detector
+from .drawing import require_window, show
 from .errors import DetectError, OutputError, one_line
+from .opening import Worker, demand_arrays, open_worker
 from .options import checked_options
-from .outputs import OutputFolder, open_output
-from .sources import Source, find_sources, frames
+from .outputs import OutputFolder, open_output, write_arrays
+from .sources import Frame, Source, find_sources, frames, read_arrays
 from .stopping import ask
+from .tasks.running import Measured
 from .telling import emit, record, report_failure, sentence, warn
 
 
 def process(
-    detector: Detector, source: Source, options: argparse.Namespace, target: Path | None
+    worker: Worker, source: Source, options: argparse.Namespace, target: Path | None
 ) -> bool:
-    """Find, write, show and report the faces of a source; False if the user wants no more."""
-    with open_output(source, target) as write:
+    """Look at a source, write, show and report what is found; False if the user wants no more."""
+    if source.is_arrays:
+        run_arrays(worker, source, options, target)
+        return True
+    as_arrays = target is not None and target.suffix == ".npz"
+    with open_output(source, None if as_arrays else target) as write:
         for frame in frames(source, options.limit):
             if frame.damage:
                 warn(
-                    f"{source.name}: is a damaged JPEG ({frame.damage}): boxes may be far off; "
-                    "copy the file again"
+                    f"{source.name}: is a damaged JPEG ({frame.damage}): {worker.noun} may be far "
+                    "off; copy the file again"
                 )
-            found = detector.measure(frame.image, options.threshold)
-            drawn = frame.image
-            if target or options.show:
-                drawn = draw(drawn, found.boxes, found.scores)
+            measured = look(worker, source, frame, options.threshold)
+            found, drawn = measured.found, frame.image
+            if (target and not as_arrays) or options.show:
+                drawn = found.drawn(drawn)
             write(drawn, frame.per_second)
-            facts = record(source, frame, found)
-            emit(json.dumps(facts) if options.json else sentence(facts, target))
+            if target and as_arrays:
+                write_arrays(target, found.arrays())
+            facts = record(source.name, frame, found, measured.inference_ms)
+            emit(json.dumps(facts) if options.json else sentence(facts, found.words(), target))
             if options.show and not show(drawn, wait=not source.is_stream):
                 return False
     return True
+
+
+def look(
+    worker: Worker, source: Source, frame: Frame, threshold: float | None
+) -> Detection | Measured:
+    """Look at a picture; what goes wrong is told with the source's name."""
+    try:
+        return worker.measure(frame.image, threshold)
+    except DetectError as error:
+        raise DetectError(f"{source.name}: {error}") from error
+
+
+def run_arrays(
+    worker: Worker, source: Source, options: argparse.Namespace, target: Path | None
+) -> None:
+    """Run a file of arrays, write what comes as arrays, and report it."""
+    arrays = read_arrays(source.name)
+    try:
+        measured = demand_arrays(worker, source).measure_arrays(arrays, options.threshold)
+    except DetectError as error:
+        raise DetectError(f"{source.name}: {error}") from error
+    if target:
+        write_arrays(target, measured.found.arrays())
+    facts = record(source.name, None, measured.found, measured.inference_ms)
+    emit(json.dumps(facts) if options.json else sentence(facts, measured.found.words(), target))
 
 
 def all_sources(options: argparse.Namespace) -> tuple[list[Source], int]:
@@ -58,10 +92,31 @@ def all_sources(options: argparse.Namespace) -> tuple[list[Source], int]:
     return sources, failed
 
 
-def warn_of_random_weights(detector: Detector) -> None:
-    """Say on standard error that boxes mean nothing, if so."""
-    if not detector.specification.trained:
-        warn("the weights are random (untrained): boxes mean nothing; export a trained checkpoint")
+def warn_of_random_weights(worker: Worker) -> None:
+    """Say on standard error that what is found means nothing, if so."""
+    if not worker.specification.trained:
+        warn(
+            f"the weights are random (untrained): {worker.noun} mean nothing; export a trained "
+            "checkpoint"
+        )
+
+
+def targets(
+    worker: Worker, sources: list[Source], options: argparse.Namespace
+) -> Callable[[Source], Path | None]:
+    """Return what tells where each source's output goes: a file of arrays, a folder, or nowhere."""
+    out: Path | None = options.out
+    if out is None:
+        return lambda _source: None
+    if out.suffix.lower() != ".npz":
+        folder = OutputFolder(out, sources)
+        raw = worker.noun == "outputs"
+        return lambda source: folder.target(
+            source, as_arrays=source.is_arrays or (raw and not source.is_stream)
+        )
+    if len(sources) > 1 or any(source.is_stream for source in sources):
+        raise DetectError(f"--out {out}: is one file of arrays, for one picture; give a folder")
+    return lambda _source: out
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,31 +125,43 @@ def run(options: argparse.Namespace) -> int:
         require_window()
     if options.threads:
         cv2.setNumThreads(options.threads)
-    detector = Detector(
-        options.model, threads=options.threads, size=options.size, half=options.half
+    worker = open_worker(
+        options.model,
+        threads=options.threads,
+        size=options.size,
+        half=options.half,
+        labels=options.labels,
+        decoder=options.decoder,
     )
-    warn_of_random_weights(detector)
-    checked_threshold(detector.specification, options.threshold)
+    warn_of_random_weights(worker)
+    if isinstance(worker, Detector):
+        checked_threshold(worker.specification, options.threshold)
     if options.serve:
         from .live.service import serve  # what a picture needs starts sooner without it
 
-        return serve(detector, options)
+        return serve(worker, options)
     sources, failed = all_sources(options)
     if options.benchmark:
         if sources:
-            run_benchmark(detector, sources[0], options)
+            run_benchmark(worker, sources[0], options)
         return 2 if failed else 0
-    folder = OutputFolder(options.out, sources) if options.out else None
+    failed += process_all(worker, sources, options)
+    return 2 if failed else 0
+
+
+def process_all(worker: Worker, sources: list[Source], options: argparse.Namespace) -> int:
+    """Look at all sources; return how many failed."""
+    failed, target_of = 0, targets(worker, sources, options)
     for source in sources:
         try:
-            if not process(detector, source, options, folder.target(source) if folder else None):
+            if not process(worker, source, options, target_of(source)):
                 break
         except OutputError:
             raise
         except DetectError as error:
             report_failure(source.name, error, options)
             failed += 1
-    return 2 if failed else 0
+    return failed
 
 
 def main(arguments: list[str] | None = None) -> int:

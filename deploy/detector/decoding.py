@@ -76,7 +76,7 @@ def suppressed(
 
     The boxes are in pixels of the input, those returned in pixels of the picture.
     """
-    kept = _suppress(every, evidence, specification)
+    kept = kept_rows(every, evidence, specification.nms_iou)[: specification.max_detections]
     chances = np.exp(-np.logaddexp(0, -evidence[kept]))  # a sigmoid that cannot overflow
     return _shown(every[kept], chances, placement)
 
@@ -85,7 +85,7 @@ def _shown(
     boxes: NDArray[np.float64], chances: NDArray[np.float64], placement: Placement
 ) -> tuple[Floats, Floats]:
     """Return what of the boxes lies in the picture, in its pixels."""
-    faces = _in_picture(boxes, placement)
+    faces = in_picture(boxes, placement)
     scores = np.asarray(chances, np.float32)
     inside = (faces[:, 2] > faces[:, 0]) & (faces[:, 3] > faces[:, 1]) & (scores > 0)
     return faces[inside], scores[inside]
@@ -181,8 +181,8 @@ def corners(loc: Floats, anchor: Floats, variances: tuple[float, ...]) -> NDArra
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def _suppress(
-    boxes: NDArray[np.float64], evidence: NDArray[np.float64], specification: Specification
+def kept_rows(
+    boxes: NDArray[np.float64], evidence: NDArray[np.float64], nms_iou: float
 ) -> NDArray[np.intp]:
     """Return the rows to keep, best first: of two that overlap too much, the weaker goes.
 
@@ -193,11 +193,11 @@ def _suppress(
     order = np.argsort(-evidence, kind="stable")
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)[order]
     ranks = np.arange(len(order), 0, -1.0).tolist()
-    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), ranks, 0.0, specification.nms_iou)
-    return order[np.asarray(kept, np.intp).reshape(-1)[: specification.max_detections]]
+    kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), ranks, 0.0, nms_iou)
+    return order[np.asarray(kept, np.intp).reshape(-1)]
 
 
-def _in_picture(boxes: NDArray[np.float64], placement: Placement) -> Floats:
+def in_picture(boxes: NDArray[np.float64], placement: Placement) -> Floats:
     """Map (K, 4) from the network's input back to the original picture and clip it there."""
     shift = np.array([placement.left, placement.top] * 2)
     scale = np.array([placement.scale_x, placement.scale_y] * 2)

@@ -15,7 +15,7 @@ from .errors import DetectError
 from .network import Network
 from .preparing import Placement
 from .runtimes import open_network, specification_of
-from .specification import Specification
+from .tasks.faces import Faces
 
 DEFAULT_SIZE = (480, 640)
 """Height and width in pixels of a file that takes any size."""
@@ -33,14 +33,22 @@ class Detection:
     inference_ms: float
     postprocessing_ms: float
 
+    @property
+    def found(self) -> Faces:
+        """The faces, as every task gives what it finds."""
+        return Faces(self.boxes, self.scores)
+
 
 class Detector:
     """A network ready to run; ``height`` and ``width`` are those of its input in pixels.
 
     ``threads`` 0 means one per core. ``size`` (height, width) is for files that take any size. One
     run on a blank picture proves the file and warms it up. ``half`` is for ncnn's files: True or
-    False overrules what they say of half precision.
+    False overrules what they say of half precision. ``network`` is the file, if it is open.
     """
+
+    noun = "boxes"
+    """What it gives, in warnings."""
 
     def __init__(
         self,
@@ -49,11 +57,13 @@ class Detector:
         threads: int = 0,
         size: tuple[int, int] | None = None,
         half: bool | None = None,
+        network: Network | None = None,
     ) -> None:
         try:
-            self._network = open_network(Path(path), threads, half)
+            self._network = network or open_network(Path(path), threads, half)
             self.specification = specification_of(self._network)
-            self.height, self.width = _input_size(self.specification, size)
+            fixed = self.specification.height, self.specification.width
+            self.height, self.width = input_size(fixed, size)
             blank, _ = self.prepare(np.zeros((1, 1, 3), np.uint8))
             outputs = self._network.outputs(self.infer(blank))
             check_outputs(*outputs, self.specification, *self.size)
@@ -106,11 +116,13 @@ class Detector:
         return detection.boxes, detection.scores
 
 
-def _input_size(specification: Specification, size: tuple[int, int] | None) -> tuple[int, int]:
+def input_size(
+    fixed: tuple[int | None, int | None], asked: tuple[int, int] | None
+) -> tuple[int, int]:
     """Return height and width in pixels: those of the file, else those asked for."""
-    if specification.height is None or specification.width is None:
-        return size or DEFAULT_SIZE
-    fixed = (specification.height, specification.width)
-    if size not in (None, fixed):
-        raise DetectError(f"is fixed to {fixed[0]}x{fixed[1]}; leave out --size")
-    return fixed
+    height, width = fixed
+    if height is None or width is None:
+        return asked or DEFAULT_SIZE
+    if asked not in (None, fixed):
+        raise DetectError(f"is fixed to {height}x{width}; leave out --size")
+    return height, width

@@ -1,13 +1,15 @@
-"""A face detector that ncnn runs: no detour between a picture and the runtime, or back."""
+"""A network that ncnn runs; for faces there is no detour from a picture to it, or back."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Floats, Image
 from .errors import DetectError
@@ -39,12 +41,15 @@ class NcnnNetwork(Network):
         if facts.patches is not None:
             self._frame = Frame(height, width, channels, facts.patches)
 
-    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
-        """Return both outputs of an input float32 (1, C, H, W)."""
+    def compute(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> list[NDArray[Any]]:
+        """Return some outputs by their names, given the only input, float32 (1, C, H, W)."""
+        (tensor,) = inputs.values()
         if tensor.shape != self.runner.facts.shape:
             raise DetectError(f"takes {self.runner.facts.shape} (got {tensor.shape})")
-        found = self.runner.infer(self.runner.fed(np.asarray(tensor, np.float32)))
-        return self._named(specification, found)
+        found = self.runner.run(self.runner.fed(np.asarray(tensor, np.float32)))
+        return self._named(outputs, found)
 
     def prepare(
         self, image_bgr: Image, specification: Specification, size: tuple[int, int]
@@ -62,7 +67,9 @@ class NcnnNetwork(Network):
     def infer(self, specification: Specification, prepared: Any) -> Any:
         """Return the file's maps, or both outputs of a file without."""
         found = self.runner.infer(prepared)
-        return found if self.runner.facts.levels else self._named(specification, found)
+        if self.runner.facts.levels:
+            return found
+        return self._named(specification.outputs, self.runner.outputs_of(found))
 
     def outputs(self, given: Any) -> tuple[Floats, Floats]:
         """Return both outputs without the axis of pictures, from what :meth:`infer` gives."""
@@ -85,14 +92,13 @@ class NcnnNetwork(Network):
             return super().faces(given, specification, size, placement, score_threshold)
         return decode_maps(given, levels, specification, size, placement, score_threshold)
 
-    def _named(self, specification: Specification, found: list[Floats]) -> tuple[Floats, Floats]:
-        """Return both outputs in the specification's order."""
-        named = dict(zip(self.runner.facts.names, self.runner.outputs_of(found), strict=True))
-        try:
-            first, second = (named[name] for name in specification.outputs)
-        except KeyError as error:
-            raise DetectError(f"gives no {error}; it gives {', '.join(named)}") from error
-        return first, second
+    def _named(self, names: Sequence[str], found: Sequence[Floats]) -> list[Floats]:
+        """Return some of the network's outputs by their names, given all of them."""
+        named = dict(zip(self.runner.facts.names, found, strict=True))
+        absent = [name for name in names if name not in named]
+        if absent:
+            raise DetectError(f"gives no {absent[0]!r}; it gives {', '.join(named)}")
+        return [named[name] for name in names]
 
     def check(self, specification: Specification) -> None:
         """Raise :class:`DetectError` unless the specification is that of this very file."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from numpy.typing import NDArray
 
 from .arrays import Floats, Image
 from .decoding import decode
@@ -27,9 +30,16 @@ class Network:
     inputs: dict[str, str]
     """Types of the network's inputs, as onnxruntime calls them, by name."""
 
+    def compute(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> list[NDArray[Any]]:
+        """Return some outputs by their names, given all inputs by theirs."""
+        raise NotImplementedError
+
     def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
         """Return both outputs, as :attr:`Specification.postprocess` says."""
-        raise NotImplementedError
+        first, second = self.compute({specification.input_name: tensor}, specification.outputs)
+        return first, second
 
     def prepare(
         self, image_bgr: Image, specification: Specification, size: tuple[int, int]

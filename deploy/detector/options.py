@@ -51,6 +51,9 @@ EXAMPLES = """examples:
   detect.py eresfd.onnx photo.jpg --benchmark 200    how long it takes on this board
   detect.py eresfd.onnx --serve --camera 0           a page with the camera's picture
   detect.py model_ncnn photo.jpg                     a network of three files, run by ncnn
+  detect.py yolo.onnx photo.jpg --labels names.txt   boxes with other names than the file's own
+  detect.py road.onnx photo.jpg --out mask.npz       what is found as arrays (NumPy's)
+  detect.py raw.onnx inputs.npz --out outputs.npz    arrays in, arrays out
 
 exit code: 0 all done, or a page stopped; 2 a wrong option or an input that failed;
 130 stopped by Ctrl-C
@@ -61,17 +64,34 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's options."""
     made = argparse.ArgumentParser(
         prog="detect.py",
-        description="Find faces with an ONNX, TFLite or ncnn file made by the toolchain.",
+        description="Find faces, boxes, classes, points or masks, or give arrays, as an ONNX, "
+        "TFLite or ncnn file made by the toolchain says.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
     add("model", metavar="MODEL", help="the .onnx or .tflite file, or the folder model_ncnn")
-    add("inputs", metavar="INPUT", nargs="*", help="picture, folder, video, or number of a camera")
-    add("--out", metavar="FOLDER", type=Path, help="write pictures with boxes here; videos as .mp4")
+    add(
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        help="picture, folder, video, number of a camera, or .npz of arrays",
+    )
+    add(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="write pictures with what is found here, videos as .mp4; or FILE.npz: arrays",
+    )
     add("--show", action="store_true", help="open a window; q ends")
     add("--json", action="store_true", help="print a JSON line per picture or frame")
-    add("--threshold", metavar="P", type=_probability, help="lowest face probability shown")
+    add("--threshold", metavar="P", type=_probability, help="lowest probability shown")
+    add("--labels", metavar="FILE", type=Path, help="names of the classes or points, one a line")
+    add(
+        "--decoder",
+        metavar="FILE.py:FUNCTION",
+        help="code of your own that finds the boxes of the outputs; it is run",
+    )
     add("--threads", metavar="N", type=_count, default=0, help="processor threads (default: all)")
     add(
         "--size",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Image
 from .errors import DetectError, OutputError, reason_of
@@ -43,6 +47,14 @@ def write_picture(target: Path, image: Image) -> None:
     _, data = cv2.imencode(target.suffix, image)
     with written_beside(target) as part:
         part.write_bytes(data.tobytes())
+
+
+def write_arrays(target: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name as a ``.npz`` file."""
+    with written_beside(target) as part, zipfile.ZipFile(part, "w") as archive:
+        for name, array in arrays.items():  # numpy.savez cannot write one that is called "file"
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 class VideoFile:
@@ -123,11 +135,13 @@ class OutputFolder:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written ({reason_of(error)})") from error
 
-    def target(self, source: Source) -> Path:
-        """Return ``name.jpg`` (.png, .mp4), or ``name-2.jpg`` if this run has used that."""
+    def target(self, source: Source, *, as_arrays: bool = False) -> Path:
+        """Return ``name.jpg`` (.png, .mp4, .npz), or ``name-2.jpg`` if this run has used that."""
         stem = f"camera-{source.camera}" if source.camera is not None else Path(source.name).stem
         is_jpeg = Path(source.name).suffix.lower() in JPEG_SUFFIXES
-        suffix = ".mp4" if source.is_stream else ".jpg" if is_jpeg else ".png"
+        suffix = (
+            ".npz" if as_arrays else ".mp4" if source.is_stream else ".jpg" if is_jpeg else ".png"
+        )
         name, count = stem + suffix, 1
         while name.lower() in self._taken:
             count += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -13,7 +13,44 @@ from numpy.typing import NDArray
 
 from .arrays import Floats, Image
 from .errors import DetectError
-from .specification import Specification
+
+
+class Feeding(Protocol):
+    """What a file says of the pictures that it is given."""
+
+    @property
+    def layout(self) -> str:
+        """``NCHW`` or ``NHWC``."""
+
+    @property
+    def dtype(self) -> str:
+        """``float32`` or ``uint8``."""
+
+    @property
+    def color_order(self) -> str:
+        """``RGB``, ``BGR`` or ``GRAY``."""
+
+    @property
+    def channels(self) -> int:
+        """Of the input: 3, or 1 of ``GRAY``."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Subtracted from pixel * ``scale``, an entry per channel."""
+
+    @property
+    def scale(self) -> float:
+        """The network is given (pixel * ``scale`` - ``mean``) / ``std``."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """An entry per channel."""
+
+    @property
+    def fit(self) -> str:
+        """``letterbox``, ``stretch`` or ``crop``."""
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -22,17 +59,19 @@ class Placement:
 
     scale_x: float
     scale_y: float
-    left: int
-    top: int
+    left: float
+    top: float
     image_width: int
     """Pixels of the original picture."""
     image_height: int
 
 
 def letterbox(
-    image_bgr: Image, specification: Specification, height: int, width: int
+    image_bgr: Image, specification: Feeding, height: int, width: int
 ) -> tuple[Floats | Image, Placement]:
     """Fit a picture uint8 (H, W, 3) into the network's input, keeping its proportions.
+
+    (Where the file says another ``fit`` it is stretched, or its middle fills the input.)
 
     The input is float32 (1, C, height, width), or (1, height, width, C) if its layout is NHWC; of
     uint8 it may be a view of the picture. C is 3, or 1 of ``GRAY``.
@@ -43,8 +82,28 @@ def letterbox(
     if specification.dtype == "uint8":
         reduced, shown, placement = _placed(image_bgr, height, width)
         return _as_pixels(reduced, specification, shown, (height, width)), placement
-    resized, placement = fitted(image_bgr, height, width)
+    if specification.fit == "letterbox":
+        resized, placement = fitted(image_bgr, height, width)
+    else:
+        resized, placement = _filling(image_bgr, specification.fit, height, width)
     return _as_floats(resized, specification, height, width), placement
+
+
+def _filling(image_bgr: Image, fit: str, height: int, width: int) -> tuple[Image, Placement]:
+    """Resize a picture, or the largest part in its middle, so that it fills the input."""
+    _check_picture(image_bgr)
+    rows, columns = image_bgr.shape[:2]
+    top = left = 0
+    shown = image_bgr
+    if fit == "crop":
+        scale = max(height / rows, width / columns)
+        kept = min(rows, max(1, round(height / scale))), min(columns, max(1, round(width / scale)))
+        top, left = (rows - kept[0]) // 2, (columns - kept[1]) // 2
+        shown = image_bgr[top : top + kept[0], left : left + kept[1]]
+    scale_y, scale_x = height / shown.shape[0], width / shown.shape[1]
+    how = cv2.INTER_AREA if max(scale_x, scale_y) < 1 else cv2.INTER_LINEAR
+    resized = np.asarray(cv2.resize(shown, (width, height), interpolation=how), np.uint8)
+    return resized, Placement(scale_x, scale_y, -left * scale_x, -top * scale_y, columns, rows)
 
 
 def fitted(image_bgr: Image, height: int, width: int) -> tuple[Image, Placement]:
@@ -56,11 +115,8 @@ def fitted(image_bgr: Image, height: int, width: int) -> tuple[Image, Placement]
 
 def _placed(image_bgr: Image, height: int, width: int) -> tuple[Image, tuple[int, int], Placement]:
     """Return a picture made smaller in whole steps, the rows and columns it takes, and where."""
-    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
-        raise DetectError(f"a picture must be uint8 (H, W, 3) (got {_kind(image_bgr)})")
+    _check_picture(image_bgr)
     image_height, image_width = image_bgr.shape[:2]
-    if not image_bgr.size:
-        raise DetectError("a picture must have pixels (got none)")
     reduced, shown_height, shown_width = _reduced(image_bgr, height, width)
     scale = min(width / shown_width, height / shown_height)
     columns = min(width, max(1, round(shown_width * scale)))
@@ -71,8 +127,16 @@ def _placed(image_bgr: Image, height: int, width: int) -> tuple[Image, tuple[int
     return reduced, (rows, columns), placement
 
 
+def _check_picture(image_bgr: Image) -> None:
+    """Raise :class:`DetectError` for what is no picture."""
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
+        raise DetectError(f"a picture must be uint8 (H, W, 3) (got {_kind(image_bgr)})")
+    if not image_bgr.size:
+        raise DetectError("a picture must have pixels (got none)")
+
+
 def _as_pixels(
-    image: Image, specification: Specification, shown: tuple[int, int], size: tuple[int, int]
+    image: Image, specification: Feeding, shown: tuple[int, int], size: tuple[int, int]
 ) -> Image:
     """Resize a picture to ``shown`` right into an input of ``size``, both rows and columns."""
     if image.shape[:2] == size:
@@ -95,7 +159,7 @@ def _mean_row(mean: tuple[float, ...], width: int) -> Image:
     return row
 
 
-def _as_floats(resized: Image, specification: Specification, height: int, width: int) -> Floats:
+def _as_floats(resized: Image, specification: Feeding, height: int, width: int) -> Floats:
     """Put the picture, scaled and its mean subtracted, at the top left of an input that is zero."""
     rows, columns = resized.shape[:2]
     factors, offsets = affine(specification)
@@ -114,7 +178,7 @@ def _as_floats(resized: Image, specification: Specification, height: int, width:
     return tensor
 
 
-def ordered(image: Image, specification: Specification) -> Image:
+def ordered(image: Image, specification: Feeding) -> Image:
     """Return a picture uint8 (H, W, 3), blue first, with the network's channels."""
     if specification.channels == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)[..., None]
@@ -124,7 +188,7 @@ def ordered(image: Image, specification: Specification) -> Image:
 
 
 @functools.lru_cache(maxsize=8)
-def affine(specification: Specification) -> tuple[Floats, Floats]:
+def affine(specification: Feeding) -> tuple[Floats, Floats]:
     """Return factors and offsets (C,): the network is given pixel * factor - offset."""
     std = np.asarray(specification.std)
     mean = np.asarray(specification.mean)
@@ -160,7 +224,7 @@ def _reduced(image: Image, height: int, width: int) -> tuple[Image, int, int]:
     return reduced, *shown.shape[:2]
 
 
-def is_rgb(specification: Specification) -> bool:
+def is_rgb(specification: Feeding) -> bool:
     """Tell whether the network wants red first; OpenCV's pictures have blue first."""
     return specification.color_order == "RGB"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .arrays import Floats, Image
 from .errors import DetectError, one_line, reason_of
 from .flatbuffer import tflite_metadata
 from .loading import imported, silence, thread_count
@@ -16,6 +19,12 @@ from .ncnn_network import NcnnNetwork
 from .network import Network
 from .specification import KEY, Specification
 
+FACES = "faces"
+NO_METADATA = (
+    "has no 'detector' metadata, which say what it is fed and what its outputs mean: it was not "
+    "made by the toolchain, or they were stripped since; export it by toolchain shrink, or take "
+    "the file as it came from there"
+)
 ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 """What onnxruntime calls the types that inputs may have."""
 
@@ -55,14 +64,14 @@ class OnnxNetwork(Network):
         self.metadata = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.inputs = {i.name: i.type for i in self._session.get_inputs()}
 
-    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
-        """Return both outputs, as :attr:`Specification.postprocess` says."""
-        feed = {specification.input_name: tensor}
+    def compute(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> list[NDArray[Any]]:
+        """Return some outputs by their names, given all inputs by theirs."""
         try:
-            first, second = self._session.run(list(specification.outputs), feed)
+            return list(self._session.run(list(outputs), dict(inputs)))
         except Exception as error:  # as above
             raise DetectError(f"onnxruntime cannot run it ({one_line(error)})") from error
-        return first, second
 
 
 class TfliteNetwork(Network):
@@ -90,17 +99,17 @@ class TfliteNetwork(Network):
             for item in details
         }
 
-    def run(self, specification: Specification, tensor: Floats | Image) -> tuple[Floats, Floats]:
-        """Return both outputs, as :attr:`Specification.postprocess` says."""
+    def compute(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> list[NDArray[Any]]:
+        """Return some outputs by their names, given all inputs by theirs."""
         try:
-            self._interpreter.set_tensor(self._input[specification.input_name], tensor)
+            for name, tensor in inputs.items():
+                self._interpreter.set_tensor(self._input[name], tensor)
             self._interpreter.invoke()
-            first, second = (
-                self._interpreter.get_tensor(self._output[name]) for name in specification.outputs
-            )
+            return [self._interpreter.get_tensor(self._output[name]) for name in outputs]
         except (KeyError, RuntimeError, ValueError) as error:
             raise DetectError(f"{self.runtime} cannot run it ({one_line(error)})") from error
-        return first, second
 
 
 def open_network(path: Path, threads: int, half: bool | None = None) -> Network:
@@ -124,13 +133,22 @@ def open_network(path: Path, threads: int, half: bool | None = None) -> Network:
     return (TfliteNetwork if start[4:] == b"TFL3" else OnnxNetwork)(path, threads)
 
 
+def task_of(metadata: str) -> str:
+    """Return the task that a file's metadata name; up to schema 3 it is faces."""
+    try:
+        task = json.loads(metadata).get("task")
+        return str(task.get("kind")) if task is not None else FACES
+    except (AttributeError, ValueError, RecursionError):  # what it is, its parser says
+        return FACES
+
+
 def specification_of(network: Network) -> Specification:
     """Read the metadata and compare it with the file's own names."""
     if network.metadata is None:
-        raise DetectError(
-            "has no 'detector' metadata, so it is no face detector of the toolchain's; only those "
-            "are read here"
-        )
+        raise DetectError(NO_METADATA)
+    kind = task_of(network.metadata)
+    if kind != FACES:
+        raise DetectError(f"is for the task {kind!r}, and a face detector is needed here")
     specification = Specification.from_json(network.metadata)
     if network.inputs != {specification.input_name: ONNX_TYPES[specification.dtype]}:
         kind = "float" if specification.dtype == "float32" else specification.dtype

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Image
-from .errors import DetectError, reason_of
+from .errors import DetectError, one_line, reason_of
 from .pictures import JPEG_SUFFIXES, OTHER_SUFFIXES, read_image
 
+ARRAY_SUFFIXES = (".npy", ".npz")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
 
@@ -29,6 +33,11 @@ class Source:
     def is_stream(self) -> bool:
         """Whether it has frames."""
         return self.camera is not None or Path(self.name).suffix.lower() in VIDEO_SUFFIXES
+
+    @property
+    def is_arrays(self) -> bool:
+        """Whether it holds a network's inputs as arrays."""
+        return self.camera is None and Path(self.name).suffix.lower() in ARRAY_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,17 @@ def find_sources(text: str) -> list[Source]:
     if not found:
         raise DetectError(f"{text}: holds no pictures ({' '.join(known)})")
     return found
+
+
+def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Read a ``.npz`` file's arrays by name, or the one of a ``.npy`` file as ``input``."""
+    try:
+        found = np.load(path, allow_pickle=False)  # a pickle would run code
+        return {"input": found} if isinstance(found, np.ndarray) else {**found}
+    except OSError as error:
+        raise DetectError(f"{path}: cannot be read ({reason_of(error)})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DetectError(f"{path}: is no file of NumPy's arrays ({one_line(error)})") from error
 
 
 def frames(source: Source, limit: int | None = None) -> Iterator[Frame]:

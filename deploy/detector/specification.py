@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from .errors import DetectError, one_line
+from .fields import (
+    Check,
+    checked,
+    is_name,
+    is_pixels,
+    known_schema,
+    list_of,
+    number,
+    one_of,
+    wrong_field,
+)
 
 KEY = "detector"
 """Where the metadata lie in a file."""
 SCHEMA = 3
-"""The newest layout of the metadata that is understood here; 1 is that of files which take floats
-and give raw outputs, up to 2 pixels are not scaled."""
+"""The newest layout of a face detector's metadata; 1 is that of files which take floats and give
+raw outputs, up to 2 pixels are not scaled. Other tasks have later ones: see ``tasks``."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,8 @@ class Specification:
     """The network is given (pixel * ``scale`` - ``mean``) / ``std``."""
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     """An entry per channel, in ``color_order``."""
+    fit: str = "letterbox"
+    """How a picture of other proportions becomes the input; of faces it is this."""
 
     @property
     def channels(self) -> int:
@@ -78,13 +88,13 @@ class Specification:
             table = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
-        schema = _checked(table, *FIELDS["schema"])
+        schema = known_schema(table, SCHEMA)
         names = [name for name in FIELDS if ADDED_BY.get(name, 1) <= schema]
-        specification = cls(**{name: _checked(table, *FIELDS[name]) for name in names})
+        specification = cls(**{name: checked(table, *FIELDS[name]) for name in names})
         if len(specification.anchor_sizes) != len(specification.anchor_strides):
-            raise _wrong_field("anchors.sizes", "one per stride", specification.anchor_sizes)
+            raise wrong_field("anchors.sizes", "one per stride", specification.anchor_sizes)
         if (specification.height is None) != (specification.width is None):
-            raise _wrong_field("input.width", "null if the height is", specification.width)
+            raise wrong_field("input.width", "null if the height is", specification.width)
         _check_channels(specification)
         if specification.dtype == "uint8":
             _check_pixels(specification)
@@ -96,98 +106,46 @@ def _check_channels(specification: Specification) -> None:
     expected = "one number for GRAY" if specification.channels == 1 else "three numbers"
     for name, entries in (("mean", specification.mean), ("std", specification.std)):
         if len(entries) != specification.channels:
-            raise _wrong_field(f"input.{name}", expected, entries)
+            raise wrong_field(f"input.{name}", expected, entries)
 
 
 def _check_pixels(specification: Specification) -> None:
     """Raise :class:`DetectError` unless pixels go in as OpenCV has them."""
     if specification.layout != "NHWC":
-        raise _wrong_field("input.layout", "'NHWC' for uint8", specification.layout)
+        raise wrong_field("input.layout", "'NHWC' for uint8", specification.layout)
     if specification.color_order != "BGR":
-        raise _wrong_field("input.color_order", "'BGR' for uint8", specification.color_order)
+        raise wrong_field("input.color_order", "'BGR' for uint8", specification.color_order)
     if not all(value in range(256) for value in specification.mean):
-        raise _wrong_field("input.mean", "whole, 0 to 255, for uint8", specification.mean)
-
-
-Check = Callable[[Any], bool]
-
-
-def _number(low: float, high: float, *, whole: bool = False) -> Check:
-    """Return a check for one number in range; True and NaN are none."""
-    types = (int,) if whole else (int, float)
-    return lambda value: type(value) in types and low <= value <= high
-
-
-def _list_of(item: Check, count: int | None = None) -> Check:
-    """Return a check for a list of ``count`` such items (None: at least one)."""
-    return lambda value: (
-        isinstance(value, list)
-        and len(value) == (count or max(1, len(value)))
-        and all(map(item, value))
-    )
-
-
-def _one_of(*allowed: Any) -> Check:
-    return lambda value: any(type(value) is type(item) and value == item for item in allowed)
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_pixels(value: Any) -> bool:
-    return value is None or _number(1, 65536, whole=True)(value)
+        raise wrong_field("input.mean", "whole, 0 to 255, for uint8", specification.mean)
 
 
 FIELDS: dict[str, tuple[str, str, Check]] = {
-    "schema": ("schema", f"1 to {SCHEMA}", _one_of(*range(1, SCHEMA + 1))),
-    "model": ("model", "a name", _is_name),
-    "trained": ("trained", "true or false", _one_of(True, False)),
-    "input_name": ("input.name", "a name", _is_name),
-    "layout": ("input.layout", "'NCHW' or 'NHWC'", _one_of("NCHW", "NHWC")),
-    "height": ("input.height", "pixels or null", _is_pixels),
-    "width": ("input.width", "pixels or null", _is_pixels),
-    "color_order": ("input.color_order", "'RGB', 'BGR' or 'GRAY'", _one_of("RGB", "BGR", "GRAY")),
-    "mean": ("input.mean", "numbers", _list_of(_number(-1e6, 1e6))),
-    "outputs": ("outputs", "two names", _list_of(_is_name, 2)),
-    "anchor_sizes": ("anchors.sizes", "pixels above zero", _list_of(_number(1e-3, 1e6))),
-    "anchor_strides": ("anchors.strides", "whole", _list_of(_number(1, 65536, whole=True))),
-    "aspect_ratio": ("anchors.aspect_ratio", "a number above zero", _number(1e-3, 1e3)),
-    "variances": ("decode.variances", "two above zero", _list_of(_number(1e-9, 1e6), 2)),
-    "score_threshold": ("decode.score_threshold", "from 0 to 1", _number(0, 1)),
-    "nms_iou": ("decode.nms_iou", "from 0 to 1", _number(0, 1)),
-    "max_detections": ("decode.max_detections", "a count", _number(1, 1e9, whole=True)),
-    "dtype": ("input.dtype", "'float32' or 'uint8'", _one_of("float32", "uint8")),
+    "schema": ("schema", f"1 to {SCHEMA}", number(1, SCHEMA, whole=True)),
+    "model": ("model", "a name", is_name),
+    "trained": ("trained", "true or false", one_of(True, False)),
+    "input_name": ("input.name", "a name", is_name),
+    "layout": ("input.layout", "'NCHW' or 'NHWC'", one_of("NCHW", "NHWC")),
+    "height": ("input.height", "pixels or null", is_pixels),
+    "width": ("input.width", "pixels or null", is_pixels),
+    "color_order": ("input.color_order", "'RGB', 'BGR' or 'GRAY'", one_of("RGB", "BGR", "GRAY")),
+    "mean": ("input.mean", "numbers", list_of(number(-1e6, 1e6))),
+    "outputs": ("outputs", "two names", list_of(is_name, 2)),
+    "anchor_sizes": ("anchors.sizes", "pixels above zero", list_of(number(1e-3, 1e6))),
+    "anchor_strides": ("anchors.strides", "whole", list_of(number(1, 65536, whole=True))),
+    "aspect_ratio": ("anchors.aspect_ratio", "a number above zero", number(1e-3, 1e3)),
+    "variances": ("decode.variances", "two above zero", list_of(number(1e-9, 1e6), 2)),
+    "score_threshold": ("decode.score_threshold", "from 0 to 1", number(0, 1)),
+    "nms_iou": ("decode.nms_iou", "from 0 to 1", number(0, 1)),
+    "max_detections": ("decode.max_detections", "a count", number(1, 1e9, whole=True)),
+    "dtype": ("input.dtype", "'float32' or 'uint8'", one_of("float32", "uint8")),
     "postprocess": (
         "postprocess",
         "'none', 'decode' or 'nms'",
-        _one_of("none", "decode", "nms"),
+        one_of("none", "decode", "nms"),
     ),
-    "scale": ("input.scale", "a number above zero", _number(1e-9, 1e9)),
-    "std": ("input.std", "numbers above zero", _list_of(_number(1e-9, 1e9))),
+    "scale": ("input.scale", "a number above zero", number(1e-9, 1e9)),
+    "std": ("input.std", "numbers above zero", list_of(number(1e-9, 1e9))),
 }
 """Per field of a specification: its path in the metadata, what it must be, and the check."""
 ADDED_BY = {"dtype": 2, "postprocess": 2, "scale": 3, "std": 3}
 """The schema from which on a field is there, if not 1."""
-
-
-def _checked(table: Any, path: str, expected: str, is_right: Check) -> Any:
-    """Return the value at ``path`` (``input.mean``), lists as tuples, or raise what is wrong."""
-    value = table
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    if path == "schema" and _number(SCHEMA + 1, math.inf, whole=True)(value):
-        raise DetectError(
-            f"metadata has schema {value}, newer than the {SCHEMA} known here; "
-            "use the detect.py that came with the file"
-        )
-    if not is_right(value):
-        raise _wrong_field(path, expected, value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _wrong_field(path: str, expected: str, value: Any) -> DetectError:
-    return DetectError(
-        f"metadata {path!r} must be {expected} (got {repr(value)[:60]}); "
-        "export the file again with the toolchain"
-    )

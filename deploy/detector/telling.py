@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .detecting import Detection
 from .errors import DetectError, OutputError, reason_of
-from .sources import Frame, Source
+from .sources import Frame
+from .tasks.found import Found
 
 
 def emit(line: str) -> None:
@@ -26,29 +26,27 @@ def emit(line: str) -> None:
         raise OutputError(f"standard output: cannot be written ({reason_of(error)})") from error
 
 
-def record(source: Source, frame: Frame, found: Detection) -> dict[str, Any]:
-    """Return what is said about a picture: the JSON line (boxes in pixels, ``ms`` of inference)."""
-    number = {} if frame.number is None else {"frame": frame.number}
-    faces = [
-        {"box": [round(edge, 2) for edge in box], "score": round(score, 4)}
-        for box, score in zip(found.boxes.tolist(), found.scores.tolist(), strict=True)
-    ]
-    height, width = frame.image.shape[:2]
-    size = {"width": width, "height": height}
-    ms = round(found.inference_ms, 3)
-    damaged = {"damaged": frame.damage} if frame.damage else {}
-    return {"image": source.name, **number, **size, "faces": faces, "ms": ms, **damaged}
+def record(name: str, frame: Frame | None, found: Found, ms: float) -> dict[str, Any]:
+    """Return what is said about an input: the JSON line (in pixels of the picture).
+
+    ``frame`` is None of arrays; ``ms`` is what the inference took.
+    """
+    place: dict[str, Any] = {}
+    damaged: dict[str, Any] = {}
+    if frame is not None:
+        height, width = frame.image.shape[:2]
+        place = {} if frame.number is None else {"frame": frame.number}
+        place |= {"width": width, "height": height}
+        damaged = {"damaged": frame.damage} if frame.damage else {}
+    return {"image": name, **place, **found.facts(), "ms": round(ms, 3), **damaged}
 
 
-def sentence(facts: dict[str, Any], target: Path | None) -> str:
-    """Return a record as a line for people."""
+def sentence(facts: dict[str, Any], words: str, target: Path | None) -> str:
+    """Return a record as a line for people; ``words`` say what was found."""
     frame = f" frame {facts['frame']}" if "frame" in facts else ""
-    faces = facts["faces"]
-    best = f" (best {faces[0]['score']:.2f})" if faces else ""
-    count = f"{len(faces)} face{'' if len(faces) == 1 else 's'}{best}"
-    size = f"{facts['width']}x{facts['height']}"
+    size = f", {facts['width']}x{facts['height']}" if "width" in facts else ""
     written = f" -> {target}" if target else ""
-    return f"{facts['image']}{frame}: {count}, {size}, {facts['ms']:.1f} ms{written}"
+    return f"{facts['image']}{frame}: {words}{size}, {facts['ms']:.1f} ms{written}"
 
 
 def report_failure(name: str, error: DetectError, options: argparse.Namespace) -> None:

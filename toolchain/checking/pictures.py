@@ -73,6 +73,7 @@ def board_view(recipe: Recipe) -> detect.Specification:
         mean=shape.means,
         scale=shape.scale,
         std=shape.stds,
+        fit=shape.fit,
         outputs=("loc", "logits"),
         anchor_sizes=anchors.sizes,
         anchor_strides=anchors.strides,

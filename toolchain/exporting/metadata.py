@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import toolchain
+from toolchain.exporting import task_metadata
+from toolchain.exporting.task_metadata import Ends, task_entry
 from toolchain.recipe import Recipe
 from toolchain.records.stages import Source
 
@@ -34,11 +36,13 @@ def metadata_of(
     *,
     dynamic: bool,
     layout: Literal["NCHW", "NHWC"] = "NCHW",
+    ends: Ends | None = None,
 ) -> dict[str, str]:
     """Return the metadata of an exported file, as ONNX wants it: text by text.
 
-    ``recipe`` already holds the anchors' ratio of the weights. A network without anchors gets its
-    provenance under ``toolchain`` alone: it is no detector that ``detect.py`` could run.
+    ``recipe`` already holds the anchors' ratio of the weights. Files of other tasks than faces say
+    which, and what they take and give: ``ends``, which faces do not need. A face detector has
+    anchors; that is what tells it, in files of any age.
     """
     source = provenance.source
     origin = {
@@ -54,7 +58,10 @@ def metadata_of(
     schema = SCHEMA if shape.is_plain else SCALED_SCHEMA
     model = {"schema": schema, "model": recipe.model.name, "trained": source.trained}
     if recipe.anchors is None:
-        return {"toolchain": _text({**model, "provenance": origin})}
+        assert ends is not None
+        entry = task_entry(recipe, ends, dynamic=dynamic, layout=layout)
+        model["schema"] = task_metadata.SCHEMA
+        return {KEY: _text({**model, **entry, "provenance": origin})}
     feeding: dict[str, object] = {"color_order": shape.color_order, "mean": list(shape.means)}
     if not shape.is_plain:
         feeding |= {"dtype": "float32", "scale": shape.scale, "std": list(shape.stds)}

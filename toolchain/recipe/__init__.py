@@ -28,11 +28,13 @@ from toolchain.recipe.sections import (
     Rewrite,
     Scope,
 )
+from toolchain.recipe.task_section import Activation, Kind, TaskSection
 from toolchain.recipe.training_sections import CropSection, TeachSection, TrainSection
 
 __all__ = [
     "BUILT_IN",
     "REWRITES",
+    "Activation",
     "AnchorSection",
     "BudgetSection",
     "Criterion",
@@ -42,6 +44,7 @@ __all__ = [
     "ExportSection",
     "GateSection",
     "InputSection",
+    "Kind",
     "Limit",
     "ModelSection",
     "ProofSection",
@@ -50,6 +53,7 @@ __all__ = [
     "Recipe",
     "Rewrite",
     "Scope",
+    "TaskSection",
     "TeachSection",
     "TrainSection",
     "default_recipe",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from toolchain.errors import RecipeError, did_you_mean
+from toolchain.errors import RecipeError, did_you_mean, in_one_line
 from toolchain.recipe.checking import hints_of
 from toolchain.recipe.numbers import PHOTO
 from toolchain.recipe.reader import Reader
@@ -22,7 +22,23 @@ def load_recipe(path: Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
-    return parse_recipe(text, str(path))
+    return _with_labels(parse_recipe(text, str(path)), path)
+
+
+def _with_labels(recipe: Recipe, path: Path) -> Recipe:
+    """Return ``recipe`` with the labels that the file it names holds, beside the recipe."""
+    name = recipe.task.labels_file
+    if name is None:
+        return recipe
+    try:
+        lines = (path.parent / name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path}: task.labels_file {name!r} cannot be read ({in_one_line(error)})"
+        ) from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    task = dataclasses.replace(recipe.task, labels=labels, labels_file=None)
+    return dataclasses.replace(recipe, task=task)
 
 
 def default_recipe(model: str) -> Recipe:
@@ -76,6 +92,7 @@ def parse_recipe(text: str, name: str) -> Recipe:
             f"{name}:{line}: anchors.sizes must have one entry per stride "
             f"({len(anchors.strides)}; got {len(anchors.sizes)})"
         )
+    _check_task(recipe, Reader(text, name))
     return _with_photos(recipe, Reader(text, name))
 
 
@@ -104,6 +121,14 @@ def _check_evaluation(recipe: Recipe, reader: Reader) -> None:
     if problem is not None:
         field, words = problem
         reader.fail(("evaluate", field), words)
+
+
+def _check_task(recipe: Recipe, reader: Reader) -> None:
+    """Raise :class:`RecipeError` naming the field of ``[task]`` that does not fit the others."""
+    problem = recipe.task_problem()
+    if problem is not None:
+        field, words = problem
+        reader.fail(tuple(field.split(".")), words)
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -143,4 +168,5 @@ def override(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         recipe = dataclasses.replace(recipe, **{section_name: section})
     _check_input(recipe.input, reader)
     _check_evaluation(recipe, reader)
+    _check_task(recipe, reader)
     return _with_photos(recipe, reader)

@@ -10,6 +10,7 @@ from toolchain.recipe.checking import Range, Section
 from toolchain.recipe.evaluate_section import EvaluateSection
 from toolchain.recipe.limit_sections import BudgetSection, GateSection, ProofSection
 from toolchain.recipe.numbers import Factor, Finite, Pixels, Positive, Share
+from toolchain.recipe.task_section import Kind, TaskSection
 from toolchain.recipe.training_sections import CropSection, TeachSection, TrainSection
 
 Criterion = Literal["fpgm", "l1"]
@@ -61,6 +62,9 @@ class InputSection(Section, name="input"):
     dtype: Literal["float32", "uint8"] = "float32"
     """What the exported files take. ``uint8``: a camera's pixels (1, height, width, 3), blue first;
     the files put them in order, scale them and subtract the mean themselves."""
+    fit: Literal["letterbox", "stretch", "crop"] = "letterbox"
+    """How photos of other proportions become the input: all of it at the top left, the rest filled
+    with the mean; stretched; or the largest part in its middle. Faces are letterboxed."""
     shapes: tuple[str, ...] = ()
     """What a network of one's own is called with, where that is not one image of the size above:
     shapes such as ``1x12x160x160``, ``mask=1x1x64x64`` or ``1x16:int64``."""
@@ -204,6 +208,7 @@ class Recipe(Section, name="recipe"):
     anchors: AnchorSection | None = None
     """None for a network that is no anchor-based detector."""
     decode: DecodeSection = DecodeSection()
+    task: TaskSection = field(default_factory=TaskSection)
     prune: PruneSection = PruneSection()
     train: TrainSection = field(default_factory=TrainSection)
     teach: TeachSection = field(default_factory=TeachSection)
@@ -219,3 +224,28 @@ class Recipe(Section, name="recipe"):
     def evaluation(self) -> str | None:
         """What evaluates it: as ``evaluate.function`` says; else ``wider`` of a face detector."""
         return self.evaluate.function or ("wider" if self.anchors is not None else None)
+
+    @property
+    def task_kind(self) -> Kind:
+        """What the network is for: as ``task.kind`` says; else faces by its anchors, else raw."""
+        return self.task.kind or ("raw" if self.anchors is None else "faces")
+
+    def task_problem(self) -> tuple[str, str] | None:
+        """Return a field of ``[task]`` that does not fit the others, and why; None if all fit."""
+        if self.task_kind == "faces" and self.anchors is None:
+            return "task.kind", "of faces needs [anchors]; add them, or say another kind"
+        if self.task_kind != "faces" and self.anchors is not None:
+            return (
+                "task.kind",
+                f"of {self.task_kind} goes without [anchors], which are for faces; leave them out "
+                f"(those of boxes are task.anchors)",
+            )
+        if self.task_kind == "faces" and self.input.fit != "letterbox":
+            return "input.fit", f"must be letterbox for faces (got {self.input.fit!r})"
+        if self.task.anchors and len(self.task.anchors) != len(self.task.strides):
+            return (
+                "task.anchors",
+                f"must have one list per stride ({len(self.task.strides)}; got "
+                f"{len(self.task.anchors)})",
+            )
+        return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..arrays import Image
+from ..tasks.found import Found
 
 BACKLOG = 64
 """Messages kept for viewers that are behind; older ones are lost to them."""
@@ -30,6 +31,8 @@ class View:
     """None if nobody watched."""
     published: float
     """Monotonic seconds."""
+    found: Found | None = None
+    """Down to the lowest score that is sent."""
 
 
 class Hub:

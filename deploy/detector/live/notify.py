@@ -33,7 +33,7 @@ def notify(message: str) -> None:
 
 
 class FaceCommand:
-    """Runs a command, without a shell, when a face comes after none; never two at a time.
+    """Runs a command, without a shell, when a face or box comes after none; never two at a time.
 
     It gets the picture's JSON line on its standard input.
     """
@@ -54,7 +54,7 @@ class FaceCommand:
         """Look at a picture's facts; run the command if they are news."""
         now = time.monotonic()
         self._tend(now)
-        if not facts["faces"]:
+        if not (facts.get("faces") or facts.get("boxes")):
             return
         news = self._last_face is None or now - self._last_face > QUIET_SECONDS
         self._last_face = now

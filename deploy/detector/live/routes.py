@@ -152,6 +152,8 @@ class Site:
             "lowest": self.watcher.lowest,
             "model": self.watcher.model,
             "trained": self.watcher.is_trained,
+            "noun": self.watcher.noun,
+            "counts": self.watcher.counts,
             "keeps_snapshots": self.snapshots.folder is not None,
         }
         return _json(facts)
@@ -177,14 +179,14 @@ class Site:
         stages = [({"stage": name}, value) for name, value in totals.stage_seconds.items()]
         refused = [({"status": str(status)}, n) for status, n in web.refused.items()] if web else []
         single = [
-            ("frames_total", "counter", "Pictures on which faces were looked for.", totals.frames),
+            ("frames_total", "counter", "Pictures that were looked at.", totals.frames),
             ("camera_frames_total", "counter", "Pictures read from the camera.", state.read),
             ("skipped_frames_total", "counter", "Pictures replaced by a newer.", state.skipped),
             ("torn_frames_total", "counter", "Pictures left out as torn.", state.torn),
             ("black_frames_total", "counter", "Pictures that were black.", state.black),
             ("camera_openings_total", "counter", "Attempts to open the camera.", state.attempts),
             ("camera_up", "gauge", "1 if the camera runs.", float(state.status == "running")),
-            ("faces", "gauge", "Faces on the last picture.", totals.faces),
+            ("faces", "gauge", "Faces (or boxes) on the last picture.", totals.faces),
             ("viewers", "gauge", "Pages that are open.", self.hub.viewers),
             ("connections", "gauge", "Open connections.", web.connections if web else 0),
             ("resident_bytes", "gauge", "Memory in use.", resident_bytes()),

@@ -13,9 +13,11 @@ import threading
 import time
 from pathlib import Path
 
-from ..detecting import Detector
+from ..errors import DetectError
+from ..opening import Worker
 from ..outputs import OutputFolder
 from ..stopping import heed
+from ..tasks.running import TaskRunner
 from ..telling import emit
 from .board import health
 from .cameras import opener, shown_name
@@ -33,9 +35,10 @@ TOKEN_NAME = "live-token"
 """The file beside the model that holds the token, unless --token names another."""
 
 
-def serve(detector: Detector, options: argparse.Namespace) -> int:
+def serve(detector: Worker, options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM; return 0. Raise :class:`DetectError` at the start."""
     command = None if options.on_face is None else FaceCommand(options.on_face)
+    _demand_pictures(detector, options)
     access = _access(options)
     folder = OutputFolder(options.out, []).folder if options.out else None
     listener = bind(options.host, options.port)
@@ -70,6 +73,15 @@ def serve(detector: Detector, options: argparse.Namespace) -> int:
             command.stop()
         if not capture.stop():
             _leave()
+
+
+def _demand_pictures(worker: Worker, options: argparse.Namespace) -> None:
+    """Raise :class:`DetectError` for a network that is given none, or has nothing to count."""
+    if isinstance(worker, TaskRunner):
+        if not worker.sees_pictures:
+            raise DetectError(f"--serve shows pictures, and it takes arrays ({worker.takes})")
+        if options.on_face is not None and worker.specification.kind != "boxes":
+            raise DetectError(f"--on-face is for faces and boxes, and it gives {worker.noun}")
 
 
 def _watch(

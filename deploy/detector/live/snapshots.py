@@ -8,9 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
-from ..drawing import draw
 from ..errors import OutputError, one_line
 from ..outputs import write_picture, written_beside
 from .http import RequestError
@@ -52,11 +49,11 @@ class Snapshots:
         if len(numbers) >= MAX_SNAPSHOTS or max(numbers, default=0) >= 9999:
             raise RequestError(507, f"the folder holds {len(numbers)} snapshots; move them away")
         target = folder / f"snapshot-{max(numbers, default=0) + 1:04}.jpg"
-        faces = [face for face in view.facts["faces"] if face["score"] >= self._threshold]
-        boxes = np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
-        scores = np.array([face["score"] for face in faces], np.float32)
-        write_picture(target, draw(view.image, boxes, scores))
-        facts = {**view.facts, "faces": faces}
+        image, facts = view.image, view.facts
+        if view.found and view.found.is_counted:  # what is not is in the picture already
+            found = view.found.above(self._threshold)
+            image, facts = found.drawn(image), {**facts, **found.facts()}
+        write_picture(target, image)
         with written_beside(target.with_suffix(".json")) as part:
             part.write_text(json.dumps(facts) + "\n", encoding="utf-8")
         return target.name

@@ -1,4 +1,4 @@
-"""The loop that looks: newest picture -> faces -> hub, standard output, command, watchdog."""
+"""The loop that looks: newest picture -> what is found -> hub, standard output, command."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import cv2
 import numpy as np
 
 from ..arrays import Image
-from ..detecting import Detector
-from ..sources import Frame, Source
+from ..opening import Worker
+from ..sources import Frame
+from ..tasks.found import Found
+from ..tasks.running import TaskRunner
 from ..telling import record
 from .capture import Capture, Shot
 from .hub import Hub, View
 
 LOWEST_SCORE = 0.1
 """Boxes down to this score are sent, so that each viewer can choose a threshold of its own."""
+COUNTED = ("faces", "boxes")
+"""What the page draws and counts; all else is painted into the picture here."""
 LONGEST_SIDE = 1280
 """A picture is sent no larger; boxes stay in pixels of the original."""
 JPEG_QUALITY = 80
@@ -30,7 +34,7 @@ class Totals:
 
     frames: int = 0
     faces: int = 0
-    """On the last picture, at the threshold."""
+    """Or boxes, on the last picture, at the threshold."""
     stage_seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("waiting", "detecting", "encoding"), 0.0)
     )
@@ -49,23 +53,26 @@ def encoded(image: Image) -> bytes:
 
 
 class Watcher:
-    """Finds the faces of the newest picture, again and again; encodes while the network runs."""
+    """Looks at the newest picture, again and again; encodes while the network runs."""
 
     def __init__(
         self,
-        detector: Detector,
+        detector: Worker,
         capture: Capture,
         hub: Hub,
         name: str,
         threshold: float | None = None,
     ) -> None:
         self._detector, self._capture, self._hub = detector, capture, hub
-        self._source = Source(name)
+        self._name = name
         self._encoder = ThreadPoolExecutor(1, "encoder")
         specification = detector.specification
         self.model, self.is_trained = specification.model, specification.trained
         self.threshold = specification.score_threshold if threshold is None else threshold
         self.lowest = max(min(self.threshold, LOWEST_SCORE), specification.lowest_score)
+        self.noun = detector.noun if isinstance(detector, TaskRunner) else "faces"
+        self.counts = self.noun in COUNTED
+        self._asked = self.lowest if self.counts else threshold
         self.totals = Totals()
         self._number = 0
 
@@ -78,20 +85,26 @@ class Watcher:
         self._number = shot.number
         started = time.monotonic()
         picture: Future[bytes] | None = None
-        if self._hub.is_watched:
+        if self._hub.is_watched and self.counts:
             picture = self._encoder.submit(encoded, shot.image)
-        found = self._detector.measure(shot.image, self.lowest)
+        measured = self._detector.measure(shot.image, self._asked)
+        found = measured.found
         detected = time.monotonic()
+        if not self.counts:  # the page draws boxes alone
+            shot = replace(shot, image=found.drawn(shot.image))
+            if self._hub.is_watched:
+                picture = self._encoder.submit(encoded, shot.image)
         jpeg = picture.result() if picture else None
         done = time.monotonic()
-        facts = record(self._source, Frame(shot.image, shot.number), found)
+        frame = Frame(shot.image, shot.number)
+        facts = record(self._name, frame, found, measured.inference_ms)
         stages = {
             "waiting": started - shot.taken,
             "detecting": detected - started,
             "encoding": done - detected,
         }
-        self._publish(shot, facts, stages, jpeg)
-        return self._count(facts, stages, done)
+        self._publish(shot, facts, found, stages, jpeg)
+        return self._count(facts, found, stages, done)
 
     def _encode_last(self) -> None:
         """Encode the picture at which the camera stopped, for who came afterwards."""
@@ -100,18 +113,24 @@ class Watcher:
             self._hub.publish(replace(view, jpeg=encoded(view.image)))
 
     def _publish(
-        self, shot: Shot, facts: dict[str, Any], stages: dict[str, float], jpeg: bytes | None
+        self,
+        shot: Shot,
+        facts: dict[str, Any],
+        found: Found,
+        stages: dict[str, float],
+        jpeg: bytes | None,
     ) -> None:
         times = {name: round(1e3 * seconds, 2) for name, seconds in stages.items()}
-        message = {**facts, "taken": round(shot.taken, 5), "times": times}
-        self._hub.publish(View(shot.number, message, shot.image, jpeg, time.monotonic()))
+        words = {} if self.counts else {"words": found.words()}
+        message = {**facts, **words, "taken": round(shot.taken, 5), "times": times}
+        self._hub.publish(View(shot.number, message, shot.image, jpeg, time.monotonic(), found))
 
     def _count(
-        self, facts: dict[str, Any], stages: dict[str, float], done: float
+        self, facts: dict[str, Any], found: Found, stages: dict[str, float], done: float
     ) -> dict[str, Any]:
-        faces = [face for face in facts["faces"] if face["score"] >= self.threshold]
+        shown = found.above(self.threshold)
         for name, seconds in stages.items():
             self.totals.stage_seconds[name] += seconds
         self.totals.frames += 1
-        self.totals.faces, self.totals.last = len(faces), done
-        return {**facts, "faces": faces}
+        self.totals.faces, self.totals.last = shown.count, done
+        return {**facts, **shown.facts()} if self.counts else facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import toolchain
 from toolchain.deploy import detect
 from toolchain.exporting.metadata import KEY, Provenance, metadata_of
+from toolchain.exporting.task_metadata import Ends
 from toolchain.records.members import trained_widths
 from toolchain.zoo.sources import Loaded
 
@@ -29,12 +30,30 @@ def provenance_of(loaded: Loaded) -> Provenance:
 
 def onnx_metadata(loaded: Loaded, *, dynamic: bool = False) -> dict[str, str]:
     """Return the metadata of ONNX files."""
-    return metadata_of(loaded.recipe, provenance_of(loaded), dynamic=dynamic)
+    return metadata_of(loaded.recipe, provenance_of(loaded), dynamic=dynamic, ends=ends_of(loaded))
+
+
+def ends_of(loaded: Loaded) -> Ends:
+    """Return the network's inputs and outputs, as files call them."""
+    inputs = zip(loaded.inputs, loaded.example, strict=True)
+    return Ends(
+        tuple(
+            (name, tuple(map(int, value.shape)), str(value.dtype).removeprefix("torch."))
+            for name, value in inputs
+        ),
+        loaded.outputs,
+    )
 
 
 def tflite_metadata(loaded: Loaded) -> dict[str, str]:
     """Return the metadata of TFLite files, whose size is fixed and whose channels are last."""
-    return metadata_of(loaded.recipe, provenance_of(loaded), dynamic=False, layout="NHWC")
+    return metadata_of(
+        loaded.recipe,
+        provenance_of(loaded),
+        dynamic=False,
+        layout="NHWC",
+        ends=ends_of(loaded),
+    )
 
 
 def ncnn_metadata(loaded: Loaded) -> dict[str, str]:

@@ -7,14 +7,14 @@ import { Latencies, PARTS, plot } from "./plot.js";
 const byId = (id) => document.getElementById(id);
 const TITLES = {
   waiting: "waiting for the detector",
-  detecting: "finding faces",
+  detecting: "running the network",
   encoding: "rest of the JPEG encoding",
   sending: "sending to this browser",
   drawing: "drawing",
 };
 
 const latencies = new Latencies();
-const state = { connected: null, camera: { status: "starting", message: "" }, keepsSnapshots: false };
+const state = { connected: null, camera: { status: "starting", message: "" }, keepsSnapshots: false, counts: true };
 
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -49,7 +49,8 @@ function showFigures() {
   const now = performance.now();
   const recent = latencies.recent(now);
   const facts = picture.shown?.facts;
-  setText(byId("faces"), facts ? String(picture.facesOf(facts).length) : "–");
+  setText(byId("faces"), facts && state.counts ? String(picture.facesOf(facts).length) : "–");
+  setText(byId("words"), facts?.words ?? "");
   setText(byId("rate"), recent ? recent.rate.toFixed(1) : "–");
   setText(byId("latency"), recent ? recent.total.toFixed(0) : "–");
   for (const part of PARTS) {
@@ -103,7 +104,7 @@ async function snapshot() {
   const blob = await new Promise((resolve) => byId("picture").toBlob(resolve, "image/jpeg", 0.92));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `faces-${picture.shown.facts.frame}.jpg`;
+  link.download = `${picture.noun}-${picture.shown.facts.frame}.jpg`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   let said = "Snapshot saved by this browser.";
@@ -123,7 +124,16 @@ async function readSettings() {
   byId("threshold").min = settings.lowest;
   setThreshold(settings.threshold);
   state.keepsSnapshots = settings.keeps_snapshots;
-  setText(byId("about"), settings.model + (settings.trained ? "" : " (untrained: its boxes mean nothing)"));
+  state.counts = settings.counts;
+  const noun = settings.noun, title = `Live ${noun}`;
+  picture.noun = noun;
+  document.title = title;
+  setText(byId("title"), title);
+  setText(byId("noun"), noun[0].toUpperCase() + noun.slice(1));
+  byId("threshold-noun").textContent = noun;
+  byId("slider").hidden = byId("count-tile").hidden = !settings.counts;
+  const meaning = `its ${noun === "faces" ? "boxes" : noun} mean nothing`;
+  setText(byId("about"), settings.model + (settings.trained ? "" : ` (untrained: ${meaning})`));
 }
 
 const picture = new Picture(byId("picture"), drawn);

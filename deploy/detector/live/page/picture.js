@@ -8,6 +8,7 @@ export class Picture {
     this.context = canvas.getContext("2d");
     this.drawn = drawn;
     this.threshold = 0.5;
+    this.noun = "faces";
     this.messages = new Map();
     this.shown = null;
     this.waiting = null;
@@ -41,7 +42,7 @@ export class Picture {
   }
 
   facesOf(facts) {
-    return facts.faces.filter((face) => face.score >= this.threshold);
+    return (facts.faces ?? facts.boxes ?? []).filter((face) => face.score >= this.threshold);
   }
 
   #show(picture, facts) {
@@ -68,12 +69,13 @@ export class Picture {
     faces.forEach((face) => this.#box(face, scale, shrunk));
     canvas.dataset.frame = facts.frame;
     canvas.dataset.faces = faces.length;
-    const many = faces.length === 1 ? "1 face" : `${faces.length} faces`;
-    const label = `Live picture, ${many}`;
+    const one = this.noun === "faces" ? "face" : "box";
+    const many = faces.length === 1 ? `1 ${one}` : `${faces.length} ${this.noun}`;
+    const label = `Live picture, ${facts.words ?? many}`;
     if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
   }
 
-  #box({ box, score }, scale, shrunk) {
+  #box({ box, score, label, points, class: kind }, scale, shrunk) {
     const [left, top, right, bottom] = box.map((edge) => edge * scale);
     const { context } = this;
     const line = 2.5 * shrunk;
@@ -81,18 +83,20 @@ export class Picture {
     context.strokeStyle = "rgba(0, 0, 0, 0.6)";
     context.strokeRect(left, top, right - left, bottom - top);
     context.lineWidth = line;
-    context.strokeStyle = "#2ee67a";
+    const colour = kind ? `hsl(${(120 + 222.5 * kind) % 360} 85% 60%)` : "#2ee67a";
+    context.strokeStyle = context.fillStyle = colour;
     context.strokeRect(left, top, right - left, bottom - top);
+    for (const [x, y] of points ?? []) context.fillRect(x * scale - line, y * scale - line, 2 * line, 2 * line);
     if (right - left < 24 * shrunk) return; // the score would hide a small face's neighbours
     const size = 13 * shrunk;
     context.font = `600 ${size}px system-ui, sans-serif`;
-    const text = score.toFixed(2);
+    const text = label === undefined ? score.toFixed(2) : `${label} ${score.toFixed(2)}`;
     const width = context.measureText(text).width + 8 * shrunk;
     const beside = Math.max(0, Math.min(left - line / 2, this.canvas.width - width));
     const above = top > size + 6 * shrunk ? top - size - 6 * shrunk : top;
     context.fillStyle = "rgba(0, 0, 0, 0.75)";
     context.fillRect(beside, above, width, size + 6 * shrunk);
-    context.fillStyle = "#8dffb9";
+    context.fillStyle = kind ? colour : "#8dffb9";
     context.fillText(text, beside + 4 * shrunk, above + size + shrunk);
   }
 }
