@@ -208,9 +208,7 @@ NUMBERS = {
     "split": (split_in_pairs, 2),
     "split_with_sizes": (lambda x: asked(x, lambda x: x.split([4, 4], dim=1)[1]), 4),
     "slice": (lambda x: asked(x, lambda x: x[:, 4:8]), 4),
-    "select": (lambda x: x.select(1, 1)[:, None], 1),
-    "index": (lambda x: x[:, [2, 1, 0]], 3),
-    "roll": (lambda x: x.roll(1, dims=1), 8),
+    "unbind": (lambda x: torch.stack(x.unbind(1)[:2], dim=1), 2),
     "view": (lambda x: asked(x, lambda x: x.view(len(x), 4, -1, *x.shape[2:])[:, :, 0]), 4),
 }
 

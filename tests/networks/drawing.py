@@ -47,6 +47,7 @@ COMMON_FUNCTIONS = (
     *("relu", "silu", "sigmoid", "leaky_relu", "max_pool", "average_pool", "upsample_nearest"),
     *("upsample_bilinear", "global_pool", "prelu", "prelu_channels", "scale", "norm_batch"),
     *("first_half", "split_and_weight", "affine", "clamp", "dropout"),
+    *("swapped_by_buffer", "repeated_by_number", "stepped_by_number", "rolled_by_number"),
 )
 LIVE_OUTPUTS = (
     *("convolution", "pointwise", "levels", "pooled", "perceptron"),

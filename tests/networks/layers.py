@@ -14,6 +14,7 @@ from networks.calls import FUNCTIONAL_NORMS, OtherEpsilon
 from networks.constants import CONSTANTS
 from networks.descriptions import MOST_CHANNELS
 from networks.numbers import NUMBERS
+from networks.picks import PICKS
 
 
 class Apply(nn.Module):
@@ -152,6 +153,7 @@ LEARNED: dict[str, Callable[[int], nn.Module]] = {
     ),
     **CONSTANTS,
     **NUMBERS,
+    **PICKS,
     "self_attention": lambda c: Apply(
         attend_to_itself, nn.MultiheadAttention(c, 1, batch_first=True)
     ),
@@ -186,6 +188,7 @@ NEEDS: dict[str, Callable[[int, int, int], bool]] = {
     ),
     **each("paired_by_attribute paired_by_number", lambda c, h, w: c >= 2 and c % 2 == 0),
     **each("narrow pick", lambda c, h, w: c >= 3),
+    **dict.fromkeys(PICKS, lambda c, h, w: 3 <= c < MOST_CHANNELS),
     **each("repeated_channels interleaved_channels", lambda c, h, w: 2 * c <= MOST_CHANNELS),
     **each("append_ones append_coordinates append_learned", lambda c, h, w: c < MOST_CHANNELS),
     **each("attend self_attention", lambda c, h, w: h * w <= 400),

@@ -13,14 +13,18 @@ from typing import Any
 from torch import nn
 
 from toolchain.errors import CheckpointError
-from toolchain.models.rewriting import RewritingError, rewrite
+from toolchain.models.rewriting import RewritingError, Value, rewrite, value_of
 
 CHANGED = "_toolchain_numbers"
 """Attribute of a module whose numbers were changed: by place, the number before and after."""
 
-Changes = Mapping[str, Mapping[str, tuple[int, int]]]
+Change = tuple[Value, Value]
+"""What was at a place, and what is there now."""
+
+Changes = Mapping[str, Mapping[str, Change]]
 """Module -> place -> (before, after). A place is an attribute (``c``), an entry of one that is a
-tuple or list (``sizes.1``), or, with a colon, in the code (``split:1.0``)."""
+tuple or list (``sizes.1``), or, with a colon, in the code (``split:1.0``). Positions of channels
+that are picked are one value (``getitem:1.1``)."""
 
 
 def is_in_code(place: str) -> bool:
@@ -28,18 +32,18 @@ def is_in_code(place: str) -> bool:
     return ":" in place
 
 
-def change_numbers(module: nn.Module, numbers: Mapping[str, tuple[int, int]]) -> None:
+def change_numbers(module: nn.Module, numbers: Mapping[str, Change]) -> None:
     """Put new numbers into places of ``module``, in place: what is there, and what shall be.
 
     Raises :class:`RewritingError` where its ``forward`` cannot be written anew.
     """
-    known: dict[str, tuple[int, int]] = dict(vars(module).get(CHANGED, {}))
+    known: dict[str, Change] = dict(vars(module).get(CHANGED, {}))
     for place, (now, after) in numbers.items():
         known[place] = (known[place][0] if place in known else now, after)
     take_changes(module, known)
 
 
-def take_changes(module: nn.Module, changes: Mapping[str, tuple[int, int]]) -> None:
+def take_changes(module: nn.Module, changes: Mapping[str, Change]) -> None:
     """Put numbers into a module of the original network, by place (before, after), in place."""
     for place, (_, after) in changes.items():
         if not is_in_code(place):
@@ -59,24 +63,26 @@ def changes_of(network: nn.Module) -> Changes:
     }
 
 
-def number_at(module: nn.Module, place: str) -> int | None:
-    """Return the number in an attribute, or in an entry of it; None where there is none."""
+def value_at(module: nn.Module, place: str) -> Value | None:
+    """Return the number or list in an attribute, or in an entry of it; None where there is none."""
     name, _, entry = place.partition(".")
     value = vars(module).get(name)
     if entry:
         known = isinstance(value, tuple | list) and entry.isdigit() and int(entry) < len(value)
         value = value[int(entry)] if known else None  # type: ignore[index]
+    if isinstance(value, tuple | list) and all(type(each) is int for each in value):
+        return value_of(value)
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _set(module: nn.Module, place: str, number: int) -> None:
+def _set(module: nn.Module, place: str, number: Value) -> None:
     name, _, entry = place.partition(".")
     value = vars(module)[name]
     if entry:
         items = [number if str(at) == entry else item for at, item in enumerate(value)]
         module.__dict__[name] = type(value)(items)
     else:
-        module.__dict__[name] = number
+        module.__dict__[name] = type(value)(number) if isinstance(number, tuple) else number
 
 
 def read_changes(network: nn.Module, content: object, file: str) -> None:
@@ -92,9 +98,9 @@ def read_changes(network: nn.Module, content: object, file: str) -> None:
         changes = {place: _pair(pair, file) for place, pair in _table(places, file).items()}
         known = vars(module).get(CHANGED, {})
         for place, (before, after) in changes.items():
-            own = known[place][0] if place in known else number_at(module, place)
+            own = known[place][0] if place in known else value_at(module, place)
             there = before if is_in_code(place) else own
-            if there != before or not 0 <= abs(after) <= abs(before):
+            if there != before or not _is_less(before, after):
                 raise _refused(file, f"{place} of {name} must be {before} (got {there})")
         try:
             take_changes(module, {**known, **changes})
@@ -108,10 +114,26 @@ def _table(content: object, file: str) -> Mapping[str, Any]:
     return content
 
 
-def _pair(content: object, file: str) -> tuple[int, int]:
-    if not isinstance(content, list) or [type(each) for each in content] != [int, int]:
+def _pair(content: object, file: str) -> Change:
+    pair = [_value(each) for each in content] if isinstance(content, list) else []
+    if len(pair) != 2 or pair[0] is None or pair[1] is None or isinstance(pair[1], str):
         raise _refused(file, "its numbers of channels are damaged")
-    return content[0], content[1]
+    return pair[0], pair[1]
+
+
+def _value(content: object) -> Value | None:
+    if isinstance(content, list) and content and all(type(each) is int for each in content):
+        return tuple(content)
+    return content if isinstance(content, str) or type(content) is int else None
+
+
+def _is_less(before: Value, after: Value) -> bool:
+    """Return True if channels that went can have made one of the other."""
+    if isinstance(before, int) and isinstance(after, int):
+        return abs(after) <= abs(before)
+    if isinstance(before, tuple) and isinstance(after, tuple):
+        return len(after) <= len(before)
+    return isinstance(before, str) and isinstance(after, tuple)
 
 
 def _refused(file: str, why: str) -> CheckpointError:

@@ -21,8 +21,13 @@ from toolchain.models.plain import subclass
 OWN_CLASS = "_toolchain_own_class"
 """Attribute of a class whose ``forward`` was written anew: the class before."""
 
-Change = Callable[[str, int], int]
-"""A place in the code and the number there -> the number that shall be there."""
+Change = Callable[[str, Any], Any]
+"""A place in the code and what is there -> what shall be there: a number, or a list of picked
+positions; of a slice with a step (``::2``) the slice itself, and such a list in its stead."""
+
+Value = int | str | tuple[int, ...]
+"""What is at a place, as files have it: a number, a list, or a slice with a step as it is written.
+"""
 
 NUMBERS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "view": (1, ("shape", "size")),
@@ -32,12 +37,15 @@ NUMBERS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "split": (1, ("split_size", "split_size_or_sections")),
     "split_with_sizes": (1, ("split_sizes",)),
     "narrow": (2, ("start", "length")),
+    "select": (2, ("index",)),
+    "roll": (1, ("shifts",)),
     "getitem": (1, ()),
 }
 """Operators -> the first argument that holds numbers of channels, and their names."""
 
-LAST = {"split": 1, "split_with_sizes": 1, "unflatten": 2, "getitem": 1}
-"""Operators -> the last such argument, where others follow."""
+LAST = {"split": 1, "split_with_sizes": 1, "unflatten": 2, "getitem": 1, "select": 2, "roll": 1}
+POSITIONS = ("getitem", "select", "roll", "narrow")
+"""Operators -> the last such argument, where others follow; and those given positions, too."""
 
 
 class RewritingError(Exception):
@@ -127,13 +135,13 @@ def _trace(module: nn.Module, kind: type[nn.Module]) -> fx.Graph:
         raise RewritingError(f"{type(error).__name__}: {error}") from error
 
 
-def numbers_in(graph: fx.Graph) -> dict[str, int]:
+def numbers_in(graph: fx.Graph) -> dict[str, Value]:
     """Return the numbers that may be of channels, by their places."""
-    found: dict[str, int] = {}
+    found: dict[str, Value] = {}
 
-    def note(place: str, number: int) -> int:
-        found[place] = number
-        return number
+    def note(place: str, given: Any) -> Any:
+        found[place] = value_of(given)
+        return given
 
     for node in graph.nodes:
         with_numbers(node, node.args, node.kwargs, note)
@@ -158,6 +166,8 @@ def with_numbers(
         return change(place, value) if type(given) is int else value
 
     def walk(given: Any, value: Any, place: str) -> Any:
+        if name == "getitem" and _is_pick(given):
+            return change(place, value)
         if isinstance(given, slice) and isinstance(value, slice):
             start = bound(given.start, value.start, f"{place}.start")
             return slice(start, bound(given.stop, value.stop, f"{place}.stop"), value.step)
@@ -165,7 +175,7 @@ def with_numbers(
             pairs = enumerate(zip(given, value, strict=True))
             items = [walk(a, b, f"{place}.{number}") for number, (a, b) in pairs]
             return tuple(items) if isinstance(given, tuple) else items
-        return value if name == "getitem" else bound(given, value, place)
+        return bound(given, value, place)
 
     new = [
         walk(given, value, f"{node.name}:{number}") if first <= number <= last else value
@@ -178,13 +188,36 @@ def with_numbers(
     return tuple(new), named
 
 
+def _is_pick(given: object) -> bool:
+    """Return True for a list of positions, and for a slice that leaves some out."""
+    if isinstance(given, slice):
+        parts = (given.start, given.stop, given.step)
+        return given.step not in (None, 1) and all(
+            type(each) in (int, type(None)) for each in parts
+        )
+    return isinstance(given, list) and bool(given) and all(type(each) is int for each in given)
+
+
+def value_of(given: Any) -> Value:
+    """Return what is at a place as files have it."""
+    if isinstance(given, slice):
+        parts = (given.start, given.stop, given.step)
+        return ":".join("" if each is None else str(int(each)) for each in parts)
+    return tuple(map(int, given)) if isinstance(given, list | tuple) else int(given)
+
+
+def is_positional(node: fx.Node) -> bool:
+    """Return True for an operator that is given positions, of which 1 and -1 may change, too."""
+    return _operator(node) in POSITIONS
+
+
 def _operator(node: fx.Node) -> str:
     if node.op == "call_method":
         return str(node.target)
     return getattr(node.target, "__name__", "") if node.op == "call_function" else ""
 
 
-def changed(graph: fx.Graph, numbers: Mapping[str, tuple[int, int]]) -> fx.Graph:
+def changed(graph: fx.Graph, numbers: Mapping[str, tuple[Value, Value]]) -> fx.Graph:
     """Put numbers into ``graph``, in place, by place: the one that is there, and the new one.
 
     Raises :class:`RewritingError` where another number is there, or none.
@@ -194,8 +227,9 @@ def changed(graph: fx.Graph, numbers: Mapping[str, tuple[int, int]]) -> fx.Graph
         if there.get(place) != before:
             raise RewritingError(f"{place} must be {before} (got {there.get(place, 'nothing')})")
 
-    def change(place: str, number: int) -> int:
-        return numbers[place][1] if place in numbers else number
+    def change(place: str, given: Any) -> Any:
+        after = numbers[place][1] if place in numbers else given
+        return list(after) if isinstance(after, tuple) else after
 
     for node in graph.nodes:
         args, kwargs = with_numbers(node, node.args, node.kwargs, change)
@@ -204,7 +238,7 @@ def changed(graph: fx.Graph, numbers: Mapping[str, tuple[int, int]]) -> fx.Graph
     return graph
 
 
-def rewrite(module: nn.Module, numbers: Mapping[str, tuple[int, int]]) -> None:
+def rewrite(module: nn.Module, numbers: Mapping[str, tuple[Value, Value]]) -> None:
     """Write the ``forward`` of ``module`` anew, in place, with other numbers; see :func:`changed`.
 
     Raises :class:`RewritingError` where that cannot be done.
@@ -216,7 +250,7 @@ def rewrite(module: nn.Module, numbers: Mapping[str, tuple[int, int]]) -> None:
 
 
 def with_forward(
-    module: nn.Module, forward: Callable[..., Any], numbers: Mapping[str, tuple[int, int]]
+    module: nn.Module, forward: Callable[..., Any], numbers: Mapping[str, tuple[Value, Value]]
 ) -> None:
     """Give ``module`` another ``forward``, in place, that copies and pickles keep."""
     kind = own_class(module)
@@ -240,7 +274,9 @@ def _empty(kind: type[nn.Module]) -> nn.Module:
     return kind.__new__(kind)
 
 
-def _filled(module: nn.Module, state: tuple[dict[str, tuple[int, int]], dict[str, Any]]) -> None:
+def _filled(
+    module: nn.Module, state: tuple[dict[str, tuple[Value, Value]], dict[str, Any]]
+) -> None:
     """Give an unpickled module its contents, and the ``forward`` that it had."""
     numbers, contents = state
     module.__dict__.update(contents)

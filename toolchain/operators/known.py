@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.operators import hiding, keeping, moving, products
+from toolchain.operators import hiding, keeping, moving, picking, products
 from toolchain.operators.traits import Operator
 
 
@@ -88,12 +88,16 @@ MOVING = {
     **_each("flip repeat pixel_shuffle pixel_unshuffle", channels=moving.moved, nan="carried"),
     **_each("split split_with_sizes", channels=moving.moved_in_equal_parts, nan="carried"),
     **_each("slice", channels=moving.sliced, nan="carried"),
-    **_each("select unbind roll index_select", channels=moving.moved_whole, nan="carried"),
+    **_each("unbind", channels=moving.unbound, nan="carried"),
+    **_each("select", channels=picking.selected, nan="carried"),
+    **_each("roll", channels=picking.rolled, nan="carried"),
+    **_each("index_select gather", channels=picking.picked, nan="carried"),
     **_each("cat stack", channels=moving.laid_together, nan="carried"),
     **_each("channel_shuffle native_channel_shuffle", channels=moving.shuffled, nan="carried"),
     **_each("glu", channels=moving.gated, nan="carried"),
-    **_each("as_strided copy_ gather index_put index_put_ reshape", nan="carried"),
-    **_each("index masked_select", nan="carried", picks=True),
+    **_each("as_strided copy_ index_put index_put_ reshape", nan="carried"),
+    **_each("index", channels=picking.picked, nan="carried", picks=True),
+    **_each("masked_select", nan="carried", picks=True),
 }
 """Values go elsewhere."""
 

@@ -52,15 +52,19 @@ def moved_in_equal_parts(call: Call) -> list[Placed] | None:
 
 
 def sliced(call: Call) -> list[Placed] | None:
-    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``), or any whose
-    bounds can be changed."""
+    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``), one in steps, or
+    any whose bounds can be changed."""
     placed = call.x_placed
     if placed is None or call.dim(1) != placed.dim:
         return moved(call)
     found = moved(call)
     width, count = len(placed.nodes), call.out.shape[placed.dim]
     start, step = _start(call, width), call.args[4] if len(call.args) > 4 else 1
-    if count == width or (call.watcher.numbers_follow and step == 1):
+    if count == width or call.watcher.numbers_follow:
+        return found
+    if step > 1 and start < step and count == len(range(start, width, step)):
+        for index, node in enumerate(placed.nodes):  # what lies within a step goes together
+            call.watcher.classes.join(node, placed.nodes[index // step * step])
         return found
     if not count or step != 1 or width % count or start % count:
         return None
@@ -75,22 +79,10 @@ def _start(call: Call, width: int) -> int:
     return start + width if start < 0 else start
 
 
-def moved_whole(call: Call) -> list[Placed] | None:
-    """An operator with fixed places (``select``, ``roll``): along positions, not channels."""
+def unbound(call: Call) -> list[Placed] | None:
+    """``unbind`` along positions; the code knows how many channels it would give."""
     placed = call.x_placed
-    if placed is None or _touches(call, placed.dim):
-        return None
-    return moved(call)
-
-
-def _touches(call: Call, dim: int) -> bool:
-    """Return True if the dimensions among the arguments hold ``dim``, or if none is there."""
-    position = {"select": 1, "unbind": 1, "roll": 2, "index_select": 1}[call.name]
-    if call.name == "unbind" and len(call.args) < 2:
-        return dim == 0
-    dims = call.args[position] if len(call.args) > position else []
-    dims = [dims] if isinstance(dims, int) else list(dims)
-    return not dims or dim in [each % call.x.ndim for each in dims]
+    return None if placed is None or call.dim(1) == placed.dim else moved(call)
 
 
 def shuffled(call: Call) -> list[Placed] | None:

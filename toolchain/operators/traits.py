@@ -27,6 +27,12 @@ class Watcher(Protocol):
     def divide(self, operator: str, parts: Sequence[Nodes]) -> None:
         """Remember that an operator's parts must lose equally many channels each."""
 
+    def is_fixed(self, index: Tensor) -> bool:
+        """Return True if ``index`` stands in the code, or is a buffer or a view of one."""
+
+    def picks(self, operator: str, index: Tensor, nodes: Nodes) -> bool:
+        """Return True if ``index``, positions among ``nodes``, is a buffer that can be changed."""
+
     def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
 

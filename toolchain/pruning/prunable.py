@@ -8,7 +8,7 @@ batch norm's scale and shift: then everything that is zero can be removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +21,7 @@ from toolchain.recipe import Criterion, Scope
 from toolchain.surgery.balance import surplus_of
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
+from toolchain.surgery.following import counted
 from toolchain.surgery.layers import Layer, layers_of
 from toolchain.system.steps import step
 
@@ -73,7 +74,7 @@ class Prunable:
 
         Groups that lose none are left out. With ``zeros_first`` filters that are zero already are
         chosen before all others. In scope ``group``, fewer are chosen where the code divides
-        channels into parts of one width that would not lose as many.
+        channels into parts of one width that would not lose as many, or picks only what would go.
         """
         layers = layers_of(network)
         chosen: dict[str, list[int]] = {}
@@ -94,13 +95,19 @@ class Prunable:
             for index in chosen[group.name]
         }
         going = set(class_of.values())
-        while surplus := surplus_of(self.flow, going):
-            going -= surplus.keys()
+        while staying := surplus_of(self.flow, going).keys() | self._last(going):
+            going -= staying
         left = {
             name: [index for index in indices if class_of[name, index] in going]
             for name, indices in chosen.items()
         }
         return {name: indices for name, indices in left.items() if indices}
+
+    def _last(self, going: Collection[int]) -> set[int]:
+        """Return one class of each part that would be empty: code picks or cuts it."""
+        find = self.flow.classes.find
+        parts = [[find(node) for node in nodes] for _, nodes in counted(self.flow)]
+        return {owners[0] for owners in parts if all(owner in going for owner in owners)}
 
     def _class_of(self, group: ChannelGroup, index: int) -> int:
         name, channel = group.channels[index][0]

@@ -58,9 +58,10 @@ class Number:
     """The module's name; empty for the network itself."""
     place: str
     """An attribute (``c``, ``sizes.1``); or, with a colon, an argument in the module's code, whose
-    ``forward`` was written anew (``split:1.0``)."""
-    before: int
-    after: int
+    ``forward`` was written anew (``split:1.0``); or a buffer of positions."""
+    before: int | str | tuple[int, ...]
+    """A number; or the positions of channels that are picked, or the slice that picks them."""
+    after: int | str | tuple[int, ...]
 
     @property
     def in_code(self) -> bool:

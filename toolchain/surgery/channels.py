@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from toolchain.models.rewriting import Value
 from toolchain.operators.classes import Classes, Nodes
 from toolchain.surgery.told import Form, Key
 
@@ -34,6 +35,26 @@ class Use:
     """True if one of the channels must be left."""
 
 
+@dataclass(frozen=True)
+class Pick:
+    """Channels that an operator picks by their positions."""
+
+    operator: str
+    key: Key
+    """The place of the positions in the code or in an attribute; or a buffer, with no module."""
+    nodes: tuple[int, ...]
+    """The channels of which it picks."""
+    positions: tuple[int, ...]
+    """Which of them; of negative ones the last is -1."""
+    cut: slice | None = None
+    """The slice that stands there, where it is no list."""
+
+    @property
+    def picked(self) -> tuple[int, ...]:
+        """The nodes of the channels that are picked, of which one must be left."""
+        return tuple(self.nodes[position] for position in self.positions)
+
+
 @dataclass
 class Flow:
     """Where channels flow in a network."""
@@ -56,6 +77,12 @@ class Flow:
     """Numbers of channels that stand in attributes and in the code of ``in_code``."""
     values: dict[Key, int] = field(default_factory=dict)
     """What stands at each place."""
+    picks: dict[Key, Pick] = field(default_factory=dict)
+    """Positions that can follow: in attributes, in the code of ``in_code``, and in buffers."""
+    fixed: set[Key] = field(default_factory=set)
+    """Places of lists that something else is given as well, so that they must stay as they are."""
+    lists: dict[Key, Value] = field(default_factory=dict)
+    """Lists, and slices with a step, at each place."""
     in_code: frozenset[str] = frozenset()
     """Modules whose code was interpreted, so that numbers in it are among ``uses``."""
     unknown: dict[str, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
@@ -67,3 +94,14 @@ class Flow:
     """Parameters and buffers that other than their own layer's operator reads."""
     second_opinion: str = ""
     """Why torch-pruning could not follow the network; empty if it could, and was joined."""
+
+    def follow(self, pick: Pick) -> bool:
+        """Remember positions that can follow; False where they pick otherwise elsewhere.
+
+        What one list picks in two places stays or goes together.
+        """
+        known = self.picks.setdefault(pick.key, pick)
+        if len(known.nodes) != len(pick.nodes) or known.positions != pick.positions:
+            return False
+        self.classes.join_all([*known.nodes], [*pick.nodes])
+        return True

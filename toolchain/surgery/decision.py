@@ -163,7 +163,8 @@ def _keep_layers_filled(seen: Observation, removable: set[int]) -> dict[int, str
         owners = [seen.flow.classes.find(node) for node in nodes]
         if owners and all(owner in removable and owner not in kept for owner in owners):
             kept[owners[0]] = name
-    if seen.flow.uses:  # parts of which nothing is left, though something is of their layer
+    # Of parts nothing may be left, though something is of their layer.
+    if seen.flow.uses or seen.flow.picks:
         for name, parts in [*seen.flow.in_nodes.items(), *counted(seen.flow)]:
             owners = [seen.flow.classes.find(node) for node in parts]
             if owners and all(owner in removable and owner not in kept for owner in owners):

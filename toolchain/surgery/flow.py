@@ -117,7 +117,7 @@ def _watch(
         prepare(flow)
     numbers = Numbers(network, watcher)
     if in_code is not None:
-        tell(network, in_code, flow.values)
+        tell(network, in_code, flow)
     telling = contextlib.nullcontext() if in_code is None else numbers
     with plainly(), Border(watcher.leaves), telling, watcher:
         outputs = network(*as_inputs(example))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from toolchain.models.numbers import Changes, change_numbers
+from toolchain.models.numbers import Change, Changes, change_numbers
 from toolchain.records.stages import Number
 from toolchain.surgery.channels import Flow, Parts, Use
+from toolchain.surgery.indices import INTEGERS, put_positions
 from toolchain.surgery.told import Key, worked_out
 
 
@@ -49,6 +51,36 @@ def numbers_after(flow: Flow, removed: Collection[int]) -> dict[Key, int]:
     return {key: value for key, value in values.items() if value != flow.values[key]}
 
 
+def picks_after(flow: Flow, removed: Collection[int]) -> dict[Key, tuple[int, ...]]:
+    """Return the positions of picked channels that change, by place, once ``removed`` are gone.
+
+    Raises :class:`UnfollowedError` where a list is there for something else, too.
+    """
+    found: dict[Key, tuple[int, ...]] = {}
+    for key, pick in flow.picks.items():
+        kept = [flow.classes.find(node) not in removed for node in pick.nodes]
+        after = tuple(_moved(kept, each) for each in pick.positions if kept[each])
+        same = pick.positions if pick.cut is None else tuple(range(sum(kept)))[pick.cut]
+        if after == same:
+            continue
+        module, place = key
+        entries = [use for use in flow.uses if _is_entry(use, module, place)]
+        if key in flow.fixed or entries or not after:
+            raise UnfollowedError(pick.nodes)
+        found[key] = after
+    return found
+
+
+def _moved(kept: Sequence[bool], position: int) -> int:
+    """Return where a channel is that stays, counted from the end where it was."""
+    return sum(kept[:position]) if position >= 0 else -sum(kept[position:])
+
+
+def _is_entry(use: Use, module: str, place: str) -> bool:
+    """Return True for a number that is an entry of a list in an attribute."""
+    return any(name == module and at.startswith(f"{place}.") for name, at in use.keys)
+
+
 def _count(flow: Flow, use: Use, removed: Collection[int]) -> int:
     if use.nodes is None:
         return worked_out(use.form, flow.values)
@@ -72,26 +104,54 @@ def _nodes_of(flow: Flow, keys: Iterable[Key]) -> set[int]:
     return {node for use in flow.uses if use.keys & wanted for node in use.nodes or ()}
 
 
-def change(network: nn.Module, flow: Flow, numbers: Mapping[Key, int]) -> None:
-    """Put new numbers into ``network``, in place."""
-    by_module: dict[str, dict[str, tuple[int, int]]] = {}
+def change(
+    network: nn.Module,
+    flow: Flow,
+    numbers: Mapping[Key, int],
+    picks: Mapping[Key, tuple[int, ...]],
+) -> None:
+    """Put new numbers and positions into ``network``, in place."""
+    by_module: dict[str, dict[str, Change]] = {}
     for (name, place), after in numbers.items():
         by_module.setdefault(name, {})[place] = flow.values[name, place], after
+    for (name, place), positions in picks.items():
+        if (name, place) in flow.lists:
+            by_module.setdefault(name, {})[place] = flow.lists[name, place], positions
+        else:
+            put_positions(network, place, positions)
     for name, places in by_module.items():
         change_numbers(network.get_submodule(name), places)
 
 
 def counted(flow: Flow) -> Sequence[tuple[str, tuple[int, ...]]]:
     """Return what must not become empty: the operator that cuts it, and its nodes."""
-    return [(use.operator, use.nodes) for use in flow.uses if use.needed and use.nodes]
+    picked = [(pick.operator, pick.picked) for pick in flow.picks.values()]
+    return [*((use.operator, use.nodes) for use in flow.uses if use.needed and use.nodes), *picked]
 
 
 def moved_by_arithmetic(flow: Flow, removed: Collection[int]) -> list[str]:
     """Return the operators that put removed channels elsewhere without a number of the code."""
     find = flow.classes.find
     counted_too = {find(node) for use in flow.uses for node in use.nodes or ()}
+    counted_too |= {find(node) for pick in flow.picks.values() for node in pick.nodes}
     gone = set(removed) - counted_too
     return list(dict.fromkeys(name for node, name in flow.moved.items() if find(node) in gone))
+
+
+def buffers_of(network: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers of a network that may hold positions."""
+    return {name: each for name, each in network.named_buffers() if each.dtype in INTEGERS}
+
+
+def changed_buffers(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> tuple[Number, ...]:
+    """Return the positions that were changed in buffers."""
+    return tuple(
+        Number(*name.rpartition(".")[::2], tuple(before[name].tolist()), tuple(each.tolist()))
+        for name, each in after.items()
+        if not torch.equal(each, before[name])
+    )
 
 
 def changed_numbers(before: Changes, after: Changes) -> tuple[Number, ...]:

@@ -41,10 +41,13 @@ from toolchain.surgery.decision import Decision, decide, reason_to_keep, verdict
 from toolchain.surgery.flow import find_failure, trace_flow
 from toolchain.surgery.following import (
     UnfollowedError,
+    buffers_of,
     change,
+    changed_buffers,
     changed_numbers,
     moved_by_arithmetic,
     numbers_after,
+    picks_after,
 )
 from toolchain.surgery.layers import Layer, layers_of
 from toolchain.surgery.ledger import Ledger, Origins
@@ -158,6 +161,7 @@ def _remove_all(
     """Cut in place, round by round, and return what was done."""
     ledger = Ledger.open(layers_of(network))
     before, by_arithmetic = changes_of(network), dict[str, None]()
+    buffers = buffers_of(network)
     step("layers that take a bias")
     with_bias = layers_with_bias(network, sizes.looked_at[-1])
     for rounds in range(1, MAX_ROUNDS + 1):
@@ -174,25 +178,29 @@ def _remove_all(
                 removed_live_filters=ledger.removed_live,
                 without_torch_pruning=seen.flow.second_opinion,
                 by_arithmetic=tuple(by_arithmetic),
-                numbers=changed_numbers(before, changes_of(network)),
+                numbers=changed_numbers(before, changes_of(network))
+                + changed_buffers(buffers, buffers_of(network)),
             )
         seen.check()
-        numbers = _numbers_after(seen.flow, decision.removed)
+        numbers, picks = _numbers_after(seen.flow, decision.removed)
         by_arithmetic |= dict.fromkeys(moved_by_arithmetic(seen.flow, decision.removed))
         _enter_removed(ledger, decision)
         _take_over_constants(seen, decision)
         left = _slice(network, seen, decision, ledger.origins)
-        change(network, seen.flow, numbers)
+        change(network, seen.flow, numbers, picks)
         step(f"round {rounds}: what is left runs")
         demand_runs(network, sizes.looked_at)
         demand_alignment(seen.flow, network, sizes.looked_at[-1], left)
     raise AnalysisError(f"the surgery found more to remove after {MAX_ROUNDS} rounds")
 
 
-def _numbers_after(flow: Flow, removed: Collection[int]) -> dict[Key, int]:
-    """Return what numbers in the code become; hold the layers of those that fit nothing."""
+def _numbers_after(
+    flow: Flow, removed: Collection[int]
+) -> tuple[dict[Key, int], dict[Key, tuple[int, ...]]]:
+    """Return what numbers and positions in the code become; hold the layers of those that fit
+    nothing."""
     try:
-        return numbers_after(flow, removed)
+        return numbers_after(flow, removed), picks_after(flow, removed)
     except UnfollowedError as error:
         classes = {flow.classes.find(node) for node in error.nodes}
         raise DisplacedError(held_layers(flow, classes)) from error

@@ -8,13 +8,14 @@ They behave as plain ones; what a view, a split or a slice is given then says wh
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from toolchain.models.rewriting import Value, value_of
 from toolchain.surgery.narrowing import WIDTHS
 
 Key: TypeAlias = tuple[str, str]
@@ -64,6 +65,25 @@ class Told(int):
         return int, (int(self),)
 
 
+class ToldList(list[int]):
+    """A list of numbers with the place where it stands."""
+
+    key: Key
+
+
+class ToldTuple(tuple[int, ...]):
+    """The same, where it is a tuple."""
+
+    key: Key
+
+
+def told_list(values: Sequence[int], key: Key) -> ToldList | ToldTuple:
+    """Return numbers that tell where they stand together; what tells in them goes on telling."""
+    made = ToldTuple(values) if isinstance(values, tuple) else ToldList(values)
+    made.key = key
+    return made
+
+
 def _told(value: int, form: Form, keys: frozenset[Key]) -> Told:
     made = Told(value)
     made.form, made.keys = form, keys
@@ -105,8 +125,10 @@ def worked_out(form: Form, values: Mapping[Key, int]) -> int:
     return values[form]
 
 
-def tell_attributes(network: nn.Module, values: dict[Key, int]) -> None:
+def tell_attributes(network: nn.Module, values: dict[Key, int], lists: dict[Key, Value]) -> None:
     """Replace the whole numbers in the attributes of ``network``, in place, and note them.
+
+    ``values`` are the numbers, ``lists`` the lists of them that may be positions.
 
     What is an attribute of a layer or norm follows its weights by itself.
     """
@@ -118,14 +140,15 @@ def tell_attributes(network: nn.Module, values: dict[Key, int]) -> None:
                 vars(module)[attribute] = _with_key(value, FOLLOWS, values)
             elif not is_layer and (not built_in or isinstance(module, nn.Unflatten)):
                 vars(module)[attribute] = _replaced(value, name, attribute, values)
+                if isinstance(told := vars(module)[attribute], ToldList | ToldTuple):
+                    lists[told.key] = value_of(value)
 
 
 def _replaced(value: Any, name: str, place: str, values: dict[Key, int]) -> Any:
     if type(value) in (tuple, list) and value and all(type(each) is int for each in value):
         keys = [(name, f"{place}.{at}") for at in range(len(value))]
-        return type(value)(
-            _with_key(each, key, values) for each, key in zip(value, keys, strict=True)
-        )
+        told = [_with_key(each, key, values) for each, key in zip(value, keys, strict=True)]
+        return told_list(type(value)(told), (name, place))
     return _with_key(value, (name, place), values)
 
 

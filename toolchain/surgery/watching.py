@@ -14,32 +14,15 @@ from toolchain.operators.classes import Nodes, Placed
 from toolchain.records.reasons import Code, Reason
 from toolchain.surgery.calls import LayerCall, LayerCalls
 from toolchain.surgery.channels import Flow, Parts
-from toolchain.surgery.layers import Layer, layers_of, storage_key
+from toolchain.surgery.indices import Indices
+from toolchain.surgery.inside import flow_of
+from toolchain.surgery.layers import Layer, storage_key
 
 
 def watcher_of(network: nn.Module) -> Watcher:
     """Return what watches a run of ``network``; each channel that a layer writes has a node."""
-    layers = layers_of(network)
-    flow = Flow()
-    for name, layer in layers.items():
-        flow.out_nodes[name] = flow.classes.new(layer.out_channels)
-        flow.in_nodes[name] = flow.classes.new(layer.in_channels)
-        _join_inside(flow, layer)
+    flow, layers = flow_of(network)
     return Watcher(flow, network, layers)
-
-
-def _join_inside(flow: Flow, layer: Layer) -> None:
-    """Join what a depthwise convolution reads and writes, and what groups must lose together."""
-    reads, writes = flow.in_nodes[layer.name], flow.out_nodes[layer.name]
-    if layer.is_depthwise:
-        multiplier = layer.out_channels // layer.in_channels
-        for index, node in enumerate(writes):
-            flow.classes.join(node, reads[index // multiplier])
-    elif layer.is_grouped:  # at the same place of every group, so that all stay as wide
-        for nodes in (reads, writes):
-            width = len(nodes) // layer.groups
-            for index, node in enumerate(nodes):
-                flow.classes.join(node, nodes[index % width])
 
 
 STAYING = frozenset("view _unsafe_view squeeze unsqueeze expand slice select split unbind".split())
@@ -63,6 +46,7 @@ class Watcher(TorchDispatchMode):
             storage_key(tensor): (name, tensor)
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]
         }
+        self.indices = Indices(flow, self.tensors)
         self.biases = {
             storage_key(layer.bias): layer for layer in layers.values() if layer.bias is not None
         }
@@ -95,6 +79,7 @@ class Watcher(TorchDispatchMode):
             kwargs,
         )
         self.used.clear()
+        self.indices.note(call.name, call.outputs, call.written)
         layer_call = self.calls.find(call.name, args, kwargs)
         if layer_call is None:
             self._hand_on(call)
@@ -121,6 +106,15 @@ class Watcher(TorchDispatchMode):
     def divide(self, operator: str, parts: Sequence[Nodes]) -> None:
         """Remember that an operator's parts must lose equally many channels each."""
         self.flow.parts.append(Parts(operator, tuple(map(tuple, parts))))
+
+    def is_fixed(self, index: Tensor) -> bool:
+        """Return True if ``index`` stands in the code, or is a buffer or a view of one."""
+        return self.indices.is_fixed(index)
+
+    def picks(self, operator: str, index: Tensor, nodes: Nodes) -> bool:
+        """Return True if ``index``, positions among ``nodes``, is a buffer that can be changed."""
+        self.used.add(storage_key(index))
+        return self.indices.picks(operator, index, nodes)
 
     def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
@@ -189,7 +183,8 @@ class Watcher(TorchDispatchMode):
             owner = (layer,) if layer else ()
             reason = Reason("weight_read", owner, operator=operator, parameter=name)
             nodes = [*flow.out_nodes.get(layer, []), *flow.in_nodes.get(layer, [])]
-            flow.classes.protect([*nodes, *flow.tensor_nodes.get(name, [])], reason)
+            nodes += [*flow.tensor_nodes.get(name, []), *self.indices.reached.get(name, [])]
+            flow.classes.protect(nodes, reason)
 
     def writers_of(self, tensors: Iterable[Tensor]) -> set[str]:
         """Return the layers whose values are in ``tensors``, whatever operators they passed."""

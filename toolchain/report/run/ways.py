@@ -12,6 +12,9 @@ from toolchain.report.run.reasons import listed
 NAMED = 6
 """Numbers that a sentence names; the record has all."""
 
+SHOWN = 4
+"""Positions of picked channels that are shown; of longer lists the number."""
+
 
 def ways_words(surgery: Surgery) -> Iterator[str]:
     """Yield a sentence for each way by which the code follows, without a full stop."""
@@ -41,4 +44,10 @@ def _words(number: Number) -> str:
         what = f"in {operator} of {module}"
     else:
         what = f"{place} of {module}"
-    return f"{what} from {abs(number.before)} to {abs(number.after)}"
+    return f"{what} from {_value(number.before)} to {_value(number.after)}"
+
+
+def _value(value: int | str | tuple[int, ...]) -> str:
+    if isinstance(value, tuple):
+        return str(list(value)) if len(value) <= SHOWN else f"{len(value)} positions"
+    return value if isinstance(value, str) else str(abs(value))
