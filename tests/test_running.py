@@ -19,6 +19,7 @@ from toolchain.data.detections import read_detections
 from toolchain.data.wider import Split, read_split
 from toolchain.deploy import detect
 from toolchain.detection import running
+from toolchain.detection.claiming import claimed
 from toolchain.detection.opening import FinderPlan
 from toolchain.detection.protocols import PROTOCOLS
 from toolchain.detection.running import Parallelism, best_parallelism, run_detector
@@ -139,7 +140,7 @@ def test_two_runs_into_one_folder_are_refused(
     split: Split, looked_at: list[tuple[int, int]], tmp_path: Path
 ) -> None:
     with (
-        running._claimed(tmp_path / "run", IDENTITY),
+        claimed(tmp_path / "run", IDENTITY, "detections"),
         pytest.raises(InputError, match="another run is at work here"),
     ):
         run(split, tmp_path / "run")

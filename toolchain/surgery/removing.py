@@ -274,5 +274,7 @@ def _slice(network: nn.Module, seen: Observation, decision: Decision, origins: O
         origins.narrow(name, *left)
         kept_of[name] = left
     for name, nodes in seen.flow.tensor_nodes.items():
-        narrow_tensor(network, name, kept(nodes))
+        left_of_it = kept(nodes)
+        if len(left_of_it) < len(nodes):
+            narrow_tensor(network, name, left_of_it)
     return kept_of

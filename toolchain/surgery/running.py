@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -71,13 +72,8 @@ def fresh(network: nn.Module) -> nn.Module:
 
     What a run caches or counts stays in the copy. A parameter that two modules share stays shared.
     """
-    # Tensors with a gradient history (weight norm of old keeps one) cannot be copied as they are.
-    memo: dict[int, Any] = {
-        id(value): value.detach().clone()
-        for module in network.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
+    memo = _told_to_copying(network)
+    cloned = {id(buffer) for buffer in memo.values() if isinstance(buffer, Tensor)}
     try:
         copied = copy.deepcopy(network, memo)
     except Exception as error:  # a user's module may hold anything
@@ -92,9 +88,32 @@ def fresh(network: nn.Module) -> nn.Module:
                 if type(parameter) is not nn.Parameter:  # those are copied apart from all others
                     parameter.data = parameter.data.clone()
         for name, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[name] = own.setdefault(id(buffer), buffer.detach().clone())
+            if buffer is not None and id(buffer) not in cloned:
+                if id(buffer) not in own:
+                    own[id(buffer)] = buffer.detach().clone()
+                module._buffers[name] = own[id(buffer)]
     return copied
+
+
+def _told_to_copying(network: nn.Module) -> dict[int, Any]:
+    """Return by identity what :func:`copy.deepcopy` need not copy itself, with the copies.
+
+    Tensors with a gradient history (weight norm of old keeps one) it cannot copy as they are; it
+    copies the whole storage of a buffer; and on the dozen empty dictionaries of every module, where
+    hooks would be, it would spend most of its time.
+    """
+    memo: dict[int, Any] = {}
+    for module in network.modules():
+        for value in vars(module).values():
+            if type(value) in (dict, OrderedDict):
+                if not value:
+                    memo[id(value)] = type(value)()
+            elif isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+        for buffer in module._buffers.values():
+            if type(buffer) is Tensor:
+                memo[id(buffer)] = buffer.detach().clone()
+    return memo
 
 
 @contextlib.contextmanager
