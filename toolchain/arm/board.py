@@ -22,14 +22,15 @@ from toolchain.arm.comparing import (
     subject_of,
 )
 from toolchain.arm.remote import Board
-from toolchain.bench.runs import PACKAGES, runtime_of
+from toolchain.bench.external import external_files, whole_sha256
+from toolchain.bench.feeds import NOTHING, Told
+from toolchain.bench.runs import PACKAGES, arrays_of, runtime_of
 from toolchain.checking.pictures import Photo
 from toolchain.deploy import packing
 from toolchain.errors import InputError
 from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import name_of
 from toolchain.records.timings import BoardCheck, BoardTiming
-from toolchain.system.files import sha256_of
 
 SCRIPTS = Path(guest.__file__).parent
 LIMIT_SECONDS = 3600.0
@@ -49,9 +50,10 @@ def check_board(
     runs: int,
     threads: int,
     on_stage: Callable[[str], None],
+    told: Told = NOTHING,
 ) -> BoardCheck:
     """Run and time files of an output folder, or one on its own; see :class:`BoardCheck`."""
-    subject = subject_of(place, names, photos)
+    subject = subject_of(place, names, photos, told)
     paths = subject.paths
     on_stage(f"make ready on {board.host}")
     pythons = {kind: environment(board, kind) for kind in {path.suffix for path in paths}}
@@ -70,7 +72,7 @@ def check_board(
             timings.append(
                 BoardTiming(
                     name_of(path),
-                    sha256_of(path),
+                    whole_sha256(path),
                     runtime_of(path),
                     median,
                     low,
@@ -100,8 +102,7 @@ def check_board(
 def packed_inputs(inputs: Inputs) -> bytes:
     """Return inputs as the scripts read them, an ``.npz``."""
     packed = io.BytesIO()
-    named = {f"input{index}": image for index, image in enumerate(inputs.values())}
-    np.savez(packed, **named)  # type: ignore[arg-type]
+    np.savez(packed, **arrays_of(inputs))  # type: ignore[arg-type]
     return packed.getvalue()
 
 
@@ -134,7 +135,9 @@ def _run(
 def sent_as(stem: str, path: Path) -> tuple[str, dict[str, bytes]]:
     """Return what a file is called there, and the files that are sent for it."""
     if path.suffix != ".param":
-        return f"{stem}{path.suffix}", {f"{stem}{path.suffix}": path.read_bytes()}
+        name, room = f"{stem}{path.suffix}", path.parent.resolve()
+        beside = {str(each.relative_to(room)): each.read_bytes() for each in external_files(path)}
+        return name, {name: path.read_bytes()} | beside
     files = [path, *(path.with_name(name) for name in companions_of(path.name))]
     return f"{stem}/{path.name}", {f"{stem}/{file.name}": file.read_bytes() for file in files}
 

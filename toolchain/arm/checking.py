@@ -20,12 +20,15 @@ from toolchain.arm.emulation import Emulated, count_stages, emulate, run_program
 from toolchain.arm.kept import read_check
 from toolchain.arm.sysroot import Sysroot, runtime_of
 from toolchain.arm.targets import Target, estimate
+from toolchain.bench.external import whole_sha256, whole_size
+from toolchain.bench.feeds import NOTHING, Told, picture_size
+from toolchain.bench.runs import arrays_of
 from toolchain.checking.pictures import Photo
 from toolchain.deploy import detect, packing
 from toolchain.errors import InputError
 from toolchain.lineage.links import pair_boxes
 from toolchain.records.certificate import BoxAgreement
-from toolchain.records.run_folder import ONNX, name_of, size_of
+from toolchain.records.run_folder import ONNX, name_of
 from toolchain.records.timings import Check, FileCheck, StageCounts
 from toolchain.system.files import as_json, sha256_of, write_bytes
 
@@ -42,12 +45,14 @@ def check_folder(
     photos: Sequence[Photo],
     cache: Path,
     on_stage: Callable[[str], None],
+    told: Told = NOTHING,
 ) -> Check:
     """Run files of an output folder of ``shrink`` (None: all), or a file on its own, on a board.
 
-    Raises :class:`InputError` where there is nothing to run.
+    ``told`` is of a file on its own: what it is fed. Raises :class:`InputError` where there is
+    nothing to run.
     """
-    subject = subject_of(place, names, photos)
+    subject = subject_of(place, names, photos, told)
     paths = _runnable(subject.paths, names is not None, target)
     files = []
     for path in paths:
@@ -127,12 +132,12 @@ def _cached(
 def parts_of(path: Path, subject: Subject, target: Target, sysroot: Sysroot) -> tuple[str, ...]:
     """Return what a check depends on, but for the runtime."""
     digest = hashlib.sha256()
-    for image in subject.inputs.values():
-        digest.update(image.tobytes())
+    for array in arrays_of(subject.inputs).values():
+        digest.update(array.tobytes())
     return (
         toolchain.__version__,
         *(sha256_of(source) for source in sorted(Path(__file__).parent.glob("*.py"))),
-        sha256_of(path),
+        whole_sha256(path),
         name_of(path),
         repr(target),
         repr(subject.recipe),
@@ -176,19 +181,18 @@ def file_check(
     path: Path, subject: Subject, target: Target, there: Emulated, same: Sameness
 ) -> FileCheck:
     """Return what a run on the board told, beside what this machine gives."""
-    first = next(iter(subject.inputs.values()))
     total = there.counts.inference.total
     return FileCheck(
         target.key,
         runtime_of(path.suffix, target),
         name_of(path),
-        sha256_of(path),
-        (int(first.shape[2]), int(first.shape[3])),
+        whole_sha256(path),
+        picture_size(next(iter(subject.inputs.values()))),
         total,
         there.counts.inference,
         same.apart,
         same.boxes,
-        size_of(path),
+        whole_size(path),
         there.resident_bytes,
         estimate(total, target),
         {"median": target.median_error, "worst": target.worst_error},
@@ -196,4 +200,5 @@ def file_check(
         there.counts.opening.total,
         there.counts.operators,
         tuple(sample_of(name, outputs, subject) for name, outputs in there.outputs.items()),
+        subject.fed,
     )

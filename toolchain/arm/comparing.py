@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from toolchain.bench.runs import Picture, input_of, run_once
+from toolchain.bench.feeds import NOTHING, Told, given_alone
+from toolchain.bench.runs import Given, Picture, run_once
 from toolchain.checking.inputs import noise_inputs
-from toolchain.checking.parity import ProofInput, compare_outputs, random_inputs
+from toolchain.checking.parity import ProofInput, compare_outputs
 from toolchain.checking.pictures import (
     Photo,
     as_fed,
@@ -36,8 +37,8 @@ from toolchain.zoo.sources import example_of, image_of
 Arrays = tuple[NDArray[np.floating], ...]
 SAMPLED, SAMPLED_OF_CHANNEL, MOST_CHANNELS = 64, 24, 32
 """Values that are kept of an output, or of each of its channels where these are few."""
-Inputs = Mapping[str, Picture]
-"""By name, (1, C, H, W)."""
+Inputs = Mapping[str, Given]
+"""By name: pictures (1, C, H, W), or all inputs of a file on its own."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Subject:
     """Photos come first, for the first one is counted."""
     recipe: Recipe | None
     """None for a file on its own: nothing is known of it but its input."""
+    fed: str = ""
+    """Names, shapes and types of all inputs; empty for one picture, whose size tells all."""
 
     @property
     def finds_boxes(self) -> bool:
@@ -71,7 +74,11 @@ class Subject:
             input=dataclasses.replace(self.recipe.input, dtype="float32"),
             decode=dataclasses.replace(self.recipe.decode, postprocess="none"),
         )
-        inputs = {name: floats_for(image, self.recipe) for name, image in self.inputs.items()}
+        inputs = {
+            name: floats_for(image, self.recipe)
+            for name, image in self.inputs.items()
+            if not isinstance(image, tuple)
+        }
         return dataclasses.replace(self, recipe=recipe, inputs=inputs)
 
 
@@ -107,24 +114,26 @@ def recipe_of(folder: Path) -> Recipe:
     return RunFolder.open(folder).certificate.recipe
 
 
-def subject_of(place: Path, names: Sequence[str] | None, photos: Sequence[Photo]) -> Subject:
+def subject_of(
+    place: Path, names: Sequence[str] | None, photos: Sequence[Photo], told: Told = NOTHING
+) -> Subject:
     """Return the files of an output folder (None: all), or a file on its own, with inputs.
 
-    Raises :class:`InputError` where there is nothing to run.
+    ``told`` is of a file on its own. Raises :class:`InputError` where there is nothing to run.
     """
     place = model_file(place)
     if place.is_file():
-        shape, takes_pixels = input_of(place)
-        (noise,) = random_inputs([(1, *shape)], seed=0)
-        image: Picture = np.ascontiguousarray(noise.image.numpy())
-        if takes_pixels:
-            image = np.clip(image + 128, 0, 255).astype(np.uint8)
-        inputs = {noise.name: image}
-        return Subject(place.name.partition(".")[0], (place,), inputs, None)
+        return _file_alone(place, told)
     paths, run = paths_of(place, names), RunFolder.open(place)
     run.demand_unchanged([*map(name_of, paths), WEIGHTS])
     recipe = run.certificate.recipe
     return Subject(place.resolve().name, tuple(paths), inputs_of(place, recipe, photos), recipe)
+
+
+def _file_alone(path: Path, told: Told) -> Subject:
+    """Return a file of any origin, fed what it says that it takes."""
+    name, given, words = given_alone(path, told)
+    return Subject(path.name.partition(".")[0], (path,), {name: given}, None, words)
 
 
 def inputs_of(folder: Path, recipe: Recipe, photos: Sequence[Photo]) -> dict[str, Picture]:
@@ -152,7 +161,7 @@ def compare_with_here(
     limit = proof.int8_limit if is_int8 else proof.onnx_limit
     cases = [
         compare_outputs(
-            ProofInput(name, (torch.from_numpy(subject.inputs[name]),)),
+            ProofInput(name, _tensors(subject.inputs[name])),
             list(here[name]),
             list(there[name]),
             limit=limit,
@@ -172,8 +181,13 @@ def compare_with_here(
     return Sameness(apart, boxes, within and alike)
 
 
-def _run_here(path: Path, image: Picture) -> Arrays:
-    return tuple(run_once(path, image))
+def _tensors(given: Given) -> tuple[torch.Tensor, ...]:
+    arrays = given if isinstance(given, tuple) else (given,)
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def _run_here(path: Path, given: Given) -> Arrays:
+    return tuple(run_once(path, given))
 
 
 def _shapes(outputs: Arrays) -> list[tuple[int, ...]]:

@@ -26,7 +26,7 @@ from toolchain.arm.counting import (
 )
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
-from toolchain.bench.runs import Picture
+from toolchain.bench.runs import Given, arrays_of
 from toolchain.deploy import packing
 from toolchain.errors import InputError
 from toolchain.records.run_folder import name_of
@@ -63,13 +63,13 @@ class Emulated:
 
 def emulate(
     path: Path,
-    inputs: Mapping[str, Picture],
+    inputs: Mapping[str, Given],
     target: Target,
     sysroot: Sysroot,
     *,
     half: bool = False,
 ) -> Emulated:
-    """Run a file on inputs (1, C, H, W); raise :class:`InputError` if the board's runtime cannot.
+    """Run a file on inputs; raise :class:`InputError` if the board's runtime cannot.
 
     The first input is run again and counted; of two counts the smaller stands. ``half`` lets ncnn
     compute in half precision.
@@ -88,7 +88,7 @@ def emulate(
 def emulate_peer(
     path: Path,
     peer: Peer,
-    inputs: Mapping[str, Picture],
+    inputs: Mapping[str, Given],
     target: Target,
     sysroot: Sysroot,
 ) -> Emulated:
@@ -109,14 +109,14 @@ def _observed(
     words: Sequence[str],
     options: Sequence[str],
     packages: Sequence[Path],
-    inputs: Mapping[str, Picture],
+    inputs: Mapping[str, Given],
     target: Target,
     sysroot: Sysroot,
     problem: str,
 ) -> Emulated:
     """Run a guest under the plugin; ``words`` come before its files, ``options`` after them."""
     names = [f"input{index}" for index in range(len(inputs))]
-    np.savez(folder / "in.npz", **dict(zip(names, inputs.values(), strict=True)))  # type: ignore[arg-type]
+    np.savez(folder / "in.npz", **arrays_of(inputs))  # type: ignore[arg-type]
     plugin = f"{sysroot.plugin},out={folder / 'counts'}"
     files = [str(folder / name) for name in ("in.npz", "out.npz", "facts.json")]
     python = guest_python(target, sysroot, "-plugin", plugin, packages=packages)

@@ -58,7 +58,7 @@ class Opened:
         """Of an ncnn file: the board's own."""
 
     def laid_out(self, image: Any, model: str) -> Any:
-        """Return an input (1, C, H, W) as the file takes it, before anything is counted."""
+        """Return what is given as the file takes it, before anything is counted."""
         return laid_out(image, model) if self.runner is None else self.runner.fed(image)
 
     def outputs(self, image: Any) -> list[Any]:
@@ -73,8 +73,12 @@ def opened(path: str, threads: int = 1, half: bool | None = None) -> Opened:
         import onnxruntime
 
         session = onnx_session(path, threads)
-        name = session.get_inputs()[0].name
-        return Opened(lambda image: session.run(None, {name: image}), str(onnxruntime.__version__))
+        names = [each.name for each in session.get_inputs()]
+
+        def infer(given: Any) -> Any:
+            return session.run(None, dict(zip(names, all_inputs(given), strict=True)))
+
+        return Opened(infer, str(onnxruntime.__version__))
     if path.endswith(".param"):
         from detector.ncnn_file import NcnnRunner
 
@@ -87,22 +91,40 @@ def opened(path: str, threads: int = 1, half: bool | None = None) -> Opened:
 
     interpreter = Interpreter(path, num_threads=threads)
     interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]["index"]
+    entries = [item["index"] for item in interpreter.get_input_details()]
     exits = [item["index"] for item in interpreter.get_output_details()]
 
-    def run(image: Any) -> list[Any]:
-        interpreter.set_tensor(entry, image)
+    def run(given: Any) -> list[Any]:
+        for entry, array in zip(entries, all_inputs(given), strict=True):
+            interpreter.set_tensor(entry, array)
         interpreter.invoke()
         return [interpreter.get_tensor(index) for index in exits]
 
     return Opened(run)
 
 
+def all_inputs(given: Any) -> tuple[Any, ...]:
+    """Return an array for each input of a file: all of them are given, or its only one."""
+    return given if isinstance(given, tuple) else (given,)
+
+
+def stored_inputs(stored: Any) -> dict[str, Any]:
+    """Return what an ``.npz`` of inputs holds, by name: pictures (1, C, H, W), and of what is laid
+    out already, ``NAME.000`` and so on, a tuple of all inputs."""
+    found: dict[str, Any] = {}
+    for name in stored.files:
+        key, dot, _ = name.partition(".")
+        found[key] = (*found.get(key, ()), stored[name]) if dot else stored[name]
+    return found
+
+
 def laid_out(image: Any, model: str) -> Any:
-    """Return an input (1, C, H, W) as an ONNX or TFLite file takes it.
+    """Return an input (1, C, H, W) as an ONNX or TFLite file takes it; what is a tuple, it is.
 
     Pixels are channels last whatever the file.
     """
+    if isinstance(image, tuple):
+        return image
     if model.endswith(".onnx") and image.dtype != np.uint8:
         return image
     return np.ascontiguousarray(image.transpose(0, 2, 3, 1))
@@ -140,11 +162,12 @@ def profiled(path: str, image: Any, prefix: str, runs: int = 1) -> list[list[dic
     The profiler reads the clock before and after each, which the plugin sees between the marks.
     """
     session = onnx_session(path, 1, prefix)
-    name = session.get_inputs()[0].name
-    session.run(None, {name: image})
+    names = [each.name for each in session.get_inputs()]
+    feed = dict(zip(names, all_inputs(image), strict=True))
+    session.run(None, feed)
     for _ in range(runs):
         mark(PROFILE)
-        session.run(None, {name: image})
+        session.run(None, feed)
         mark(PROFILED)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     ran = [
@@ -192,7 +215,8 @@ def count(
     file = open_file()
     mark(OPENED)
     with np.load(inputs) as images:
-        given = {name: file.laid_out(images[name], model) for name in images.files}
+        pictures = stored_inputs(images)
+        given = {name: file.laid_out(each, model) for name, each in pictures.items()}
     found = {}
     for name, image in given.items():
         for index, output in enumerate(file.outputs(image)):

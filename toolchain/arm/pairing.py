@@ -46,7 +46,7 @@ def main() -> None:
     blocks, seed, threads = map(int, sys.argv[5:8])
     end = time.perf_counter() + float(sys.argv[8])
     with np.load(inputs) as stored:
-        image = stored[stored.files[0]]
+        image = next(iter(guest.stored_inputs(stored).values()))
     dice = random.Random(seed)
     found: list[float] = []
     while len(found) < blocks and (not found or time.perf_counter() < end):

@@ -19,9 +19,8 @@ Run = Callable[[Any], list[Any]]
 
 def open_peer(runtime: str, path: str, entry: str, exits: Sequence[str], threads: int) -> Run:
     """Open a file in float32: ``mnn`` takes a converted one, ``opencv`` the ONNX file itself."""
-    if runtime == MNN:
-        return _mnn(path, entry, exits, threads)
-    return _opencv(path, exits, threads)
+    run = _mnn(path, entry, exits, threads) if runtime == MNN else _opencv(path, exits, threads)
+    return lambda given: run(given[0] if isinstance(given, tuple) else given)
 
 
 def _mnn(path: str, entry: str, exits: Sequence[str], threads: int) -> Run:

@@ -26,7 +26,7 @@ from toolchain.arm.emulation import Peer, emulate_peer
 from toolchain.arm.peer_runtimes import MNN, OPENCV
 from toolchain.arm.sysroot import Sysroot, prepare_wheel
 from toolchain.arm.targets import Target
-from toolchain.bench.runs import Picture
+from toolchain.bench.runs import Given, as_inputs
 from toolchain.errors import InputError, last_line
 from toolchain.records.run_folder import name_of
 from toolchain.records.timings import FileCheck
@@ -86,8 +86,12 @@ def check_peer(
     Raises :class:`InputError` where the peer cannot run it.
     """
 
-    if any(image.dtype != np.float32 for image in subject.inputs.values()):
-        raise InputError(f"{name_of(path)}: takes pixels, and {peer.name} is fed floats")
+    for given in subject.inputs.values():
+        fed = as_inputs(given, path)
+        if len(fed) > 1:
+            raise InputError(f"{name_of(path)}: takes {len(fed)} inputs; {peer.name} is fed one")
+        if fed[0].dtype != np.float32:
+            raise InputError(f"{name_of(path)}: takes pixels, and {peer.name} is fed floats")
 
     def made() -> FileCheck:
         with readable(path, peer) as file:
@@ -102,11 +106,12 @@ def check_peer(
     return kept_check((*sources, *parts_of(path, subject, target, sysroot)), cache, made)
 
 
-def open_peer(path: Path, peer: PeerRuntime, image: Picture, threads: int) -> Callable[[], object]:
-    """Return a function that runs an ONNX file by a peer on this machine, on (1, C, H, W)."""
+def open_peer(path: Path, peer: PeerRuntime, given: Given, threads: int) -> Callable[[], object]:
+    """Return a function that runs an ONNX file by a peer on this machine, on one array."""
     asked = _asked(path)
     with readable(path, peer) as file, silent():  # MNN tells what the processor can do
         run = peer_runtimes.open_peer(peer.key, str(file), **asked, threads=threads)
+    (image,) = as_inputs(given, path)
     return lambda: run(image)
 
 

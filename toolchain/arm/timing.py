@@ -54,7 +54,8 @@ def main() -> None:
     os.sched_setaffinity(0, allowed[-threads:])
     file = guest.opened(model, threads)
     with np.load(inputs) as images:
-        given = {name: file.laid_out(images[name], model) for name in images.files}
+        pictures = guest.stored_inputs(images)
+        given = {name: file.laid_out(each, model) for name, each in pictures.items()}
     found = {
         f"{name}/{index:03}": output
         for name, image in given.items()

@@ -1,7 +1,8 @@
 """Run a file once in a process of its own and print the largest memory that it held, in bytes.
 
-``python fresh.py MODEL HEIGHT WIDTH CHANNELS THREADS``; imports numpy and the file's runtime alone,
-and the board's ``detector`` for what lays out an ncnn file's input.
+``python fresh.py MODEL INPUTS.npz THREADS``; the inputs are as the file takes them, an ncnn file's
+(1, C, H, W). Imports numpy and the file's runtime alone, and the board's ``detector`` for what lays
+out an ncnn file's input.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ def peak_bytes() -> int:
 
 
 def main() -> None:
-    """Open the file, run it on zeros, print the peak."""
-    path, (height, width, channels, threads) = sys.argv[1], map(int, sys.argv[2:6])
+    """Open the file, run it, print the peak."""
+    path, inputs, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    with np.load(inputs) as stored:
+        arrays = [stored[name] for name in stored.files]
     if path.endswith(".onnx"):
         import onnxruntime
 
@@ -30,24 +33,20 @@ def main() -> None:
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        entry = session.get_inputs()[0]
-        image = np.zeros((1, channels, height, width), np.float32)
-        if entry.type == "tensor(uint8)":
-            image = np.zeros((1, height, width, channels), np.uint8)
-        session.run(None, {entry.name: image})
+        names = [each.name for each in session.get_inputs()]
+        session.run(None, dict(zip(names, arrays, strict=True)))
     elif path.endswith(".param"):
         from detector.ncnn_file import NcnnRunner
 
         runner = NcnnRunner(Path(path), threads)
-        runner.infer(runner.fed(np.zeros((1, channels, height, width), np.float32)))
+        runner.infer(runner.fed(arrays[0]))
     else:
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(path, num_threads=threads)
         interpreter.allocate_tensors()
-        details = interpreter.get_input_details()[0]
-        image = np.zeros((1, height, width, channels), details["dtype"])
-        interpreter.set_tensor(details["index"], image)
+        for details, array in zip(interpreter.get_input_details(), arrays, strict=True):
+            interpreter.set_tensor(details["index"], array)
         interpreter.invoke()
     print(peak_bytes())
 

@@ -8,12 +8,17 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from toolchain.bench import fresh
-from toolchain.bench.runs import Picture, open_run, operators, runtime_of
+from toolchain.bench.external import whole_size
+from toolchain.bench.feeds import NOTHING, Told, given_alone, picture_size
+from toolchain.bench.runs import Given, Picture, as_inputs, open_run, operators, runtime_of
 from toolchain.checking.pictures import (
     Photo,
     as_fed,
@@ -26,7 +31,14 @@ from toolchain.deploy import detect, packing
 from toolchain.errors import InputError, last_line
 from toolchain.lineage.links import bare_of
 from toolchain.records.certificate import Certificate
-from toolchain.records.run_folder import CERTIFICATE, ONNX, WEIGHTS, RunFolder, name_of, size_of
+from toolchain.records.run_folder import (
+    CERTIFICATE,
+    ONNX,
+    WEIGHTS,
+    RunFolder,
+    model_file,
+    name_of,
+)
 from toolchain.records.timings import Bench, FileTiming
 from toolchain.zoo.sources import load_network
 
@@ -42,11 +54,15 @@ def measure(
     photo: Photo | None,
     seconds: float,
     on_stage: Callable[[str], None],
+    told: Told = NOTHING,
 ) -> Bench:
-    """Measure every file of an output folder of ``shrink`` for about ``seconds``.
+    """Measure every file of an output folder of ``shrink`` for about ``seconds``, or one file.
 
-    Raises :class:`InputError` if the folder has no ``model.onnx`` or no certificate.
+    ``told`` is of a file on its own: what it is fed. Raises :class:`InputError` if the folder has
+    no ``model.onnx`` or no certificate, or the file cannot be run.
     """
+    if model_file(folder).is_file():
+        return _file_alone(model_file(folder), threads, seconds, on_stage, told)
     paths = RunFolder(folder).files
     if folder / REFERENCE not in paths or not (folder / CERTIFICATE).is_file():
         raise InputError(
@@ -56,28 +72,52 @@ def measure(
     certificate = run.certificate
     run.demand_unchanged([*map(name_of, paths), WEIGHTS])
     image, words = _input(folder, certificate, photo)
-    load = os.getloadavg()[0]
 
-    def fed(path: Path) -> Picture:
+    def fed(path: Path) -> Given:
         return floats_for(image, certificate.recipe) if path.suffix == ".param" else image
 
-    on_stage(f"time {len(paths)} files in turn for {seconds:g} s")
+    given = {path: fed(path) for path in paths}
+    name = folder.resolve().name
+    return _measured(name, REFERENCE, words, given, threads, seconds, on_stage, certificate)
+
+
+def _file_alone(
+    path: Path, threads: int, seconds: float, on_stage: Callable[[str], None], told: Told
+) -> Bench:
+    words, given, fed = given_alone(path, told)
+    name = path.name.partition(".")[0]
+    words = f"{words}: {fed}" if fed else words
+    return _measured(name, name_of(path), words, {path: given}, threads, seconds, on_stage, None)
+
+
+def _measured(
+    name: str,
+    reference: str,
+    words: str,
+    given: Mapping[Path, Given],
+    threads: int,
+    seconds: float,
+    on_stage: Callable[[str], None],
+    certificate: Certificate | None,
+) -> Bench:
+    load = os.getloadavg()[0]
+    on_stage(f"time {len(given)} files in turn for {seconds:g} s")
     start = time.perf_counter()
     times = interleaved(
-        {name_of(path): open_run(path, fed(path), threads) for path in paths}, seconds
+        {name_of(path): open_run(path, fed, threads) for path, fed in given.items()}, seconds
     )
     spent = time.perf_counter() - start
     files = []
-    for path in paths:
+    for path, fed in given.items():
         on_stage(f"look into {name_of(path)}")
-        files.append(_timing(path, times, fed(path), threads, certificate))
+        files.append(_timing(path, times, reference, fed, threads, certificate))
     return Bench(
-        folder.resolve().name,
-        REFERENCE,
+        name,
+        reference,
         words,
-        (int(image.shape[2]), int(image.shape[3])),
+        picture_size(next(iter(given.values()))),
         threads,
-        len(times[REFERENCE]),
+        len(times[reference]),
         round(spent, 1),
         machine_name(),
         processor_name(),
@@ -118,21 +158,24 @@ def interleaved(runs: Mapping[str, Callable[[], object]], seconds: float) -> dic
 def _timing(
     path: Path,
     times: Mapping[str, Sequence[float]],
-    image: Picture,
+    reference: str,
+    given: Given,
     threads: int,
-    certificate: Certificate,
+    certificate: Certificate | None,
 ) -> FileTiming:
     own = times[name_of(path)]
-    ratios = [mine / other for mine, other in zip(own, times[REFERENCE], strict=True)]
+    ratios = [mine / other for mine, other in zip(own, times[reference], strict=True)]
     low, median, high = (1e3 * quartile for quartile in statistics.quantiles(own, n=4))
     ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
-    bare = bare_of(name_of(path), certificate.recipe)
-    link = next((link for link in certificate.links if link.after == bare), None)
+    link = None
+    if certificate is not None:
+        bare = bare_of(name_of(path), certificate.recipe)
+        link = next((link for link in certificate.links if link.after == bare), None)
     return FileTiming(
         name_of(path),
         runtime_of(path),
-        size_of(path),
-        _peak(path, image, threads),
+        whole_size(path),
+        _peak(path, given, threads),
         median,
         low,
         high,
@@ -140,15 +183,24 @@ def _timing(
         ratio_low,
         ratio_high,
         link.mean if link else None,
-        operators(path, image, threads),
+        operators(path, given, threads),
     )
 
 
-def _peak(path: Path, image: Picture, threads: int) -> int:
-    _, channels, height, width = map(str, image.shape)
-    command = [sys.executable, fresh.__file__, str(path), height, width, channels, str(threads)]
+def _peak(path: Path, given: Given, threads: int) -> int:
+    fed = (given,) if path.suffix == ".param" else as_inputs(given, path)
+    named = {f"{index:03}": array for index, array in enumerate(fed)}
     environment = {**os.environ, "PYTHONPATH": str(packing.PACKAGE.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "in.npz", **named)  # type: ignore[arg-type]
+        words = [str(path), str(Path(folder) / "in.npz"), str(threads)]
+        done = subprocess.run(
+            [sys.executable, fresh.__file__, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
     if done.returncode:
         reason = last_line(done.stderr)
         raise InputError(f"{name_of(path)}: does not run in a process of its own ({reason})")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -25,32 +26,57 @@ from toolchain.system.sessions import open_session
 
 Picture = NDArray[np.float32] | NDArray[np.uint8]
 """Floats, or pixels where the file takes them."""
+Fed = tuple[NDArray[Any], ...]
+"""An array for each input of a file, in its order and laid out as it takes them."""
+Given = Picture | Fed
+"""What a run is given: a picture (1, C, H, W), to be laid out for the file, or all its inputs."""
 PROFILED_RUNS = 10
 PACKAGES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert", ".param": "ncnn"}
 """What runs a file, by its suffix."""
+UNKNOWN_OPERATOR = re.compile(
+    r"(?P<custom>[\w.:]+)\(-?\d+\) is not a registered function/op"
+    r"|No Op registered for (?P<plain>\w+)"
+)
 
 
-def open_run(path: Path, image: Picture, threads: int) -> Callable[[], object]:
-    """Return a function that runs the file on ``image`` (1, C, H, W) and reads all outputs.
+def open_run(path: Path, given: Given, threads: int) -> Callable[[], object]:
+    """Return a function that runs the file on ``given`` and reads all outputs.
 
     Of an ncnn file these are its maps, which the board decodes as they are.
     """
     if path.suffix == ".param":
         runner = open_ncnn(path, threads)
-        fed = runner.fed(_floats(image))
+        fed = runner.fed(_floats(given))
         return lambda: runner.infer(fed)
-    return (_onnx if path.suffix == ".onnx" else _tflite)(path, _laid_out(image, path), threads)
+    return (_onnx if path.suffix == ".onnx" else _tflite)(path, as_inputs(given, path), threads)
 
 
-def run_once(path: Path, image: Picture) -> list[NDArray[np.floating]]:
-    """Return the network's outputs for an input (1, C, H, W), on one thread.
+def run_once(path: Path, given: Given) -> list[NDArray[np.floating]]:
+    """Return the network's outputs for what is given, on one thread.
 
-    An ncnn file computes in single precision here.
+    An ncnn file computes in single precision here. Raises :class:`InputError` where the runtime
+    cannot run the file on it.
     """
     if path.suffix == ".param":
         runner = open_ncnn(path, 1, half=False)
-        return list(runner.run(runner.fed(_floats(image))))
-    return cast("list[NDArray[np.floating]]", open_run(path, image, 1)())
+        return list(runner.run(runner.fed(_floats(given))))
+    run = open_run(path, given, 1)
+    try:
+        return cast("list[NDArray[np.floating]]", run())
+    except Exception as error:  # the runtimes' errors share no root but Exception
+        raise InputError(f"{path.name}: does not run here ({first_line(error)})") from error
+
+
+def arrays_of(inputs: Mapping[str, Given]) -> dict[str, NDArray[Any]]:
+    """Return inputs as the scripts on boards read them from an ``.npz``: ``input0``, or, of what is
+    laid out already, ``input0.000`` and so on."""
+    found: dict[str, NDArray[Any]] = {}
+    for index, given in enumerate(inputs.values()):
+        if isinstance(given, tuple):
+            found |= {f"input{index}.{each:03}": array for each, array in enumerate(given)}
+        else:
+            found[f"input{index}"] = given
+    return found
 
 
 def open_ncnn(path: Path, threads: int, half: bool | None = None) -> detect.NcnnRunner:
@@ -64,16 +90,19 @@ def open_ncnn(path: Path, threads: int, half: bool | None = None) -> detect.Ncnn
         raise InputError(f"{name_of(path)} {error}") from error
 
 
-def _floats(image: Picture) -> NDArray[np.float32]:
-    assert image.dtype == np.float32
-    return cast("NDArray[np.float32]", image)
+def _floats(given: Given) -> NDArray[np.float32]:
+    assert not isinstance(given, tuple)
+    assert given.dtype == np.float32
+    return cast("NDArray[np.float32]", given)
 
 
-def _laid_out(image: Picture, path: Path) -> Picture:
-    """Return an input (1, C, H, W) as the file takes it; pixels are channels last."""
-    if path.suffix == ".onnx" and image.dtype != np.uint8:
-        return image
-    return cast(Picture, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+def as_inputs(given: Given, path: Path) -> Fed:
+    """Return all inputs as an ONNX or TFLite file takes them; pixels are channels last."""
+    if isinstance(given, tuple):
+        return given
+    if path.suffix == ".onnx" and given.dtype != np.uint8:
+        return (given,)
+    return (np.ascontiguousarray(given.transpose(0, 2, 3, 1)),)
 
 
 def runtime_of(path: Path) -> str:
@@ -82,18 +111,36 @@ def runtime_of(path: Path) -> str:
     return f"{package} {metadata.version(package)}"
 
 
-def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
+def onnx_session(path: Path, threads: int, profile: Path | None = None) -> Any:
+    """Open an ONNX file, as :func:`open_session`; raise :class:`InputError` if it cannot be."""
     try:
         return open_session(path, threads, profile)
     except Exception as error:  # onnxruntime's errors share no root but Exception
-        why = detect.why_not_opened(error, onnxruntime.__version__)
+        why = _unknown_operator(error) or detect.why_not_opened(error, onnxruntime.__version__)
         raise InputError(f"{path.name}: {why}") from error
 
 
-def _onnx(path: Path, image: Picture, threads: int) -> Callable[[], object]:
-    session = _session(path, threads)
-    feed = {session.get_inputs()[0].name: image}
+def _unknown_operator(error: Exception) -> str | None:
+    """Return what is wrong where the runtime lacks an operator; None where it does not."""
+    found = UNKNOWN_OPERATOR.search(str(error))
+    if found is None:
+        return None
+    name = found["custom"] or found["plain"]
+    return (
+        f"has the operator {name}, which onnxruntime {onnxruntime.__version__} does not know in "
+        f"the file's opset; export the network without it, or to another opset"
+    )
+
+
+def _onnx(path: Path, fed: Fed, threads: int) -> Callable[[], object]:
+    session = onnx_session(path, threads)
+    feed = _by_name(session, fed)
     return lambda: session.run(None, feed)
+
+
+def _by_name(session: Any, fed: Fed) -> dict[str, NDArray[Any]]:
+    names = [each.name for each in session.get_inputs()]
+    return dict(zip(names, fed, strict=True))
 
 
 def _interpreter(path: Path, threads: int) -> Any:
@@ -111,13 +158,19 @@ def _interpreter(path: Path, threads: int) -> Any:
     return interpreter
 
 
-def _tflite(path: Path, image: Picture, threads: int) -> Callable[[], object]:
+def input_details(path: Path) -> list[dict[str, Any]]:
+    """Return what LiteRT tells of a TFLite file's inputs."""
+    return list(_interpreter(path, 1).get_input_details())
+
+
+def _tflite(path: Path, fed: Fed, threads: int) -> Callable[[], object]:
     interpreter = _interpreter(path, threads)
-    entry = interpreter.get_input_details()[0]["index"]
+    entries = [item["index"] for item in interpreter.get_input_details()]
     exits = [item["index"] for item in interpreter.get_output_details()]
 
     def run() -> object:
-        interpreter.set_tensor(entry, image)
+        for entry, array in zip(entries, fed, strict=True):
+            interpreter.set_tensor(entry, array)
         interpreter.invoke()
         return [interpreter.get_tensor(index) for index in exits]
 
@@ -132,7 +185,7 @@ def input_of(path: Path) -> tuple[tuple[int, int, int], bool]:
     Raises :class:`InputError` if the file takes several inputs, or any size.
     """
     if path.suffix == ".onnx":
-        inputs = _session(path, 1).get_inputs()
+        inputs = onnx_session(path, 1).get_inputs()
         entries, kinds = [entry.shape for entry in inputs], [entry.type for entry in inputs]
     elif path.suffix == ".tflite":
         details = _interpreter(path, 1).get_input_details()
@@ -151,13 +204,13 @@ def input_of(path: Path) -> tuple[tuple[int, int, int], bool]:
     return (shape[1], shape[2], shape[3]), takes_pixels
 
 
-def operators(path: Path, image: Picture, threads: int) -> tuple[OperatorCost, ...]:
+def operators(path: Path, given: Given, threads: int) -> tuple[OperatorCost, ...]:
     """Return what the file's operators cost by type: onnxruntime's profiler, or counts alone.
 
     LiteRT's and ncnn's Python packages have no profiler that tells times.
     """
     if path.suffix == ".onnx":
-        return _profile(path, image, threads)
+        return _profile(path, as_inputs(given, path), threads)
     if path.suffix == ".param":
         layers = Counter(layer.type for layer in open_ncnn(path, threads).net.layers())
         return tuple(OperatorCost(kind, count, None) for kind, count in layers.most_common())
@@ -172,10 +225,10 @@ def operators(path: Path, image: Picture, threads: int) -> tuple[OperatorCost, .
     return tuple(OperatorCost(str(kind), count, None) for kind, count in counted.most_common())
 
 
-def _profile(path: Path, image: Picture, threads: int) -> tuple[OperatorCost, ...]:
+def _profile(path: Path, fed: Fed, threads: int) -> tuple[OperatorCost, ...]:
     with tempfile.TemporaryDirectory() as folder:
-        session = _session(path, threads, Path(folder) / "profile")
-        feed = {session.get_inputs()[0].name: _laid_out(image, path)}
+        session = onnx_session(path, threads, Path(folder) / "profile")
+        feed = _by_name(session, fed)
         for _ in range(PROFILED_RUNS):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -13,15 +13,24 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress
+from toolchain.cli.options.alone import Alone
+from toolchain.cli.options.grouping import grouped
 from toolchain.cli.streams import print_json
 
 if TYPE_CHECKING:
     from toolchain.records.timings import Bench
 
 
-@app.command(epilog="Example:  [bold]toolchain bench out/eresfd --photo group.jpg[/]")
+@app.command(
+    epilog="Examples:  [bold]toolchain bench out/eresfd --photo group.jpg[/]   |   "
+    "[bold]toolchain bench yunet.onnx --size 320x320[/]"
+)
+@grouped
 def bench(
-    folder: Annotated[Path, typer.Argument(help="An output folder of shrink.")],
+    folder: Annotated[
+        Path, typer.Argument(help="An output folder of shrink, or a file: ONNX, TFLite, ncnn.")
+    ],
+    alone: Alone,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Of each runtime.")] = 1,
     photo: Annotated[Path | None, typer.Option(help="What is fed; random shapes without.")] = None,
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="How long to measure.")] = 20.0,
@@ -29,20 +38,24 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time every file of a folder in turn: ratios, memory, operators, and a picture."""
-    asking.need_folder(folder, asking.FOLDER)
+    asking.need(folder, f"{asking.FOLDER}, or a model file")
     asking.need_photos([photo] if photo else ())
     asking.need_room(out)
     from toolchain.bench.interleaving import measure, read_photo
     from toolchain.errors import InputError
+    from toolchain.records.run_folder import model_file
     from toolchain.report.costs.bench import bench_document
     from toolchain.report.document.html import html
     from toolchain.report.document.markdown import markdown
     from toolchain.system.files import as_json as json_bytes
     from toolchain.system.files import write_bytes
 
+    told = alone.told(model_file(folder))
+    if photo and model_file(folder).is_file():
+        raise InputError(f"{folder}: how a photo is fed to it is not known; leave out --photo")
     picture = read_photo(photo)
     with stage_progress() as on_stage:
-        found = measure(folder, threads, picture, seconds, on_stage)
+        found = measure(folder, threads, picture, seconds, on_stage, told)
     target = out or Path("out") / "bench" / found.folder
     document = bench_document(found)
     try:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
+from toolchain.cli.options.alone import Alone
 from toolchain.cli.options.boards import Emulation, Ssh
 from toolchain.cli.options.grouping import grouped
 from toolchain.cli.streams import print_json
@@ -24,6 +25,7 @@ from toolchain.system.files import without_infinities
 
 if TYPE_CHECKING:
     from toolchain.arm.targets import Target
+    from toolchain.bench.feeds import Told
     from toolchain.checking.pictures import Photo
     from toolchain.recipe import BudgetSection
     from toolchain.records.timings import BoardCheck, Check
@@ -40,6 +42,7 @@ def check(
     ],
     emulation: Emulation,
     ssh: Ssh,
+    alone: Alone,
     target: Annotated[
         list[str] | None,
         typer.Option(help="A board, see toolchain targets; repeatable, or all.  \\[default: rpi4]"),
@@ -69,6 +72,7 @@ def check(
     from toolchain.records.run_folder import model_file
 
     folder = model_file(folder)
+    told = alone.told(folder)
     reached = ssh.board
     if len(boards) > 1 and (reached is not None or as_json):
         raise InputError("--ssh and --json are for one --target")
@@ -78,15 +82,17 @@ def check(
 
         with stage_progress() as on_stage:
             timed = check_board(
-                folder, file, boards[0].key, reached, photos, runs, threads, on_stage
+                folder, file, boards[0].key, reached, photos, runs, threads, on_stage, told
             )
         place = out or Path("out") / "check" / f"{timed.folder}-{boards[0].key}"
         _finish_board(timed, place, as_json)
         return
     budgets = load_recipe(recipe).budget if recipe else None
-    look = functools.partial(_emulated, folder, file, photos=photos, cache=emulation.cache)
-    told = functools.partial(_tell, folder=folder, budgets=budgets, out=out, as_json=as_json)
-    if not _on_each(boards, look, told, out):
+    look = functools.partial(
+        _emulated, folder, file, photos=photos, cache=emulation.cache, told=told
+    )
+    tell = functools.partial(_tell, folder=folder, budgets=budgets, out=out, as_json=as_json)
+    if not _on_each(boards, look, tell, out):
         raise typer.Exit(1)
 
 
@@ -158,11 +164,12 @@ def _emulated(
     *,
     photos: Sequence[Photo],
     cache: Path,
+    told: Told,
 ) -> Check:
     from toolchain.library.checking import check_photos
 
     with stage_progress() as on_stage:
-        return check_photos(folder, files, board, photos, cache, on_stage)
+        return check_photos(folder, files, board, photos, cache, on_stage, told)
 
 
 def _over(
@@ -274,12 +281,11 @@ def _print(found: Check, place: Path) -> None:
             + ("" if file.parity else " [bold red]TOO MUCH[/]"),
         )
     console.print(table)
-    height, width = found.main.size
     console.print(
         f"{escape(found.name)} ({found.core}, {found.clock_hz / 1e9:g} GHz) emulated, input "
-        f"{height}x{width}, one thread. Instructions are exact; milliseconds are estimated from "
-        f"them, with a worst error of {found.main.estimate_error['worst']:.0%} where they were "
-        f"fitted ({escape(found.fitted_on)})."
+        f"{escape(found.main.input_words)}, one thread. Instructions are exact; milliseconds are "
+        f"estimated from them, with a worst error of {found.main.estimate_error['worst']:.0%} "
+        f"where they were fitted ({escape(found.fitted_on)})."
     )
     if found.program is not None:
         program = found.program

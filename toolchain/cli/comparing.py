@@ -12,6 +12,7 @@ from rich.table import Table
 
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
+from toolchain.cli.feeding import read_size
 from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.streams import print_json_text
 from toolchain.cli.writing import write_all
@@ -29,6 +30,10 @@ def compare(
     places: Annotated[
         list[Path], typer.Argument(help="Output folders of shrink, and files; the first is 1.")
     ],
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH, of files on their own that take pictures of any size."),
+    ] = None,
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
     threads: Annotated[int, typer.Option(min=1, max=256, help="On this machine.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, max=3600, help="Timed here, in all.")] = 20.0,
@@ -54,14 +59,18 @@ def compare(
     runtimes = _known(runtime or [])
 
     from toolchain.arm.sysroot import prepare
+    from toolchain.bench.feeds import Told
     from toolchain.report.costs.comparison import comparison_document
     from toolchain.report.document.html import html
     from toolchain.report.document.markdown import markdown
     from toolchain.workflows.comparison import compare_files
 
+    told = Told(None if size is None else read_size(size))
     with stage_progress() as on_stage:
         sysroot = prepare(board, cache, on_stage)
-        found = compare_files(places, board, sysroot, cache, threads, seconds, on_stage, runtimes)
+        found = compare_files(
+            places, board, sysroot, cache, threads, seconds, on_stage, runtimes, told
+        )
     content = as_json_bytes(dataclasses.asdict(found))
     document = comparison_document(found)
     write_all(

@@ -10,6 +10,7 @@ from pathlib import Path
 from toolchain.arm.checking import check_folder
 from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target, find_target
+from toolchain.bench.feeds import NOTHING, Told
 from toolchain.checking.pictures import Photo, read_photos
 from toolchain.library.exporting import Exported
 from toolchain.library.saving import Factory, reopener
@@ -75,13 +76,14 @@ def check_photos(
     photos: Sequence[Photo],
     cache: Path,
     on_stage: Callable[[str], None],
+    told: Told = NOTHING,
 ) -> Check:
     """Do what :func:`check` does, with photos that were read already."""
     place = model_file(place)
     if not place.is_file():
         RunFolder.open(place)
     sysroot = prepare(board, cache, on_stage)
-    return check_folder(place, names, board, sysroot, photos, cache, on_stage)
+    return check_folder(place, names, board, sysroot, photos, cache, on_stage, told)
 
 
 def verify(

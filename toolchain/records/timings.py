@@ -160,6 +160,13 @@ class FileCheck:
     """In the order they ran; empty where the runtime's profiler tells none (LiteRT's)."""
     outputs: tuple[OutputSample, ...]
     """The board's, by input."""
+    fed: str = ""
+    """Names, shapes and types of the inputs of a file on its own; empty for one picture."""
+
+    @property
+    def input_words(self) -> str:
+        """What it was fed: ``320x320``, or all inputs."""
+        return self.fed or f"{self.size[0]}x{self.size[1]}"
 
     @property
     def operator_types(self) -> Mapping[str, tuple[int, int]]:

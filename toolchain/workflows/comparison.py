@@ -14,8 +14,9 @@ from toolchain.arm.comparing import Subject, subject_of
 from toolchain.arm.peers import PEERS, PeerRuntime, check_peer, open_peer, prepare_peer
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
+from toolchain.bench.feeds import NOTHING, Told
 from toolchain.bench.interleaving import busy_notes, interleaved, machine_name, processor_name
-from toolchain.bench.runs import Picture, open_run
+from toolchain.bench.runs import Given, open_run
 from toolchain.bundle.choosing import SUFFIXES
 from toolchain.errors import InputError
 from toolchain.records.run_folder import model_file, name_of
@@ -31,8 +32,7 @@ class Entry:
 
     label: str
     path: Path
-    image: Picture
-    """(1, C, H, W)."""
+    image: Given
     check: FileCheck
     peer: PeerRuntime | None = None
     """What runs it in place of its own runtime."""
@@ -57,6 +57,8 @@ class Contest:
     on_stage: Callable[[str], None]
     problems: list[str]
     """What a peer could not run, a sentence each; grows."""
+    told: Told
+    """Of files on their own."""
 
 
 def compare_files(
@@ -68,8 +70,11 @@ def compare_files(
     seconds: float,
     on_stage: Callable[[str], None],
     runtimes: Sequence[str] = (),
+    told: Told = NOTHING,
 ) -> Comparison:
     """Measure output folders of ``shrink``, or files of any kind; the first file is the measure.
+
+    ``told`` is of files on their own that take pictures of any size.
 
     All run here in turn for about ``seconds``. Of ``runtimes`` (see :data:`RUNTIMES`) peers run
     every ONNX file too, and any other leaves out the files of those that are not named. Raises
@@ -79,7 +84,7 @@ def compare_files(
     peers = [
         prepare_peer(name, target, sysroot, cache, on_stage) for name in PEERS if name in runtimes
     ]
-    contest = Contest(target, sysroot, cache, frozenset(own), tuple(peers), on_stage, [])
+    contest = Contest(target, sysroot, cache, frozenset(own), tuple(peers), on_stage, [], told)
     entries = [entry for place in places for entry in _entries(place, contest)]
     if not entries:
         why = contest.problems[0] if contest.problems else "give other files, or fewer runtimes"
@@ -112,7 +117,8 @@ def compare_files(
 
 def _entries(place: Path, contest: Contest) -> list[Entry]:
     """Return the rows of one place: files by their own runtimes, then ONNX files by peers."""
-    subject = subject_of(place, None, ())
+    told = contest.told if model_file(place).is_file() else NOTHING
+    subject = subject_of(place, None, (), told)
     label = "{file}" if model_file(place).is_file() else f"{subject.name}/{{file}}"
     paths = {name_of(path): path for path in subject.paths}
 
@@ -122,7 +128,7 @@ def _entries(place: Path, contest: Contest) -> list[Entry]:
 
     own = [
         entry(check, paths[check.file.removesuffix(HALF)], None)
-        for check in _own_checks(place, subject, contest)
+        for check in _own_checks(place, subject, contest, told)
     ]
     onnx = [path for path in subject.paths if path.suffix == ".onnx"]
     beside = [
@@ -134,7 +140,7 @@ def _entries(place: Path, contest: Contest) -> list[Entry]:
     return own + beside
 
 
-def _own_checks(place: Path, subject: Subject, contest: Contest) -> Sequence[FileCheck]:
+def _own_checks(place: Path, subject: Subject, contest: Contest, told: Told) -> Sequence[FileCheck]:
     names: list[str] | None = None
     if any(path.suffix not in contest.suffixes for path in subject.paths):
         names = [name_of(path) for path in subject.paths if path.suffix in contest.suffixes]
@@ -149,6 +155,7 @@ def _own_checks(place: Path, subject: Subject, contest: Contest) -> Sequence[Fil
         (),
         cache,
         lambda name: contest.on_stage(f"{place.name}: {name}"),
+        told,
     )
     return found.files
 

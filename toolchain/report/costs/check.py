@@ -87,10 +87,11 @@ def boards_document(checks: Sequence[Check]) -> doc.Document:
 
 
 def _conditions(check: Check) -> str:
+    fed = check.main.fed or wording.shape(check.main.size)
     error = check.main.estimate_error.get("worst", 0.0)
     return (
         f"{check.name}, {check.core} at {check.clock_hz / 1e9:g} GHz, under QEMU with the wheels "
-        f"that the board gets; input {wording.shape(check.main.size)}, one thread. Instructions "
+        f"that the board gets; input {fed}, one thread. Instructions "
         f"are exact. Milliseconds are estimated from them, never measured: where the factor was "
         f"fitted ({check.fitted_on}), such estimates were wrong by {error:.0%} at worst."
         f"{_program(check)}"
