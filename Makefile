@@ -48,12 +48,13 @@ COUNT ?=
 SEED ?=
 JOBS ?=
 AGAIN ?=
+NAMES ?=
 ARGS ?=
 
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family pareto bench bench-code soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
+.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family pareto bench bench-code bench-surgery soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -217,6 +218,10 @@ soak-surgery: setup ## Shrink COUNT=10000 random networks from SEED=0 on, by JOB
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m tests.benchmarks.soak $(call option,--count,$(COUNT)) \
 	  $(call option,--seed,$(SEED)) $(call option,--jobs,$(JOBS)) $(if $(strip $(AGAIN)),--again) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT)))
+
+bench-surgery: setup ## Shrink public architectures, beside Torch-Pruning: a table; goes on where it was; NAMES="YuNet-n CRNN"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.public $(NAMES) \
+	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(if $(strip $(AGAIN)),--again)
 
 test: setup ## Run the tests of every stage that take seconds
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"

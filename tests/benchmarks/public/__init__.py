@@ -1,0 +1,1 @@
+"""The surgery on public architectures; ``make bench-surgery`` measures it."""
