@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from tests.benchmarks.public.records import Measured, Shrunk, state
 from toolchain.library.shrinking import ShrinkReport
 from toolchain.pruning.asked import asked_by_group
 from toolchain.pruning.prunable import Prunable
+from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Reason
 from toolchain.records.stages import Surgery
 from toolchain.surgery.flow import trace_flow
 from toolchain.workflows.stages import shrinking
 
 RATE = 0.3
+STAGES = ("group", "layer", "peer", "files")
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Work:
     network: nn.Module
     example: Tensor
     inputs: list[Tensor]
+    small: tc.Shrunk | None = None
     errors: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -54,36 +57,64 @@ class Work:
                 traceback.print_exc()
 
 
-def measure(entry: Entry, *, exports: bool = True) -> Measured:
-    """Measure one network; whatever fails is told in ``errors``."""
+def measure(
+    entry: Entry, stages: Sequence[str] = STAGES, known: Measured | None = None
+) -> Iterator[Measured]:
+    """Yield what is known of a network after each stage that is not in ``known``, which it adds to.
+
+    Whatever fails is told in ``errors``.
+    """
     torch.set_num_threads(1)
     work = Work(entry, entry.build(), entry.example, noise(entry.shape, entry.other))
-    found = Measured(
-        entry.name,
-        state(),
-        entry.shape,
-        tuple(tuple(x.shape[2:]) for x in work.inputs),  # type: ignore[misc]
-        sum(parameter.numel() for parameter in work.network.parameters()),
-        entry.published,
+    found = known or _begun(work)
+    work.errors.update(found.errors)
+    for stage in (stage for stage in STAGES if stage in stages and stage not in found.done):
+        with work.stage(stage):
+            found = MEASURE[stage](work, found)
+        found = replace(found, done=(*found.done, stage), errors=dict(work.errors))
+        yield found
+
+
+def _begun(work: Work) -> Measured:
+    entry = work.entry
+    sizes = tuple((int(x.shape[2]), int(x.shape[3])) for x in work.inputs)
+    parameters = sum(parameter.numel() for parameter in work.network.parameters())
+    return Measured(entry.name, state(), entry.shape, sizes, parameters, entry.published)
+
+
+def _group(work: Work, found: Measured) -> Measured:
+    work.small, group = shrink(work, "group")
+    return replace(found, group=group, memory_mb=_memory_mb(found))
+
+
+def _layer(work: Work, found: Measured) -> Measured:
+    return replace(found, layer=shrink(work, "layer")[1], memory_mb=_memory_mb(found))
+
+
+def _memory_mb(found: Measured) -> int:
+    return max(found.memory_mb, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+
+
+def _peer(work: Work, found: Measured) -> Measured:
+    outputs = sorted(trace_flow(work.network, work.example).output_layers)
+    peer, peer_floor = (
+        removed(work.network, work.example, work.inputs, RATE, outputs, floor=floor)
+        for floor in (False, True)
     )
-    with work.stage("layer"):
-        found = replace(found, layer=shrink(work, "layer")[1])
-    small = None
-    with work.stage("group"):
-        small, group = shrink(work, "group")
-        found = replace(found, group=group)
-    found = replace(found, memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
-    with work.stage("peer"):
-        outputs = sorted(trace_flow(work.network, work.example).output_layers)
-        peer, peer_floor = (
-            removed(work.network, work.example, work.inputs, RATE, outputs, floor=floor)
-            for floor in (False, True)
-        )
-        found = replace(found, peer=peer, peer_floor=peer_floor)
-    if exports and small is not None:
-        with work.stage("files"):
-            found = replace(found, files=exported(work, small))
-    return replace(found, errors=work.errors)
+    return replace(found, peer=peer, peer_floor=peer_floor)
+
+
+def _files(work: Work, found: Measured) -> Measured:
+    small = work.small or shrink(work, "group")[0]
+    return replace(found, files=exported(work, small))
+
+
+MEASURE: Mapping[str, Callable[[Work, Measured], Measured]] = {
+    "group": _group,
+    "layer": _layer,
+    "peer": _peer,
+    "files": _files,
+}
 
 
 def shrink(work: Work, scope: Any) -> tuple[tc.Shrunk, Shrunk]:
@@ -129,8 +160,6 @@ def _kept_by(report: ShrinkReport) -> dict[str, int]:
 
 
 def _not_asked(work: Work) -> dict[str, int]:
-    from toolchain.recipe import PruneSection
-
     prunable = Prunable.of(work.network, work.example, "group", ())
     asked = asked_by_group(work.network, prunable.flow, prunable.groups, PruneSection(rate=RATE))
     counts: Counter[str] = Counter()

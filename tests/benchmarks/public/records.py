@@ -15,6 +15,9 @@ from torch import __version__ as torch_version
 
 import toolchain
 
+ROOMS = ("models", "operators", "surgery", "pruning", "checking", "exporting", "library")
+"""What of the package is measured."""
+
 
 @dataclass(frozen=True)
 class Shrunk:
@@ -65,12 +68,14 @@ class Measured:
     """Heights and widths at which outputs were compared."""
     parameters: int
     published: int | None
+    done: tuple[str, ...] = ()
+    """Stages that were measured, whether they succeeded or not."""
     layer: Shrunk | None = None
     """Each layer's filters zeroed on their own, weights alone."""
     group: Shrunk | None = None
     """Filters chosen by a rate, in groups."""
     memory_mb: int = 0
-    """The most that the process held up to here: choosing, surgery and proof, both times."""
+    """The most that the process held up to here: choosing, surgery and proof."""
     peer: Peer = field(default_factory=Peer)
     """At the same rate; it takes a filter more than the rate where that is no whole number."""
     peer_floor: Peer = field(default_factory=Peer)
@@ -98,6 +103,7 @@ class Measured:
         ):
             if content[part] is not None:
                 content[part] = kind(**content[part])
+        content["done"] = tuple(content["done"])
         return cls(**content)
 
 
@@ -109,8 +115,9 @@ def path_of(name: str, folder: Path) -> Path:
 def state() -> str:
     """Tell apart states of the code under test: measurements of different ones do not mix."""
     package = Path(toolchain.__file__).parent
+    folders = [package / room for room in ROOMS] + [Path(__file__).parent / "networks"]
     digest = hashlib.sha256()
-    for path in sorted([*package.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
     peer = version("torch-pruning")
     return f"{digest.hexdigest()[:12]}, torch {torch_version}, Torch-Pruning {peer}"
