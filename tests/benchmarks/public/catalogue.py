@@ -96,7 +96,7 @@ ENTRIES = (
     Entry("YOLOv8n", yolo.yolov8n, image(320), 3_157_200, (192, 256)),
     Entry("YOLO11n", yolo.yolo11n, image(320), 2_624_080, (192, 256)),
     Entry("ConvNeXt-atto", tokens.convnext_atto, image(224), None, (160, 192)),
-    Entry("ConvNeXt-atto, linear", tokens.convnext_atto_linear, image(224), None, (160, 192)),
+    Entry("ConvNeXt-atto-linear", tokens.convnext_atto_linear, image(224), None, (160, 192)),
     Entry("ViT-Tiny", tokens.ViT, image(224), 5_717_416),
     Entry("CRNN", sequences.Crnn, (1, 1, 32, 160), None, (32, 100)),
     Entry("ResNet-18", residual.resnet18, image(224), 11_689_512, (160, 192)),
