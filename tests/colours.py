@@ -106,3 +106,8 @@ def recipe(folder: Path, function: str, more: str = "") -> Path:
     path = folder / f"{function.replace(':', '-')}.toml"
     path.write_text(RECIPE.format(function=function) + more, encoding="utf-8")
     return path
+
+
+def worse(model: Model, data: Path) -> Any:
+    """Whatever int8 does, half of it is wrong."""
+    return {"right": 0.5 if "int8" in model.name else 1.0}

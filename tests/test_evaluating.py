@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.evaluating.functions import checked_figures
 from toolchain.evaluating.model import network_model
 from toolchain.evaluating.running import evaluator
-from toolchain.recipe import load_recipe, parse_recipe
+from toolchain.gate.candidates import of_figures
+from toolchain.lineage.scoring import scores_between
+from toolchain.recipe import EvaluateSection, load_recipe, parse_recipe
+from toolchain.records.figures import DataFacts, Figures
+from toolchain.records.run_folder import RunFolder
+from toolchain.workflows.accuracy import AccuracyMeasure
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +196,96 @@ def test_a_file_on_its_own_needs_a_recipe(
     recipe = colours.recipe(tmp_path, "top")
     line = refused(capsys, "evaluate", path, "--data", data, "--recipe", recipe)
     assert "other.onnx: cannot be opened" in line
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path) -> Path:
+    """An output folder whose int8 file was evaluated by top."""
+    room = tmp_path_factory.mktemp("exported")
+    recipe, out = colours.recipe(room, "top"), room / "out"
+    assert cli.run([
+        "shrink", "colours:build", "--ckpt", str(weights), "--recipe", str(recipe), "--out",
+        str(out), "--formats", "onnx,int8", "--data", str(data), "--calibration", str(data),
+    ]) == 0  # fmt: skip
+    return out
+
+
+@pytest.mark.slow
+def test_int8_is_judged_by_the_recipes_figures(exported: Path) -> None:
+    certificate = RunFolder.open(exported).certificate
+    (link,) = [link for link in certificate.links if link.after == "model_int8.onnx"]
+    assert link.scores is not None
+    (top1,) = link.scores.figures
+    assert (link.scores.function, top1.name) == ("top", "top1")
+    assert (top1.before, top1.after, top1.most_lost) == (16 / 18, 16 / 18, 0.01)
+    assert (link.passed, link.lost) == (True, 0.0)
+    report = json.loads((exported / "report.json").read_text())
+    (told,) = [each["figures"] for each in report["chain"] if each["figures"]]
+    assert told["figures"][0]["name"] == "top1"
+    page = (exported / "report.html").read_text()
+    assert "top1 0.8889 -&gt; 0.8889" in page
+    assert "18 samples of colours" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["", "model.onnx", "model_int8.onnx"])
+def test_a_folder_and_its_files_are_evaluated_by_its_recipe(
+    name: str, exported: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", tmp_path / "eval")
+    found = run_json(capsys, "evaluate", exported / name, "--data", data, *out)
+    assert found["figures"] == {"top1": 16 / 18}
+    assert found["subject"]["kind"] == ("onnx" if name else "network")
+    own = run_json(
+        capsys, "evaluate", exported / name, "--data", data, *out, "--function", "colours:share"
+    )
+    assert own["figures"]["right"] == 16 / 18
+
+
+@pytest.mark.slow
+def test_the_gate_takes_the_recipes_figures(exported: Path, data: Path) -> None:
+    recipe = RunFolder.open(exported).certificate.recipe
+    found = AccuracyMeasure(data)(exported / "model.onnx", recipe)
+    assert isinstance(found, Figures)
+    asked = EvaluateSection("colours:share", lower=("*_error",), judged=("top*", "*_error"))
+    more = dataclasses.replace(found, values={**found.values, "gap_error": 0.25, "count": 18.0})
+    assert dict(of_figures(more, asked)) == {
+        "network/score/top1": 0.8889,
+        "network/error/gap_error": 0.25,
+    }
+
+
+@pytest.mark.slow
+def test_what_int8_loses_too_much_of_breaks_the_link(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = colours.recipe(tmp_path, "colours:worse", "[evaluate.most_lost]\nright = 0.25\n")
+    assert cli.run([
+        "shrink", "colours:build", "--ckpt", str(weights), "--recipe", str(recipe), "--out",
+        str(tmp_path / "out"), "--formats", "onnx,int8", "--data", str(data),
+    ]) == 1  # fmt: skip
+    said = capsys.readouterr().out
+    assert "model_int8.onnx: right 1 -> 0.5: 0.5 is lost (at most 0.25)" in " ".join(said.split())
+    assert "layers in float" in said
+
+
+def test_figures_of_which_less_is_better_lose_by_growing() -> None:
+    recipe = parse_recipe(
+        '[model]\nname = "a:b"\n[evaluate]\nfunction = "a:score"\nlower = ["rmse"]\n'
+        'judged = ["rmse", "top*"]\n[evaluate.most_lost]\nrmse = 0.5\n',
+        "r.toml",
+    )
+    before, after = (
+        Figures("a:score", values, DataFacts("d", 3, 3, "0" * 64))
+        for values in (
+            {"rmse": 2.0, "top1": 0.5, "seen": 3.0},
+            {"rmse": 2.6, "top1": 0.505, "seen": 2.0},
+        )
+    )
+    found = scores_between(before, after, recipe, 0.01)
+    assert [round(each.lost, 6) for each in found.figures] == [0.6, -0.005, 1.0]
+    assert [each.holds for each in found.figures] == [False, True, True]
+    assert found.problems == ("rmse 2 -> 2.6: 0.6 is lost (at most 0.5)",)
+    assert found.worst is found.figures[0]
+    with pytest.raises(InputError, match=r"a:score gave rmse, top1, seen of one file and x of"):
+        scores_between(before, dataclasses.replace(after, values={"x": 1.0}), recipe, 0.01)

@@ -244,7 +244,9 @@ def test_a_given_score_is_gated() -> None:
     (row,) = [row for row in compare(base, worse, LIMITS).rows if row.stops]
     assert row.metric == "network/score/top1"
     assert compare(worse, base, LIMITS).passed
-    with pytest.raises(InputError, match=r"no network/score/top1 \(give --score top1=VALUE\)"):
+    with pytest.raises(
+        InputError, match=r"no network/score/top1 \(give --data, or --score top1=VALUE\)"
+    ):
         compare(base, record(), LIMITS)
 
 

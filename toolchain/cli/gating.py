@@ -26,6 +26,7 @@ from toolchain.errors import InputError, ToolchainError
 if TYPE_CHECKING:
     from toolchain.gate.running import Request
     from toolchain.records.verdicts import Verdict
+    from toolchain.workflows.accuracy import AccuracyMeasure
 
 BASELINES = Path("recipes") / "baselines"
 
@@ -52,7 +53,8 @@ def gate(
         list[Path] | None, typer.Option(help="Boxes on it must stay; the same as the baseline's.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="WIDER FACE: gate the average precision, too.")
+        Path | None,
+        typer.Option(help="WIDER FACE, or what evaluate.function takes: gate the figures, too."),
     ] = None,
     update: Annotated[bool, typer.Option(help="Write the baseline, if nothing stops it.")] = False,
     rebase: Annotated[
@@ -79,7 +81,7 @@ def gate(
 
     asking.need_folder(candidate, asking.FOLDER)
     asking.need_folder(model, asking.FOLDER)
-    asking.need_folder(data, "the folder of WIDER FACE")
+    asking.need_folder(data, "the data: WIDER FACE, or what evaluate.function takes")
     asking.need_photos(photo)
     asking.need_room(out)
     board_here = find_target(target, emulation.targets_file)
@@ -101,7 +103,7 @@ def gate(
         board_here,
         emulation.cache,
         photos=read_photos(photo or ()),
-        accuracy_of=None if data is None else accuracy_measure(data),
+        accuracy_of=_accuracy_of(data, candidate),
         limits=load_recipe(recipe).gate if recipe else None,
         made=tuple(shlex.split(made)),
         update=update,
@@ -127,6 +129,18 @@ def gate(
         messages.print(f"[bold red]not compared:[/] {escape(problem)}")
     if problems or not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(2 if problems else 1)
+
+
+def _accuracy_of(data: Path | None, candidate: Path | None) -> AccuracyMeasure | None:
+    """Return what measures files; the data that a folder's recipe needs are read now."""
+    from toolchain.records.run_folder import CERTIFICATE, RunFolder
+
+    if data is None:
+        return None
+    found = accuracy_measure(data)
+    if candidate is not None and (candidate / CERTIFICATE).is_file():
+        found.prepare(RunFolder.open(candidate).certificate.recipe)
+    return found
 
 
 def _baselines(place: Path | None, target: str, candidate: Path | None) -> list[Path]:

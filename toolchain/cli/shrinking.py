@@ -31,6 +31,7 @@ from toolchain.records.run_folder import REPORT
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
     from toolchain.records.cost_tables import CostReport
+    from toolchain.workflows.accuracy import AccuracyMeasure
 
 
 @app.command(
@@ -71,7 +72,7 @@ def shrink(
     asking.need_checkpoint(None if untrained else ckpt)
     asking.need_photos(photo)
     asking.need_folder(files.calibration, "a folder of photos")
-    asking.need_folder(files.data, "the folder of WIDER FACE")
+    asking.need_folder(files.data, "the data: WIDER FACE, or what evaluate.function takes")
     folder = out or Path("out") / folder_name(model)
     asking.need_room(folder)
     known = _costs_of(model, pruning.costs, wanted=pruning.round_to is not None)
@@ -97,7 +98,7 @@ def shrink(
         formats=formats,
         calibration=files.calibration,
         assumes_input=":" in model and recipe is None and not inputs.says_pixels,
-        accuracy_of=None if files.data is None else accuracy_measure(files.data),
+        accuracy_of=_accuracy_of(files.data, recipes[0]),
         command=shlex.join(["toolchain", *sys.argv[1:]]),
     )
     complete = True
@@ -114,6 +115,15 @@ def shrink(
         complete &= report.certificate is None or report.certificate.is_complete
     if not complete:
         raise typer.Exit(1)
+
+
+def _accuracy_of(data: Path | None, recipe: Recipe) -> AccuracyMeasure | None:
+    """Return what measures files; the data that the recipe needs are read now."""
+    if data is None:
+        return None
+    measure = accuracy_measure(data)
+    measure.prepare(recipe)
+    return measure
 
 
 def _recipes(

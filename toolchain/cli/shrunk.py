@@ -82,23 +82,25 @@ def _worst(parity: Parity) -> str:
 
 def _print_lineage(report: Report, console: Console) -> None:
     """Print each file for a board with its size and what it costs, and what is missing."""
+    from toolchain.report.run.lost import lost_heading, lost_words
+
     certificate = report.certificate
     if certificate is None:
         return
     made = {file.name for file in certificate.files}
     table = Table(box=None, pad_edge=False)
-    for heading in ("file", "bytes", "differs by (of range)", "kept", "AP lost, points"):
+    lost = lost_heading(certificate.links, ", points")
+    for heading in ("file", "bytes", "differs by (of range)", "kept", lost):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for link in certificate.links:
         if link.after in made and not link.after.startswith("chain/"):
-            precision = link.precision
             worst, mean = _added_up(link, certificate)
             table.add_row(
                 escape(link.after),
                 f"{certificate.size_of(link.after):,}",
                 f"{worst:.1e} at most, {mean:.1e} on average",
                 _kept(link),
-                "" if precision is None else f"{100 * precision.lost:.2f}",
+                escape(lost_words(link, "")),
             )
     console.print(table)
     for failure in certificate.failures:

@@ -16,7 +16,7 @@ from toolchain.evaluating.model import Model
 
 Score = Callable[[Model, Path], Mapping[str, float]]
 """Takes a model and the folder of the data, gives figures by name."""
-NAME = re.compile(r"[\w.@%+-]{1,80}")
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 """What a figure may be called."""
 
 
@@ -77,7 +77,7 @@ def checked_figures(given: object, who: str) -> dict[str, float]:
 def _name(key: object, who: str) -> str:
     if not isinstance(key, str) or not NAME.fullmatch(key):
         raise InputError(
-            f"{who}: a figure's name must be of letters, digits and . _ - + @ % (got {key!r:.60})"
+            f"{who}: a figure's name must be of letters, digits and . _ - (got {key!r:.60})"
         )
     return key
 

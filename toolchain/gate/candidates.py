@@ -11,8 +11,9 @@ from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
 from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
+from toolchain.recipe import EvaluateSection
 from toolchain.records.certificate import Certificate
-from toolchain.records.members import MemberAccuracy
+from toolchain.records.figures import Accuracy, Figures, MeasureAccuracy
 from toolchain.records.run_folder import (
     NCNN,
     NCNN_FOLDER,
@@ -24,7 +25,6 @@ from toolchain.records.run_folder import (
 from toolchain.records.timings import Check, FileCheck
 from toolchain.records.verdicts import FileRecord, Record
 
-MeasureAccuracy = Callable[[Path], MemberAccuracy]
 LEVELS = ("easy", "medium", "hard")
 
 
@@ -48,7 +48,7 @@ def measure(
     certificate, report = run.certificate, run.report
     found = check_folder(folder, _asked(files), target, sysroot, photos, cache, on_stage)
     _demand_parity(found, folder)
-    accuracy = _accuracy(folder, accuracy_of, on_stage)
+    accuracy = None if accuracy_of is None else accuracy_of(folder / ONNX, certificate.recipe)
     return Record(
         name,
         certificate.recipe.model.name,
@@ -107,16 +107,7 @@ def _demand_parity(found: Check, folder: Path) -> None:
             )
 
 
-def _accuracy(
-    folder: Path, accuracy_of: MeasureAccuracy | None, on_stage: Callable[[str], None]
-) -> MemberAccuracy | None:
-    if accuracy_of is None:
-        return None
-    on_stage(f"average precision of {ONNX}")
-    return accuracy_of(folder / ONNX)
-
-
-def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, str]:
+def _conditions(found: Check, accuracy: Accuracy | None) -> Mapping[str, str]:
     """Return all that figures depend on beside the model."""
     height, width = found.main.size
     conditions = {
@@ -126,7 +117,9 @@ def _conditions(found: Check, accuracy: MemberAccuracy | None) -> Mapping[str, s
         "toolchain": toolchain.__version__,
         **{f"runtime of {gate_name(file.file)}": file.runtime for file in found.files},
     }
-    if accuracy is not None:
+    if isinstance(accuracy, Figures):
+        conditions["data"] = f"{accuracy.data.words} by {accuracy.function}"
+    elif accuracy is not None:
         conditions["photos"] = f"{accuracy['photos']} by protocol {accuracy['protocol']}"
     return conditions
 
@@ -135,7 +128,7 @@ def _metrics(
     found: Check,
     certificate: Certificate,
     report: RunReport,
-    accuracy: MemberAccuracy | None,
+    accuracy: Accuracy | None,
 ) -> Iterator[tuple[str, float]]:
     for file in found.files:
         yield from _of_file(file)
@@ -143,9 +136,19 @@ def _metrics(
     for link in certificate.links:
         share = (link.parity.worst or 0.0) / link.parity.limit
         yield f"network/parity/{link.after}", _rounded(share)
-    if accuracy is not None:
+    if isinstance(accuracy, Figures):
+        yield from of_figures(accuracy, certificate.recipe.evaluate)
+    elif accuracy is not None:
         for level in LEVELS:
             yield f"network/average_precision/{level}", _rounded(float(accuracy[level]))  # type: ignore[literal-required]
+
+
+def of_figures(found: Figures, asked: EvaluateSection) -> Iterator[tuple[str, float]]:
+    """Yield the figures that decide; those of which less is better are errors."""
+    for name, value in found.values.items():
+        if asked.is_judged(name):
+            kind = "error" if asked.is_lower(name) else "score"
+            yield f"network/{kind}/{name}", _rounded(value)
 
 
 def _of_file(file: FileCheck) -> Iterator[tuple[str, float]]:

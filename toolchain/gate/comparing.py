@@ -121,7 +121,8 @@ def _way_out(before: Record, after: Record) -> str:
 
 def _help(metric: str) -> str:
     _, kind, *rest = metric.split("/")
-    helps = {"average_precision": "--data", "score": f"--score {'/'.join(rest)}=VALUE"}
+    score = f"--data, or --score {'/'.join(rest)}=VALUE"
+    helps = {"average_precision": "--data", "error": "--data", "score": score}
     return f" (give {helps[kind]})" if kind in helps else ""
 
 

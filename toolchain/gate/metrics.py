@@ -40,6 +40,7 @@ KINDS = {
     "score": Kind(
         "average_precision", "score", noise_free=True, higher_is_better=True, is_accuracy=True
     ),
+    "error": Kind("average_precision", "score", noise_free=True, is_accuracy=True),
     "time": Kind("time", "ratio", noise_free=False),
 }
 """By the second part of a metric's name: ``model.onnx/operators/Conv`` is of ``operators``."""

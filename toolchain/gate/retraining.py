@@ -18,7 +18,7 @@ def as_retrained(verdict: Verdict) -> Verdict:
     if not any(row.is_accuracy for row in verdict.rows):
         raise InputError(
             f"{verdict.name}: --retrained needs a figure of accuracy in the baseline, too: measure "
-            f"both by --rebase --data WIDER_FACE, or put one that you measured into the baseline "
+            f"both by --rebase --data DATA, or put one that you measured into the baseline "
             f"by --update --score NAME=VALUE, with the model that it is of"
         )
     rows = tuple(map(_moved, verdict.rows))

@@ -21,11 +21,12 @@ from toolchain.gate.baselines import (
     with_accepted,
     write_baseline,
 )
-from toolchain.gate.candidates import MeasureAccuracy, file_of, measure
+from toolchain.gate.candidates import file_of, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
 from toolchain.gate.retraining import as_retrained
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
 from toolchain.recipe import GateSection
+from toolchain.records.figures import MeasureAccuracy
 from toolchain.records.run_folder import ONNX
 from toolchain.records.verdicts import Record, Verdict
 
@@ -79,7 +80,11 @@ def run_gate(request: Request, on_stage: Callable[[str], None]) -> Verdict:
             "--accept and --why belong together: say what may move, and for what reason"
         )
     old = read_baseline(request.baseline) if _wants_old(request) else None
-    new = _with_scores(_measured(request, request.candidate, old, on_stage), request.scores)
+    new = _measured(request, request.candidate, old, on_stage)
+    twice = sorted(scores_of(new).keys() & request.scores.keys())
+    if twice:
+        raise InputError(f"--score {twice[0]} is measured by --data, too; leave one of them out")
+    new = _with_scores(new, request.scores)
     limits = request.limits or new.limits
     if old is None:
         _write(request, new, None)
@@ -120,8 +125,9 @@ def scores_of(record: Record) -> Mapping[str, float]:
 
 
 def _with_scores(record: Record, scores: Mapping[str, float]) -> Record:
+    """Return a record with figures that were given, besides those that were measured now."""
     given = {f"{SCORE}{name}": value for name, value in scores.items()}
-    return dataclasses.replace(record, metrics={**record.metrics, **given})
+    return dataclasses.replace(record, metrics={**given, **record.metrics})
 
 
 def _measured(

@@ -6,7 +6,6 @@ other branches go on. What is missing then stands in the certificate, which is n
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from toolchain.lineage.link_inputs import LinkInputs
 from toolchain.lineage.links import Kind, Reopen
 from toolchain.lineage.mixing import layer_noises, mixed_link
 from toolchain.lineage.onnx_io import onnx_with_io
+from toolchain.lineage.scoring import scored_link
 from toolchain.lineage.tflite_io import tflite_with_io
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import (
@@ -42,10 +42,9 @@ from toolchain.records.certificate import (
     FileFacts,
     LayerNoise,
     Link,
-    Precision,
     companions_of,
 )
-from toolchain.records.members import MemberAccuracy
+from toolchain.records.figures import Accuracy, MeasureAccuracy
 from toolchain.records.run_folder import NCNN, ONNX
 from toolchain.records.stages import Rewritten, Source
 from toolchain.system.files import disk_is_full, sha256_of, write_bytes
@@ -54,8 +53,6 @@ ALWAYS = (links.SOFT, links.SHRUNK, links.EXPORTED, ONNX)
 """Files that the pipeline has written before the lineage is made."""
 NOISE_INPUTS = 2
 """Calibration inputs on which each layer alone is put into int8."""
-
-MeasureAccuracy = Callable[[Path], MemberAccuracy]
 
 
 def files_of(formats: Sequence[str], recipe: Recipe, steps: Sequence[str] = ()) -> tuple[str, ...]:
@@ -99,7 +96,7 @@ class Lineage:
     failures: list[Failure] = field(default_factory=list)
     rewritten: list[Rewritten] = field(default_factory=list)
     """What was changed for a runtime's kernels, beyond what the ONNX files have."""
-    _accuracy: dict[str, MemberAccuracy] = field(default_factory=dict)
+    _accuracy: dict[str, Accuracy] = field(default_factory=dict)
 
     @property
     def inputs(self) -> LinkInputs:
@@ -237,20 +234,14 @@ class Lineage:
             self.reopen,
         )
         if not approximate or self.accuracy_of is None or not link.passed:
-            return link  # average precision is the costliest to measure, so the last
+            return link  # how good both are is the costliest to measure, so the last
         found = [self._measured(name) for name in (before, after)]
-        return dataclasses.replace(link, precision=self._precision(kind, *found))
+        return scored_link(link, kind, self.recipe, found[0], found[1])
 
-    def _precision(self, kind: Kind, before: MemberAccuracy, after: MemberAccuracy) -> Precision:
-        lost = links.limits_of(kind, self.recipe.proof).lost
-        assert lost is not None
-        levels = [(each["easy"], each["medium"], each["hard"]) for each in (before, after)]
-        return Precision(before["protocol"], before["photos"], levels[0], levels[1], lost)
-
-    def _measured(self, name: str) -> MemberAccuracy:
+    def _measured(self, name: str) -> Accuracy:
         if name not in self._accuracy:
             assert self.accuracy_of is not None
-            self._accuracy[name] = self.accuracy_of(self.folder / name)
+            self._accuracy[name] = self.accuracy_of(self.folder / name, self.recipe)
         return self._accuracy[name]
 
 

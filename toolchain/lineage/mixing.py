@@ -55,8 +55,7 @@ def mixed_link(
 
 
 def _attempt(count: int, data: bytes, link: Link) -> Attempt:
-    lost = None if link.precision is None else link.precision.lost
-    return Attempt(count, len(data), link.mean, lost, link.problems)
+    return Attempt(count, len(data), link.mean, link.lost, link.problems)
 
 
 def layer_noises(

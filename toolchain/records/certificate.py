@@ -20,6 +20,7 @@ from toolchain.errors import DataError, InputError, RecipeError
 from toolchain.recipe import Recipe
 from toolchain.recipe.reader import Reader
 from toolchain.recipe.renamed import link_now
+from toolchain.records.figures import Scores
 from toolchain.records.parity import Decisions, Parity
 from toolchain.system.files import as_json, digest_of, sha256_of
 
@@ -100,7 +101,8 @@ class Attempt:
     mean: float | None
     """Mean difference as a share of the range; None if it is not finite."""
     lost: float | None
-    """Average precision, the most at any level; None if it was not measured."""
+    """Average precision, the most at any level, or of the figure that lost most of what it may, in
+    its own unit; None if none was measured."""
     problems: tuple[str, ...]
 
 
@@ -136,6 +138,8 @@ class Link:
     most_changed: float | None = None
     """The limit: share of the decisions of an output that may differ; None: they do not decide."""
     precision: Precision | None = None
+    scores: Scores | None = None
+    """What the recipe's own evaluation found, in place of average precision."""
     mixed_precision: MixedPrecision | None = None
     """None where all went to int8, and for other links."""
 
@@ -153,6 +157,14 @@ class Link:
     def mean(self) -> float | None:
         """The largest mean difference as a share of the same; None if it is not finite."""
         return self.parity.worst_share("mean")
+
+    @property
+    def lost(self) -> float | None:
+        """What the second end lost: average precision, or of the worst figure; None: not known."""
+        if self.precision is not None:
+            return self.precision.lost
+        worst = None if self.scores is None else self.scores.worst
+        return None if worst is None else worst.lost
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -174,6 +186,7 @@ class Link:
                 f"average precision falls by {100 * self.precision.lost:.2f} points (at most "
                 f"{100 * self.precision.most_lost:.2g})"
             )
+        found += self.scores.problems if self.scores else ()
         return tuple(found)
 
     @property

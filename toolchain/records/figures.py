@@ -5,11 +5,14 @@ Average precision on WIDER FACE has records of its own, see :mod:`toolchain.reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeAlias
 
+from toolchain.recipe import Recipe
 from toolchain.records.accuracy import BrokenPhoto
+from toolchain.records.members import MemberAccuracy
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Figures:
     seconds: float = 0.0
     resumed: int = 0
     """Samples that an earlier, interrupted run had done."""
+
+
+Accuracy: TypeAlias = MemberAccuracy | Figures
+"""Average precision on WIDER FACE, or what a recipe's evaluation found."""
+MeasureAccuracy: TypeAlias = Callable[[Path, Recipe], Accuracy]
+"""Measures a file of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,15 @@ class Scores:
     data: str
     """In words."""
     figures: tuple[FigureChange, ...] = field(default=())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What lost more than it may, a sentence each."""
+        return tuple(
+            f"{each.words}: {each.lost:.4g} is lost (at most {each.most_lost:.4g})"
+            for each in self.figures
+            if not each.holds
+        )
 
     @property
     def worst(self) -> FigureChange | None:

@@ -43,7 +43,10 @@ class Files:
     ] = None
     data: Annotated[
         Path | None,
-        typer.Option(help="WIDER FACE: measure the average precision of half precision and int8."),
+        typer.Option(
+            help="WIDER FACE, or what evaluate.function takes: measure what half precision and "
+            "int8 lose.",
+        ),
     ] = None
 
     @property

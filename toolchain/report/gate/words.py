@@ -11,7 +11,7 @@ NAMED = 4
 """Layers that are named of those that changed alike."""
 OUTCOME = {"same": "", "better": "better", "moved": "moved (retrained)"}
 RETRAINED = "--retrained"
-LIMITS = {"score": "average_precision"}
+LIMITS = {"score": "average_precision", "error": "average_precision"}
 """Kinds of figures whose limit in the recipe has another name."""
 
 

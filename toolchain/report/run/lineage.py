@@ -19,18 +19,21 @@ from toolchain.report.document.model import (
     Words,
     parts,
 )
+from toolchain.report.run.lost import lost_heading, lost_words
 from toolchain.report.run.mixed_precision import mixed_precision
 
-HEAD = (
+HEAD = [
     "link",
     "largest difference",
     "mean difference",
     "worst in",
     "limit",
     "decisions",
-    "AP lost",
+    "",
     "verdict",
-)
+]
+"""Of the table; what was lost has its heading by what was measured."""
+LOST = 6
 NUMERIC = (1, 2, 4, 6)
 
 
@@ -52,7 +55,7 @@ def lineage(report: Report) -> Section | None:
             _picture(certificate),
             Table(
                 "Links, differences as shares of their channels' ranges",
-                HEAD,
+                (*HEAD[:LOST], lost_heading(certificate.links), *HEAD[LOST + 1 :]),
                 tuple(map(_cells, certificate.links)),
                 NUMERIC,
             ),
@@ -70,7 +73,7 @@ def _cells(link: Link) -> tuple[Words, ...]:
         _place(link),
         f"{link.parity.limit:.0e} ({link.parity.figure})",
         _boxes(link) or _decisions(link),
-        "" if link.precision is None else f"{100 * link.precision.lost:.2f} points",
+        lost_words(link),
         "PASS" if link.passed else Strong("FAIL"),
     )
 
@@ -108,6 +111,9 @@ def _introduction(certificate: Certificate) -> str:
         "Every file is tied to the one before it by a difference measured in this run, as a share "
         "of the range of the channels that it is in; toolchain verify runs them all again."
     )
+    scores = next((link.scores for link in certificate.links if link.scores), None)
+    if scores is not None:
+        words += f" Figures are by {scores.function}, on {scores.data}."
     facts = certificate.calibration
     if facts is None:
         return words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolchain.records.certificate import Attempt, Certificate, LayerNoise, MixedPrecision
+from toolchain.records.certificate import Attempt, Certificate, LayerNoise, Link, MixedPrecision
 from toolchain.report import wording
 from toolchain.report.charts.bars import Segment, legend, stacked
 from toolchain.report.document.model import (
@@ -19,8 +19,9 @@ from toolchain.report.document.model import (
     Table,
     Words,
 )
+from toolchain.report.run.lost import attempt_words
 
-HEAD = ("layers in float", "bytes", "mean difference", "AP lost", "verdict")
+HEAD = ("layers in float", "bytes", "mean difference", "lost", "verdict")
 NUMERIC = (0, 1, 2, 3)
 LEGEND = {True: ("removed_live", "stays in float"), False: ("live", "goes to int8")}
 
@@ -31,7 +32,7 @@ def mixed_precision(certificate: Certificate) -> Iterator[Block]:
         mixed = link.mixed_precision
         if mixed is None:
             continue
-        rows = tuple(map(_row, mixed.attempts))
+        rows = tuple(_row(link, attempt) for attempt in mixed.attempts)
         yield Heading(("Layers of ", Code(link.after), " in float"))
         yield Paragraph(_words(mixed))
         yield Table(f"Files tried for {link.after}", HEAD, rows, NUMERIC)
@@ -53,12 +54,12 @@ def _kept(mixed: MixedPrecision) -> Words:
     return ("In float, the most costly first: ", *(listed or ["none"]), ".")
 
 
-def _row(attempt: Attempt) -> tuple[Words, ...]:
+def _row(link: Link, attempt: Attempt) -> tuple[Words, ...]:
     return (
         wording.count(attempt.in_float),
         wording.count(attempt.size_bytes),
         wording.NOT_FINITE if attempt.mean is None else wording.difference(attempt.mean),
-        "" if attempt.lost is None else f"{100 * attempt.lost:.2f} points",
+        attempt_words(link, attempt.lost),
         Strong("FAIL") if attempt.problems else "PASS",
     )
 

@@ -70,6 +70,7 @@ def _lineage(report: Report) -> list[dict[str, object]]:
             "mean_share": link.mean,
             "decisions": [{**asdict(each), "share": each.share} for each in link.decisions],
             "ap_lost": None if link.precision is None else link.precision.lost,
+            "figures": None if link.scores is None else asdict(link.scores),
         }
         for link in links
     ]

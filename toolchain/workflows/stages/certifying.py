@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from toolchain.errors import ParityError
 from toolchain.lineage.calibration import Calibration
-from toolchain.lineage.exports import Lineage, MeasureAccuracy, make_lineage
+from toolchain.lineage.exports import Lineage, make_lineage
 from toolchain.records.certificate import Certificate
+from toolchain.records.figures import MeasureAccuracy
 from toolchain.records.run_folder import ONNX
 from toolchain.records.stages import Rewritten
 from toolchain.workflows.stages.measuring import Measured
@@ -48,7 +49,7 @@ def certify(
         tflite_metadata(loaded),
         ncnn_metadata(loaded),
         calibration,
-        accuracy_of if loaded.recipe.anchors is not None else None,
+        accuracy_of,
         on_stage,
         loaded.reopen,
     )

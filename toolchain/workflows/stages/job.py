@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.lineage.exports import MeasureAccuracy
 from toolchain.models.choosing import PLAIN, Choice
 from toolchain.recipe import Recipe
+from toolchain.records.figures import MeasureAccuracy
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,5 @@ class Job:
     assumes_input: bool = False
     """Nobody said what the network is given of pixels: the recipe's default is taken, and told."""
     accuracy_of: MeasureAccuracy | None = None
-    """Measures the average precision of a file; None: it is not measured."""
+    """Measures how good a file is; None: that is not measured."""
     command: str = ""
