@@ -205,7 +205,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path
     recipe, out = colours.recipe(room, "top"), room / "out"
     assert cli.run([
         "shrink", "colours:build", "--ckpt", str(weights), "--recipe", str(recipe), "--out",
-        str(out), "--formats", "onnx,int8", "--data", str(data), "--calibration", str(data),
+        str(out), "--formats", "onnx,int8", "--data", str(data),
     ]) == 0  # fmt: skip
     return out
 

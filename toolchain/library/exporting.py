@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from toolchain.checking.pictures import read_photos
 from toolchain.checking.proofs import analysis_example
 from toolchain.errors import InputError
 from toolchain.exporting.formats import read_formats
 from toolchain.exporting.io_spec import check_io_spec
+from toolchain.library.calibrating import (
+    Calibrated,
+    Inputs,
+    Place,
+    calibration_of,
+    range_of,
+    read_given,
+)
 from toolchain.library.handing_over import Handed, demand_network, hand_over
 from toolchain.library.shrinking import Shrunk, same_weights, shrink_and_prove
-from toolchain.library.taking import Example, undisturbed
+from toolchain.library.taking import Example, arguments_of, undisturbed, unwrapped
 from toolchain.library.wording import in_python_words
-from toolchain.lineage.calibration import Calibration, given_calibration, read_calibration
 from toolchain.lineage.format_choice import choose_formats, possible_formats
+from toolchain.models.arguments import required
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.records.certificate import Certificate
 from toolchain.records.run_folder import RunFolder
@@ -33,12 +37,6 @@ from toolchain.workflows.stages import shrinking
 from toolchain.workflows.stages.clock import Clock, say_nothing
 from toolchain.workflows.stages.job import Job
 from toolchain.workflows.stages.starting import Start
-
-Place: TypeAlias = str | os.PathLike[str]
-Calibrated: TypeAlias = Place | Sequence[Place] | Tensor | Iterable[Any]
-"""A folder of photos, photos' paths, a batch (N, C, H, W), or inputs (C, H, W) or (1, C, H, W)."""
-Inputs: TypeAlias = Path | tuple[Path, ...] | list[Tensor] | None
-"""The same, read as far as it tells what it is."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,10 @@ def export(
         formats: of ``onnx``, ``ncnn``, ``tflite``, ``fp16``, ``int8``, as on the command line; all
             that can be made here by default. ONNX is always made.
         calibration: for int8: a folder of photos or their paths, fed as the recipe says; or inputs
-            as the network takes them, float32: a batch (N, C, H, W), or an iterable of arrays or
-            tensors (C, H, W) or (1, C, H, W). Without, int8 is calibrated on synthetic shapes,
+            as the network takes them, of any range: a batch (N, C, H, W), or a loader of inputs
+            (C, H, W), batches, tuples of which the first is such (``(x, y)``), or dictionaries (the
+            entry of the input's name, or the one that fits). At most 512 are taken; each fifth is
+            held out, and int8 judged on those. Without, int8 is calibrated on synthetic shapes,
             which costs accuracy.
         recipe: a :class:`~toolchain.recipe.Recipe`, or the path of one: how pixels become inputs,
             limits of the proofs, rewrites. Without, a plain one.
@@ -119,9 +119,9 @@ def export(
     shown: Example = example if example is not None or made is None else _example(made)  # type: ignore[assignment]
     clock = Clock(on_stage or say_nothing)
     clock.begin("load")
-    calibrated = _given(calibration)
+    calibrated = _calibrated(calibration, live, shown)
     if value_range is None and recipe is None and isinstance(calibrated, list):
-        value_range = _range(calibrated)
+        value_range = range_of(calibrated)
     handed = hand_over(live, shown, _recipe(recipe, made), value_range, own_type=False)
     loaded = handed.loaded
     job = Job(loaded.recipe, Path(out), dynamic=dynamic, formats=asked, command="toolchain.export")
@@ -134,6 +134,14 @@ def export(
     assert report.certificate is not None
     written = RunFolder.open(job.out)
     return Exported(job.out, written.files, report.certificate, report)
+
+
+def _calibrated(given: Calibrated | None, network: torch.nn.Module, shown: Example) -> Inputs:
+    """Return what int8 is calibrated on; inputs of a loader are of the first tensor's shape."""
+    arguments = arguments_of(shown)
+    first = arguments.tensors[0] if arguments.tensors else torch.zeros(1)
+    names = [*arguments.by_name, *required(unwrapped(network))]
+    return read_given(given, (1, *first.shape[1:]), names)
 
 
 def _joined(formats: Sequence[str] | str) -> str:
@@ -163,7 +171,7 @@ def _begin(job: Job, handed: Handed, calibration: Inputs, photos: Sequence[Place
     formats, note = possible_formats(job.formats, formats, note, loaded.example, loaded.inputs)
     chosen = None
     if "int8" in formats:
-        chosen = _calibration(calibration, loaded.recipe, loaded.example[0])
+        chosen = calibration_of(calibration, loaded.recipe, loaded.example[0])
     look = analysis_example(loaded.network, loaded.example, loaded.recipe)
     pictures = read_photos([Path(each) for each in photos])
     return Start(loaded, look, pictures, formats, note, chosen)
@@ -180,51 +188,3 @@ def _shrunk(
     ):
         return shrink_and_prove(handed, photos=started.photos)  # files are of float32
     return replace(made._made, loaded=replace(made._handed.loaded, recipe=handed.recipe))
-
-
-def _given(calibration: Calibrated | None) -> Inputs:
-    """Tell photos from inputs that are ready; raise :class:`InputError` for what is neither."""
-    if calibration is None:
-        return None
-    if isinstance(calibration, str | os.PathLike):
-        return Path(calibration)
-    items: list[Any] = [*calibration]
-    if not items:
-        raise InputError("calibration must hold at least one input (got none)")
-    if all(isinstance(each, str | os.PathLike) for each in items):
-        return tuple(Path(each) for each in items)
-    return [_tensor(each) for each in items]
-
-
-def _tensor(value: Any) -> Tensor:
-    try:
-        tensor = torch.as_tensor(value if isinstance(value, Tensor) else np.asarray(value))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"calibration must be paths, arrays or tensors (got {type(value).__name__})"
-        ) from error
-    return tensor.detach().cpu().float()
-
-
-def _range(inputs: Sequence[Tensor]) -> tuple[float, float] | None:
-    """Return the lowest and the highest value of inputs; None where they hold one value alone."""
-    low = min(float(each.min()) for each in inputs if each.numel())
-    high = max(float(each.max()) for each in inputs if each.numel())
-    return (low, high) if low < high else None
-
-
-def _calibration(given: Inputs, recipe: Recipe, example: Tensor) -> Calibration:
-    if isinstance(given, list):
-        return given_calibration([_input(each, example) for each in given])
-    return read_calibration(given, recipe, example)
-
-
-def _input(tensor: Tensor, example: Tensor) -> Tensor:
-    """Return one input as (1, C, H, W); raise :class:`InputError` if it has another shape."""
-    tensor = tensor[None] if tensor.ndim == example.ndim - 1 else tensor
-    if tensor.shape != example.shape:
-        raise InputError(
-            f"calibration must be of inputs {tuple(example.shape)}, as the network takes them "
-            f"(got {tuple(tensor.shape)})"
-        )
-    return tensor

@@ -33,15 +33,25 @@ class Calibration:
     inputs: tuple[Tensor, ...] = field(repr=False)
     """float32 (1, C, H, W) each."""
     held_out: tuple[Photo, ...] = field(default=(), repr=False)
+    """Photos that are not calibrated on."""
+    held_out_inputs: tuple[Tensor, ...] = field(default=(), repr=False)
+    """The same of inputs that were ready."""
     notes: tuple[str, ...] = ()
 
 
 def given_calibration(inputs: Sequence[Tensor]) -> Calibration:
     """Return inputs that are ready for the network, float32 (1, C, H, W) each, as they are."""
-    facts = CalibrationFacts("photos", len(inputs), _sha256(tuple(inputs)))
-    few = len(inputs) < FEW_PHOTOS
-    note = f"int8 was calibrated on {len(inputs)} inputs; 100 that differ are better."
-    return Calibration(facts, tuple(inputs), notes=(note,) if few else ())
+    held_out = tuple(inputs[HELD_OUT - 1 :: HELD_OUT])
+    learnt = tuple(each for index, each in enumerate(inputs) if (index + 1) % HELD_OUT)
+    facts = CalibrationFacts("photos", len(learnt), _sha256(learnt))
+    notes = []
+    if len(inputs) < FEW_PHOTOS:
+        count = f"{len(inputs)} input{'' if len(inputs) == 1 else 's'}"
+        notes.append(f"int8 was calibrated on {count}; 100 that differ are better.")
+    flat = sum(float(each.min()) == float(each.max()) for each in inputs)
+    if flat:
+        notes.append(f"{flat} of {len(inputs)} calibration inputs hold one value only.")
+    return Calibration(facts, learnt, (), held_out, tuple(notes))
 
 
 def read_calibration(
@@ -70,7 +80,7 @@ def read_calibration(
     view = board_view(recipe)
     inputs = tuple(photo_input(photo, recipe, view).image for photo in learnt)
     facts = CalibrationFacts("photos", len(inputs), _sha256(inputs), broken)
-    return Calibration(facts, inputs, held_out, tuple(_notes(photos, broken)))
+    return Calibration(facts, inputs, held_out, (), tuple(_notes(photos, broken)))
 
 
 def _synthetic(example: Tensor, recipe: Recipe) -> Calibration:
@@ -84,7 +94,7 @@ def _synthetic(example: Tensor, recipe: Recipe) -> Calibration:
         "accuracy; give a folder of about 100 photos by --calibration."
     )
     facts = CalibrationFacts("synthetic", len(inputs), _sha256(inputs))
-    return Calibration(facts, inputs, (), (note,))
+    return Calibration(facts, inputs, notes=(note,))
 
 
 def _spread(folder: Path) -> list[Path]:

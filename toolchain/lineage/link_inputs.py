@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchain.checking.inputs import fault_inputs, noise, of_each
@@ -12,7 +13,7 @@ from toolchain.lineage.calibration import Calibration
 from toolchain.recipe import Recipe
 
 COMPARED_PHOTOS = 8
-"""At most so many photos are inputs of an approximate link."""
+"""At most so many photos, or inputs that were held out, are inputs of an approximate link."""
 NEW_SHAPES = 4
 """So many where there are no photos."""
 DECIDING = 64
@@ -57,8 +58,7 @@ class LinkInputs:
             return []
         learnt = self.calibration.inputs if self.calibration else ()
         is_photos = self.calibration is not None and self.calibration.facts.kind == "photos"
-        view = board_view(self.recipe)
-        shown = [photo_input(photo, self.recipe, view) for photo in self.photos]
+        shown = [*self._held_out(DECIDING), *self._fed(self.pair.photos)]
         more = [ProofInput(f"calibration {index}", (image,)) for index, image in enumerate(learnt)]
         return [*shown, *more][:DECIDING] if is_photos else self.shapes(DECIDING)
 
@@ -72,9 +72,26 @@ class LinkInputs:
             ],
         )
 
+    @property
+    def is_judged_on_own(self) -> bool:
+        """True where a network of one's own is judged on what was held out from calibration."""
+        found = self.calibration
+        held_out = found is not None and bool(found.held_out or found.held_out_inputs)
+        return self.recipe.anchors is None and held_out
+
     def _shown(self) -> list[ProofInput]:
         if self.recipe.anchors is None:
+            return self._held_out(COMPARED_PHOTOS)
+        return self._fed(self.photos[:COMPARED_PHOTOS])
+
+    def _held_out(self, most: int) -> list[ProofInput]:
+        """Return what was held out from calibration: photos as they are fed, or inputs."""
+        if self.calibration is None:
             return []
+        ready = enumerate(self.calibration.held_out_inputs[:most])
+        inputs = [ProofInput(f"held out {index}", (each,)) for index, each in ready]
+        return [*self._fed(self.calibration.held_out[:most]), *inputs]
+
+    def _fed(self, photos: Sequence[Photo]) -> list[ProofInput]:
         view = board_view(self.recipe)
-        chosen = self.photos[:COMPARED_PHOTOS]
-        return [photo_input(photo, self.recipe, view) for photo in chosen]
+        return [photo_input(photo, self.recipe, view) for photo in photos]

@@ -140,6 +140,9 @@ class Link:
     precision: Precision | None = None
     scores: Scores | None = None
     """What the recipe's own evaluation found, in place of average precision."""
+    on_shapes: float | None = None
+    """Mean difference on smooth shapes, where the link was judged on what was held out from the
+    calibration of a network of one's own: ``verify`` has nothing else to run it on."""
     mixed_precision: MixedPrecision | None = None
     """None where all went to int8, and for other links."""
 
