@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from networks.attention import ATTENTION
 from networks.builder import Builder
 from networks.convolutions import Unit
 from networks.descriptions import Block, Convolution, Shape, Zeros
@@ -109,6 +110,7 @@ BLOCKS = {
     "excitation": excitation,
     "loop": loop,
     **PATTERNS,
+    **ATTENTION,
 }
 
 

@@ -23,7 +23,8 @@ OWN_CLASS = "_toolchain_own_class"
 
 Change = Callable[[str, Any], Any]
 """A place in the code and what is there -> what shall be there: a number, or a list of picked
-positions; of a slice with a step (``::2``) the slice itself, and such a list in its stead."""
+positions; of a slice with a step (``::2``) the slice itself, and such a list in its stead. What the
+code works out, from a shape say, is a node of the graph in place of a number."""
 
 Value = int | str | tuple[int, ...]
 """What is at a place, as files have it: a number, a list, or a slice with a step as it is written.
@@ -135,12 +136,12 @@ def _trace(module: nn.Module, kind: type[nn.Module]) -> fx.Graph:
         raise RewritingError(f"{type(error).__name__}: {error}") from error
 
 
-def numbers_in(graph: fx.Graph) -> dict[str, Value]:
-    """Return the numbers that may be of channels, by their places."""
-    found: dict[str, Value] = {}
+def numbers_in(graph: fx.Graph) -> dict[str, Value | fx.Node]:
+    """Return the numbers that may be of channels, and what works one out, by their places."""
+    found: dict[str, Value | fx.Node] = {}
 
     def note(place: str, given: Any) -> Any:
-        found[place] = value_of(given)
+        found[place] = given if isinstance(given, fx.Node) else value_of(given)
         return given
 
     for node in graph.nodes:
@@ -163,7 +164,7 @@ def with_numbers(
     last = LAST.get(name, len(args))
 
     def bound(given: object, value: Any, place: str) -> Any:
-        return change(place, value) if type(given) is int else value
+        return change(place, value) if type(given) is int or isinstance(given, fx.Node) else value
 
     def walk(given: Any, value: Any, place: str) -> Any:
         if name == "getitem" and _is_pick(given):
@@ -175,6 +176,8 @@ def with_numbers(
             pairs = enumerate(zip(given, value, strict=True))
             items = [walk(a, b, f"{place}.{number}") for number, (a, b) in pairs]
             return tuple(items) if isinstance(given, tuple) else items
+        if name == "getitem" and isinstance(given, fx.Node):  # a position or mask, worked out
+            return value
         return bound(given, value, place)
 
     new = [
@@ -224,7 +227,7 @@ def changed(graph: fx.Graph, numbers: Mapping[str, tuple[Value, Value]]) -> fx.G
     """
     there = numbers_in(graph)
     for place, (before, _) in numbers.items():
-        if there.get(place) != before:
+        if there.get(place) != before and not isinstance(there.get(place), fx.Node):
             raise RewritingError(f"{place} must be {before} (got {there.get(place, 'nothing')})")
 
     def change(place: str, given: Any) -> Any:

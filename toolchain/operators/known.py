@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.operators import hiding, keeping, moving, picking, products
+from toolchain.operators import hiding, keeping, moving, multiplying, picking, products
 from toolchain.operators.traits import Operator
 
 
@@ -42,7 +42,19 @@ ARITHMETIC = {
     **_each("where masked_fill", channels=keeping.pointwise, nan=hiding.choose),
     **_each("mean sum amax amin", channels=keeping.reduction, nan="carried"),
     **_each("max min", nan="carried"),
-    **_each("bmm", nan="carried", macs=products.matrix_product),
+    **_each(
+        "bmm",
+        channels=multiplying.batched_product,
+        nan=multiplying.hiding_product,
+        macs=products.matrix_product,
+        multiplies="product",
+    ),
+    **_each(
+        "_scaled_dot_product_flash_attention_for_cpu",
+        channels=multiplying.attention,
+        nan=multiplying.hiding_attention,
+        multiplies="attention",
+    ),
 }
 
 SWALLOWING = _each(

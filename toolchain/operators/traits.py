@@ -33,6 +33,9 @@ class Watcher(Protocol):
     def picks(self, operator: str, index: Tensor, nodes: Nodes) -> bool:
         """Return True if ``index``, positions among ``nodes``, is a buffer that can be changed."""
 
+    def multiply(self, operator: str, nodes: Nodes) -> None:
+        """Remember that an operator sums over channels, each a product of two factors."""
+
     def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
 
@@ -83,9 +86,11 @@ class Call:
         return int(value) % self.x.ndim
 
 
-ChannelRule: TypeAlias = Callable[[Call], "Nodes | Placed | list[Placed] | None"]
+ChannelRule: TypeAlias = Callable[[Call], "Nodes | Placed | list[Placed] | tuple[()] | None"]
 """Returns the output's nodes (of dimension 1, or placed along another; one for each output where
-they differ), or None when this call does not keep channels apart."""
+they differ), or None when this call does not keep channels apart. An empty tuple says that nothing
+is left of them, though they are kept apart: :meth:`Watcher.multiply` was told what became of them.
+"""
 
 NanRule: TypeAlias = Callable[[Any, tuple[Any, ...], Any], Any]
 """Runs the operator (func, args, kwargs) so that the output is NaN exactly where it depends on
@@ -112,6 +117,8 @@ class Operator:
     """Multiply-accumulates of a call; None where no rule says them."""
     layer: LayerKind = ""
     """The layer that it computes, linear in what it reads; or nothing."""
+    multiplies: Literal["", "product", "attention"] = ""
+    """How it multiplies two tensors that may both depend on the input, or nothing."""
     shape_only: bool = False
     """True if it takes a tensor for its shape and type alone."""
     view: bool = False

@@ -24,6 +24,7 @@ Code = Literal[
     "spread",
     "groups",
     "parts",
+    "product",
     "weight_read",
     "leaves_torch",
     "no_layer_writes",
@@ -43,6 +44,7 @@ Why a filter that is zero stays:
 - ``still_written``: ``layers`` write its channel too, and their filters are not zero;
 - ``joined``: its channel is joined with values that depend on the image before ``layers`` read it;
 - ``parts``: ``operator`` divides its tensor into parts of one width, of which others lose fewer;
+- ``product``: ``operator`` multiplies its constant with values that depend on the image;
 - ``groups``: ``layers``, a convolution of several groups, cannot take its constant over;
 - ``never_called``: its layer was not called in the run that was watched.
 

@@ -19,6 +19,16 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Channels over which an operator sums products of two tensors."""
+
+    operator: str
+    number: int
+    """Which of such operators' calls it is, from 0."""
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Use:
     """A number of channels that an operator was given from the network's code."""
 
@@ -70,6 +80,10 @@ class Flow:
     """Layer name -> how often it is called in one run."""
     parts: list[Parts] = field(default_factory=list)
     """What is divided into equal parts, call by call."""
+    products: list[Product] = field(default_factory=list)
+    """Channels that end in sums of products, as queries and keys do."""
+    multiplied: int = 0
+    """How many calls there were of operators that multiply two tensors."""
     moved: dict[int, str] = field(default_factory=dict)
     """Nodes that an operator put elsewhere -> the first that did. Torch-pruning, which would take
     them for what was there before, is not asked about them."""
@@ -83,6 +97,13 @@ class Flow:
     """Places of lists that something else is given as well, so that they must stay as they are."""
     lists: dict[Key, Value] = field(default_factory=dict)
     """Lists, and slices with a step, at each place."""
+    shapes: dict[Key, tuple[int, ...]] = field(default_factory=dict)
+    """Keys of numbers that were read from a shape -> the channels that lie there."""
+    worked_out: dict[Key, Form] = field(default_factory=dict)
+    """Places in the code of ``in_code`` that hold no number but what works one out, from a shape
+    say -> how."""
+    pins: set[Key] = field(default_factory=set)
+    """Keys of numbers of which a root was taken, or another number that is not whole."""
     in_code: frozenset[str] = frozenset()
     """Modules whose code was interpreted, so that numbers in it are among ``uses``."""
     unknown: dict[str, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)

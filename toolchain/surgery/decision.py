@@ -42,6 +42,8 @@ class Decision:
     """Classes that could go but for a layer that would be empty -> that layer."""
     uneven: Mapping[int, str]
     """Classes that could go but for the other parts of what an operator divides -> it."""
+    multiplied: Mapping[int, str]
+    """Classes whose products with others are not all zero, at some size -> the operator."""
     plan: RemovalPlan
 
 
@@ -52,6 +54,8 @@ def decide(seen: Observation) -> Decision:
     candidates = {
         index for index, members in classes.items() if _is_candidate(seen, members, unread)
     }
+    multiplied = _multiplied(seen, candidates)
+    candidates -= multiplied.keys()
     readers = list(map(PackedReader.of, _readers(seen, classes, candidates, unread)))
     uneven: dict[int, str] = {}
     while True:
@@ -61,8 +65,18 @@ def decide(seen: Observation) -> Decision:
         removed = frozenset(removable - set(last))
         surplus = surplus_of(seen.flow, removed)
         if not surplus:
-            return Decision(classes, removed, plan.carriers - uneven.keys(), last, uneven, plan)
+            carriers = plan.carriers - uneven.keys()
+            return Decision(classes, removed, carriers, last, uneven, multiplied, plan)
         uneven |= surplus
+
+
+def _multiplied(seen: Observation, candidates: set[int]) -> dict[int, str]:
+    """Return the classes whose products with others are not all zero, at any size."""
+    found = dict(seen.multiplied)
+    if seen.flow.products and candidates - found.keys():
+        for there in seen.unseen():
+            found.update(there.multiplied)
+    return found
 
 
 def _checked_plan(
@@ -76,10 +90,12 @@ def _checked_plan(
             return plan
         found = {
             index
-            for constants in seen.unseen()
+            for there in seen.unseen()
             for reader in readers
-            if reader.name in constants
-            for index in broken(reader, plan.combinations[reader.name], constants[reader.name])
+            if reader.name in there.constants
+            for index in broken(
+                reader, plan.combinations[reader.name], there.constants[reader.name]
+            )
         }
         if not found:
             return plan
@@ -217,6 +233,8 @@ def reason_to_keep(seen: Observation, decision: Decision, name: str, channel: in
     live = sorted(set(_live_writers(seen, members)))
     if live:
         return Reason("still_written", tuple(live))
+    if index in decision.multiplied:
+        return Reason("product", operator=decision.multiplied[index])
     carrying = {
         name
         for name, place in members.reads

@@ -14,7 +14,7 @@ belongs together is removed together.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -23,9 +23,10 @@ from toolchain.errors import AnalysisError
 from toolchain.records.reasons import Reason
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.dependencies import Slot, coupled_slots
-from toolchain.surgery.following import tie
+from toolchain.surgery.following import hold_pinned, note_shapes, tie
 from toolchain.surgery.numbers import Numbers, can_be_rewritten, tell
 from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly
+from toolchain.surgery.scales import Scales
 from toolchain.surgery.watching import watcher_of
 
 
@@ -39,6 +40,7 @@ def trace_flow(network: nn.Module, example: Example) -> Flow:
     if in_code:
         with contextlib.suppress(Exception):  # it runs as it is, and not operator by operator
             flow = watch(network, example, in_code=in_code)
+    hold_pinned(flow)
     tie(flow)
     # Torch-pruning takes channels that were put elsewhere for those that were there before.
     moved = {flow.classes.find(node) for node in flow.moved}
@@ -70,7 +72,7 @@ def _node(flow: Flow, slot: Slot) -> int | None:
 def _held_in_code(network: nn.Module, flow: Flow) -> frozenset[str]:
     """Return the modules whose code holds numbers of channels that nothing else protects."""
     found = set[str]()
-    for name, operators in flow.unknown.items():
+    for name, operators in [*flow.unknown.items(), *_rooted(flow)]:
         reasons = [
             reason
             for _, nodes in operators
@@ -80,6 +82,14 @@ def _held_in_code(network: nn.Module, flow: Flow) -> frozenset[str]:
         if reasons and can_be_rewritten(network, name):
             found.add(name)
     return frozenset(found)
+
+
+def _rooted(flow: Flow) -> Iterator[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
+    """Yield modules with a number of channels of which a root is taken, as in the code's scale."""
+    for use in flow.uses:
+        for module, _ in use.keys & flow.pins:
+            if use.nodes:
+                yield module, [(use.operator, use.nodes)]
 
 
 def watch(
@@ -115,11 +125,11 @@ def _watch(
     flow = watcher.flow
     if prepare is not None:
         prepare(flow)
-    numbers = Numbers(network, watcher)
+    numbers = Numbers(network, watcher, flow)
     if in_code is not None:
         tell(network, in_code, flow)
     telling = contextlib.nullcontext() if in_code is None else numbers
-    with plainly(), Border(watcher.leaves), telling, watcher:
+    with plainly(), Border(watcher.leaves), Scales(watcher), telling, watcher:
         outputs = network(*as_inputs(example))
     flow.uses, flow.unknown, flow.in_code = numbers.uses, numbers.unknown, frozenset(in_code or ())
     for output in tree_leaves(outputs):
@@ -132,6 +142,7 @@ def _watch(
                 f"expected tensors, or tuples, lists and dicts of them"
             )
     watcher.protect_peeked()
+    note_shapes(flow, numbers.of_shapes)
     flow.peeked = set(watcher.peeked)
     return flow
 

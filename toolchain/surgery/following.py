@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.models.numbers import Change, Changes, change_numbers
+from toolchain.records.reasons import Reason
 from toolchain.records.stages import Number
 from toolchain.surgery.channels import Flow, Parts, Use
 from toolchain.surgery.indices import INTEGERS, put_positions
@@ -23,12 +24,51 @@ class UnfollowedError(Exception):
         self.nodes = nodes
 
 
+def note_shapes(flow: Flow, found: Iterable[tuple[str | None, Use]]) -> None:
+    """Note the numbers from shapes that count other channels than lie there.
+
+    ``found`` has each with the module whose code it is in. Others follow by themselves.
+    """
+    find = flow.classes.find
+    for module, use in found:
+        if use.nodes is None:
+            continue
+        there = [find(node) for key in use.keys for node in flow.shapes.get(key, ())]
+        here = [find(node) for node in use.nodes]
+        bare = len(use.keys) == 1 and use.form in use.keys
+        if sorted(here) == sorted(there) if bare else set(here) == set(there):
+            continue
+        flow.values.update((key, len(flow.shapes[key])) for key in use.keys & flow.shapes.keys())
+        flow.uses.append(use)
+        if module is not None:
+            flow.unknown.setdefault(module, []).append((use.operator, use.nodes))
+
+
+def hold_pinned(flow: Flow) -> None:
+    """Let channels stay whose number the code takes a root of, or works with in another way.
+
+    Numbers of shapes that count other channels, as they do where an embedding is divided into
+    heads, hold those that they count, unless one number is the other one's.
+    """
+    pinned = Reason("operator", operator="pow")
+    for key in flow.pins:
+        flow.classes.protect(flow.shapes.get(key, ()), pinned)
+    for use in flow.uses:
+        if use.nodes and use.keys & flow.pins:
+            flow.classes.protect(use.nodes, pinned)
+        elif use.nodes and use.keys & flow.shapes.keys() and use.form not in use.keys:
+            flow.classes.protect(use.nodes, Reason("operator", operator=use.operator))
+
+
 def tie(flow: Flow) -> None:
     """Let channels that one number counts in several places lose equally many in each."""
     counted: dict[object, dict[tuple[int, ...], str]] = {}
     for use in flow.uses:
         if use.nodes is not None:
-            counted.setdefault((use.form, use.sign), {})[use.nodes] = use.operator
+            lists = counted.setdefault((use.form, use.sign), {})
+            lists[use.nodes] = use.operator
+            if use.form in flow.shapes:
+                lists.setdefault(flow.shapes[use.form], use.operator)
     for lists in counted.values():
         if len(lists) > 1:
             flow.parts.append(Parts(next(iter(lists.values())), tuple(lists)))
@@ -40,15 +80,29 @@ def numbers_after(flow: Flow, removed: Collection[int]) -> dict[Key, int]:
     Raises :class:`UnfollowedError` with the channels of a number that cannot fit them all.
     """
     values = dict(flow.values)
+    for key, nodes in flow.shapes.items():
+        values[key] = sum(flow.classes.find(node) not in removed for node in nodes)
     for use in flow.uses:
-        if len(use.keys) == 1 and _count(flow, use, removed) != worked_out(use.form, values):
+        if (
+            len(use.keys) == 1
+            and not use.keys & flow.shapes.keys()
+            and _count(flow, use, removed) != worked_out(use.form, values)
+        ):
             key = next(iter(use.keys))
             values[key] = _fitting(flow, use, removed, values, key)
     for use in flow.uses:
         count = _count(flow, use, removed)
         if count != worked_out(use.form, values) or (count == 0 and use.needed):
             raise UnfollowedError(_nodes_of(flow, use.keys))
-    return {key: value for key, value in values.items() if value != flow.values[key]}
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in flow.shapes
+        and (
+            value != flow.values[key]
+            or worked_out(flow.worked_out.get(key, value), values) != value
+        )
+    }
 
 
 def picks_after(flow: Flow, removed: Collection[int]) -> dict[Key, tuple[int, ...]]:
@@ -159,7 +213,8 @@ def changed_numbers(before: Changes, after: Changes) -> tuple[Number, ...]:
     found = []
     for module, places in after.items():
         for place, (first, now) in places.items():
-            was = before.get(module, {}).get(place, (first, first))[1]
-            if was != now:
+            known = before.get(module, {})
+            was = known.get(place, (first, first))[1]
+            if was != now or place not in known:  # or it stands where the code worked it out
                 found.append(Number(module, place, was, now))
     return tuple(found)

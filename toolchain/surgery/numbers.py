@@ -33,7 +33,7 @@ from toolchain.models.rewriting import (
 from toolchain.operators.classes import Placed
 from toolchain.surgery.channels import Flow, Pick, Use
 from toolchain.surgery.cuts import CUT, PARTED, SIZED, Given, GivenList, cuts, indexed, sizes
-from toolchain.surgery.told import FOLLOWS, Told, tell_attributes, told_list
+from toolchain.surgery.told import FOLLOWS, SHAPE, Told, tell_attributes, told_list
 
 
 class Watching(Protocol):
@@ -57,7 +57,7 @@ def tell(network: nn.Module, in_code: Collection[str], flow: Flow) -> None:
         for name, module in network.named_modules()
         if name in in_code or is_rewritten(module)
     }
-    tell_attributes(network, flow.values, flow.lists)
+    tell_attributes(network, flow.values, flow.lists, flow.pins)
     for name, module in [*network.named_modules()]:
         if name in graphs:
             _interpret(module, name, graphs[name], flow)
@@ -102,11 +102,15 @@ class _Interpreter(fx.Interpreter):
 
         def told(place: str, given: Any) -> Any:
             key = self._name, place
-            if isinstance(given, int):
+            if isinstance(given, int) and not isinstance(given, bool):
                 if abs(given) < least:
                     return given
-                self._flow.values[key] = given
-                return Told.of(given, key)
+                self._flow.values[key] = int(given)
+                if isinstance(given, Told) and given.may_change:
+                    self._flow.worked_out[key] = given.form
+                return Told.of(int(given), key)
+            if not isinstance(given, slice | list | tuple):
+                return given
             self._flow.lists[key] = value_of(given)
             if isinstance(given, slice):
                 return slice(given.start, given.stop, Told.of(given.step, key))
@@ -118,12 +122,14 @@ class _Interpreter(fx.Interpreter):
 class Numbers(TorchFunctionMode):
     """Notes the numbers of channels that operators are given."""
 
-    def __init__(self, network: nn.Module, watcher: Watching) -> None:
+    def __init__(self, network: nn.Module, watcher: Watching, flow: Flow) -> None:
         super().__init__()
         self.uses: list[Use] = []
         self.unknown: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
         """Module -> operators in its code with numbers that do not tell, and their channels."""
-        self._watcher = watcher
+        self.of_shapes: list[tuple[str | None, Use]] = []
+        """Numbers of channels that were worked out from shapes, with the module of that code."""
+        self._watcher, self._flow = watcher, flow
         self._names = {id(module): name for name, module in network.named_modules()}
 
     def __torch_function__(
@@ -135,8 +141,23 @@ class Numbers(TorchFunctionMode):
             return self._run(name, func, args, kwargs)
         out = func(*args, **kwargs)
         if name == "size" or (name == "__get__" and func.__self__ is Tensor.shape):
-            return _shape(out)
+            return self._shape(args[0], out, args[1:] or tuple((kwargs or {}).values()))
         return out
+
+    def _shape(self, x: Tensor, out: Any, asked: tuple[Any, ...]) -> Any:
+        """Let the sides of a shape tell whose they are: those along channels follow them."""
+        placed = self._watcher.placed(x)
+
+        def told(dim: int, side: int) -> int:
+            if placed is None or dim != placed.dim:
+                return Told.of(side, FOLLOWS)
+            key = SHAPE, str(len(self._flow.shapes))
+            self._flow.shapes[key] = tuple(placed.nodes)
+            return Told.of(side, key, self._flow.pins)
+
+        if isinstance(out, torch.Size):
+            return torch.Size([told(dim, side) for dim, side in enumerate(out)])
+        return told(int(asked[0]) % x.ndim, out) if type(out) is int and asked else out
 
     def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else None
@@ -198,7 +219,11 @@ class Numbers(TorchFunctionMode):
                 if number.may_change:
                     sign = -1 if number < 0 else 1
                     keys, form = number.keys, number.form
-                    self.uses.append(Use(name.strip("_"), form, keys, nodes, sign, each.needed))
+                    use = Use(name.strip("_"), form, keys, nodes, sign, each.needed)
+                    if number.is_of_shape:
+                        self.of_shapes.append((self._module(), use))
+                    else:
+                        self.uses.append(use)
             elif nodes is not None and (number > 1 or (name in CUT and number)):
                 self._note_unknown(name, nodes)
 
@@ -219,10 +244,6 @@ class Numbers(TorchFunctionMode):
 
 
 def _may_change(number: int) -> bool:
-    return number == 0 or (isinstance(number, Told) and number.may_change)
-
-
-def _shape(out: Any) -> Any:
-    if isinstance(out, torch.Size):
-        return torch.Size([Told.of(side, FOLLOWS) for side in out])
-    return Told.of(out, FOLLOWS) if type(out) is int else out
+    return number == 0 or (
+        isinstance(number, Told) and number.may_change and not number.is_of_shape
+    )

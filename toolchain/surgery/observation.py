@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,14 +35,25 @@ class Observation:
     """Layer -> True if a constant can go into its bias: no call pads, and all pass the bias."""
     written_live: dict[str, Tensor]
     """Layer -> bool (out,): True where the channel depends on the image."""
+    multiplied: dict[int, str]
+    """Classes of channels whose products with others are not all zero -> the operator."""
     precision: Precision
     """The type that all runs were in."""
     check: Callable[[], None]
     """Raises :class:`AnalysisError` unless the constants hold on two random images."""
-    unseen: Callable[[], list[dict[str, dict[int, Vector]]]]
-    """Gives the constants at each size that ``constants`` has not seen, by which combinations are
-    checked. A layer that has none there, or reads in another way, has an empty entry; one that is
-    not called there has no entry."""
+    unseen: Callable[[], list[Unseen]]
+    """Gives what holds at each size that was not looked at, by which combinations are checked."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What holds at a size that was not looked at."""
+
+    constants: dict[str, dict[int, Vector]]
+    """As those of an observation. A layer that has none there, or reads in another way, has an
+    empty entry; one that is not called there has no entry."""
+    multiplied: dict[int, str]
+    """As that of an observation."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +109,9 @@ def observe(
         functools.partial(_check_constants, network, last, taints[-1], precision)
     )
 
-    def unseen() -> list[dict[str, dict[int, Vector]]]:
+    def unseen() -> list[Unseen]:
         check()  # names the operator where what is not constant looks so
-        return _constants_unseen(network, sizes, taints[0])
+        return _unseen(network, sizes, taints[0], flow)
 
     return Observation(
         layers=layers_of(network),
@@ -112,6 +123,7 @@ def observe(
             for name in taints[0].readings
         },
         written_live=taints[0].written,
+        multiplied=_multiplied(flow, taints),
         precision=precision,
         check=check,
         unseen=functools.cache(unseen),
@@ -144,26 +156,42 @@ def _demand_same_path(asked: Inputs, first: Taint, inputs: Inputs, second: Taint
             )
 
 
-def _constants_unseen(
-    network: nn.Module, sizes: Sizes, first: Taint
-) -> list[dict[str, dict[int, Vector]]]:
-    """Return the constants at sizes that were not looked at.
+def _multiplied(flow: Flow, taints: Sequence[Taint]) -> dict[int, str]:
+    """Return the classes of channels that are multiplied with others, and not by zero alone."""
+    found: dict[int, str] = {}
+    for product in flow.products:
+        for taint in taints:
+            told = len(taint.vanishing) == flow.multiplied  # no other path, as at no other size
+            zero = taint.vanishing[product.number].tolist() if told else []
+            zero = zero if len(zero) == len(product.nodes) else [False] * len(product.nodes)
+            for node, vanishes in zip(product.nodes, zero, strict=True):
+                if not vanishes:
+                    found.setdefault(flow.classes.find(node), product.operator)
+    return found
+
+
+def _unseen(network: nn.Module, sizes: Sizes, first: Taint, flow: Flow) -> list[Unseen]:
+    """Return what holds at sizes that were not looked at.
 
     Only at the third size the run tells what is constant. At the others an image runs, a random
     one: what is constant keeps its combinations, and what is not breaks them.
     """
-    found = list[dict[str, dict[int, Vector]]]()
+    found = list[Unseen]()
+
+    def note(taint: Taint) -> None:
+        found.append(Unseen(_read_alike(first, taint), _multiplied(flow, [taint])))
+
     if sizes.third is not None:
         taint = _taint(network, sizes.third)
         _demand_same_path(sizes.asked, first, sizes.third, taint)
-        found.append(_read_alike(first, taint))
+        note(taint)
     for number, alternatives in enumerate(sizes.others):
         for inputs in alternatives:
             try:
                 seen = trace_values(network, random_inputs(inputs, seed=number))
             except Exception:  # a user's code may raise anything at a size that it does not take
                 continue
-            found.append(_read_alike(first, seen))
+            note(seen)
             break
     return found
 

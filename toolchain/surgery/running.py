@@ -206,3 +206,18 @@ def dtype_of(network: nn.Module) -> torch.dtype:
     """Return the type of the network's first floating parameter or buffer."""
     tensors = [*network.parameters(), *network.buffers()]
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
+def written_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the arguments that an operator changes in place."""
+    schema = func._schema
+    if not schema.is_mutable:
+        return []
+    given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)}
+    return [
+        leaf
+        for argument in schema.arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+        for leaf in tree_leaves({**given, **kwargs}.get(argument.name))
+        if isinstance(leaf, Tensor)
+    ]

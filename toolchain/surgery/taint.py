@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.operators import Operator, find, operator_name
+from toolchain.operators.multiplying import vanishing
 from toolchain.records.reasons import operator_words
 from toolchain.surgery.calls import LayerCalls
 from toolchain.surgery.layers import layers_of, storage_key
@@ -47,6 +48,9 @@ class Taint:
     """Layer name -> one reading per call, in order."""
     written: dict[str, Tensor] = field(default_factory=dict)
     """Layer name -> bool (out,): True where the channel depends on the image in some call."""
+    vanishing: list[Tensor] = field(default_factory=list)
+    """For each call that multiplies two tensors, bool by place of what is summed over: True where
+    all products are zero."""
 
 
 def trace_taint(network: nn.Module, example: Example) -> Taint:
@@ -158,6 +162,8 @@ class _Tracer(TorchDispatchMode):
         return out
 
     def _record(self, name: str, args: tuple[Any, ...], kwargs: Any, out: Any) -> None:
+        if kind := find(name).multiplies:
+            self.taint.vanishing.append(vanishing(kind, args))
         call = self.calls.find(name, args, kwargs)
         if call is None:
             return

@@ -24,6 +24,9 @@ Key: TypeAlias = tuple[str, str]
 FOLLOWS: Key = ("", "")
 """Where shapes and layers' own widths come from: they follow by themselves."""
 
+SHAPE = "a shape"
+"""In keys of numbers from shapes, along the channels, what else is a module's name."""
+
 Form: TypeAlias = "Key | tuple[Any, ...] | int"
 """How a number was worked out: a key, ("+", form, form), or a number of the code."""
 
@@ -41,19 +44,35 @@ class Told(int):
 
     form: Form
     keys: frozenset[Key]
+    pins: set[Key]
 
     @classmethod
-    def of(cls, value: int, key: Key) -> Told:
-        """Return the number at a place."""
-        return _told(value, key, frozenset([key]))
+    def of(cls, value: int, key: Key, pins: set[Key] | None = None) -> Told:
+        """Return the number at a place; ``pins`` gets the place if it becomes no whole number."""
+        return _told(value, key, frozenset([key]), set() if pins is None else pins)
 
     @property
     def may_change(self) -> bool:
         """True if nothing is in it that follows by itself."""
         return FOLLOWS not in self.keys
 
+    @property
+    def is_of_shape(self) -> bool:
+        """True if it was worked out from the shape of a tensor, along its channels."""
+        return any(module == SHAPE for module, _ in self.keys)
+
     def __neg__(self) -> Told:
-        return _told(-int(self), ("sub", 0, self.form), self.keys)
+        return _told(-int(self), ("sub", 0, self.form), self.keys, self.pins)
+
+    def __float__(self) -> float:
+        """Tell that the number is used as more than a count, in ``math.sqrt`` say."""
+        self.pins.update(self.keys)
+        return float(int(self))
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        """Tell the same: a scale is the root of a width."""
+        self.pins.update(self.keys)
+        return pow(int(self), other, modulo)
 
     def __copy__(self) -> Told:
         return self
@@ -84,9 +103,9 @@ def told_list(values: Sequence[int], key: Key) -> ToldList | ToldTuple:
     return made
 
 
-def _told(value: int, form: Form, keys: frozenset[Key]) -> Told:
+def _told(value: int, form: Form, keys: frozenset[Key], pins: set[Key]) -> Told:
     made = Told(value)
-    made.form, made.keys = form, keys
+    made.form, made.keys, made.pins = form, keys, pins
     return made
 
 
@@ -106,9 +125,10 @@ def _combined(name: str, work: Callable[[int, int], int], a: object, b: object) 
         return NotImplemented
     assert isinstance(a, int)
     assert isinstance(b, int)
-    keys = frozenset[Key]().union(*(each.keys for each in (a, b) if isinstance(each, Told)))
+    told = [each for each in (a, b) if isinstance(each, Told)]
+    keys = frozenset[Key]().union(*(each.keys for each in told))
     forms = [each.form if isinstance(each, Told) else each for each in (a, b)]
-    return _told(work(int(a), int(b)), (name, *forms), keys)
+    return _told(work(int(a), int(b)), (name, *forms), keys, told[0].pins)
 
 
 for _name, _work in OPERATORS.items():
@@ -125,7 +145,9 @@ def worked_out(form: Form, values: Mapping[Key, int]) -> int:
     return values[form]
 
 
-def tell_attributes(network: nn.Module, values: dict[Key, int], lists: dict[Key, Value]) -> None:
+def tell_attributes(
+    network: nn.Module, values: dict[Key, int], lists: dict[Key, Value], pins: set[Key]
+) -> None:
     """Replace the whole numbers in the attributes of ``network``, in place, and note them.
 
     ``values`` are the numbers, ``lists`` the lists of them that may be positions.
@@ -137,23 +159,23 @@ def tell_attributes(network: nn.Module, values: dict[Key, int], lists: dict[Key,
         is_layer = isinstance(module, _ConvNd | nn.Linear | _NormBase | nn.GroupNorm | nn.PReLU)
         for attribute, value in list(vars(module).items()):
             if is_layer and attribute in WIDTHS:
-                vars(module)[attribute] = _with_key(value, FOLLOWS, values)
+                vars(module)[attribute] = _with_key(value, FOLLOWS, values, pins)
             elif not is_layer and (not built_in or isinstance(module, nn.Unflatten)):
-                vars(module)[attribute] = _replaced(value, name, attribute, values)
+                vars(module)[attribute] = _replaced(value, name, attribute, values, pins)
                 if isinstance(told := vars(module)[attribute], ToldList | ToldTuple):
                     lists[told.key] = value_of(value)
 
 
-def _replaced(value: Any, name: str, place: str, values: dict[Key, int]) -> Any:
+def _replaced(value: Any, name: str, place: str, values: dict[Key, int], pins: set[Key]) -> Any:
     if type(value) in (tuple, list) and value and all(type(each) is int for each in value):
         keys = [(name, f"{place}.{at}") for at in range(len(value))]
-        told = [_with_key(each, key, values) for each, key in zip(value, keys, strict=True)]
+        told = [_with_key(each, key, values, pins) for each, key in zip(value, keys, strict=True)]
         return told_list(type(value)(told), (name, place))
-    return _with_key(value, (name, place), values)
+    return _with_key(value, (name, place), values, pins)
 
 
-def _with_key(value: Any, key: Key, values: dict[Key, int]) -> Any:
+def _with_key(value: Any, key: Key, values: dict[Key, int], pins: set[Key]) -> Any:
     if type(value) is not int or value < 2:
         return value
     values[key] = value
-    return Told.of(value, key)
+    return Told.of(value, key, pins)

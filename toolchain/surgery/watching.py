@@ -13,10 +13,11 @@ from toolchain.operators import Call, find, operator_name
 from toolchain.operators.classes import Nodes, Placed
 from toolchain.records.reasons import Code, Reason
 from toolchain.surgery.calls import LayerCall, LayerCalls
-from toolchain.surgery.channels import Flow, Parts
+from toolchain.surgery.channels import Flow, Parts, Product
 from toolchain.surgery.indices import Indices
 from toolchain.surgery.inside import flow_of
 from toolchain.surgery.layers import Layer, storage_key
+from toolchain.surgery.running import written_by
 
 
 def watcher_of(network: nn.Module) -> Watcher:
@@ -74,12 +75,13 @@ class Watcher(TorchDispatchMode):
             args,
             inputs,
             [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)],
-            _written(func, args, kwargs),
+            written_by(func, args, kwargs),
             func,
             kwargs,
         )
         self.used.clear()
         self.indices.note(call.name, call.outputs, call.written)
+        self.flow.multiplied += bool(find(call.name).multiplies)
         layer_call = self.calls.find(call.name, args, kwargs)
         if layer_call is None:
             self._hand_on(call)
@@ -115,6 +117,10 @@ class Watcher(TorchDispatchMode):
         """Return True if ``index``, positions among ``nodes``, is a buffer that can be changed."""
         self.used.add(storage_key(index))
         return self.indices.picks(operator, index, nodes)
+
+    def multiply(self, operator: str, nodes: Nodes) -> None:
+        """Remember that an operator sums over channels, each a product of two factors."""
+        self.flow.products.append(Product(operator, self.flow.multiplied - 1, tuple(nodes)))
 
     def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
@@ -239,11 +245,13 @@ class Watcher(TorchDispatchMode):
             code: Code = "operator" if rule else "unknown_operator"
             self.protect([*reached, *call.written], Reason(code, operator=call.name))
             return
+        if found == ():
+            return
         self._put_all(call, found)
         if self.placed(call.out) is None:
             self.protect(reached, Reason("operator", operator=call.name))
 
-    def _put_all(self, call: Call, found: Nodes | Placed | Sequence[Placed]) -> None:
+    def _put_all(self, call: Call, found: Nodes | Placed | Sequence[Placed] | tuple[()]) -> None:
         """Remember what a rule returned: for all outputs, or one for each of them."""
         each: list[Placed] = []
         if isinstance(found, Placed):
@@ -278,18 +286,3 @@ class Watcher(TorchDispatchMode):
 
 def _order(placed: Placed) -> list[int]:
     return list(dict.fromkeys(placed.nodes))
-
-
-def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """Return the arguments that the operator changes in place."""
-    schema = func._schema
-    if not schema.is_mutable:
-        return []
-    given = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)}
-    return [
-        leaf
-        for argument in schema.arguments
-        if argument.alias_info is not None and argument.alias_info.is_write
-        for leaf in tree_leaves({**given, **kwargs}.get(argument.name))
-        if isinstance(leaf, Tensor)
-    ]

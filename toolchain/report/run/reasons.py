@@ -39,6 +39,8 @@ _STAYS: dict[Code, str] = {
     "groups": "must stay: {layers} is a convolution of several groups, none of which can take its "
     "constant over",
     "parts": "must stay: the operator {operator} makes parts of one width, and others lose fewer",
+    "product": "must stay: the operator {operator} multiplies {its_constant} with values that "
+    "depend on the image",
     "weight_read": "must stay: the operator {operator} reads {parameter}, which must stay as it is",
     "leaves_torch": "must stay: {method}() hands {it} to code outside PyTorch",
     "no_layer_writes": "must stay: {it_is} joined with the network's input or a fixed tensor",
@@ -76,6 +78,7 @@ def _filled(template: str, reason: Reason, *, many: bool = False) -> str:
         parameter=reason.parameter,
         verb="are" if many else "is",
         it="them" if many else "it",
+        its_constant="their constants" if many else "its constant",
         it_is="they are" if many else "it is",
     )
 
