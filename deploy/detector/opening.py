@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from .detecting import Detector, input_size
@@ -45,6 +46,17 @@ def open_worker(
     except DetectError as error:
         raise DetectError(f"{path}: {error}") from error
     return Detector(path, threads=threads, size=size, half=half, network=network)
+
+
+def open_runner(
+    path: Path,
+    threads: int,
+    change: Callable[[TaskSpecification], TaskSpecification] = lambda which: which,
+) -> TaskRunner:
+    """Open a file of another task than faces, its specification changed."""
+    network = open_network(path, threads)
+    which = change(TaskSpecification.from_json(network.metadata or ""))
+    return TaskRunner(network, which, _size_of(which, None))
 
 
 def _size_of(which: TaskSpecification, asked: tuple[int, int] | None) -> tuple[int, int]:

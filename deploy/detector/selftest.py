@@ -1,7 +1,7 @@
-"""Run the model once on the stored photo, and compare with what the build machine found.
+"""Run the model once on the stored input, and compare with what the build machine found.
 
-Beside it lie the model, ``photo.png`` and ``expected.json``, which says what was found there
-(boxes in pixels, scores, values of the outputs) and how far this may be from it.
+Beside it lie the model, ``photo.png`` or ``input.npz``, and ``expected.json``, which says what was
+found there (boxes in pixels, scores, values of the outputs) and how far this may be from it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Floats
 from .detecting import DEFAULT_SIZE
 from .errors import DetectError, one_line
+from .opening import open_runner
 from .pictures import read_image
 from .runtimes import open_network, specification_of
+from .sources import read_arrays
 from .specification import Specification
+from .tasks.running import NO_PICTURE
+from .tasks.selftest import difference, judged, kept_of
 
 SAMPLED = 64
 """Values of each output that are compared."""
@@ -47,6 +50,31 @@ def look(model: Path, photo: Path, threads: int) -> dict[str, Any]:
     }
 
 
+def look_at_task(model: Path, given: Path, threads: int) -> dict[str, Any]:
+    """Return what another task than faces finds, and some values of each output.
+
+    What random weights find means nothing, and is left out.
+    """
+    runner = open_runner(model, threads, judged)
+    if given.suffix == ".npz":
+        inputs, placement = runner.checked(read_arrays(given)), NO_PICTURE
+    else:
+        inputs, placement = runner.prepare(read_image(given))
+    outputs = runner.compute(inputs)
+    for name, output in outputs.items():
+        if not np.isfinite(output).all():
+            raise DetectError(f"output {name!r} is NaN or infinite; look at the weights")
+    found = runner.read(outputs, placement)
+    kept = kept_of(found) if runner.specification.trained else {}
+    return {
+        "task": runner.specification.kind,
+        "found": kept,
+        "words": found.words() if any(kept.values()) else "",
+        "outputs": [_sample(output.astype(np.float64)) for output in outputs.values()],
+        "ranges": [_range(output.astype(np.float64)) for output in outputs.values()],
+    }
+
+
 def input_size(specification: Specification) -> tuple[int, int]:
     """Return height and width of the input, in pixels."""
     if specification.height is None or specification.width is None:
@@ -54,11 +82,11 @@ def input_size(specification: Specification) -> tuple[int, int]:
     return specification.height, specification.width
 
 
-def _range(output: Floats) -> float:
+def _range(output: NDArray[Any]) -> float:
     return float(f"{np.ptp(output):.6g}") if output.size else 0.0
 
 
-def _sample(output: Floats) -> list[float]:
+def _sample(output: NDArray[Any]) -> list[float]:
     flat = output.ravel()
     chosen = flat[np.linspace(0, len(flat) - 1, min(SAMPLED, len(flat))).astype(int)]
     return [float(f"{value:.6g}") for value in chosen.tolist()]
@@ -66,6 +94,9 @@ def _sample(output: Floats) -> list[float]:
 
 def compare(found: dict[str, Any], expected: dict[str, Any]) -> str | None:
     """Return how the two differ by more than they may, on one line; None if they do not."""
+    if "task" in expected:
+        trouble = difference(found["found"], expected["found"], expected)
+        return f"{trouble} (on the build machine)" if trouble else _apart(found, expected)
     here, there = len(found["boxes"]), len(expected["boxes"])
     if here != there:
         return f"{_faces(here)} here, {there} on the build machine"
@@ -78,6 +109,11 @@ def compare(found: dict[str, Any], expected: dict[str, Any]) -> str | None:
         change = abs(found["scores"][nearest] - score)
         if not change <= expected["score_limit"]:
             return f"a face's probability differs by {change:.3f} from the build machine's"
+    return _apart(found, expected)
+
+
+def _apart(found: dict[str, Any], expected: dict[str, Any]) -> str | None:
+    """Return how the values of the outputs differ by more than they may; None if they do not."""
     for ours, theirs, span in zip(
         found["outputs"], expected["outputs"], expected["ranges"], strict=True
     ):
@@ -100,7 +136,9 @@ def main(here: Path) -> int:
     """Compare; print that it works, or how it does not."""
     try:
         expected = json.loads((here / "expected.json").read_bytes())
-        found = look(here / expected["model"], here / "photo.png", threads=0)
+        given = here / expected.get("input", "photo.png")
+        see = look_at_task if "task" in expected else look
+        found = see(here / expected["model"], given, threads=0)
     except (DetectError, OSError, ValueError, KeyError) as error:
         print(f"it does not run here: {one_line(error)}", file=sys.stderr)
         return 1
@@ -108,6 +146,7 @@ def main(here: Path) -> int:
     if trouble:
         print(f"it does not do here what it did: {trouble}", file=sys.stderr)
         return 1
-    count = len(found["boxes"])
-    print(f"works: {_faces(count) if count else 'the same output'}, as on the build machine")
+    count = len(found.get("boxes", []))
+    words = found.get("words") or (_faces(count) if count else "the same output")
+    print(f"works: {words}, as on the build machine")
     return 0

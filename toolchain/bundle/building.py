@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import toolchain
-from toolchain.arm.comparing import recipe_of
 from toolchain.bundle.archive import write_archive
 from toolchain.bundle.choosing import choose
 from toolchain.bundle.contents import (
@@ -22,7 +21,7 @@ from toolchain.bundle.contents import (
     requirements_file,
     unpacked_bytes,
 )
-from toolchain.bundle.destination import RUNTIMES, Destination, fetch_wheels, needed_libc
+from toolchain.bundle.destination import Destination, fetch_wheels, needed_libc
 from toolchain.errors import InputError
 from toolchain.records.run_folder import name_of
 from toolchain.system.files import as_json, sha256_of
@@ -45,7 +44,9 @@ class Bundle:
     python: str
     offline: bool
     faces: int
-    """That the model finds on the bundle's photo."""
+    """That the model finds on the bundle's photo; 0 of other tasks."""
+    found: str
+    """What it finds there, in words; empty if only its outputs are compared."""
     size_bytes: int
     sha256: str
 
@@ -64,14 +65,8 @@ def make_bundle(
     Raises :class:`InputError` where the folder is none of ``shrink``, or wheels cannot be fetched.
     """
     choice = choose(folder, destination, runtime, cache)
-    if recipe_of(folder).anchors is None:
-        raise InputError(
-            f"{folder}: its recipe has no [anchors], and bundles are for face detectors so far; "
-            f"copy {choice.path} itself to the board, where "
-            f"{RUNTIMES[choice.path.suffix]} runs it"
-        )
-    on_stage(f"run {name_of(choice.path)} on the bundle's photo")
-    expected, faces = expected_files(choice.path)
+    on_stage(f"run {name_of(choice.path)} on the bundle's input")
+    expected, found = expected_files(choice.path)
     on_stage("fetch the wheels that are not there yet")
     wheels = fetch_wheels(destination, choice.path.suffix, cache)
     packages = destination.requirements(choice.path.suffix)
@@ -111,7 +106,8 @@ def make_bundle(
         packages,
         destination.python,
         offline,
-        faces,
+        found.faces,
+        found.words,
         path.stat().st_size,
         sha256_of(path),
     )

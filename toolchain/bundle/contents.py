@@ -8,15 +8,24 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 
 import toolchain
 from toolchain.arm.comparing import recipe_of
 from toolchain.deploy import bundle, detect, packing
 from toolchain.deploy.detector import selftest
+from toolchain.deploy.detector.detecting import input_size
+from toolchain.deploy.detector.opening import open_runner
+from toolchain.deploy.detector.outputs import write_arrays
+from toolchain.deploy.detector.tasks.selftest import judged
+from toolchain.deploy.detector.tasks.specification import TaskSpecification
 from toolchain.errors import InputError
+from toolchain.recipe import Recipe
 from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import name_of
 from toolchain.system.files import as_json, sha256_of
@@ -68,21 +77,21 @@ def _run_of(model: Path) -> Path:
     return model.parents[name_of(model).count("/")]
 
 
-def expected_files(model: Path) -> tuple[Files, int]:
-    """Return a photo and what the file finds on it here, for the board to compare; and how many.
+def expected_files(model: Path) -> tuple[Files, Expected]:
+    """Return an input and what the file finds on it here, for the board to compare.
 
-    The photo is stored as large as the network's input, without loss, for OpenCV's resizing rounds
-    differently on ARM. Then outputs are bound as in ``check``, and a face may move by a tenth of a
-    pixel; of int8, whose kernels round differently (1.5 were seen), by four, and of what a board
-    may compute in half precision.
+    A photo is stored as large as the network's input, without loss, for OpenCV's resizing rounds
+    differently on ARM. Then outputs are bound as in ``check``, and a face, a box or a point may
+    move by a tenth of a pixel; of int8, whose kernels round differently (1.5 were seen), by four,
+    and of what a board may compute in half precision. Of a mask as many pixels may change as
+    there are in a thousand, or fifty. Networks that are given no photos get numbers from a seed.
     """
-    proof = recipe_of(_run_of(model)).proof
+    run = _run_of(model)
+    proof = recipe_of(run).proof
     rounds = "int8" in model.name or _may_be_half(model)
     with tempfile.TemporaryDirectory() as folder:
-        photo = Path(folder) / "photo.png"
         try:
-            photo.write_bytes(_photo_for(model))
-            found = selftest.look(model, photo, threads=1)
+            given, found = _looked(model, Path(folder), recipe_of(run))
         except detect.DetectError as error:
             raise InputError(f"{model}: detect.py cannot run it: {error}") from error
         expected = {
@@ -93,8 +102,53 @@ def expected_files(model: Path) -> tuple[Files, int]:
             "box_limit_px": 4.0 if rounds else 0.1,
             "score_limit": 0.05 if rounds else 0.001,
         }
-        files: Files = {"app/photo.png": photo.read_bytes(), "app/expected.json": as_json(expected)}
-    return files, len(found["boxes"])
+        if "task" in found:
+            expected |= {"input": given.name, "mask_limit": 0.05 if rounds else 0.001}
+        files: Files = {
+            f"app/{given.name}": given.read_bytes(),
+            "app/expected.json": as_json(expected),
+        }
+    count = len(found.get("boxes", []))
+    words = f"{count} face{'' if count == 1 else 's'}" if count else found.get("words", "")
+    return files, Expected(count, words)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the file finds on the input here."""
+
+    faces: int
+    words: str
+    """``3 faces``, ``2 cat (best 0.91)``; empty if only its outputs are compared."""
+
+
+def _looked(model: Path, folder: Path, recipe: Recipe) -> tuple[Path, dict[str, Any]]:
+    """Write the input into a folder, and return it with what the file finds on it."""
+    photo = folder / "photo.png"
+    if recipe.task_kind == "faces":
+        photo.write_bytes(_photo_for(model))
+        return photo, selftest.look(model, photo, threads=1)
+    which = open_runner(model, 1, judged).specification
+    if which.pictures is not None:
+        size = input_size((which.pictures.height, which.pictures.width), None)
+        photo.write_bytes(_fitted(size, whole=which.pictures.fit == "letterbox"))
+        return photo, selftest.look_at_task(model, photo, threads=1)
+    given = folder / "input.npz"
+    write_arrays(given, _numbers(which, recipe))
+    return given, selftest.look_at_task(model, given, threads=1)
+
+
+def _numbers(which: TaskSpecification, recipe: Recipe) -> dict[str, Any]:
+    """Return inputs from the recipe's seed, in the range that the network is given."""
+    random, (low, high) = np.random.default_rng(recipe.model.seed), recipe.input.given
+    return {
+        each.name: (random.random([side or 1 for side in each.shape]) * (high - low) + low).astype(
+            each.dtype
+        )
+        if np.issubdtype(np.dtype(each.dtype), np.floating)
+        else random.integers(0, 2, [side or 1 for side in each.shape]).astype(each.dtype)
+        for each in which.inputs
+    }
 
 
 def _may_be_half(model: Path) -> bool:
@@ -103,12 +157,18 @@ def _may_be_half(model: Path) -> bool:
 
 
 def _photo_for(model: Path) -> bytes:
-    """Return the photo as PNG, as large as it fits into the network's input."""
+    """Return the photo as PNG, as large as it fits into a face detector's input."""
+    view = detect.specification_of(detect.open_network(model, 1))
+    return _fitted(selftest.input_size(view), whole=True)
+
+
+def _fitted(size: tuple[int, int], *, whole: bool) -> bytes:
+    """Return the photo as PNG, as large as it fits into ``size``; else stretched to fill it."""
     image = detect.read_image(INSTALLER / "photo.jpg")
-    height, width = selftest.input_size(detect.specification_of(detect.open_network(model, 1)))
+    height, width = size
     scale = min(width / image.shape[1], height / image.shape[0])
-    columns = min(width, max(1, round(image.shape[1] * scale)))
-    rows = min(height, max(1, round(image.shape[0] * scale)))
+    columns = min(width, max(1, round(image.shape[1] * scale))) if whole else width
+    rows = min(height, max(1, round(image.shape[0] * scale))) if whole else height
     fitted = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
     return bytes(cv2.imencode(".png", fitted)[1])
 

@@ -62,7 +62,7 @@ def bundle(
 def _print(made: Bundle) -> None:
     console = table_console()
     console.print(f"{escape(made.model)}: {escape(made.why)}.")
-    found = f"{made.faces} faces on the bundle's photo" if made.faces else "outputs compared"
+    found = f"{escape(made.found)} on the bundle's photo" if made.found else "outputs compared"
     brought = "with their wheels" if made.offline else "to be fetched there"
     console.print(
         f"[bold]{escape(made.path)}[/]: {made.size_bytes / 1e6:.1f} MB, {found}; Python "

@@ -37,6 +37,7 @@ from toolchain.workflows.stages import shrinking
 from toolchain.workflows.stages.clock import Clock, say_nothing
 from toolchain.workflows.stages.job import Job
 from toolchain.workflows.stages.starting import Start
+from toolchain.workflows.stages.tasking import check_task
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def _begin(job: Job, handed: Handed, calibration: Inputs, photos: Sequence[Place
     """Return what the first stage returns, of a network that is there already."""
     loaded = handed.loaded
     check_io_spec(loaded.recipe, dynamic=job.dynamic)
+    check_task(loaded)
     formats, note = choose_formats(job.formats, loaded.recipe.decode.postprocess)
     formats, note = possible_formats(job.formats, formats, note, loaded.example, loaded.inputs)
     chosen = None

@@ -11,6 +11,7 @@ from toolchain.lineage.calibration import Calibration, read_calibration
 from toolchain.lineage.format_choice import choose_formats, possible_formats
 from toolchain.models.sizes import Example
 from toolchain.workflows.stages.job import Job
+from toolchain.workflows.stages.tasking import check_task
 from toolchain.zoo.sources import Loaded, load_start
 
 
@@ -38,6 +39,7 @@ def start(job: Job) -> Start:
     loaded = load_start(
         job.recipe, job.checkpoint, job.anchor_ratio, untrained=job.untrained, choice=job.choice
     )
+    check_task(loaded)
     formats, note = possible_formats(job.formats, formats, note, loaded.example, loaded.inputs)
     look = analysis_example(loaded.network, loaded.example, loaded.recipe)
     calibration = None

@@ -46,7 +46,7 @@ def yolov8(given: Given, activation: str) -> Candidates:
     labels = len(given.specification.labels)
     turned = labels and columns.shape[0] != 4 + labels
     turned = turned and columns.shape[1] in (4 + labels, 5 + labels)
-    if columns.shape[0] < 5 or turned or (labels and columns.shape[0] == 5 + labels):
+    if columns.shape[0] < 5 or turned:
         raise unfit(given, YOLOV8)
     best, scores = best_classes(given, columns[4:].T, activation)
     return Candidates(best, scores, lambda which: (from_centres(columns[:4, which].T), None))

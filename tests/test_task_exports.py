@@ -1,0 +1,201 @@
+"""A network of each task from its recipe to the board: files, what they find, the self-test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import own_networks
+import pytest
+import torch
+
+import toolchain as tc
+from toolchain.bundle import building
+from toolchain.bundle.contents import expected_files, place_of
+from toolchain.bundle.destination import find_destination
+from toolchain.deploy.detector import selftest
+from toolchain.deploy.detector.errors import DetectError
+from toolchain.deploy.detector.opening import open_worker
+from toolchain.deploy.detector.sources import read_arrays
+from toolchain.deploy.detector.tasks.running import TaskRunner
+from toolchain.errors import InputError
+
+pytestmark = pytest.mark.slow
+FORMATS = {"classes": "onnx,int8,ncnn", "boxes": "onnx,ncnn", "mask": "onnx,ncnn", "raw": "onnx"}
+
+
+def network_of(kind: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = getattr(own_networks, own_networks.RECIPES[kind][0])()
+    return network, torch.zeros(1, 12, 16, 20) if kind == "raw" else torch.zeros(1, 3, 64, 96)
+
+
+def exported(kind: str, root: Path, **options: Any) -> tc.Exported:  # type: ignore[name-defined]
+    recipe = root / "recipe.toml"
+    recipe.write_text(own_networks.recipe_text(kind) + options.pop("more", ""))
+    network, example = network_of(kind)
+    return tc.export(network, root / "out", example=example, recipe=recipe, **options)
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    kind = str(request.param)
+    files = exported(kind, tmp_path_factory.mktemp(kind), formats=FORMATS[kind])
+    assert files.complete, files.certificate.failures
+    return kind, files.files
+
+
+def image(colour: tuple[int, int, int]) -> Any:
+    """Grey, with a block of another colour over the cell of 16 in row 1, column 2 of the input."""
+    found = np.full((128, 192, 3), 120, np.uint8)
+    found[32:64, 64:96] = colour
+    return found
+
+
+def test_every_file_finds_on_the_board_what_was_planted(made: Any) -> None:
+    kind, files = made
+    for path in files:
+        runner = open_worker(path)
+        assert isinstance(runner, TaskRunner)
+        assert runner.specification.kind == kind
+        facts = answers(runner)
+        if kind == "boxes":
+            assert [each["label"] for each in facts["boxes"]] == ["dog"]
+            np.testing.assert_allclose(facts["boxes"][0]["box"], [64, 24, 96, 72], atol=0.1)
+        elif kind == "classes":
+            assert facts["classes"][0]["label"] == "red"
+        elif kind == "mask":
+            shares = {each["label"]: each["share"] for each in facts["areas"]}
+            assert shares == {"background": 0.9583, "red": 0.0417}
+        else:
+            assert [each["name"] for each in facts["outputs"]] == ["maps", "level"]
+
+
+def answers(runner: TaskRunner) -> dict[str, Any]:
+    if not runner.sees_pictures:
+        return runner.measure_arrays({"x": np.ones((1, 12, 16, 20), np.float32)}).found.facts()
+    red = (0, 0, 255)
+    whole = np.full((64, 96, 3), red, np.uint8)
+    shown = whole if runner.specification.kind == "classes" else image(red)
+    return runner.measure(shown).found.facts()
+
+
+def board_of(model: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Lay out what a bundle would have for its self-test; return what it expects, too."""
+    files, _ = expected_files(model)
+    for name, content in files.items():
+        assert isinstance(content, bytes)
+        (folder / name.removeprefix("app/")).write_bytes(content)
+    place = model.parent if model.suffix == ".param" else model
+    copy: Any = shutil.copytree if place.is_dir() else shutil.copyfile
+    copy(place, folder / place_of(model))
+    return folder / "expected.json", json.loads((folder / "expected.json").read_bytes())
+
+
+def test_the_self_test_of_a_bundle_judges_by_the_task(
+    made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, files = made
+    for number, path in enumerate(files):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        expected, wanted = board_of(path, folder)
+        assert (wanted["task"], wanted["input"]) == (
+            kind, "input.npz" if kind == "raw" else "photo.png"
+        )  # fmt: skip
+        assert selftest.main(folder) == 0
+        assert "as on the build machine" in capsys.readouterr().out
+        wanted["outputs"][0][0] += 1
+        expected.write_text(json.dumps(wanted))
+        assert selftest.main(folder) == 1
+        assert "the network's output differs by" in capsys.readouterr().err
+
+
+def test_a_bundle_of_any_task_is_packed(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, files = made
+    wheels = [tmp_path / f"{name}-1.0-py3-none-any.whl" for name in ("numpy", "pip")]
+    for wheel in wheels:
+        shutil.make_archive(str(wheel.with_suffix("")), "zip", own_folder(tmp_path))
+        Path(f"{wheel.with_suffix('')}.zip").rename(wheel)
+    monkeypatch.setattr(building, "fetch_wheels", lambda *_: tuple(wheels))
+    monkeypatch.setattr(building, "requirements_file", lambda *_: b"")
+    local = find_destination("local", None, None)
+    found = building.make_bundle(
+        files[0].parent, local, "onnxruntime", True, tmp_path, tmp_path, lambda _name: None
+    )
+    assert found.faces == 0
+    assert (found.found == "") == (kind in ("raw", "boxes"))  # there is nothing red on the photo
+
+
+def own_folder(root: Path) -> Path:
+    folder = root / "x"
+    (folder / "x.dist-info").mkdir(parents=True, exist_ok=True)
+    (folder / "x.dist-info" / "LICENSE").write_text("Do as you like.")
+    return folder
+
+
+def test_a_bundles_arrays_come_from_the_recipes_seed(made: Any, tmp_path: Path) -> None:
+    kind, files = made
+    if kind != "raw":
+        return
+    once, again = (expected_files(files[0])[0]["app/input.npz"] for _ in range(2))
+    assert once == again
+    assert isinstance(once, bytes)
+    (tmp_path / "x.npz").write_bytes(once)
+    (values,) = read_arrays(tmp_path / "x.npz").values()
+    assert values.shape == (1, 12, 16, 20)
+    assert 0 <= values.min() < 0.01 < 0.99 < values.max() <= 1  # what pixels become
+
+
+def test_metadata_that_are_stripped_are_told(made: Any, tmp_path: Path) -> None:
+    _, files = made
+    model = onnx.load(files[0])
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(DetectError, match=r"m.onnx: has no 'detector' metadata, .*export it"):
+        open_worker(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("classes", ('"hen"', '"hen", "owl"'), "4 labels, and the network gives 3 classes"),
+        ("boxes", ('"yolov8"', '"ssd"'), r"task 'boxes' with layout 'ssd' expects .*got output"),
+        ("mask", ('"mask"', '"classes"'), r"task 'classes' expects one output \(1, classes\)"),
+        ("mask", ('"red"]', '"red"]\noutputs = ["no"]'), "'task.outputs' must be of output"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_made(
+    kind: str, change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(own_networks.recipe_text(kind).replace(*change))
+    network, example = network_of(kind)
+    with pytest.raises(InputError, match=message) as told:
+        tc.export(network, tmp_path / "out", example=example, recipe=recipe)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_are_fitted_as_the_recipe_says(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), image((0, 0, 255)))
+    from toolchain.checking.pictures import board_view, photo_input, read_photos
+    from toolchain.recipe import parse_recipe
+
+    (photo,) = read_photos([tmp_path / "a.png"])
+    text = own_networks.recipe_text("mask").replace("width = 96", 'width = 64\nfit = "crop"')
+    recipe = parse_recipe(text, "r.toml")
+    proof = photo_input(photo, recipe, board_view(recipe))
+    assert tuple(proof.image.shape) == (1, 3, 64, 64)
+    reds = (proof.image[0, 0] > 0.9).nonzero()
+    assert (reds.min(dim=0).values.tolist(), reds.max(dim=0).values.tolist()) == (
+        [16, 16],
+        [31, 31],
+    )
