@@ -137,7 +137,10 @@ def sent_as(stem: str, path: Path) -> tuple[str, dict[str, bytes]]:
     if path.suffix != ".param":
         name, room = f"{stem}{path.suffix}", path.parent.resolve()
         beside = {str(each.relative_to(room)): each.read_bytes() for each in external_files(path)}
-        return name, {name: path.read_bytes()} | beside
+        if not beside:
+            return name, {name: path.read_bytes()}
+        parts = {f"{stem}/{key}": each for key, each in beside.items()}
+        return f"{stem}/{name}", {f"{stem}/{name}": path.read_bytes()} | parts
     files = [path, *(path.with_name(name) for name in companions_of(path.name))]
     return f"{stem}/{path.name}", {f"{stem}/{file.name}": file.read_bytes() for file in files}
 

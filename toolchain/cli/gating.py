@@ -17,6 +17,7 @@ from rich.table import Table
 from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, run, stage_progress, table_console
 from toolchain.cli.measuring import accuracy_measure
+from toolchain.cli.options.alone import Alone
 from toolchain.cli.options.boards import Emulation, Ssh
 from toolchain.cli.options.gates import Change, read_scores
 from toolchain.cli.options.grouping import grouped
@@ -40,9 +41,12 @@ def gate(
     emulation: Emulation,
     ssh: Ssh,
     change: Change,
+    alone: Alone,
     candidate: Annotated[
         Path | None,
-        typer.Argument(help="An output folder of shrink; without it, models are made anew."),
+        typer.Argument(
+            help="An output folder of shrink, or a file; without it, models are made anew."
+        ),
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="A file; or a folder of them, whose models are made anew.")
@@ -61,7 +65,7 @@ def gate(
         bool, typer.Option(help="Measure the baseline's model again, under today's conditions.")
     ] = False,
     model: Annotated[
-        Path | None, typer.Option(help="Output folder of the baseline's model.")
+        Path | None, typer.Option(help="The baseline's model: its output folder, or file.")
     ] = None,
     keep_model: Annotated[
         bool, typer.Option(help="With --update: keep the model beside the baseline.")
@@ -79,8 +83,8 @@ def gate(
     """Stop a change that makes a model slower, bigger or different on an emulated board."""
     from toolchain.arm.targets import find_target
 
-    asking.need_folder(candidate, asking.FOLDER)
-    asking.need_folder(model, asking.FOLDER)
+    asking.need(candidate, f"{asking.FOLDER}, or a model file")
+    asking.need(model, f"{asking.FOLDER}, or a model file")
     asking.need_folder(data, "the data: WIDER FACE, or what evaluate.function takes")
     asking.need_photos(photo)
     asking.need_room(out)
@@ -94,6 +98,7 @@ def gate(
     from toolchain.checking.pictures import read_photos
     from toolchain.gate.running import Request, Timed
     from toolchain.recipe import load_recipe
+    from toolchain.records.run_folder import model_file
 
     board = ssh.board
     timed = Timed(seconds, board=board) if time or board else None
@@ -111,6 +116,7 @@ def gate(
         why=change.why,
         retrained=change.retrained,
         scores=read_scores(change.score or ()),
+        told=alone.told(candidate and model_file(candidate)),
         rebase=rebase,
         model=model,
         keep=keep_model,
@@ -146,7 +152,7 @@ def _accuracy_of(data: Path | None, candidate: Path | None) -> AccuracyMeasure |
 def _baselines(place: Path | None, target: str, candidate: Path | None) -> list[Path]:
     if candidate is not None:
         if place is None:
-            raise InputError("gate FOLDER needs --baseline FILE")
+            raise InputError("gate FOLDER, or a model file, needs --baseline FILE")
         return [place]
     folder = place or BASELINES / target
     if folder.is_file():

@@ -17,15 +17,16 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from toolchain.bench.external import external_files, whole_sha256
 from toolchain.errors import InputError, RecipeError
-from toolchain.gate.candidates import file_of
+from toolchain.gate.candidates import NAMES, file_of
 from toolchain.gate.comparing import accepted_of
 from toolchain.gate.metrics import is_metric
 from toolchain.recipe.reader import Reader
-from toolchain.records.certificate import read_certificate
-from toolchain.records.run_folder import CERTIFICATE, REPORT
+from toolchain.records.certificate import companions_of, read_certificate
+from toolchain.records.run_folder import CERTIFICATE, REPORT, model_file
 from toolchain.records.verdicts import Accepted, FileRecord, Record, Verdict
-from toolchain.system.files import digest_of, held_alone, sha256_of, write_bytes
+from toolchain.system.files import digest_of, held_alone, write_bytes
 
 SCHEMA = 2
 HASH = "sha256_of_the_rest"
@@ -190,29 +191,44 @@ def kept_folder(path: Path) -> Path:
 
 def keep_model(path: Path, folder: Path) -> None:
     """Copy what is needed to run the baseline's model again."""
-    place = kept_folder(path)
+    place, alone = kept_folder(path), model_file(folder)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
         fresh = Path(beside) / place.name
         fresh.mkdir()
-        listed = [file.name for file in read_certificate(folder / CERTIFICATE).files]
-        for name in (*KEPT, *listed):
-            (fresh / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / name, fresh / name)
+        for name, file in (_parts_alone(alone) if alone.is_file() else _listed(folder)).items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, fresh / name)
         if place.exists():
             place.rename(Path(beside) / "old")
         fresh.rename(place)
 
 
+def _listed(folder: Path) -> dict[str, Path]:
+    """Return the files of an output folder that are kept, by their names in it."""
+    listed = [file.name for file in read_certificate(folder / CERTIFICATE).files]
+    return {name: folder / name for name in (*KEPT, *listed)}
+
+
+def _parts_alone(path: Path) -> dict[str, Path]:
+    """Return a file on its own and those that belong to it, by their names in a kept folder."""
+    name = NAMES[path.suffix]
+    room = path.parent.resolve()
+    beside = {str(each.relative_to(room)): each for each in external_files(path)}
+    parts = {each: path.with_name(each) for each in companions_of(path.name)}
+    inside = Path(name).parent
+    return {name: path, **beside, **{str(inside / each): file for each, file in parts.items()}}
+
+
 def model_of(path: Path, record: Record, given: Path | None) -> Path:
     """Return the folder of a baseline's model; raise :class:`InputError` if it is not that."""
     folder = given or kept_folder(path)
-    if not folder.is_dir():
+    if not folder.exists():
         raise InputError(
-            f"{path}: its model is not kept ({folder} is not there); give its output folder by "
+            f"{path}: its model is not kept ({folder} is not there); give it by "
             f"--model, or keep it next time by --update --keep-model"
         )
     for name, file in record.files.items():
         made = file_of(folder, name)
-        if not made.is_file() or sha256_of(made) != file.sha256:
+        if not made.is_file() or whole_sha256(made) != file.sha256:
             raise InputError(f"{folder / name}: is not the file that {path.name} was measured of")
     return folder

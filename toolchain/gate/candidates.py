@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import toolchain
 from toolchain.arm.checking import HALF, check_folder
 from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import Target
+from toolchain.bench.feeds import NOTHING, Told
 from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
-from toolchain.recipe import EvaluateSection
+from toolchain.recipe import EvaluateSection, GateSection
 from toolchain.records.certificate import Certificate
 from toolchain.records.figures import Accuracy, Figures, MeasureAccuracy
 from toolchain.records.run_folder import (
@@ -21,11 +23,16 @@ from toolchain.records.run_folder import (
     RunFolder,
     RunReport,
     model_file,
+    name_of,
 )
 from toolchain.records.timings import Check, FileCheck
 from toolchain.records.verdicts import FileRecord, Record
 
 LEVELS = ("easy", "medium", "hard")
+ALONE = "a file on its own"
+"""The model of its baselines."""
+NAMES = {".onnx": ONNX, ".tflite": "model.tflite", ".param": NCNN}
+"""What a file on its own is called in baselines, by its suffix."""
 
 
 def measure(
@@ -38,12 +45,18 @@ def measure(
     cache: Path,
     on_stage: Callable[[str], None],
     files: Sequence[str] | None = None,
+    told: Told = NOTHING,
 ) -> Record:
-    """Measure files of a folder (None: all) on an emulated board.
+    """Measure files of a folder (None: all) on an emulated board, or a file on its own.
 
-    Raises :class:`InputError` for a folder that is none, is incomplete, was changed, or whose
-    proof fails.
+    ``told`` is of a file on its own: what it is fed. Raises :class:`InputError` for a folder that
+    is none, is incomplete, was changed, or whose proof fails, and for a file that cannot be run.
     """
+    if model_file(folder).is_file():
+        alone = model_file(folder)
+        return _of_file_alone(
+            alone, name, target, sysroot, photos, accuracy_of, cache, on_stage, told
+        )
     run = _opened(folder)
     certificate, report = run.certificate, run.report
     found = check_folder(folder, _asked(files), target, sysroot, photos, cache, on_stage)
@@ -67,6 +80,44 @@ def measure(
     )  # fmt: skip
 
 
+def _of_file_alone(
+    path: Path,
+    name: str,
+    target: Target,
+    sysroot: Sysroot,
+    photos: Sequence[Photo],
+    accuracy_of: MeasureAccuracy | None,
+    cache: Path,
+    on_stage: Callable[[str], None],
+    told: Told,
+) -> Record:
+    """Measure a file of any origin; in baselines it has the name that a folder's file would have,
+    so that the next version may be called something else."""
+    if photos or accuracy_of is not None:
+        raise InputError(
+            f"{path.name}: is a file on its own, of which it is not known what its outputs mean; "
+            f"leave out --photo and --data, and give a figure of accuracy by --score NAME=VALUE"
+        )
+    found = check_folder(path, None, target, sysroot, (), cache, on_stage, told)
+    _demand_parity(found, path.parent)
+    files = [_renamed(file, path) for file in found.files]
+    found = dataclasses.replace(found, files=tuple(files))
+    metrics = {metric: value for file in files for metric, value in _of_file(file)}
+    records = {
+        gate_name(file.file): FileRecord(file.sha256, file.operators, file.outputs)
+        for file in files
+    }
+    conditions = _conditions(found, None)
+    return Record(
+        name, ALONE, target.key, conditions, metrics, {}, {}, records, GateSection(), (), ()
+    )  # fmt: skip
+
+
+def _renamed(file: FileCheck, path: Path) -> FileCheck:
+    called = file.file.replace(name_of(path), NAMES[path.suffix])
+    return dataclasses.replace(file, file=called)
+
+
 def gate_name(file: str) -> str:
     """Return what a file is called in baselines: an ncnn file by its folder, for / parts metrics.
 
@@ -81,8 +132,9 @@ def _asked(names: Sequence[str] | None) -> list[str] | None:
 
 
 def file_of(folder: Path, name: str) -> Path:
-    """Return a baseline's file in an output folder."""
-    return model_file(folder / name.removesuffix(HALF))
+    """Return a baseline's file in an output folder, or the file on its own that is given."""
+    alone = model_file(folder)
+    return alone if alone.is_file() else model_file(folder / name.removesuffix(HALF))
 
 
 def _opened(folder: Path) -> RunFolder:
@@ -109,10 +161,9 @@ def _demand_parity(found: Check, folder: Path) -> None:
 
 def _conditions(found: Check, accuracy: Accuracy | None) -> Mapping[str, str]:
     """Return all that figures depend on beside the model."""
-    height, width = found.main.size
     conditions = {
         "board": f"{found.target}, {found.core}, emulated by QEMU",
-        "input": f"{height}x{width}",
+        "input": found.main.input_words,
         "threads": "1",
         "toolchain": toolchain.__version__,
         **{f"runtime of {gate_name(file.file)}": file.runtime for file in found.files},

@@ -11,6 +11,7 @@ from pathlib import Path
 from toolchain.arm.remote import Board
 from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target
+from toolchain.bench.feeds import NOTHING, Told
 from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
 from toolchain.gate.baselines import (
@@ -21,7 +22,7 @@ from toolchain.gate.baselines import (
     with_accepted,
     write_baseline,
 )
-from toolchain.gate.candidates import file_of, measure
+from toolchain.gate.candidates import ALONE, file_of, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
 from toolchain.gate.retraining import as_retrained
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
@@ -66,6 +67,8 @@ class Request:
     timed: Timed | None = None
     retrained: bool = False
     """True if the candidate is the same network, trained again."""
+    told: Told = NOTHING
+    """What a candidate that is a file on its own is fed."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Figures of accuracy that somebody measured of the candidate, by name; higher is better."""
 
@@ -111,6 +114,8 @@ def _wants_old(request: Request) -> bool:
 def _rebased(request: Request, old: Record, on_stage: Callable[[str], None]) -> Record:
     """Return the baseline's model as it is under these conditions."""
     folder = model_of(request.baseline, old, request.model)
+    if old.model == ALONE:
+        folder = file_of(folder, min(old.files))
     found = _with_scores(_measured(request, folder, old, on_stage), scores_of(old))
     return dataclasses.replace(found, made=old.made, accepted=old.accepted)
 
@@ -149,6 +154,7 @@ def _measured(
         request.cache,
         on_stage,
         wanted,
+        request.told,
     )
     return dataclasses.replace(found, made=request.made)
 
@@ -188,7 +194,8 @@ def _with_time(
     name = ONNX if ONNX in old.files else min(old.files)
     before = file_of(model_of(request.baseline, old, request.model), name)
     on_stage(f"{name} timed beside the baseline's")
-    with _blocks(before, file_of(request.candidate, name), timed) as more:
+    after = file_of(request.candidate, name)
+    with _blocks(before, after, timed, request.told) as more:
         where = timed.board.host if timed.board else "this machine"
         found = decide(more, limits.time.relative, timed.seconds, where)
     row = unjudged(f"{name}/time", 1.0, found.ratio, limits)
@@ -203,9 +210,9 @@ def _with_time(
 
 
 @contextlib.contextmanager
-def _blocks(before: Path, after: Path, timed: Timed) -> Iterator[MoreBlocks]:
+def _blocks(before: Path, after: Path, timed: Timed, told: Told) -> Iterator[MoreBlocks]:
     if timed.board is None:
-        yield blocks_here(before, after, timed.threads)
+        yield blocks_here(before, after, timed.threads, told)
         return
-    with blocks_there(timed.board, before, after, timed.threads) as more:
+    with blocks_there(timed.board, before, after, timed.threads, told) as more:
         yield more

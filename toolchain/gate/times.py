@@ -36,6 +36,7 @@ from toolchain.arm.board import (
 )
 from toolchain.arm.comparing import subject_of
 from toolchain.arm.remote import Board
+from toolchain.bench.feeds import NOTHING, Told
 from toolchain.deploy import packing
 from toolchain.errors import InputError, last_line
 
@@ -126,9 +127,9 @@ def spread(ratios: NDArray[np.float64], seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def blocks_here(before: Path, after: Path, threads: int) -> MoreBlocks:
+def blocks_here(before: Path, after: Path, threads: int, told: Told = NOTHING) -> MoreBlocks:
     """Return what times two files on this machine, each batch of blocks in a fresh process."""
-    packed = packed_inputs(subject_of(before, None, ()).inputs)
+    packed = packed_inputs(subject_of(before, None, (), told).inputs)
     seeds = itertools.count()
 
     def more(blocks: int, seconds: float) -> Sequence[float]:
@@ -154,9 +155,11 @@ def blocks_here(before: Path, after: Path, threads: int) -> MoreBlocks:
 
 
 @contextlib.contextmanager
-def blocks_there(board: Board, before: Path, after: Path, threads: int) -> Iterator[MoreBlocks]:
+def blocks_there(
+    board: Board, before: Path, after: Path, threads: int, told: Told = NOTHING
+) -> Iterator[MoreBlocks]:
     """Give what times two files on a real board."""
-    packed = packed_inputs(subject_of(before, None, ()).inputs)
+    packed = packed_inputs(subject_of(before, None, (), told).inputs)
     python, seeds = environment(board, before.suffix), itertools.count()
     first, second = sent_as("before", before), sent_as("after", after)
     names = [first[0], second[0], "in.npz", "out.json"]
