@@ -69,9 +69,8 @@ def hand_over(
     call = dataclasses.replace(call, example=tuple(map(_zeros, call.example)))
     recipe = _fitted(recipe or _recipe_of(name), arguments, value_range)
     source = Source(None, "memory", _sha256(plain), trained=True, seed=recipe.model.seed)
-    loaded = Loaded(
-        plain, recipe, source, call.notes, call=call, reopen=reopened(original, arguments, name)
-    )
+    reopen = reopened(original, arguments, recipe.model.name)  # as files of this run call it
+    loaded = Loaded(plain, recipe, source, call.notes, call=call, reopen=reopen)
     return Handed(loaded, arguments)
 
 
