@@ -6,6 +6,7 @@ the file lies its axes and whatever type it takes; a picture becomes one as it d
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from toolchain.checking.parity import Outputs, Runner
+from toolchain.checking.parity import Outputs, Runner, run_network
 from toolchain.checking.pictures import as_fed, board_view
 from toolchain.deploy import detect
 from toolchain.errors import InputError, ModelError
@@ -33,11 +34,15 @@ class Model:
     Attributes:
         name: of the file or the weights.
         recipe: what it was made by; ``recipe.task.labels`` and the like.
+        outputs: names of the outputs, in their order; none where they are not known.
     """
 
-    def __init__(self, name: str, recipe: Recipe, run: Runner) -> None:
+    def __init__(
+        self, name: str, recipe: Recipe, run: Runner, outputs: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.recipe = recipe
+        self.outputs = outputs
         self._run = run
 
     def __call__(self, picture: Picture) -> Outputs:
@@ -74,11 +79,11 @@ class Model:
         return [np.concatenate(parts) for parts in zip(*one_by_one, strict=True)]
 
 
-def network_model(name: str, recipe: Recipe, network: torch.nn.Module) -> Model:
+def network_model(
+    name: str, recipe: Recipe, network: torch.nn.Module, outputs: tuple[str, ...] = ()
+) -> Model:
     """Return a network in memory as a model."""
-    from toolchain.checking.parity import run_network
-
-    return Model(name, recipe, run_network(network.eval()))
+    return Model(name, recipe, run_network(network.eval()), outputs)
 
 
 def file_model(path: Path, recipe: Recipe) -> Model:
@@ -90,7 +95,16 @@ def file_model(path: Path, recipe: Recipe) -> Model:
         run = _with_spec(path, recipe) if _has_spec(path, recipe) else open_end(path, recipe)
     except Exception as error:  # runtimes' errors share no root but Exception
         raise ModelError(f"{path}: cannot be opened ({detect.one_line(error)})") from error
-    return Model(name_of(path), recipe, run)
+    return Model(name_of(path), recipe, run, _outputs(path))
+
+
+def _outputs(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's outputs, as it says of itself; none if it does not."""
+    try:
+        names = json.loads(detect.open_network(path, 1).metadata or "{}").get("outputs", ())
+    except (detect.DetectError, ValueError, AttributeError):
+        return ()
+    return tuple(map(str, names))
 
 
 def _has_spec(path: Path, recipe: Recipe) -> bool:

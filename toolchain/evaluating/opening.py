@@ -65,7 +65,7 @@ class ModelPlan:
         if self.kind != "network":
             return file_model(self.path, self.recipe)
         loaded = load_network(self.recipe, self.path)
-        return network_model(self.name, loaded.recipe, loaded.network)
+        return network_model(self.name, loaded.recipe, loaded.network, loaded.outputs)
 
 
 def plan_model(path: Path, recipe: Recipe | None = None, model: str | None = None) -> ModelPlan:

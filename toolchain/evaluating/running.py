@@ -14,7 +14,9 @@ import toolchain
 from toolchain.deploy import detect
 from toolchain.detection.claiming import claimed, writing
 from toolchain.errors import DataError, InputError
+from toolchain.evaluating.boxes import COCO_MAP
 from toolchain.evaluating.functions import Score, checked_figures, figures_of, find_function
+from toolchain.evaluating.masks import MIOU
 from toolchain.evaluating.model import Model
 from toolchain.evaluating.samples import BuiltIn, Sample, hash_of, spread
 from toolchain.evaluating.top import TOP
@@ -25,7 +27,7 @@ from toolchain.system.files import sha256_of
 
 OnSample = Callable[[int, int], None]
 """Called with how many samples are done, and of how many."""
-BUILT_IN: dict[str, BuiltIn] = {"top": TOP}
+BUILT_IN: dict[str, BuiltIn] = {"top": TOP, "miou": MIOU, "coco": COCO_MAP}
 RESULTS = "results.jsonl"
 
 
@@ -124,6 +126,7 @@ def _identity(asked: Evaluator, recipe: Recipe, sha256: str) -> dict[str, Any]:
         "function": asked.function,
         "data": asked.facts.sha256,
         "input": dataclasses.asdict(recipe.input),
+        "task": dataclasses.asdict(recipe.task),
         "version": toolchain.__version__,
     }
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ class Sample:
     picture: Path
     truth: Any
     """Plain JSON."""
+
+    @property
+    def folder(self) -> Path:
+        """The data's folder, in which ``name`` is."""
+        return self.picture.parents[len(PurePosixPath(self.name).parts) - 1]
 
 
 @dataclass(frozen=True)

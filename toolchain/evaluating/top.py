@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from toolchain.errors import DataError, InputError
 from toolchain.evaluating.model import Model
+from toolchain.evaluating.reading import given
 from toolchain.evaluating.samples import BuiltIn, Sample, pictures_in
 from toolchain.recipe import Recipe
 
@@ -31,7 +32,7 @@ def read(data: Path, recipe: Recipe) -> tuple[Sample, ...]:
     )
     if not folders:
         raise DataError(f"{data}: has no folders; evaluate.function 'top' wants one for each class")
-    numbers = {name: index for index, name in enumerate(labels_of(recipe) or folders)}
+    numbers = {name: index for index, name in enumerate(recipe.task.labels or folders)}
     unknown = [name for name in folders if name not in numbers]
     if unknown:
         raise DataError(
@@ -48,11 +49,6 @@ def read(data: Path, recipe: Recipe) -> tuple[Sample, ...]:
     return samples
 
 
-def labels_of(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of the classes; none where the recipe does not say them."""
-    return tuple(getattr(getattr(recipe, "task", None), "labels", ()))
-
-
 def look(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> list[int]:
     """Return how many classes score above the right one, and how many there are."""
     scores = _scores(model, pixels, sample)
@@ -67,11 +63,12 @@ def look(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> list[int]:
 
 
 def _scores(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> NDArray[Any]:
-    outputs = model(pixels)
+    outputs = given(model, pixels, "classes").arrays
     if len(outputs) != 1 or outputs[0].size != max(outputs[0].shape, default=0):
         shapes = ", ".join(str(each.shape) for each in outputs)
         raise InputError(
-            f"{model.name}: evaluate.function 'top' wants one output (1, classes) (got {shapes})"
+            f"{model.name}: evaluate.function 'top' wants one output (1, classes), or "
+            f"task.outputs to name it (got {shapes})"
         )
     scores = outputs[0].reshape(-1)
     if np.isnan(scores).any():

@@ -58,7 +58,7 @@ class AccuracyMeasure:
         return asked.figures(file_model(path, recipe))
 
     def _evaluator(self, recipe: Recipe) -> Evaluator | Split:
-        key = repr((recipe.evaluation, getattr(recipe, "task", None)))
+        key = repr((recipe.evaluation, recipe.task))
         if key not in self._known:
             if self.score is None and recipe.evaluation == "wider":
                 self._known[key] = _photos(self.data)
