@@ -8,8 +8,9 @@ from toolchain.errors import InputError
 from toolchain.lineage.links import Kind, limits_of
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import Link, Precision
-from toolchain.records.figures import Accuracy, FigureChange, Figures, Scores
+from toolchain.records.figures import Accuracy, Figures
 from toolchain.records.members import MemberAccuracy
+from toolchain.records.scores import FigureChange, Scores
 
 
 def scored_link(link: Link, kind: Kind, recipe: Recipe, before: Accuracy, after: Accuracy) -> Link:

@@ -20,8 +20,8 @@ from toolchain.errors import DataError, InputError, RecipeError
 from toolchain.recipe import Recipe
 from toolchain.recipe.reader import Reader
 from toolchain.recipe.renamed import link_now
-from toolchain.records.figures import Scores
 from toolchain.records.parity import Decisions, Parity
+from toolchain.records.scores import Scores
 from toolchain.system.files import as_json, digest_of, sha256_of
 
 NAME = "certificate.json"
