@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from toolchain.models.sizes import Example
 from toolchain.pruning.criteria import Scoring, choose_count
@@ -32,7 +33,8 @@ Masks = Mapping[str, Tensor]
 """By parameter's name, bool: True for what may live, False for what is zeroed."""
 
 Shifts = Mapping[int, Sequence[tuple[str, int]]]
-"""Class of channels -> the batch norms that they pass, by name, and the channel there."""
+"""Class of channels -> the batch norms (and instance and group norms) that they pass, by name, and
+the channel there."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,14 @@ def touched_by(flow: Flow, group: ChannelGroup, indices: Iterable[int], shifts: 
 
 
 def shifts_of(network: nn.Module, flow: Flow) -> Shifts:
-    """Return which batch norms each class of channels passes."""
+    """Return which norms each class of channels passes that scale and shift channel by channel.
+
+    Of a group norm the group of a channel goes whole: its channels are one class.
+    """
     found: dict[int, dict[tuple[str, int], None]] = {}
     for name, nodes in flow.tensor_nodes.items():
         owner = name.rpartition(".")[0]
-        if isinstance(network.get_submodule(owner), nn.modules.batchnorm._BatchNorm):
+        if isinstance(network.get_submodule(owner), _NormBase | nn.GroupNorm):
             for channel, node in enumerate(nodes):
                 found.setdefault(flow.classes.find(node), {})[owner, channel] = None
     return {index: tuple(places) for index, places in found.items()}

@@ -144,10 +144,22 @@ def _held_by_failure(
     operator, layers = find_failure(shrunk, failure.inputs)
     moved = _moved(working, sizes)
     layers = layers or frozenset(moved)  # no operator shows where it fails
-    if layers <= held.keys():
+    if layers <= held.keys():  # another layer's channels are counted there
+        layers = _narrowed(working.network, shrunk) - held.keys()
+    if not layers:
         raise failure
     failed = dict.fromkeys(layers, Reason("operator", operator=operator))
     return failed | {name: why for name, why in moved.items() if name in layers} | dict(held)
+
+
+def _narrowed(whole: nn.Module, cut: nn.Module) -> frozenset[str]:
+    """Return the layers that write fewer channels than they did."""
+    left = layers_of(cut)
+    return frozenset(
+        name
+        for name, layer in layers_of(whole).items()
+        if left[name].out_channels < layer.out_channels
+    )
 
 
 def _moved(working: Working, sizes: Sizes) -> dict[str, Reason]:
