@@ -86,6 +86,7 @@ def trained(norm: nn.Module) -> nn.Module:
         norm.running_var.uniform_(0.5, 2.0)
     if norm.weight is not None:
         nn.init.normal_(norm.weight, 1.0, 0.3)
+    if getattr(norm, "bias", None) is not None:
         nn.init.normal_(norm.bias, 0.0, 0.5)
     return norm
 
@@ -105,6 +106,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda c: trained(nn.InstanceNorm2d(c, affine=True)),
     "instance_with_statistics": lambda c: nn.InstanceNorm2d(c, track_running_stats=True),
     "layer": lambda c: ChannelsLast(trained(nn.LayerNorm(c))),
+    "root_mean_square": lambda c: ChannelsLast(trained(nn.RMSNorm(c))),
     **FUNCTIONAL_NORMS,
     "batch_other_epsilon": lambda c: trained(OtherEpsilon(c)),
 }
