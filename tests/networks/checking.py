@@ -19,6 +19,9 @@ def deployed_parameters(network: nn.Module) -> int:
             weight = module.weight
             out_channels = getattr(module, "out_channels", None) or module.out_features
             weights[id(weight)] = weight.numel() + int(out_channels)
+        elif isinstance(module, nn.RNNBase):
+            own = module.parameters(recurse=False)
+            weights |= {id(parameter): parameter.numel() for parameter in own}
     return sum(weights.values())
 
 

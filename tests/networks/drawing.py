@@ -48,6 +48,7 @@ COMMON_FUNCTIONS = (
     *("upsample_bilinear", "global_pool", "prelu", "prelu_channels", "scale", "norm_batch"),
     *("first_half", "split_and_weight", "affine", "clamp", "dropout"),
     *("swapped_by_buffer", "repeated_by_number", "stepped_by_number", "rolled_by_number"),
+    *("lstm", "gru"),
 )
 LIVE_OUTPUTS = (
     *("convolution", "pointwise", "levels", "pooled", "perceptron"),

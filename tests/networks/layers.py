@@ -15,6 +15,7 @@ from networks.constants import CONSTANTS
 from networks.descriptions import MOST_CHANNELS
 from networks.numbers import NUMBERS
 from networks.picks import PICKS
+from networks.recurrent import RECURRENT
 
 
 class Apply(nn.Module):
@@ -156,6 +157,7 @@ LEARNED: dict[str, Callable[[int], nn.Module]] = {
     **CONSTANTS,
     **NUMBERS,
     **PICKS,
+    **RECURRENT,
     "self_attention": lambda c: Apply(
         attend_to_itself, nn.MultiheadAttention(c, 1, batch_first=True)
     ),

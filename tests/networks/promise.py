@@ -191,10 +191,13 @@ def assert_numbers_are_original(
 ) -> None:
     """What a record and its sentence count are channels of the network before the surgery."""
     before = {change.layer: change for change in surgery.layers}
-    layer = dict(network.named_modules())[verdict.layer]
+    layer = network.get_submodule(verdict.layer) if verdict.layer in modules_of(network) else None
     assert 0 <= verdict.index < before[verdict.layer].out_channels_before, verdict
     if type(layer) is nn.Conv2d:
         assert not bool(filters_of(layer)[verdict.index].any()), f"not a zero filter: {verdict}"
+    if layer is None:  # a recurrent layer's weight
+        rows = dict(network.named_parameters())[verdict.layer]
+        assert not bool(rows[verdict.index].any()), f"not a zero row: {verdict}"
     for read in verdict.reason.carriers:
         assert read.channels, verdict
         assert all(0 <= n < before[read.layer].in_channels_before for n in read.channels), verdict
@@ -202,6 +205,10 @@ def assert_numbers_are_original(
     assert len(words.split()) >= 3, verdict
     known = {verdict.index, *(n for read in verdict.reason.carriers for n in read.channels)}
     assert numbers_beside_names(words, network) <= known, words
+
+
+def modules_of(network: nn.Module) -> set[str]:
+    return {name for name, _ in network.named_modules()}
 
 
 def numbers_beside_names(words: str, network: nn.Module) -> set[int]:

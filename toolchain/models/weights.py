@@ -125,6 +125,16 @@ def _take_shapes(network: nn.Module, checkpoint: Checkpoint) -> None:
             else:
                 module._buffers[key] = torch.empty_like(found)
         _take_widths(module)
+        if isinstance(module, nn.RNNBase):
+            _take_recurrent_widths(module)
+
+
+def _take_recurrent_widths(module: nn.RNNBase) -> None:
+    first, state = module._parameters["weight_ih_l0"], module._parameters["weight_hh_l0"]
+    assert first is not None
+    assert state is not None
+    gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+    module.input_size, module.hidden_size = int(first.shape[1]), len(state) // gates
 
 
 def _take_widths(module: nn.Module) -> None:

@@ -25,6 +25,11 @@ class Placed:
         """True if it is one channel, at every place."""
         return len(set(self.nodes)) == 1
 
+    @property
+    def order(self) -> Nodes:
+        """Each channel once, in the order in which they come."""
+        return list(dict.fromkeys(self.nodes))
+
 
 class Classes:
     """A union-find over nodes; a class is a set of channels that stay or go together."""

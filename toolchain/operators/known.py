@@ -98,12 +98,15 @@ VIEWS = {
 
 MOVING = {
     **_each("flip repeat pixel_shuffle pixel_unshuffle", channels=moving.moved, nan="carried"),
-    **_each("split split_with_sizes", channels=moving.moved_in_equal_parts, nan="carried"),
+    **_each(
+        "split unsafe_split split_with_sizes", channels=moving.moved_in_equal_parts, nan="carried"
+    ),
     **_each("slice", channels=moving.sliced, nan="carried"),
     **_each("unbind", channels=moving.unbound, nan="carried"),
     **_each("select", channels=picking.selected, nan="carried"),
     **_each("roll", channels=picking.rolled, nan="carried"),
     **_each("index_select gather", channels=picking.picked, nan="carried"),
+    **_each("transpose_", channels=moving.transposed_in_place, nan="carried"),
     **_each("cat stack", channels=moving.laid_together, nan="carried"),
     **_each("channel_shuffle native_channel_shuffle", channels=moving.shuffled, nan="carried"),
     **_each("glu", channels=moving.gated, nan="carried"),

@@ -38,7 +38,7 @@ def moved_in_equal_parts(call: Call) -> list[Placed] | None:
     placed = call.x_placed
     if placed is None or call.dim(2) != placed.dim:
         return moved(call)
-    if call.name != "split" and not call.watcher.numbers_follow:
+    if call.name == "split_with_sizes" and not call.watcher.numbers_follow:
         return None
     dim, start, parts = call.dim(2), 0, []
     for out in call.outputs:
@@ -83,6 +83,15 @@ def unbound(call: Call) -> list[Placed] | None:
     """``unbind`` along positions; the code knows how many channels it would give."""
     placed = call.x_placed
     return None if placed is None or call.dim(1) == placed.dim else moved(call)
+
+
+def transposed_in_place(call: Call) -> list[Placed] | None:
+    """``transpose_``: the tensor is turned already when this is asked."""
+    placed = call.x_placed
+    if placed is None:
+        return None
+    a, b = call.dim(1), call.dim(2)
+    return [Placed({a: b, b: a}.get(placed.dim, placed.dim), placed.nodes)]
 
 
 def shuffled(call: Call) -> list[Placed] | None:

@@ -36,6 +36,9 @@ class Watcher(Protocol):
     def multiply(self, operator: str, nodes: Nodes) -> None:
         """Remember that an operator sums over channels, each a product of two factors."""
 
+    def is_state(self, tensor: Tensor) -> bool:
+        """Return True for zeros with which a recurrent module begins, as wide as it is."""
+
     def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
 

@@ -14,7 +14,7 @@ from toolchain.pruning.blocks import counts_in_blocks
 from toolchain.pruning.criteria import count_of
 from toolchain.recipe import PruneSection
 from toolchain.surgery.channels import Flow
-from toolchain.surgery.layers import Layer, layers_of
+from toolchain.surgery.layers import Layer, RecurrentLayer, layers_of
 
 Slots = tuple[tuple[str, int], ...]
 """The (layer, filter) pairs that write one channel."""
@@ -48,11 +48,12 @@ class ChannelGroup:
 
 
 def free_layers(network: nn.Module, protected: Sequence[str]) -> dict[str, Layer]:
-    """Return the layers that no pattern protects."""
+    """Return the layers that no pattern protects; a rate leaves the units of LSTM and GRU alone."""
     return {
         name: layer
         for name, layer in layers_of(network).items()
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in protected)
+        if not isinstance(layer, RecurrentLayer)
+        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in protected)
     }
 
 

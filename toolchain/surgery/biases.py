@@ -9,7 +9,7 @@ from torch import nn
 
 from toolchain.errors import AnalysisError
 from toolchain.surgery.flow import watch
-from toolchain.surgery.layers import Layer, layers_of
+from toolchain.surgery.layers import Layer, RecurrentLayer, layers_of
 from toolchain.surgery.running import Inputs, fresh
 
 _OWN_FORWARD = {
@@ -35,7 +35,8 @@ def layers_with_bias(network: nn.Module, inputs: Inputs) -> frozenset[str]:
     """
     layers = layers_of(network)
     have = {name for name, layer in layers.items() if layer.bias is not None}
-    without = layers.keys() - have
+    recurrent = {name for name, layer in layers.items() if isinstance(layer, RecurrentLayer)}
+    without = layers.keys() - have - recurrent
     ordinary = {name for name in without if type(layers[name].module).forward in _OWN_FORWARD}
     for tried in (without, ordinary):
         used = _would_use(network, inputs, tried)

@@ -24,10 +24,11 @@ from toolchain.records.reasons import Reason
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.dependencies import Slot, coupled_slots
 from toolchain.surgery.following import hold_pinned, note_shapes, tie
+from toolchain.surgery.inside import flow_of
 from toolchain.surgery.numbers import Numbers, can_be_rewritten, tell
-from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly
+from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly, step_by_step
 from toolchain.surgery.scales import Scales
-from toolchain.surgery.watching import watcher_of
+from toolchain.surgery.watching import Watcher
 
 
 def trace_flow(network: nn.Module, example: Example) -> Flow:
@@ -121,7 +122,7 @@ def _watch(
 ) -> Flow:
     """Watch one run, in which numbers do not tell where ``in_code`` is None."""
     network = fresh(network)
-    watcher = watcher_of(network)
+    watcher = _watcher_of(network)
     flow = watcher.flow
     if prepare is not None:
         prepare(flow)
@@ -129,13 +130,13 @@ def _watch(
     if in_code is not None:
         tell(network, in_code, flow)
     telling = contextlib.nullcontext() if in_code is None else numbers
-    with plainly(), Border(watcher.leaves), Scales(watcher), telling, watcher:
+    with _watched(network, watcher), Scales(watcher), telling, watcher:
         outputs = network(*as_inputs(example))
     flow.uses, flow.unknown, flow.in_code = numbers.uses, numbers.unknown, frozenset(in_code or ())
     for output in tree_leaves(outputs):
         if isinstance(output, Tensor):
             watcher.protect([output], Reason("output"))
-            flow.output_layers |= watcher.writers_of([output])
+            flow.output_layers |= watcher.writers.of([output])
         elif not isinstance(output, int | float | str | None):
             raise AnalysisError(
                 f"the network gives a {type(output).__name__}, in which no tensors are seen: "
@@ -147,14 +148,27 @@ def _watch(
     return flow
 
 
+def _watcher_of(network: nn.Module) -> Watcher:
+    """Return what watches a run of ``network``; each channel that a layer writes has a node."""
+    flow, layers = flow_of(network)
+    return Watcher(flow, network, layers)
+
+
+@contextlib.contextmanager
+def _watched(network: nn.Module, watcher: Watcher) -> Iterator[None]:
+    """Run so that every operator is seen, and the states that recurrent layers begin with."""
+    with plainly(), step_by_step(network), watcher.states, Border(watcher.leaves):
+        yield
+
+
 def find_failure(network: nn.Module, example: Example) -> tuple[str, frozenset[str]]:
     """Return the operator at which a run fails, and the layers whose channels reach it there.
 
     Code that holds a number of channels (``view(-1, 320)``) fails there once channels are gone.
     """
     network = fresh(network)
-    watcher = watcher_of(network)
-    with contextlib.suppress(Exception), plainly(), Border(watcher.leaves), watcher:
+    watcher = _watcher_of(network)
+    with contextlib.suppress(Exception), _watched(network, watcher), watcher:
         network(*as_inputs(example))
     if watcher.failed is None:
         return "", frozenset()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from toolchain.surgery.channels import Flow
-from toolchain.surgery.layers import Layer, layers_of
+from toolchain.records.reasons import Reason
+from toolchain.surgery.channels import Flow, Parts
+from toolchain.surgery.layers import Layer, RecurrentLayer, layers_of
 
 
 def flow_of(network: nn.Module) -> tuple[Flow, dict[str, Layer]]:
@@ -15,6 +16,12 @@ def flow_of(network: nn.Module) -> tuple[Flow, dict[str, Layer]]:
         flow.out_nodes[name] = flow.classes.new(layer.out_channels)
         flow.in_nodes[name] = flow.classes.new(layer.in_channels)
         _join_inside(flow, layer)
+    modules: dict[str, list[RecurrentLayer]] = {}
+    for name, layer in layers.items():
+        if isinstance(layer, RecurrentLayer):
+            modules.setdefault(name.rpartition(".")[0], []).append(layer)
+    for parts in modules.values():
+        _join_recurrent(flow, parts)
     return flow, layers
 
 
@@ -30,3 +37,31 @@ def _join_inside(flow: Flow, layer: Layer) -> None:
             width = len(nodes) // layer.groups
             for index, node in enumerate(nodes):
                 flow.classes.join(node, nodes[index % width])
+
+
+def _join_recurrent(flow: Flow, parts: list[RecurrentLayer]) -> None:
+    """Join what one unit of an LSTM, GRU or RNN has: its rows in all gates, and its state.
+
+    All layers and directions have as many units. With a projection all of them stay.
+    """
+    module = parts[0].recurrent
+    states = [layer for layer in parts if layer.reads_state]
+    for layer in parts:
+        nodes = flow.out_nodes[layer.name]
+        for row, node in enumerate(nodes):
+            flow.classes.join(node, nodes[row % layer.units])
+        if module.proj_size:
+            reason = Reason("operator", operator=module.mode.lower())
+            flow.classes.protect(nodes, reason)
+            if layer.reads_state:
+                flow.classes.protect(flow.in_nodes[layer.name], reason)
+    if module.proj_size:
+        return
+    for state in states:
+        reads = state.name.replace("weight_hh", "weight_ih")
+        flow.classes.join_all(flow.out_nodes[state.name], flow.out_nodes[reads])
+        units = flow.out_nodes[state.name][: state.units]
+        flow.classes.join_all(flow.in_nodes[state.name], units)
+    if len(states) > 1:
+        lists = tuple(tuple(flow.in_nodes[state.name]) for state in states)
+        flow.parts.append(Parts(module.mode.lower(), lists))

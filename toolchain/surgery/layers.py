@@ -5,7 +5,7 @@ The analyses watch operators, not modules, so a layer is recognised by the stora
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -30,6 +30,21 @@ class Layer:
     def bias(self) -> Tensor | None:
         """The bias (out,), or None."""
         return cast("Tensor | None", self.module.bias)
+
+    @property
+    def weight_name(self) -> str:
+        """The weight's name in the network."""
+        return f"{self.name}.weight" if self.name else "weight"
+
+    @property
+    def bias_name(self) -> str:
+        """The bias's name in the network, where there is one."""
+        return f"{self.name}.bias" if self.name else "bias"
+
+    @property
+    def tensor_names(self) -> tuple[str, str]:
+        """The names of both."""
+        return self.weight_name, self.bias_name
 
     @property
     def kind(self) -> str:
@@ -137,6 +152,92 @@ class Layer:
         return self.weight.detach()[first][:, second]
 
 
+@dataclass(frozen=True)
+class RecurrentLayer(Layer):
+    """What an LSTM, GRU or plain RNN makes of its input, or of its own state, at every step.
+
+    Its name is its weight's. Its rows are those of all gates, one gate after the other.
+    """
+
+    part: str
+    """``ih_l0`` for the input of the first layer, ``hh_l1_reverse`` for a state."""
+
+    @property
+    def recurrent(self) -> nn.RNNBase:
+        """The module that it is a part of."""
+        return cast(nn.RNNBase, self.module)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight (gates * units, in)."""
+        return cast(Tensor, getattr(self.module, f"weight_{self.part}"))
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias (gates * units,), or None."""
+        return cast("Tensor | None", getattr(self.module, f"bias_{self.part}", None))
+
+    @property
+    def weight_name(self) -> str:
+        """The weight's name in the network."""
+        return self.name
+
+    @property
+    def bias_name(self) -> str:
+        """The bias's name in the network, where there is one."""
+        return self.name[: -len(f"weight_{self.part}")] + f"bias_{self.part}"
+
+    @property
+    def kind(self) -> str:
+        """A word for people."""
+        return "recurrent layer"
+
+    @property
+    def units(self) -> int:
+        """The number of units."""
+        return int(self.recurrent.hidden_size)
+
+    @property
+    def reads_state(self) -> bool:
+        """True if it reads what the module's own units gave one step before."""
+        return self.part.startswith("hh_")
+
+    def narrow(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> None:
+        """Keep only the given channels, in place; of each gate as many."""
+        rows, columns = torch.as_tensor(kept_out), torch.as_tensor(kept_in)
+        for name, new in (
+            (f"weight_{self.part}", self.weight.detach()[rows][:, columns]),
+            (f"bias_{self.part}", None if self.bias is None else self.bias.detach()[rows]),
+        ):
+            if new is not None:
+                learns = getattr(self.module, name).requires_grad
+                setattr(self.module, name, nn.Parameter(new.clone(), requires_grad=learns))
+        if self.reads_state:  # the last of its layer and direction
+            self.recurrent.hidden_size = len(kept_out) // gates_of(self.recurrent)
+        elif self.part in ("ih_l0", "ih_l0_reverse"):
+            self.recurrent.input_size = len(kept_in)
+
+
+def gates_of(module: nn.RNNBase) -> int:
+    """Return how many rows of its weights each unit of an LSTM, GRU or RNN has."""
+    return {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+
+
+def _recurrent_layers(name: str, module: nn.Module) -> dict[str, Layer]:
+    """Return the parts of a recurrent module; none if one of its tensors is no plain parameter."""
+    if not isinstance(module, nn.RNNBase):
+        return {}
+    names = [each for layer in module._all_weights for each in layer]
+    if not all(isinstance(module._parameters.get(each), nn.Parameter) for each in names):
+        return {}
+    prefix = f"{name}." if name else ""
+    return {
+        f"{prefix}{each}": RecurrentLayer(f"{prefix}{each}", module, each.removeprefix("weight_"))
+        for each in names
+        if each.startswith(("weight_ih", "weight_hh"))
+    }
+
+
 def narrow_layer(module: nn.Module, weight: Tensor, kept_out: Sequence[int]) -> None:
     """Give ``module`` a new ``weight`` and the kept part of its bias."""
     old = cast(nn.Parameter, module.weight)
@@ -164,23 +265,29 @@ def layers_of(network: nn.Module) -> dict[str, Layer]:
     Left out, and so never touched: layers whose weight or bias is not a plain parameter of their
     own (parametrised, or shared with another module).
     """
-    found = {
-        name: Layer(name, module)
-        for name, module in network.named_modules()
-        if isinstance(module, _ConvNd | nn.Linear)
-        and isinstance(module._parameters.get("weight"), nn.Parameter)
-        and "bias" in module._parameters
-    }
-    owners: dict[int, list[str]] = {}
+    found: dict[str, Layer] = {}
     for name, module in network.named_modules():
+        found |= _recurrent_layers(name, module)
+        if (
+            isinstance(module, _ConvNd | nn.Linear)
+            and isinstance(module._parameters.get("weight"), nn.Parameter)
+            and "bias" in module._parameters
+        ):
+            found[name] = Layer(name, module)
+    owners: dict[int, list[nn.Module]] = {}
+    for module in network.modules():
         for parameter in module.parameters(recurse=False):
-            owners.setdefault(id(parameter), []).append(name)
-    return {
-        name: layer
-        for name, layer in found.items()
-        if owners[id(layer.weight)] == [name]
-        and (layer.bias is None or owners[id(layer.bias)] == [name])
-    }
+            owners.setdefault(id(parameter), []).append(module)
+
+    return {name: layer for name, layer in found.items() if _is_alone(layer, owners)}
+
+
+def _is_alone(layer: Layer, owners: Mapping[int, list[nn.Module]]) -> bool:
+    """Return True if no other module has a layer's weight or bias, or another part of a module."""
+    own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+    if isinstance(layer, RecurrentLayer):
+        own = list(layer.module.parameters(recurse=False))
+    return all(owners[id(each)] == [layer.module] for each in own)
 
 
 def storage_key(tensor: Tensor) -> int:

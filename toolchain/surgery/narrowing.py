@@ -10,7 +10,7 @@ from toolchain.surgery.running import fresh
 
 WIDTHS = frozenset(
     "groups in_channels out_channels in_features out_features num_features num_parameters "
-    "num_channels num_groups".split()
+    "num_channels num_groups input_size hidden_size".split()
 )
 """Attributes that say how wide a module is."""
 

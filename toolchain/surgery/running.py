@@ -128,6 +128,18 @@ def plainly() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
+@contextlib.contextmanager
+def step_by_step(network: nn.Module) -> Iterator[None]:
+    """Let recurrent layers run operator by operator, not in one fused call of oneDNN."""
+    fused = bool(torch._C._get_mkldnn_enabled())
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(fused)
+
+
 def run_fresh(network: nn.Module, inputs: Inputs) -> Any:
     """Run a copy of ``network`` and return what it gives."""
     with plainly():

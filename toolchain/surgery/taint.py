@@ -10,7 +10,7 @@ results, which cannot hold NaN, are remembered by identity and mark whatever use
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -24,8 +24,8 @@ from toolchain.operators import Operator, find, operator_name
 from toolchain.operators.multiplying import vanishing
 from toolchain.records.reasons import operator_words
 from toolchain.surgery.calls import LayerCalls
-from toolchain.surgery.layers import layers_of, storage_key
-from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly
+from toolchain.surgery.layers import RecurrentLayer, layers_of, storage_key
+from toolchain.surgery.running import Border, Example, as_inputs, fresh, plainly, step_by_step
 
 
 @dataclass
@@ -67,18 +67,18 @@ def trace_taint(network: nn.Module, example: Example) -> Taint:
         for x in as_inputs(example)
     )
     tracer.mark(x for x in inputs if not x.is_floating_point())
-    with plainly(), Border(tracer.leaves), tracer:
+    with plainly(), step_by_step(copied), Border(tracer.leaves), tracer:
         copied(*inputs)
-    return tracer.taint
+    return tracer.ended()
 
 
 def trace_values(network: nn.Module, example: Example) -> Taint:
     """Run a copy of ``network`` on real inputs and record what its layers read."""
     copied = fresh(network)
     tracer = _Tracer(copied, marks=False)
-    with plainly(), tracer:
+    with plainly(), step_by_step(copied), tracer:
         copied(*as_inputs(example))
-    return tracer.taint
+    return tracer.ended()
 
 
 class _Tracer(TorchDispatchMode):
@@ -87,7 +87,8 @@ class _Tracer(TorchDispatchMode):
     def __init__(self, network: nn.Module, *, marks: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.taint = Taint()
-        self.calls = LayerCalls(layers_of(network).values())
+        self.layers = layers_of(network)
+        self.calls = LayerCalls(self.layers.values())
         self.marks = marks
         self.marked: dict[int, Tensor] = {}  # by memory: cannot hold NaN; held to keep the memory
 
@@ -105,6 +106,13 @@ class _Tracer(TorchDispatchMode):
             out = func(*args, **kwargs)
         self._record(name, args, kwargs, out)
         return out
+
+    def ended(self) -> Taint:
+        """Return what the run showed; the steps of a recurrent layer are one reading."""
+        for name, readings in self.taint.readings.items():
+            if isinstance(self.layers[name], RecurrentLayer) and len(readings) > 1:
+                self.taint.readings[name] = [_together(readings)]
+        return self.taint
 
     def refuse(self, how: str) -> NoReturn:
         """Raise because the code does something by values that depend on the image."""
@@ -174,3 +182,11 @@ class _Tracer(TorchDispatchMode):
         written = torch.isnan(out.transpose(0, 1).flatten(1)).any(dim=1)
         known = self.taint.written.get(layer.name)
         self.taint.written[layer.name] = written if known is None else known | written
+
+
+def _together(readings: Sequence[Reading]) -> Reading:
+    return Reading(
+        torch.stack([each.tainted for each in readings]).any(dim=0),
+        torch.cat([each.maps for each in readings], dim=1),
+        all(each.keeps_uniform for each in readings),
+    )

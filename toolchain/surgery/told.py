@@ -156,7 +156,9 @@ def tell_attributes(
     """
     for name, module in network.named_modules():
         built_in = type(module).__module__.startswith("torch.nn.")
-        is_layer = isinstance(module, _ConvNd | nn.Linear | _NormBase | nn.GroupNorm | nn.PReLU)
+        is_layer = isinstance(
+            module, _ConvNd | nn.Linear | _NormBase | nn.GroupNorm | nn.PReLU | nn.RNNBase
+        )
         for attribute, value in list(vars(module).items()):
             if is_layer and attribute in WIDTHS:
                 vars(module)[attribute] = _with_key(value, FOLLOWS, values, pins)

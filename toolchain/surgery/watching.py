@@ -15,18 +15,14 @@ from toolchain.records.reasons import Code, Reason
 from toolchain.surgery.calls import LayerCall, LayerCalls
 from toolchain.surgery.channels import Flow, Parts, Product
 from toolchain.surgery.indices import Indices
-from toolchain.surgery.inside import flow_of
 from toolchain.surgery.layers import Layer, storage_key
 from toolchain.surgery.running import written_by
+from toolchain.surgery.states import States
+from toolchain.surgery.writers import Writers
 
-
-def watcher_of(network: nn.Module) -> Watcher:
-    """Return what watches a run of ``network``; each channel that a layer writes has a node."""
-    flow, layers = flow_of(network)
-    return Watcher(flow, network, layers)
-
-
-STAYING = frozenset("view _unsafe_view squeeze unsqueeze expand slice select split unbind".split())
+STAYING = frozenset(
+    "view _unsafe_view squeeze unsqueeze expand slice select split unsafe_split unbind".split()
+)
 """Operators that may leave channels where they are, or lay their positions side by side."""
 
 
@@ -47,14 +43,17 @@ class Watcher(TorchDispatchMode):
             storage_key(tensor): (name, tensor)
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]
         }
-        self.indices = Indices(flow, self.tensors)
+        self.indices, self.states = Indices(flow, self.tensors), States()
+        self.apart = dict[int, Tensor]()  # parts that overlap nothing, though memory is shared
+        self.stacked = dict[int, tuple[Tensor, Call]]()  # channels to be joined if it is used
+        self.owners = {name: each.name for each in layers.values() for name in each.tensor_names}
         self.biases = {
             storage_key(layer.bias): layer for layer in layers.values() if layer.bias is not None
         }
         self.without_bias: dict[str, int] = {}  # layer -> calls whose bias is still to be added
         self.nodes: dict[int, tuple[Tensor, Placed]] = {}  # the tensor is held to keep its id
         self.storages: dict[int, set[int]] = {}  # memory -> the tensors with nodes that lie there
-        self.writers: dict[int, tuple[Tensor, set[str]]] = {}
+        self.writers = Writers()
         self.used: set[int] = set()  # parameters that the current operator uses as it should
         self.failed: tuple[str, list[Tensor]] | None = None  # an operator that raised
         self.peeked: dict[str, str] = {}  # parameter -> an operator that reads it otherwise
@@ -88,7 +87,7 @@ class Watcher(TorchDispatchMode):
         else:
             self._read_by_layer(call, layer_call)
         self._note_peeking(call)
-        self._note_writers(call, layer_call)
+        self.writers.note(call, layer_call)
         return out
 
     def get(self, tensor: object) -> Nodes | None:
@@ -102,12 +101,17 @@ class Watcher(TorchDispatchMode):
 
     def placed(self, tensor: object) -> Placed | None:
         """Return where channels lie in ``tensor``, or None if no layer's channels are in it."""
+        if id(tensor) in self.stacked:
+            _, call = self.stacked.pop(id(tensor))
+            self._hand_on(call, is_used=True)
         entry = self.nodes.get(id(tensor))
         return entry[1] if entry else None
 
     def divide(self, operator: str, parts: Sequence[Nodes]) -> None:
-        """Remember that an operator's parts must lose equally many channels each."""
-        self.flow.parts.append(Parts(operator, tuple(map(tuple, parts))))
+        """Remember that an operator's parts must lose as many channels each."""
+        divided = Parts(operator, tuple(map(tuple, parts)))
+        if divided not in self.flow.parts[-8:]:  # once for all steps of a recurrent layer
+            self.flow.parts.append(divided)
 
     def is_fixed(self, index: Tensor) -> bool:
         """Return True if ``index`` stands in the code, or is a buffer or a view of one."""
@@ -121,6 +125,10 @@ class Watcher(TorchDispatchMode):
     def multiply(self, operator: str, nodes: Nodes) -> None:
         """Remember that an operator sums over channels, each a product of two factors."""
         self.flow.products.append(Product(operator, self.flow.multiplied - 1, tuple(nodes)))
+
+    def is_state(self, tensor: Tensor) -> bool:
+        """Return True for zeros with which a recurrent module begins, as wide as it is."""
+        return self.states.is_state(tensor)
 
     def adds_bias(self, tensor: Tensor, nodes: Nodes) -> bool:
         """Return True if ``tensor`` is the bias of the layer that wrote ``nodes``."""
@@ -136,11 +144,13 @@ class Watcher(TorchDispatchMode):
     def put(self, tensor: Tensor, placed: Placed) -> None:
         """Remember where channels lie in ``tensor``."""
         self.nodes[id(tensor)] = (tensor, placed)
-        self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
+        if id(tensor) not in self.apart:
+            self.storages.setdefault(storage_key(tensor), set()).add(id(tensor))
 
     def protect(self, tensors: Iterable[Tensor], reason: Reason) -> None:
         """Protect all channels that are in ``tensors``, or in the memory that they look into."""
         for tensor in tensors:
+            self.placed(tensor)
             for holder in {id(tensor), *self._holders(tensor)} & self.nodes.keys():
                 self.classes.protect(self.nodes[holder][1].nodes, reason)
 
@@ -185,21 +195,12 @@ class Watcher(TorchDispatchMode):
                 nodes = [*flow.out_nodes[layer], *flow.in_nodes[layer]]
                 flow.classes.protect(nodes, reason)
         for name, operator in self.peeked.items():
-            layer = name.rpartition(".")[0]
+            layer = self.owners.get(name, name.rpartition(".")[0])
             owner = (layer,) if layer else ()
             reason = Reason("weight_read", owner, operator=operator, parameter=name)
             nodes = [*flow.out_nodes.get(layer, []), *flow.in_nodes.get(layer, [])]
             nodes += [*flow.tensor_nodes.get(name, []), *self.indices.reached.get(name, [])]
             flow.classes.protect(nodes, reason)
-
-    def writers_of(self, tensors: Iterable[Tensor]) -> set[str]:
-        """Return the layers whose values are in ``tensors``, whatever operators they passed."""
-        return {name for t in tensors if id(t) in self.writers for name in self.writers[id(t)][1]}
-
-    def _note_writers(self, call: Call, layer_call: LayerCall | None) -> None:
-        names = {layer_call.layer.name} if layer_call else self.writers_of(call.inputs)
-        for tensor in call.outputs if names else ():
-            self.writers[id(tensor)] = (tensor, names | self.writers_of([tensor]))
 
     def _note_peeking(self, call: Call) -> None:
         """Remember parameters that are read by other than their own layer's operator."""
@@ -215,13 +216,13 @@ class Watcher(TorchDispatchMode):
         layer = layer_call.layer
         slots = self.flow.in_nodes[layer.name]
         nodes = self.get(layer_call.x)
-        if nodes is None:
+        if nodes is None and not self.is_state(layer_call.x):  # zeros, as wide as the layer
             reason = Reason("no_layer_writes", (layer.name,))
             if self.placed(layer_call.x) is not None:  # channels, but not where the layer's are
                 reason = Reason("operator", operator=call.name)
             self.classes.protect(slots, reason)
             self.protect([layer_call.x], reason)
-        else:
+        elif nodes is not None:
             self.classes.join_all(slots, nodes)
         self.flow.calls[layer.name] = self.flow.calls.get(layer.name, 0) + 1
         own = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
@@ -230,8 +231,16 @@ class Watcher(TorchDispatchMode):
             self.without_bias[layer.name] = self.without_bias.get(layer.name, 0) + 1
         self.put(call.outputs[0], Placed(1, self.flow.out_nodes[layer.name]))
 
-    def _hand_on(self, call: Call) -> None:
+    def _hand_on(self, call: Call, *, is_used: bool = False) -> None:
         """Give the operator's output its nodes, or protect what reaches it."""
+        if call.name in ("unbind", "select"):
+            self.states.hand_on(call.inputs, call.outputs)
+        if call.name == "unsafe_split":  # what is divided is not looked at any more
+            self.apart.update((id(part), part) for part in call.outputs)
+            self.storages.get(storage_key(call.x), set()).discard(id(call.x))
+        if call.name == "stack" and not is_used and self._differ(call.inputs):
+            self.stacked[id(call.out)] = call.out, call  # last states, which few networks read
+            return
         if call.name == "repeat":  # instance norm, of its scale and shift
             self._place_parameter(call.x)
         reached = [x for x in call.inputs if self.placed(x) is not None or self._holders(x)]
@@ -273,8 +282,14 @@ class Watcher(TorchDispatchMode):
         x = call.x_placed
         for placed in () if call.name == "cat" else found:
             stays = x is not None and call.name in STAYING and placed.dim == x.dim
-            if not (stays and x is not None and _order(placed) == _order(x)):
+            if not (stays and x is not None and placed.order == x.order):
                 self.flow.moved.update(dict.fromkeys(placed.nodes, call.name))
+
+    def _differ(self, tensors: Iterable[Tensor]) -> bool:
+        """Return True if channels lie along the same dimension of all, and are others in each."""
+        laid = [self.placed(tensor) for tensor in tensors]
+        known = {(each.dim, tuple(each.nodes)) for each in laid if each is not None}
+        return None not in laid and len({dim for dim, _ in known}) == 1 < len(known)
 
     def _writes_into_shared_memory(self, call: Call) -> bool:
         """Return True if an operator changes memory that other tensors may look into."""
@@ -282,7 +297,3 @@ class Watcher(TorchDispatchMode):
             self.placed(tensor) is None or self._holders(tensor) - {id(tensor)}
             for tensor in call.written
         )
-
-
-def _order(placed: Placed) -> list[int]:
-    return list(dict.fromkeys(placed.nodes))

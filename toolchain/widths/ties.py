@@ -38,9 +38,9 @@ def ties_of(
     }
     for name, layer in layers_of(network).items():
         written, read = places(flow.out_nodes[name]), places(flow.in_nodes[name])
-        ties[f"{name}.weight"] = _axes(layer, written, read)
+        ties[layer.weight_name] = _axes(layer, written, read)
         if layer.bias is not None:
-            ties[f"{name}.bias"] = (written,)
+            ties[layer.bias_name] = (written,)
     return ties
 
 
