@@ -231,3 +231,21 @@ def test_both_factors_constant_and_not_zero_stay_and_are_named() -> None:
         layer.weight.data[[3, 11]] = 0
     found = done(network)
     assert kept(found.surgery) == {Reason("product", operator="bmm")}
+
+
+class Whole(nn.Module):
+    """A shape is given whole, not side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Conv2d(16, 16, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).flatten(2) for layer in (self.q, self.k, self.v))
+        out: Tensor = x + (v @ (q.mT @ k).softmax(-1).mT).view(x.shape)
+        return out
+
+
+def test_values_that_are_viewed_as_the_embedding_lose_as_many() -> None:
+    found = pruned(made(Whole(), maps=True))
+    assert (widths(found.network), kept(found.surgery)) == ([12, 12, 12, 12, 2], set())

@@ -109,7 +109,7 @@ class _Interpreter(fx.Interpreter):
                 if isinstance(given, Told) and given.may_change:
                     self._flow.worked_out[key] = given.form
                 return Told.of(int(given), key)
-            if not isinstance(given, slice | list | tuple):
+            if isinstance(given, torch.Size) or not isinstance(given, slice | list | tuple):
                 return given
             self._flow.lists[key] = value_of(given)
             if isinstance(given, slice):
