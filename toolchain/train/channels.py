@@ -96,8 +96,14 @@ def _either(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
 
 
 def _variance(tensor: Tensor) -> Tensor:
-    variance = tensor.var(dim=(0, 2, 3))
-    floor = VARIANCE_FLOOR * variance.mean() + SQUARE_FLOOR * tensor.square().mean() + 1e-8
+    return floored(tensor.var(dim=(0, 2, 3)), tensor.square().mean())
+
+
+def floored(variance: Tensor, square: Tensor) -> Tensor:
+    """Return variances of channels (C,), none far below the others'; ``square`` is the mean square
+    of all values.
+    """
+    floor = VARIANCE_FLOOR * variance.mean() + SQUARE_FLOOR * square + 1e-8
     return variance.clamp(min=float(floor))
 
 

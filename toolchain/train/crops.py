@@ -55,7 +55,7 @@ def draw_crop(
     if generator.random() < 0.5:
         pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
         moved = moved[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [settings.side, 0, settings.side, 0]
-    pixels = _recolour(pixels, generator, settings)
+    pixels = recolour(pixels, generator, settings)
     return Crop(pixels, _inside(moved.astype(np.float32), settings))
 
 
@@ -122,7 +122,7 @@ def _cut(image: Image, scale: float, left: float, top: float, settings: CropSett
     return canvas
 
 
-def _recolour(pixels: Image, generator: np.random.Generator, settings: CropSettings) -> Image:
+def recolour(pixels: Image, generator: np.random.Generator, settings: CropSettings) -> Image:
     """Change brightness, contrast and saturation a little, by one matrix over the channels."""
     shift = generator.uniform(-settings.brightness, settings.brightness)
     gain = generator.uniform(1 - settings.contrast, 1 + settings.contrast)

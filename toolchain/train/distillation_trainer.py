@@ -18,7 +18,7 @@ from toolchain.models.detector import teachable
 from toolchain.recipe import AnchorSection, PruneSection
 from toolchain.train.batches import Batch
 from toolchain.train.channels import Channels, channels_of, spread_like, start_like
-from toolchain.train.course import Course, cosine
+from toolchain.train.course import DetectorCourse, cosine
 from toolchain.train.devices import placed
 from toolchain.train.distillation import answer, end_to_end_loss, local_loss
 from toolchain.train.distillation_plan import DistillationPlan
@@ -43,7 +43,7 @@ LAYER_BATCHES = 4
 """Of the batches over which batch norm is averaged, those that do before layers learn."""
 
 
-class DistillationTrainer(Course):
+class DistillationTrainer(DetectorCourse):
     """A student and its teacher, which has its batch norms still; one is folded for speed."""
 
     def __init__(
@@ -65,6 +65,7 @@ class DistillationTrainer(Course):
         self.layers = layers_by_name(student, example) if needed else {}
         self.teacher = placed(fold_batch_norm(copy.deepcopy(teacher), example).eval(), device)
         self.original, self.plan, self.phases = teacher.eval().to(device), plan, plan.phases
+        self._prune = prune
         placed(student, device)
         super().__init__(student, Filters(plan.filters, prune, example), anchors, variances, half)
         modules = dict(student.named_modules())
@@ -201,7 +202,7 @@ class DistillationTrainer(Course):
         so that each makes up for what those before it lack. A layer that is called several times
         stays as it was: what it gives decides what it is given, and it would drift away.
         """
-        heads = [name for name in self.layers if _is_named(name, self.filters.prune.protected)]
+        heads = [name for name in self.layers if _is_named(name, self._prune.protected)]
         inner = [[name] for name in self._called_once() if name not in heads]
         self._solve(list(self.layers), own=False)
         for done, names in enumerate([*inner, heads], start=1):

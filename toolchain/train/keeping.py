@@ -6,6 +6,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -14,10 +16,10 @@ from toolchain.records.training import TrainingProgress
 from toolchain.report.document.html import html
 from toolchain.report.training.progress import training_document
 from toolchain.system.files import write_bytes
-from toolchain.train.course import Course
+from toolchain.train.course import Course, DetectorCourse
 from toolchain.train.events import Events, open_events
 from toolchain.train.job import TrainingJob
-from toolchain.train.masks import zero_filters_of, zeroed_share
+from toolchain.train.masks import Masks, zero_filters_of, zeroed_share
 from toolchain.train.photos import Photos, faces_of
 from toolchain.train.ranks import rank
 from toolchain.train.sample import Sample
@@ -36,19 +38,31 @@ OnStep = Callable[[str, int, int, float], None]
 """Called with the phase, steps taken, of how many, and the last mean loss (NaN before any)."""
 
 
-class Keeper:
-    """Counts steps, watches the loss, and writes the state now and then."""
+class Sampled(Protocol):
+    """What a network is looked at on, while it learns."""
+
+    def score(self, network: nn.Module, masks: Masks | None) -> Mapping[str, float]:
+        """Return figures of ``network``, with what is masked at zero."""
+        ...
+
+
+class StateKeeper:
+    """Counts steps, watches the loss, and keeps the state, on the disk if it has a place there."""
+
+    look_name = "look"
+    """What figures of a look are called in TensorBoard."""
 
     def __init__(
         self,
-        job: TrainingJob,
-        photos: Photos,
+        out: Path | None,
+        keep_every_seconds: float,
         state: State,
-        course: Course,
-        sample: Sample | None,
+        course: Course[Any],
+        sample: Sampled | None,
         on_step: OnStep,
+        events: Events,
     ) -> None:
-        self.job, self.photos, self.state, self.course = job, photos, state, course
+        self.out, self.every, self.state, self.course = out, keep_every_seconds, state, course
         self.sample, self.on_step, self.step = sample, on_step, state.step
         self.losses, self.recent = list(state.losses), list[float]()
         self.samples: list[Mapping[str, float]] = list(state.samples)
@@ -58,7 +72,7 @@ class Keeper:
             self._check(self._phase_of(number * self.stretch), mean, number * self.stretch)
         self.kept = self.started = time.perf_counter()
         self.first, self.aside = state.step, 0.0
-        self.events: Events = open_events(job.out if job.events and rank() == 0 else None)
+        self.events = events
 
     def note(self, phase: str, step: int, loss: float) -> None:
         """Note that a step was taken; stop where the loss is no number, or runs away."""
@@ -71,7 +85,7 @@ class Keeper:
         if step % max(1, self.course.steps // SAMPLES) == 0 or step == self.course.steps:
             self._look(step)
         # Only here, so that the means are the same whether or not the run was stopped.
-        if not self.recent and time.perf_counter() - self.kept > self.job.keep_every_seconds:
+        if not self.recent and time.perf_counter() - self.kept > self.every:
             self.keep()
         if not self.recent:
             self.on_step(phase, step, self.course.steps, self.losses[-1])
@@ -98,20 +112,22 @@ class Keeper:
         return next(name for name, last in self.course.phases if step <= last)
 
     def _look(self, step: int) -> None:
-        """Look at average precision on the sample."""
+        """Look at the network on the sample."""
         start = time.perf_counter()
         busy = self.aside > LOOKING * (start - self.started) and step < self.course.steps
         if self.sample is None or rank() > 0 or busy:
             return
         found = self.sample.score(self.course.student, self.course.filters.masks)
         self.samples.append({"step": step, **found})
-        self.events.add({f"ap/{level}": ap for level, ap in found.items()}, step)
+        self.events.add({f"{self.look_name}/{key}": value for key, value in found.items()}, step)
         self.aside += time.perf_counter() - start
 
     def _stop(self, what: str, step: int) -> ProofError:
+        if self.out is None:
+            return ProofError(f"{what} after step {step}; learn with a lower learning rate")
         return ProofError(
             f"{what} after step {step}; the last good state, of step {self.state.step}, is kept in "
-            f"{self.job.out / 'state.pt'}: train with a lower learning rate or another --seed, and "
+            f"{self.out / 'state.pt'}: train with a lower learning rate or another --seed, and "
             f"another --out"
         )
 
@@ -132,14 +148,39 @@ class Keeper:
             self.state.seconds + now - self.kept,
         )
         self.kept = now
-        if rank() > 0:
-            return self.state
-        path = self.job.out / "state.pt"
-        write_state(path, self.state)
+        if rank() == 0 and self.out is not None:
+            write_state(self.out / "state.pt", self.state)
+            self.show(self.out)
+        return self.state
+
+    def show(self, out: Path) -> None:
+        """Write beside the state what is for looking."""
+
+
+class Keeper(StateKeeper):
+    """The same for a detector of faces, with a page."""
+
+    look_name = "ap"
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        photos: Photos,
+        state: State,
+        course: DetectorCourse,
+        sample: Sample | None,
+        on_step: OnStep,
+    ) -> None:
+        self.job, self.photos, self.looked = job, photos, sample
+        events = open_events(job.out if job.events and rank() == 0 else None)
+        every = job.keep_every_seconds
+        super().__init__(job.out, every, state, course, sample, on_step, events)
+
+    def show(self, out: Path) -> None:
+        """Write the page."""
         with contextlib.suppress(OSError):  # the page is for looking only
             page = html(training_document(self.progress()))
-            write_bytes(path.with_name("train.html"), page.encode())
-        return self.state
+            write_bytes(out / "train.html", page.encode())
 
     def pace(self) -> float | None:
         """Return crops a second in this run, without the time for looking."""
@@ -157,7 +198,7 @@ class Keeper:
             losses=tuple(self.losses),
             steps_per_loss=self.stretch,
             samples=tuple(self.samples),
-            sample_photos=len(self.sample.split.images) if self.sample else 0,
+            sample_photos=len(self.looked.split.images) if self.looked else 0,
             zeroed_share=zeroed_share(masks) if masks else 0.0,
             zero_filters=zero_filters_of(self.course.student, masks) if masks else {},
             filters=_filters(self.course.student),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from toolchain.recipe import AnchorSection, PruneSection, TrainSection
 from toolchain.train.batches import Batch
-from toolchain.train.course import Course
+from toolchain.train.course import DetectorCourse
 from toolchain.train.filters import Filters, Schedule
 
 
@@ -51,7 +51,7 @@ class LabelPlan:
         return start * section.drop_factor ** sum(epoch >= drop for drop in drops)
 
 
-class LabelCourse(Course):
+class LabelCourse(DetectorCourse):
     """The paper's training."""
 
     def __init__(

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.data.wider import Split, WiderImage
+from toolchain.data.wider import Split, Truth, WiderImage
 from toolchain.deploy import detect
 from toolchain.errors import DataError
 from toolchain.system.files import sha256_of, write_bytes
@@ -37,6 +37,8 @@ class Photo:
     """uint8 (H, W, 3), BGR; None where the cache was full."""
     faces: NDArray[np.float32]
     """(F, 4) left, top, right, bottom in pixels of the shrunk photo."""
+    upright: bool = False
+    """Turned as its EXIF data says."""
 
     def pixels(self, longest: int) -> NDArray[np.uint8]:
         """Return the shrunk photo (H, W, 3), BGR; from the cache it is mapped, not copied.
@@ -47,7 +49,7 @@ class Photo:
             with contextlib.suppress(FileNotFoundError):  # someone cleaned up: the photo is there
                 return np.asarray(np.load(self.cached, mmap_mode="r"))
         try:
-            return shrunk(detect.read_image(self.path, upright=False), longest)
+            return shrunk(detect.read_image(self.path, upright=self.upright), longest)
         except detect.DetectError as error:
             raise DataError(f"{error}; it could be read when the training began") from error
 
@@ -70,11 +72,13 @@ def prepare_photos(
     *,
     longest: int = DEFAULT_LONGEST,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    upright: bool = False,
     on_photo: Callable[[int, int], None],
 ) -> Photos:
     """Decode what is not in ``cache`` yet and return all photos with their faces.
 
-    The last level of ``split`` tells which faces are valid. Raises :class:`DataError` if no photo
+    The last level of ``split`` tells which faces are valid; boxes are of photos as they are stored,
+    which ``upright`` turns as their EXIF data says. Raises :class:`DataError` if no photo
     can be read, or the cache cannot be written.
     """
     photos: list[Photo] = []
@@ -83,7 +87,7 @@ def prepare_photos(
     for done, (image, truth) in enumerate(zip(split.images, split.truths, strict=True), start=1):
         on_photo(done, len(split.images))
         try:
-            cached, size, scale = _cached(image, cache, longest, left)
+            cached, size, scale = _cached(image, cache, longest, left, upright=upright)
         except detect.DetectError as error:
             broken.append((image.name, str(error).removeprefix(f"{image.path}: ")))
             continue
@@ -91,10 +95,29 @@ def prepare_photos(
         valid = truth.boxes[truth.counted[split.levels[-1]]]
         faces = usable_faces(valid * scale, size)
         dropped += len(valid) - len(faces)
-        photos.append(Photo(image.name, image.path, cached, faces))
+        photos.append(Photo(image.name, image.path, cached, faces, upright))
     if not photos:
         raise DataError("there is no photo to train on: none of those listed can be read")
     return Photos(tuple(photos), tuple(broken), dropped, longest)
+
+
+def prepare_images(
+    images: Sequence[WiderImage],
+    cache: Path,
+    *,
+    longest: int = DEFAULT_LONGEST,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    on_photo: Callable[[int, int], None],
+) -> Photos:
+    """Decode what is not in ``cache`` yet and return all photos, upright; no face is known.
+
+    Raises :class:`DataError` as :func:`prepare_photos` does.
+    """
+    nothing = Truth(np.zeros((0, 4)), {"all": np.zeros(0, bool)})
+    split = Split("photos", tuple(images), (nothing,) * len(images), ("all",), len(images))
+    return prepare_photos(
+        split, cache, longest=longest, budget_bytes=budget_bytes, upright=True, on_photo=on_photo
+    )
 
 
 def shrunk(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
@@ -107,7 +130,7 @@ def shrunk(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def _cached(
-    image: WiderImage, cache: Path, longest: int, left_bytes: int
+    image: WiderImage, cache: Path, longest: int, left_bytes: int, *, upright: bool
 ) -> tuple[Path | None, tuple[int, int], float]:
     """Return the cached file (None if there is no room), its (height, width), and its scale."""
     try:
@@ -115,12 +138,12 @@ def _cached(
     except OSError as error:
         raise detect.DetectError(f"{image.path}: cannot be read ({error.strerror})") from error
     try:
-        stem = f"{digest}-{longest}"
+        stem = f"{digest}-{'up' if upright else ''}{longest}"
         found = next(cache.glob(f"{stem}-*.npy"), None)
         if found is not None:
             pixels = np.load(found, mmap_mode="r")
             return found, pixels.shape[:2], float(found.stem.rpartition("-")[2])
-        original = detect.read_image(image.path, upright=False)
+        original = detect.read_image(image.path, upright=upright)
         small = shrunk(original, longest)
         scale = max(small.shape[:2]) / max(original.shape[:2])
         size = (small.shape[0], small.shape[1])

@@ -22,7 +22,7 @@ from toolchain.models.registry import build
 from toolchain.recipe import InputSection, Recipe
 from toolchain.system.files import sha256_of
 from toolchain.train.batches import Batch, Crops, batches
-from toolchain.train.course import Course
+from toolchain.train.course import DetectorCourse
 from toolchain.train.devices import placed
 from toolchain.train.distillation_plan import DistillationPlan, shares_of
 from toolchain.train.distillation_trainer import DistillationTrainer
@@ -208,7 +208,7 @@ def _seconds_to_solve(setup: Setup, course: DistillationTrainer) -> float:
     return (time.perf_counter() - start) * wanted / SOLVED_TO_SEE
 
 
-def _pace(setup: Setup, course: Course, first: int) -> float:
+def _pace(setup: Setup, course: DetectorCourse, first: int) -> float:
     """Return crops a second in the phase that begins at step ``first``."""
     warm = WARM_STEPS + 2 if setup.job.device == "cuda" else 1  # recording takes a while
     course.enter(first)
@@ -221,7 +221,7 @@ def _pace(setup: Setup, course: Course, first: int) -> float:
 
 
 def crops_from(
-    setup: Setup, course: Course, step: int, first: int, last: int, workers: int = 0
+    setup: Setup, course: DetectorCourse, step: int, first: int, last: int, workers: int = 0
 ) -> Iterator[Batch]:
     """Give this process's share of batches ``first`` to ``last`` (without it), as ``step`` wants
     them.
@@ -233,7 +233,7 @@ def crops_from(
     )
 
 
-def new_course(setup: Setup, images: int, plan: DistillationPlan | None = None) -> Course:
+def new_course(setup: Setup, images: int, plan: DistillationPlan | None = None) -> DetectorCourse:
     """Return a course that can take its first step; ``plan`` replaces the recipe's."""
     course = _started(setup, images, plan)
     if isinstance(course, DistillationTrainer):
@@ -241,7 +241,7 @@ def new_course(setup: Setup, images: int, plan: DistillationPlan | None = None) 
     return course
 
 
-def _started(setup: Setup, images: int, plan: DistillationPlan | None = None) -> Course:
+def _started(setup: Setup, images: int, plan: DistillationPlan | None = None) -> DetectorCourse:
     """Return a course with its student and filters as they begin; it has looked at no crop yet."""
     job = setup.job
     student = build(job.recipe.model.name, job.seed)
@@ -256,13 +256,13 @@ def _started(setup: Setup, images: int, plan: DistillationPlan | None = None) ->
     return course
 
 
-def resumed_course(setup: Setup, state: State) -> Course:
+def resumed_course(setup: Setup, state: State) -> DetectorCourse:
     """Return what takes the next step of ``state``."""
     job = setup.job
     student = build(job.recipe.model.name, job.seed)
     student.load_state_dict(dict(state.network))
     if setup.teacher is None:
-        course: Course = _label_course(setup, student)
+        course: DetectorCourse = _label_course(setup, student)
     else:
         course = _distillation(setup, student, _plan(job, int(state.settings["images"])))
     if state.masks is not None:

@@ -50,11 +50,30 @@ class Equations:
         self._left = self._left + share * (weighed @ patches.transpose(1, 2))
         self._right = self._right + share * (weighed @ wanted.double().transpose(1, 2))
 
+    def _start(self) -> Tensor:
+        """Return what the layer computes now, as the equations have it: (G, D + 1, out / G)."""
+        convolution, groups = self.convolution, self.convolution.groups
+        weight = convolution.weight.double().reshape(groups, -1, convolution.weight[0].numel())
+        outputs = convolution.out_channels
+        bias = convolution.bias
+        shift = weight.new_zeros(outputs) if bias is None else bias.double()
+        if isinstance(self.layer, nn.Sequential):
+            norm = self.layer[1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            weight = weight * _column(scale, groups).transpose(1, 2)
+            shift = (shift - norm.running_mean.double()) * scale + norm.bias.double()
+        return torch.cat([weight.transpose(1, 2), _column(shift, groups)], dim=1)
+
     @torch.no_grad()
-    def solve(self) -> None:
+    def solve(self, near: float = 0.0) -> None:
         """Give the layer the weights that solve them, in place.
 
         Without a bias and without a batch norm it can add nothing, and its filters alone count.
+        With ``near``, what changes is held back by so much of the mean of the equations' diagonal:
+        few inputs, or such as say the same, do not throw away what the layer knows.
         """
         left, right = self._left, self._right
         assert isinstance(left, Tensor)
@@ -62,8 +81,13 @@ class Equations:
         convolution = self.convolution
         norm = self.layer[1] if isinstance(self.layer, nn.Sequential) else None
         shifts = convolution.bias is not None or norm is not None
-        found = _solved(left, right) if shifts else _solved(left[:, :-1, :-1], right[:, :-1])
-        depth = left.shape[1] - 1
+        start = self._start() if near else torch.zeros_like(right)
+        right = right - left @ start if near else right
+        if not shifts:
+            left, right, start = left[:, :-1, :-1], right[:, :-1], start[:, :-1]
+        found = _solved(left, right, near or RIDGE)
+        found = found + start if near else found
+        depth = found.shape[1] - shifts
         weight = found[:, :depth].transpose(1, 2)  # (G, out / G, D)
         convolution.weight.copy_(weight.reshape(convolution.weight.shape))
         if norm is not None:
@@ -76,10 +100,15 @@ class Equations:
             convolution.bias.copy_(found[:, depth].reshape(-1))
 
 
-def _solved(left: Tensor, right: Tensor) -> Tensor:
-    strength = RIDGE * left.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)
-    ridge = torch.eye(left.shape[1], dtype=left.dtype, device=left.device)
-    found: Tensor = torch.linalg.solve(left + strength.view(-1, 1, 1) * ridge, right)
+def _column(values: Tensor, groups: int) -> Tensor:
+    """(out,) -> (groups, 1, out / groups)."""
+    return values.double().reshape(groups, 1, -1)
+
+
+def _solved(left: Tensor, right: Tensor, ridge: float) -> Tensor:
+    strength = ridge * left.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)
+    unit = torch.eye(left.shape[1], dtype=left.dtype, device=left.device)
+    found: Tensor = torch.linalg.solve(left + strength.view(-1, 1, 1) * unit, right)
     return found
 
 

@@ -24,7 +24,7 @@ from toolchain.models.weights import save_native
 from toolchain.system.files import write_bytes
 from toolchain.system.memory import SHARE, Surplus, keep_freed_memory
 from toolchain.train.batches import Batch
-from toolchain.train.course import Course
+from toolchain.train.course import DetectorCourse
 from toolchain.train.devices import own_stream, placed
 from toolchain.train.distillation_trainer import DistillationTrainer
 from toolchain.train.job import Trained, TrainingJob
@@ -80,7 +80,7 @@ def train(
         )
 
 
-def _run(setup: Setup, course: Course, keeper: Keeper) -> None:
+def _run(setup: Setup, course: DetectorCourse, keeper: Keeper) -> None:
     """Take all steps that are left, phase by phase."""
     surplus = Surplus(SHARE / ranks())
     ends = [last for _, last in course.phases]
@@ -91,14 +91,16 @@ def _run(setup: Setup, course: Course, keeper: Keeper) -> None:
             surplus.give_back()
 
 
-def _numbered(setup: Setup, course: Course, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+def _numbered(
+    setup: Setup, course: DetectorCourse, first: int, last: int
+) -> Iterator[tuple[int, Batch]]:
     if first < last:
         drawn = crops_from(setup, course, first, first, last, setup.job.workers)
         yield from zip(range(first, last), drawn, strict=True)
 
 
 def _write_result(
-    path: Path, setup: Setup, course: Course, state: State, keeper: Keeper, seconds: float
+    path: Path, setup: Setup, course: DetectorCourse, state: State, keeper: Keeper, seconds: float
 ) -> None:
     anchors, job = setup.recipe.anchors, setup.job
     assert anchors is not None
