@@ -36,6 +36,7 @@ ROOMS = (
     "detection",
     "evaluating",
     "train",
+    "recovery",
     "widths",
     "workflows",
     "gate",

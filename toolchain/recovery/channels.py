@@ -1,0 +1,175 @@
+"""What is known beforehand of the channels of what blocks are given and give."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import AnalysisError
+from toolchain.recovery.blocks import Block
+from toolchain.recovery.hearing import Arguments, Call, Heard, hearing, maps, run, with_maps
+from toolchain.surgery.running import Example, as_inputs
+from toolchain.surgery.taint import trace_taint
+from toolchain.train.channels import floored
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Which channels of a tensor (N, C, ...) depend on the image in the student."""
+
+    mask: Tensor
+    """bool (C,)."""
+    constant: Tensor
+    """(C,): what the others hold; 0 where the mask is True."""
+
+    def feed(self, tensor: Tensor) -> Tensor:
+        """Return the teacher's tensor with what the student holds where it lacks a channel."""
+        if bool(self.mask.all()):
+            return tensor
+        shape = (1, -1, *[1] * (tensor.ndim - 2))
+        mask, constant = (each.to(tensor.device).view(shape) for each in (self.mask, self.constant))
+        return torch.where(mask, tensor, constant.to(tensor.dtype))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one call of a block, for each map that it is given, and that it gives."""
+
+    given: tuple[Alive, ...]
+    asked: tuple[Tensor, ...]
+    """Numbers of the channels that the student has."""
+    variance: tuple[Tensor, ...]
+    """(C,): the teacher's, over many inputs; of each map that it gives."""
+
+    def feed(self, given: Arguments) -> Arguments:
+        """Return the teacher's arguments as the student's block is given them."""
+        return with_maps(given, lambda index, tensor: self.given[index].feed(tensor))
+
+    def errors(self, found: object, wanted: object) -> list[Tensor]:
+        """Return the squared error over the teacher's variance, by map and channel (C,)."""
+        return [
+            ((ours.float() - theirs.float()) ** 2).mean(dim=_but_channels(ours))[asked]
+            / variance[asked]
+            for ours, theirs, asked, variance in zip(
+                maps(found), maps(wanted), self.asked, self.variance, strict=True
+            )
+        ]
+
+
+def known_of(
+    student: nn.Module,
+    example: Example,
+    teacher: nn.Module,
+    inputs: Sequence[Arguments],
+    blocks: Sequence[Block],
+) -> dict[Call, Known]:
+    """Look at the channels of blocks.
+
+    ``student`` is a plain copy of the pruned network on the CPU that ``example`` runs on,
+    ``teacher`` the live one that ``inputs`` run on.
+    """
+    alive = _alive(student, example, blocks)
+    variances = _variances(teacher, inputs, blocks)
+    found = {}
+    for call, variance in variances.items():
+        given, gave = alive[call]
+        found[call] = Known(given, _asked(gave, variance), variance)
+    return found
+
+
+def _asked(gave: tuple[Alive, ...], variance: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(
+        each.mask.nonzero().flatten().to(like.device)
+        for each, like in zip(gave, variance, strict=True)
+    )
+
+
+def _alive(
+    student: nn.Module, example: Example, blocks: Sequence[Block]
+) -> Mapping[Call, tuple[tuple[Alive, ...], tuple[Alive, ...]]]:
+    """Let NaN flow through the student: what is none depends on no image.
+
+    Of a network that cannot be followed so, all channels count.
+    """
+    found: dict[Call, tuple[list[Tensor], list[Tensor]]] = {}
+
+    def note(heard: Heard) -> None:
+        given, gave = ([x.clone() for x in maps(each)] for each in (heard.given, heard.gave))
+        found[heard.call] = given, gave
+
+    network = copy.deepcopy(student).eval()
+    with hearing(network, blocks, note):
+        try:
+            trace_taint(network, example)
+        except (AnalysisError, RuntimeError, ValueError):
+            found.clear()
+            run(network, (as_inputs(example), {}))
+            look = _whole
+        else:
+            look = _alive_of
+    return {
+        call: (tuple(map(look, given)), tuple(map(look, gave)))
+        for call, (given, gave) in found.items()
+    }
+
+
+def _alive_of(tensor: Tensor) -> Alive:
+    cells = tensor.transpose(0, 1).flatten(1)
+    mask = cells.isnan().any(dim=1)
+    if not mask.any():  # nothing depends on the image, or NaN was lost: ask for all
+        return _whole(tensor)
+    return Alive(mask, torch.where(mask, 0.0, cells.median(dim=1).values.nan_to_num()))
+
+
+def _whole(tensor: Tensor) -> Alive:
+    channels = tensor.shape[1]
+    return Alive(torch.ones(channels, dtype=torch.bool), torch.zeros(channels))
+
+
+def _variances(
+    teacher: nn.Module, inputs: Iterable[Arguments], blocks: Sequence[Block]
+) -> dict[Call, tuple[Tensor, ...]]:
+    """Return each channel's variance over all inputs (C,), by call and map."""
+    found: dict[Call, list[Moments]] = {}
+
+    def note(heard: Heard) -> None:
+        tensors = maps(heard.gave)
+        moments = found.setdefault(heard.call, [Moments() for _ in tensors])
+        for each, tensor in zip(moments, tensors, strict=True):
+            each.add(tensor)
+
+    for arguments in inputs:
+        with hearing(teacher, blocks, note):
+            run(teacher, arguments)
+    return {call: tuple(each.variance() for each in several) for call, several in found.items()}
+
+
+class Moments:
+    """Mean and spread of the channels of many tensors (N, C, ...)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum: Tensor | float = 0.0
+        self._square: Tensor | float = 0.0
+
+    def add(self, tensor: Tensor) -> None:
+        """Take in a tensor."""
+        precise = tensor.detach().double()
+        self._count += tensor.numel() // tensor.shape[1]
+        self._sum = self._sum + precise.sum(dim=_but_channels(tensor))
+        self._square = self._square + precise.square().sum(dim=_but_channels(tensor))
+
+    def variance(self) -> Tensor:
+        """Return the variance of each channel (C,), none far below the others'."""
+        assert isinstance(self._square, Tensor)
+        square = self._square / self._count
+        variance = (square - (self._sum / self._count) ** 2).clamp(min=0)
+        return floored(variance, square.mean()).float()
+
+
+def _but_channels(tensor: Tensor) -> list[int]:
+    return [0, *range(2, tensor.ndim)]

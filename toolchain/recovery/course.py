@@ -1,0 +1,195 @@
+"""A recovery's steps: block by block first, then end to end; zeros are held throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.errors import InputError
+from toolchain.models.leaves import tensors_in
+from toolchain.recovery.blocks import Blocks
+from toolchain.recovery.channels import Known
+from toolchain.recovery.hearing import Arguments, Call, Heard, answer, hearing, run
+from toolchain.recovery.norms import average_batch_norm
+from toolchain.recovery.outputs import Output
+from toolchain.recovery.plan import RecoveryPlan
+from toolchain.train.course import Course, cosine
+from toolchain.train.masks import Masks, apply_masks
+from toolchain.train.ranks import total
+from toolchain.train.slopes import quick_slopes
+
+Loss = Callable[[Any, Any], Tensor]
+"""A user's own loss: the network's outputs and the batch as the user's loader gave it -> scalar."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step is given."""
+
+    inputs: Arguments
+    whole: Any
+    """As the user's loader gave it, labels and all."""
+
+
+@dataclass
+class HeldMasks:
+    """Zeros that are held from the start."""
+
+    masks: Masks | None
+
+    def before(self, step: int, network: nn.Module) -> bool:  # noqa: ARG002
+        """Choose nothing anew."""
+        return False
+
+    def after(self, step: int, network: nn.Module) -> None:  # noqa: ARG002
+        """Hold at zero, in place, what must stay there."""
+        if self.masks is not None:
+            apply_masks(network, self.masks)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learnt: what blocks and outputs there are, and what is known of them."""
+
+    blocks: Blocks
+    known: Mapping[Call, Known]
+    outputs: tuple[Output, ...]
+    settling: Sequence[Batch]
+    """Over which batch norm is averaged."""
+    loss: Loss | None = None
+
+
+class RecoveryCourse(Course[Batch]):
+    """A student that learns from what it was before it was pruned."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        masks: Masks,
+        lesson: Lesson,
+        plan: RecoveryPlan,
+        half: bool = False,
+    ) -> None:
+        self.teacher, self.lesson, self.plan, self.phases = teacher, lesson, plan, plan.phases
+        super().__init__(student, HeldMasks(masks), half)
+        self._modules = dict(student.named_modules())
+        self.enter(0)
+
+    def is_local(self, step: int) -> bool:
+        """Tell whether a step is taken block by block."""
+        return step < self.plan.local_steps
+
+    def is_recalibrating(self, step: int) -> bool:  # noqa: ARG002
+        """Batch norm is averaged and frozen before each phase: steps leave it."""
+        return False
+
+    def before(self, step: int) -> None:
+        """Begin a phase where it is due."""
+        if step == self.plan.local_steps:
+            self.settle()
+            if step:
+                self.enter(step)
+
+    def settle(self) -> None:
+        """Average batch norm over the student's own way, where that brings it nearer."""
+        inputs = [batch.inputs for batch in self.lesson.settling]
+        before, kept = self.error(), {k: v.clone() for k, v in self.student.state_dict().items()}
+        average_batch_norm(self.student, inputs)
+        if not self.error() < before:
+            self.student.load_state_dict(kept)
+
+    def error(self) -> float:
+        """Return how far the student's outputs are from the teacher's, where it settles."""
+        self.student.eval()
+        distances = [
+            self.distance(run(self.student, batch.inputs), run(self.teacher, batch.inputs))
+            for batch in self.lesson.settling
+        ]
+        return float(torch.stack(distances).mean())
+
+    def enter(self, step: int) -> None:  # noqa: ARG002
+        """Begin a phase with an Adam that has seen nothing."""
+        groups = [{"params": list(self.student.parameters()), "factor": 1.0}]
+        self.optimizer = torch.optim.Adam(groups, lr=1.0)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate, which falls to zero in each phase."""
+        plan = self.plan
+        if self.is_local(step):
+            return plan.local_rate * cosine(step / plan.local_steps)
+        return plan.joint_rate * cosine((step - plan.local_steps) / plan.joint_steps)
+
+    def computed(self, step: int, batch: Batch) -> Tensor:
+        """Give the student the gradients of a batch; each block's at once, where it learns alone.
+
+        Between two blocks nothing is kept, so memory is that of the largest.
+        """
+        if not self.is_local(step):
+            return super().computed(step, batch)
+        self.student.zero_grad(set_to_none=True)
+        losses: list[Tensor] = []
+        count = len(self.lesson.known)
+
+        def learn(heard: Heard) -> None:
+            with torch.enable_grad():
+                loss = self.block_loss(heard) / count
+                if loss.requires_grad:
+                    loss.backward()
+            losses.append(loss.detach())
+
+        blocks = self.lesson.blocks.blocks
+        with self.precision(), quick_slopes(self.student), hearing(self.teacher, blocks, learn):
+            run(self.teacher, batch.inputs)
+        return torch.stack(losses).sum()
+
+    def block_loss(self, heard: Heard) -> Tensor:
+        """Return how far the student's block is from the teacher's, on what that is given."""
+        known = self.lesson.known[heard.call]
+        found = answer(self._modules, heard.block, known.feed(heard.given))
+        return _mean(known.errors(found, heard.gave))
+
+    def loss(self, step: int, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Return how far the student is from its teacher end to end, with the user's own loss."""
+        stages = self.lesson.blocks.stages
+        wanted: dict[Call, Any] = {}
+        found: dict[Call, Any] = {}
+        with hearing(self.teacher, stages, lambda heard: wanted.setdefault(heard.call, heard.gave)):
+            theirs = run(self.teacher, batch.inputs)
+        with hearing(self.student, stages, lambda heard: found.setdefault(heard.call, heard.gave)):
+            ours = self.student(*batch.inputs[0], **batch.inputs[1])
+        errors = []
+        for call, gave in found.items():
+            each = self.lesson.known[call].errors(gave, wanted[call])
+            # As a divisor the error is a constant: what is far off must not drown the rest.
+            errors.append(_mean([error / (1 + total(error)) for error in each]))
+        loss = self.distance(ours, theirs)
+        if errors:
+            loss = loss + self.plan.features * torch.stack(errors).mean()
+        if self.lesson.loss is not None:
+            loss = loss + self.plan.loss * own_loss(self.lesson.loss, ours, batch.whole)
+        return loss
+
+    def distance(self, ours: Any, theirs: Any) -> Tensor:
+        """Return the mean over outputs of how far they are apart."""
+        pairs = zip(self.lesson.outputs, tensors_in(ours), tensors_in(theirs), strict=True)
+        return torch.stack([output.distance(a, b) for output, a, b in pairs]).mean()
+
+
+def own_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:
+    """Return a user's own loss; raise :class:`InputError` for what is no scalar."""
+    found = loss(outputs, batch)
+    if not isinstance(found, Tensor) or found.numel() != 1:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"loss must return a tensor of one number (got {shape})")
+    return found.reshape(())
+
+
+def _mean(errors: Sequence[Tensor]) -> Tensor:
+    """Return the mean over maps of the mean over channels; 0 of nothing."""
+    means = [error.sum() / max(1, len(error)) for error in errors]
+    return torch.stack(means).mean() if means else torch.zeros(())

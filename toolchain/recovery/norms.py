@@ -1,0 +1,35 @@
+"""Batch norm averaged anew, once what comes in has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from toolchain.recovery.hearing import Arguments, run
+
+
+def average_batch_norm(network: nn.Module, inputs: Iterable[Arguments]) -> None:
+    """Let batch norm take the plain average of mean and variance over some inputs, in place.
+
+    All else stays in eval mode, as ``network`` does in the end.
+    """
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        for arguments in inputs:
+            run(network, arguments)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

@@ -1,0 +1,248 @@
+"""What a network gives: each output's kind, how far two are apart, how well they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from toolchain.errors import RecipeError, did_you_mean
+from toolchain.models.leaves import output_names, tensors_in
+from toolchain.operators import operator_name
+from toolchain.recovery.channels import Moments
+from toolchain.surgery.running import Example, as_inputs, fresh, plainly
+
+Kind = Literal["logits", "binary", "probabilities", "scores", "boxes", "values"]
+"""Of an output:
+
+- ``logits``: scores of classes, of which a softmax makes a distribution;
+- ``binary``: scores of which a sigmoid makes a probability each;
+- ``probabilities``: what a softmax gave; ``scores``: what a sigmoid gave;
+- ``boxes``: numbers of which few may be far off: the distance is robust (smooth L1);
+- ``values``: any others, whose squared error counts.
+"""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+DISTRIBUTIONS = ("logits", "binary", "probabilities", "scores")
+LEAST = 1e-6
+"""Probabilities count as this at least."""
+MOVING = frozenset(
+    "view _unsafe_view reshape permute transpose t clone detach slice select unsqueeze squeeze "
+    "expand alias split split_with_sizes unbind cat stack contiguous _to_copy".split()
+)
+"""Operators (``aten``) that move values and change none."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor that the network gives."""
+
+    name: str
+    kind: Kind
+    dim: int
+    """Of classes, or channels."""
+    spread: Tensor
+    """How much the teacher's own varies over inputs: an entry per channel, or of distributions one
+    figure, the mean divergence from their mean."""
+
+    def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """Return how far two are apart, as a share of the teacher's spread."""
+        ours, theirs = ours.float(), theirs.float()
+        if self.kind in DISTRIBUTIONS:
+            found = divergence(self.kind, self.dim, ours, theirs).mean() / self.spread
+            if self.kind in ("logits", "binary"):  # a sure teacher's divergence says little more
+                return (found + self._squares(ours, theirs)) / 2
+            return found
+        if self.kind == "boxes":
+            scale = self.spread.view(_along(ours, self.dim)).sqrt()
+            return 2 * F.smooth_l1_loss(ours / scale, theirs / scale)
+        return ((ours - theirs) ** 2 / self.spread.view(_along(ours, self.dim))).mean()
+
+    @staticmethod
+    def _squares(ours: Tensor, theirs: Tensor) -> Tensor:
+        return ((ours - theirs) ** 2).mean() / theirs.var(correction=0).clamp(min=1e-6)
+
+
+def _along(tensor: Tensor, dim: int) -> list[int]:
+    return [-1 if each == dim else 1 for each in range(tensor.ndim)]
+
+
+def divergence(kind: Kind, dim: int, ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence of ours from theirs, by distribution."""
+    if kind == "logits":
+        log_ours, log_theirs = ours.log_softmax(dim), theirs.log_softmax(dim)
+    elif kind == "probabilities":
+        log_ours, log_theirs = (each.clamp(min=LEAST).log() for each in (ours, theirs))
+    else:
+        if kind == "binary":
+            ours, theirs = ours.sigmoid(), theirs.sigmoid()
+        log_ours, log_theirs = (
+            torch.stack([each, 1 - each], dim=-1).clamp(min=LEAST).log() for each in (ours, theirs)
+        )
+        dim = -1
+    return (log_theirs.exp() * (log_theirs - log_ours)).sum(dim=dim)
+
+
+def probabilities_of(kind: Kind, dim: int, tensor: Tensor) -> Tensor:
+    """Return an output as probabilities."""
+    if kind == "logits":
+        return tensor.softmax(dim)
+    return tensor.sigmoid() if kind == "binary" else tensor
+
+
+def outputs_of(
+    given: Sequence[Any], told: Mapping[str, str], seen: Sequence[Kind]
+) -> tuple[Output, ...]:
+    """Return what is known of each output tensor.
+
+    ``given`` are the teacher's outputs for many inputs; ``told`` are kinds by the output's number
+    or name, ``seen`` those that the network's own operators show. Raises :class:`RecipeError` for a
+    name or a kind that there is not.
+    """
+    names = output_names(given[0])
+    kinds = _told(told, names)
+    found = []
+    for index, name in enumerate(names):
+        tensors = [tensors_in(each)[index].float() for each in given]
+        kind = kinds.get(index, seen[index] if index < len(seen) else "values")
+        dim = _dim(kind, tensors[0])
+        if kind == "probabilities" and index not in kinds and not _sums_to_one(tensors[0], dim):
+            kind = "values"
+        found.append(Output(name, kind, dim, _spread(kind, dim, tensors)))
+    return tuple(found)
+
+
+def _told(told: Mapping[str, str], names: Sequence[str]) -> dict[int, Kind]:
+    found: dict[int, Kind] = {}
+    for key, kind in told.items():
+        known = {name: index for index, name in enumerate(names)}
+        known |= {str(index): index for index in range(len(names))}
+        if key not in known:
+            raise RecipeError(
+                f"outputs: the network gives no {key!r}; it gives {', '.join(names)}"
+                f"{did_you_mean(key, names)}"
+            )
+        if kind not in KINDS:
+            raise RecipeError(
+                f"outputs: {key} must be one of {', '.join(KINDS)} (got {kind!r})"
+                f"{did_you_mean(kind, KINDS)}"
+            )
+        found[known[key]] = kind
+    return found
+
+
+def _dim(kind: Kind, tensor: Tensor) -> int:
+    """Return along which dimension classes, or channels, lie."""
+    if kind == "probabilities":
+        for dim in range(tensor.ndim - 1, -1, -1):
+            if _sums_to_one(tensor, dim):
+                return dim
+    if tensor.ndim == 3 and tensor.shape[2] < tensor.shape[1]:
+        return 2  # (N, boxes, numbers of each)
+    return min(1, tensor.ndim - 1)
+
+
+def _sums_to_one(tensor: Tensor, dim: int) -> bool:
+    if tensor.ndim < 2 or tensor.shape[dim] < 2:
+        return False
+    return bool(((tensor.sum(dim=dim) - 1).abs() < 1e-3).all() and (tensor >= 0).all())
+
+
+def _spread(kind: Kind, dim: int, tensors: Sequence[Tensor]) -> Tensor:
+    if kind in DISTRIBUTIONS:
+        mean = torch.cat([probabilities_of(kind, dim, each) for each in tensors]).mean(
+            dim=0, keepdim=True
+        )
+        as_given: Kind = "probabilities" if kind in ("logits", "probabilities") else "scores"
+        figures = [
+            divergence(
+                as_given, dim, mean.expand_as(each), probabilities_of(kind, dim, each)
+            ).mean()
+            for each in tensors
+        ]
+        return torch.stack(figures).mean().clamp(min=1e-4)
+    moments = Moments()
+    for each in tensors:
+        moments.add(each.movedim(dim, 1) if each.ndim > 1 else each.view(-1, 1))
+    return moments.variance()
+
+
+# How well two networks agree --------------------------------------------------------------------
+
+
+def agreement(
+    outputs: Sequence[Output], ours: Sequence[Any], theirs: Sequence[Any]
+) -> dict[str, float]:
+    """Return figures of how well two networks agree on the same inputs, for each output.
+
+    ``NAME`` is the share of the teacher's spread that is explained: 1 is all, 0 what a constant
+    does. ``NAME same class`` is how often both find the same class, where there are classes.
+    """
+    found: dict[str, float] = {}
+    for index, output in enumerate(outputs):
+        pairs = [
+            (tensors_in(a)[index].float(), tensors_in(b)[index].float())
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        found[output.name] = round(1 - _unexplained(output, pairs), 4)
+        if output.kind in ("logits", "probabilities"):
+            same = [a.argmax(output.dim) == b.argmax(output.dim) for a, b in pairs]
+            flat = torch.cat([each.flatten() for each in same])
+            found[f"{output.name} same class"] = round(float(flat.float().mean()), 4)
+    return found
+
+
+def _unexplained(output: Output, pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
+    wanted = torch.cat([theirs for _, theirs in pairs])
+    found = torch.cat([ours for ours, _ in pairs])
+    if output.kind in DISTRIBUTIONS:
+        wanted, found = (probabilities_of(output.kind, output.dim, x) for x in (wanted, found))
+    spread = (wanted - wanted.mean(dim=0, keepdim=True)).square().mean()
+    return float((wanted - found).square().mean() / spread.clamp(min=1e-12))
+
+
+# What the network's own operators show ----------------------------------------------------------
+
+
+def seen_kinds(network: nn.Module, example: Example) -> list[Kind]:
+    """Return the kind of each output that a softmax or a sigmoid made; of any other ``values``."""
+    watcher = _Last()
+    with plainly(), watcher:
+        outputs = fresh(network)(*as_inputs(example))
+    return [watcher.kinds.get(id(tensor), "values") for tensor in tensors_in(outputs)]
+
+
+class _Last(TorchDispatchMode):
+    """Notes which tensors are what a softmax or a sigmoid gave, moved perhaps."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kinds: dict[int, Kind] = {}
+        self._kept: list[object] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = operator_name(func).rstrip("_")
+        kind: Kind | None = None
+        read = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+        if name == "sigmoid":
+            kind = "scores"
+        elif name in ("_softmax", "softmax"):
+            kind = "probabilities"
+        elif name in MOVING and read:
+            kinds = {self.kinds.get(id(leaf)) for leaf in read}
+            kind = kinds.pop() if len(kinds) == 1 else None
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._kept.append(leaf)
+                self.kinds.pop(id(leaf), None)
+                if kind is not None:
+                    self.kinds[id(leaf)] = kind
+        return out

@@ -1,0 +1,52 @@
+"""What the steps of a recovery are: how many of each kind, and at which rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOCAL_SHARE = 0.3
+"""Of the steps, or of the time, learnt from block by block."""
+FEWEST = 2
+"""Steps of a plan."""
+
+
+@dataclass(frozen=True)
+class RecoveryPlan:
+    """The steps of a recovery."""
+
+    local_steps: int
+    """Block by block."""
+    joint_steps: int
+    """End to end, after these."""
+    local_rate: float = 1e-3
+    """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
+    joint_rate: float = 1e-3
+    """The same of the steps end to end."""
+    solves: bool = True
+    """Whether convolutions are solved in closed form before the first step."""
+    features: float = 1.0
+    """Weight of what stages give, end to end; that of each output is 1."""
+    loss: float = 1.0
+    """Weight of the user's own loss."""
+
+    @property
+    def steps(self) -> int:
+        """The number of all steps."""
+        return self.local_steps + self.joint_steps
+
+    @property
+    def phases(self) -> tuple[tuple[str, int], ...]:
+        """Name of each phase, and the number of steps after which it ends."""
+        return (("block by block", self.local_steps), ("end to end", self.steps))
+
+    @classmethod
+    def of(cls, steps: int) -> RecoveryPlan:
+        """Return a plan of so many steps."""
+        local = round(steps * LOCAL_SHARE)
+        return cls(local, steps - local)
+
+    @classmethod
+    def within(cls, seconds: float, local_seconds: float, joint_seconds: float) -> RecoveryPlan:
+        """Return a plan that takes so long, given how long a step of each kind takes."""
+        mean = LOCAL_SHARE * local_seconds + (1 - LOCAL_SHARE) * joint_seconds
+        return cls.of(max(FEWEST, int(seconds / mean)))

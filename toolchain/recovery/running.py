@@ -1,0 +1,281 @@
+"""A recovery from beginning to end: look, solve, learn, keep, tell."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from toolchain.errors import InputError
+from toolchain.models.reading import read_pickle
+from toolchain.recovery.blocks import Blocks
+from toolchain.recovery.channels import known_of
+from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
+from toolchain.recovery.feeding import Feed, Figures, size_of
+from toolchain.recovery.hearing import run
+from toolchain.recovery.outputs import Output, agreement, seen_kinds
+from toolchain.recovery.plan import RecoveryPlan
+from toolchain.recovery.report import RecoveryReport
+from toolchain.recovery.solving import solvable, solve
+from toolchain.recovery.teaching import look_at
+from toolchain.surgery.running import Example
+from toolchain.train.events import open_events
+from toolchain.train.keeping import OnStep, StateKeeper
+from toolchain.train.masks import Masks
+from toolchain.train.state import State, read_state
+
+PACE_STEPS = 4
+"""Steps of each kind by which the pace is measured; the first of them is not counted."""
+PACE = 3 * 10**9
+"""First number of the batches that the pace is measured on."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The network before pruning and after, and plain copies of both."""
+
+    teacher: nn.Module
+    """In eval mode, in float32; nothing of it changes."""
+    student: nn.Module
+    """The same with filters at zero; it learns in place."""
+    plain: nn.Module
+    """The teacher on the CPU as the analyses take it: ``plain(*example)``, tensors alone."""
+    plain_student: nn.Module
+    example: Example
+    masks: Masks
+    """By parameter, False for what is held at zero."""
+    zeroed: int
+    """Filters."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How long a recovery learns, and by what."""
+
+    minutes: float = 30.0
+    steps: int | None = None
+    """So many, whatever the time."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of outputs by number or name."""
+    loss: Loss | None = None
+    evaluate: Figures | None = None
+    half: bool = False
+    out: Path | None = None
+    """Where the state is kept."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All that the result depends on; a state of others is refused."""
+    keep_every_seconds: float = 60.0
+
+
+Tell = Callable[[str], None]
+
+
+def recover(
+    pair: Pair, blocks: Blocks, feed: Feed, wanted: Wanted, on_step: OnStep, tell: Tell
+) -> RecoveryReport:
+    """Let the student learn from the teacher, in place; return how near it came.
+
+    Raises what :func:`look_at` raises, :class:`CheckpointError` for a state of other settings, and
+    :class:`ProofError` where the loss runs away.
+    """
+    start = time.perf_counter()
+    kinds = seen_kinds(pair.plain, pair.example)
+    outputs, theirs, notes = look_at(pair.teacher, feed, wanted.outputs, kinds)
+    look = _Look(pair, outputs, feed, theirs, wanted.evaluate)
+    pruned, evaluated = look.agreement(pair.student), dict[str, Mapping[str, float]]()
+    if wanted.evaluate:
+        evaluated = {"before": look.own(pair.teacher), "pruned": look.own(pair.student)}
+    looked = [batch.inputs for batch in feed.looked]
+    known = known_of(pair.plain_student, pair.example, pair.teacher, looked, blocks.blocks)
+    lesson = Lesson(blocks, known, outputs, feed.looked, wanted.loss)
+
+    state = _state_of(wanted)
+    if state is None:
+        _solve(pair, lesson)
+        tell(f"layers solved in closed form: {_told(look.agreement(pair.student))}")
+        plan = _plan(pair, lesson, feed, wanted, tell, start)
+        state = State({**wanted.settings, "planned_steps": plan.steps}, 0, {}, {}, ())
+        solved = look.agreement(pair.student)
+        state = _with_sample(state, {"step": 0, **solved})
+    else:
+        plan = RecoveryPlan.of(int(state.settings["planned_steps"]))
+        pair.student.load_state_dict(dict(state.network))
+        solved = {key: value for key, value in state.samples[0].items() if key != "step"}
+    course = RecoveryCourse(pair.student, pair.teacher, pair.masks, lesson, plan, wanted.half)
+    if state.step:
+        course.enter(state.step)
+        course.optimizer.load_state_dict(dict(state.optimizer))
+    keeper = _Keeper(
+        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, open_events(None)
+    )
+    _learn(course, keeper, feed)
+    if keeper.step > state.step:
+        state = keeper.keep()
+    kept_step = look.take_best(pair.student, plan.steps)
+    pair.student.eval()
+    if wanted.evaluate:
+        evaluated["recovered"] = look.own(pair.student)
+    return RecoveryReport(
+        images=sum(map(size_of, feed.kept_out)),
+        pruned=pruned,
+        solved=solved,
+        recovered=look.agreement(pair.student),
+        evaluated=evaluated,
+        steps=plan.steps,
+        kept_step=kept_step,
+        seconds=round(state.seconds or time.perf_counter() - start, 1),
+        zeroed=pair.zeroed,
+        notes=(*feed.notes, *notes),
+    )
+
+
+def _state_of(wanted: Wanted) -> State | None:
+    """Return the state that is there, if there is a place for one."""
+    path = None if wanted.out is None else wanted.out / "state.pt"
+    if path is None or not path.exists():
+        return None
+    content: Mapping[str, Any] = read_pickle(path)
+    planned = wanted.steps
+    if planned is None and "settings" in content:  # the pace of another hour is not asked
+        planned = json.loads(content["settings"]).get("planned_steps")
+    return read_state(path, {**wanted.settings, "planned_steps": planned})
+
+
+def _with_sample(state: State, sample: Mapping[str, float]) -> State:
+    return State(**{**vars(state), "samples": (sample,)})
+
+
+def _told(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+
+
+def _solve(pair: Pair, lesson: Lesson) -> None:
+    """Solve layers and average batch norm; what brings the outputs no nearer is taken back."""
+    looked = [batch.inputs for batch in lesson.settling]
+    course = RecoveryCourse(pair.student, pair.teacher, pair.masks, lesson, RecoveryPlan(1, 1))
+    course.settle()
+    before = course.error()
+    kept = {key: value.clone() for key, value in pair.student.state_dict().items()}
+    layers = solvable(pair.plain, pair.example)
+    known = known_of(pair.plain_student, pair.example, pair.teacher, looked, layers)
+    solve(pair.student, pair.teacher, layers, known, looked)
+    course.filters.after(0, pair.student)
+    course.settle()
+    if not course.error() < before:
+        pair.student.load_state_dict(kept)
+
+
+def _plan(
+    pair: Pair, lesson: Lesson, feed: Feed, wanted: Wanted, tell: Tell, start: float
+) -> RecoveryPlan:
+    """Return the plan that was asked for; by the time, once the pace is known."""
+    if wanted.steps is not None:
+        return RecoveryPlan.of(wanted.steps)
+    local, joint = _pace(pair, lesson, feed, wanted, 0), _pace(pair, lesson, feed, wanted, 1)
+    left = 60 * wanted.minutes - (time.perf_counter() - start)
+    if left < 2 * (local + joint):
+        raise InputError(
+            f"{wanted.minutes:g} minutes are too few: looking at the network took "
+            f"{60 * wanted.minutes - left:.0f} s, and a step takes {local + joint:.1f} s; give more"
+        )
+    plan = RecoveryPlan.within(left, local, joint)
+    images = size_of(feed.looked[0])
+    tell(
+        f"a step block by block takes {local:.2f} s, end to end {joint:.2f} s; {wanted.minutes:g} "
+        f"minutes buy {plan.local_steps} and {plan.joint_steps} of them, "
+        f"{plan.steps * images:,} images"
+    )
+    return plan
+
+
+def _pace(pair: Pair, lesson: Lesson, feed: Feed, wanted: Wanted, kind: int) -> float:
+    """Return how many seconds a step takes, block by block (0) or end to end (1)."""
+    plan = RecoveryPlan(*((PACE_STEPS, 1) if kind == 0 else (0, PACE_STEPS)))
+    student = copy.deepcopy(pair.student)
+    course = RecoveryCourse(student, pair.teacher, pair.masks, lesson, plan, wanted.half)
+    began = 0.0
+    for step, batch in enumerate(feed.batches(PACE, PACE + PACE_STEPS)):
+        if step == 1:
+            began = time.perf_counter()
+        course.take(step, batch)
+    return (time.perf_counter() - began) / (PACE_STEPS - 1)
+
+
+def _learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
+    """Take all steps that are left, phase by phase."""
+    ends = [last for _, last in course.phases]
+    for (name, _), (first, last) in zip(course.phases, pairwise([0, *ends]), strict=True):
+        for step, batch in _numbered(feed, max(first, keeper.step), last):
+            course.before(step)
+            keeper.note(name, step + 1, course.take(step, batch))
+
+
+def _numbered(feed: Feed, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+    if first < last:
+        yield from zip(range(first, last), feed.batches(first, last), strict=True)
+
+
+class _Keeper(StateKeeper):
+    def _look(self, step: int) -> None:
+        assert isinstance(self.sample, _Look)
+        self.sample.step = step
+        super()._look(step)
+
+
+class _Look:
+    """Agreement, or a user's own evaluation, on the way; the best network by the latter is kept."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        outputs: tuple[Output, ...],
+        feed: Feed,
+        theirs: list[Any],
+        evaluate: Figures | None,
+    ) -> None:
+        self.pair, self.outputs, self.feed, self.theirs = pair, outputs, feed, theirs
+        self.evaluate = evaluate
+        self.best: tuple[float, int, Mapping[str, Any]] | None = None
+        self.step = 0
+
+    def agreement(self, network: nn.Module) -> dict[str, float]:
+        """Return how well a network agrees with the teacher on what is kept out."""
+        network.eval()
+        ours = [run(network, batch.inputs) for batch in self.feed.kept_out]
+        return agreement(self.outputs, ours, self.theirs)
+
+    def own(self, network: nn.Module) -> dict[str, float]:
+        """Return the figures of the user's own evaluation."""
+        assert self.evaluate is not None
+        found = self.evaluate(network.eval())
+        if not isinstance(found, Mapping) or not found:
+            raise InputError(
+                f"evaluate must return a dict of figures, such as {{'accuracy': 0.91}} (got "
+                f"{type(found).__name__})"
+            )
+        return {str(key): float(value) for key, value in found.items()}
+
+    def score(self, network: nn.Module, masks: Masks | None) -> Mapping[str, float]:  # noqa: ARG002
+        """Look at the student."""
+        if self.evaluate is None:
+            return self.agreement(network)
+        found = self.own(network)
+        figure = next(iter(found.values()))
+        if self.best is None or figure >= self.best[0]:
+            state = {key: value.clone() for key, value in network.state_dict().items()}
+            self.best = figure, self.step, state
+        return found
+
+    def take_best(self, network: nn.Module, steps: int) -> int:
+        """Give the network the best weights that were seen; return of which step they are."""
+        if self.best is None:
+            return steps
+        network.load_state_dict(dict(self.best[2]))
+        return self.best[1]
