@@ -164,8 +164,10 @@ def course_of(
 
 
 def noise(count: int) -> list[Tensor]:
+    """Return crops, three at a time, for a network runs them together in little more time."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(1, 3, 128, 128, generator=generator) * 60 for _ in range(count)]
+    every = torch.randn(count, 3, 128, 128, generator=generator) * 60
+    return list(every.split(3))
 
 
 def apart(student: nn.Module, teacher: nn.Module, block: str, images: list[Tensor]) -> float:
