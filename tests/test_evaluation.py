@@ -238,10 +238,10 @@ def test_shrunk_and_soft_have_the_same_average_precision(
 ) -> None:
     """The paper's soft-pruned network and what the surgery makes of it, on real photos."""
     soft = shared / "weights" / "paper" / "eresfd" / "ERES10_FPGM.pth"
-    arguments = ["shrink", "eresfd", "--ckpt", soft, "--size", "240x320", "--out", tmp_path / "out"]
+    arguments = ["shrink", "eresfd", "--ckpt", soft, "--size", "160x128", "--out", tmp_path / "out"]
     assert cli.run([*map(str, arguments), "--formats", "onnx"]) == 0
     capsys.readouterr()
-    options = [*few(shared, 16), "--out", tmp_path / "eval"]
+    options = [*few(shared, 10), "--out", tmp_path / "eval"]
     before = run_json(capsys, "evaluate", soft, *options)
     after = run_json(capsys, "evaluate", tmp_path / "out", *options)
     assert before["ap"]["easy"] > 0.6

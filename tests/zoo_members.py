@@ -13,7 +13,7 @@ from toolchain.records.members import MemberFacts, trained_pruned_channels, trai
 from toolchain.zoo.reading import member_name
 from toolchain.zoo.writing import write_member
 
-EXAMPLE = torch.zeros(1, 3, 320, 256)
+EXAMPLE = torch.zeros(1, 3, 160, 128)
 
 
 def facts_of(rate: float = 0.2, **changes: object) -> MemberFacts:

@@ -35,8 +35,8 @@ from toolchain.zoo.picking import options_of
 from toolchain.zoo.reading import FOLDER, Member, checked_facts, member_name, members
 from toolchain.zoo.writing import write_member
 
-LOOK_SIZE = (320, 256)
-"""Height and width at which the surgery looks at a network."""
+LOOK_SIZE = (160, 128)
+"""Height and width at which the surgery looks at a network: its coarsest level has two cells."""
 
 PROTOCOL = "single"
 """By which all that is shipped is measured, so that it can be compared."""
