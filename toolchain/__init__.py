@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ToolchainError,
     )
     from toolchain.library.checking import check, verify
+    from toolchain.library.evaluating import evaluate
     from toolchain.library.exporting import Exported, export
     from toolchain.library.filter_groups import FilterGroup
     from toolchain.library.pruner import SoftPruner
@@ -62,6 +63,7 @@ __all__ = [
     "ToolchainError",
     "__version__",
     "check",
+    "evaluate",
     "export",
     "load",
     "prune",
@@ -86,6 +88,7 @@ _MODULES = {
     "check": "toolchain.library.checking",
     "verify": "toolchain.library.checking",
     "Exported": "toolchain.library.exporting",
+    "evaluate": "toolchain.library.evaluating",
     "export": "toolchain.library.exporting",
     "FilterGroup": "toolchain.library.filter_groups",
     "SoftPruner": "toolchain.library.pruner",

@@ -21,6 +21,7 @@ from toolchain.library.calibrating import (
     range_of,
     read_given,
 )
+from toolchain.library.evaluating import Evaluation, named
 from toolchain.library.handing_over import Handed, demand_network, hand_over
 from toolchain.library.shrinking import Shrunk, same_weights, shrink_and_prove
 from toolchain.library.taking import Example, arguments_of, undisturbed, unwrapped
@@ -32,6 +33,7 @@ from toolchain.records.certificate import Certificate
 from toolchain.records.run_folder import RunFolder
 from toolchain.records.stages import Report
 from toolchain.system.files import output_folder
+from toolchain.workflows.accuracy import AccuracyMeasure
 from toolchain.workflows.pipeline import fill
 from toolchain.workflows.stages import shrinking
 from toolchain.workflows.stages.clock import Clock, say_nothing
@@ -69,6 +71,8 @@ def export(
     recipe: Recipe | Place | None = None,
     value_range: tuple[float, float] | None = None,
     photos: Sequence[Place] = (),
+    data: Place | None = None,
+    evaluate: Evaluation | None = None,
     dynamic: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -93,6 +97,9 @@ def export(
             limits of the proofs, rewrites. Without, a plain one.
         value_range: lowest and highest value that the network is given; see :func:`shrink`.
         photos: to prove on, where the network takes an image of three channels.
+        data: the folder that the recipe's ``evaluate.function`` takes: what half precision and int8
+            lose of its figures is measured, and decides.
+        evaluate: in place of that function, as in :func:`evaluate`.
         dynamic: leave height and width of the ONNX file free.
         on_stage: is told the name of each stage as it begins; nothing is printed.
 
@@ -124,17 +131,39 @@ def export(
     if value_range is None and recipe is None and isinstance(calibrated, list):
         value_range = range_of(calibrated)
     handed = hand_over(live, shown, _recipe(recipe, made), value_range, own_type=False)
+    handed, measure = _measured(handed, data, evaluate)
     loaded = handed.loaded
-    job = Job(loaded.recipe, Path(out), dynamic=dynamic, formats=asked, command="toolchain.export")
+    job = Job(
+        loaded.recipe,
+        Path(out),
+        dynamic=dynamic,
+        formats=asked,
+        accuracy_of=measure,
+        command="toolchain.export",
+    )
     with undisturbed(), output_folder(job.out) as folder:
         started = _begin(job, handed, calibrated, photos)
         clock.begin("shrink")
-        unchanged = made if recipe is None and not photos else None
+        unchanged = made if recipe is None and not photos and evaluate is None else None
         shrunk = _shrunk(handed, started, unchanged, live)
         report = fill(job, started, shrunk, folder, clock)
     assert report.certificate is not None
     written = RunFolder.open(job.out)
     return Exported(job.out, written.files, report.certificate, report)
+
+
+def _measured(
+    handed: Handed, data: Place | None, evaluate: Evaluation | None
+) -> tuple[Handed, AccuracyMeasure | None]:
+    """Return what measures files, and the network with the recipe that names it."""
+    if data is None:
+        if evaluate is not None:
+            raise InputError("evaluate needs data: the folder that it takes")
+        return handed, None
+    recipe, score = named(handed.recipe, evaluate)
+    measure = AccuracyMeasure(Path(data), score=score)
+    measure.prepare(recipe)
+    return handed.with_recipe(recipe), measure
 
 
 def _calibrated(given: Calibrated | None, network: torch.nn.Module, shown: Example) -> Inputs:
