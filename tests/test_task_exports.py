@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import pytest
 import torch
 
 import toolchain as tc
+from toolchain.arm.emulation import board_program, emulator_environment, guest_python
+from toolchain.arm.sysroot import Sysroot
+from toolchain.arm.targets import find_target
 from toolchain.bundle import building
-from toolchain.bundle.contents import expected_files, place_of
+from toolchain.bundle.contents import INSTALLER, expected_files, place_of
 from toolchain.bundle.destination import find_destination
 from toolchain.deploy.detector import selftest
 from toolchain.deploy.detector.errors import DetectError
@@ -24,8 +28,10 @@ from toolchain.deploy.detector.opening import open_worker
 from toolchain.deploy.detector.sources import read_arrays
 from toolchain.deploy.detector.tasks.running import TaskRunner
 from toolchain.errors import InputError
+from toolchain.exporting import extra
 
 pytestmark = pytest.mark.slow
+WITH_CONVERTER = pytest.mark.skipif(extra.lacking() is not None, reason="needs the extra tflite")
 FORMATS = {"classes": "onnx,int8,ncnn", "boxes": "onnx,ncnn", "mask": "onnx,ncnn", "raw": "onnx"}
 
 
@@ -114,6 +120,47 @@ def test_the_self_test_of_a_bundle_judges_by_the_task(
         expected.write_text(json.dumps(wanted))
         assert selftest.main(folder) == 1
         assert "the network's output differs by" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_the_self_test_holds_on_an_emulated_board(
+    made: Any, ready: Sysroot, tmp_path: Path
+) -> None:
+    _, files = made
+    board_of(files[0], tmp_path)
+    (tmp_path / "deploy").mkdir()
+    board_program(tmp_path / "deploy")
+    starter = shutil.copy(INSTALLER / "selftest.py", tmp_path)
+    command = [*guest_python(find_target("rpi4"), ready), str(starter)]
+    done = subprocess.run(
+        command, env=emulator_environment(ready), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "as on the build machine" in done.stdout
+
+
+@WITH_CONVERTER
+def test_tflite_files_carry_the_task_too(tmp_path: Path) -> None:
+    files = exported("boxes", tmp_path, formats="onnx,tflite,fp16,int8")
+    assert files.complete, files.certificate.failures
+    names = {"model.onnx", "model.tflite", "model_fp16.tflite", "model_int8.tflite"}
+    assert names <= {path.name for path in files.files}
+    for path in files.files:
+        runner = open_worker(path, threads=1)
+        assert isinstance(runner, TaskRunner)
+        (box,) = answers(runner)["boxes"]
+        assert box["label"] == "dog"
+        np.testing.assert_allclose(box["box"], [64, 24, 96, 72], atol=1)
+
+
+def test_a_file_of_any_size_takes_arrays_of_any(tmp_path: Path) -> None:
+    files = exported("raw", tmp_path, formats="onnx", dynamic=True)
+    runner = open_worker(files.files[0])
+    assert isinstance(runner, TaskRunner)
+    found = runner.measure_arrays({"image": np.ones((12, 9, 11), np.float32)}).found.arrays()
+    assert found["maps"].shape == (1, 4, 9, 11)
+    board_of(files.files[0], tmp_path)
+    assert selftest.main(tmp_path) == 0
 
 
 def test_a_bundle_of_any_task_is_packed(

@@ -141,14 +141,16 @@ def _looked(model: Path, folder: Path, recipe: Recipe) -> tuple[Path, dict[str, 
 def _numbers(which: TaskSpecification, recipe: Recipe) -> dict[str, Any]:
     """Return inputs from the recipe's seed, in the range that the network is given."""
     random, (low, high) = np.random.default_rng(recipe.model.seed), recipe.input.given
-    return {
-        each.name: (random.random([side or 1 for side in each.shape]) * (high - low) + low).astype(
-            each.dtype
+    found: dict[str, Any] = {}
+    for each in which.inputs:
+        free = iter((recipe.input.height, recipe.input.width))
+        sides = [side or next(free) for side in each.shape]
+        whole = not np.issubdtype(np.dtype(each.dtype), np.floating)
+        values = (
+            random.integers(0, 2, sides) if whole else random.random(sides) * (high - low) + low
         )
-        if np.issubdtype(np.dtype(each.dtype), np.floating)
-        else random.integers(0, 2, [side or 1 for side in each.shape]).astype(each.dtype)
-        for each in which.inputs
-    }
+        found[each.name] = values.astype(each.dtype)
+    return found
 
 
 def _may_be_half(model: Path) -> bool:
