@@ -139,6 +139,14 @@ def test_a_rate_takes_what_an_lstm_reads() -> None:
     assert difference(soft, small) < 1e-6
 
 
+def test_a_rate_takes_nothing_of_a_layer_that_is_not_called() -> None:
+    network = trained(Reader())
+    network.unused = nn.Conv2d(8, 8, 1)
+    soft = zero_filters(network, IMAGE, PruneSection(rate=0.5, scope="group"))
+    assert bool(soft.unused.weight.flatten(1).any(dim=1).all())
+    assert not bool(soft.first[0].weight.flatten(1).any(dim=1).all())
+
+
 def test_a_cut_lstm_trains_and_comes_back_from_its_file(tmp_path: Path) -> None:
     whole = made(num_layers=2)
     kill(whole.layer, (1, 4))

@@ -70,7 +70,8 @@ def may_lose(layer: Layer, flow: Flow) -> bool:
 def groups_of(network: nn.Module, flow: Flow, protected: Sequence[str]) -> tuple[ChannelGroup, ...]:
     """Return the groups of ``network`` that may be narrowed, in the order of their layers."""
     named: dict[str, ChannelGroup] = {}
-    for channels in _channels(flow, set(free_layers(network, protected)), layers_of(network)):
+    free = free_layers(network, protected).keys() & flow.calls.keys()
+    for channels in _channels(flow, set(free), layers_of(network)):
         first = name = channels[0][0][0]
         number = 2
         while name in named:
