@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import toolchain
+from toolchain.bench.feeds import Told
+from toolchain.bundle.alone import Ready, made_ready
 from toolchain.bundle.archive import write_archive
-from toolchain.bundle.choosing import choose
+from toolchain.bundle.choosing import Choice, choose
 from toolchain.bundle.contents import (
     Files,
     expected_files,
@@ -23,6 +26,7 @@ from toolchain.bundle.contents import (
 )
 from toolchain.bundle.destination import Destination, fetch_wheels, needed_libc
 from toolchain.errors import InputError
+from toolchain.recipe import Recipe
 from toolchain.records.run_folder import name_of
 from toolchain.system.files import as_json, sha256_of
 
@@ -65,8 +69,49 @@ def make_bundle(
     Raises :class:`InputError` where the folder is none of ``shrink``, or wheels cannot be fetched.
     """
     choice = choose(folder, destination, runtime, cache)
+    name = folder.resolve().name
+    return _made(name, choice, None, destination, offline, out, cache, on_stage)
+
+
+def bundle_file(
+    path: Path,
+    recipe: Recipe | None,
+    told: Told,
+    destination: Destination,
+    offline: bool,
+    out: Path,
+    cache: Path,
+    on_stage: Callable[[str], None],
+) -> Bundle:
+    """Do the same with a file on its own; ``recipe`` says how it is fed and what it gives.
+
+    Raises as :func:`made_ready` does, too.
+    """
+    name = path.parent.resolve().name if path.suffix == ".param" else path.stem
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room) / "model"
+        folder.mkdir()
+        ready = made_ready(path, recipe, told, folder)
+        choice = Choice(ready.path, "the file that was given")
+        try:
+            return _made(name, choice, ready, destination, offline, out, cache, on_stage)
+        except InputError as error:  # of the copy, which nobody knows
+            raise InputError(str(error).replace(str(ready.path), str(path))) from error
+
+
+def _made(
+    called: str,
+    choice: Choice,
+    ready: Ready | None,
+    destination: Destination,
+    offline: bool,
+    out: Path,
+    cache: Path,
+    on_stage: Callable[[str], None],
+) -> Bundle:
+    """Write the archive of a file that was chosen, or of one that was made ready."""
     on_stage(f"run {name_of(choice.path)} on the bundle's input")
-    expected, found = expected_files(choice.path)
+    expected, found = expected_files(choice.path, ready.recipe if ready else None)
     on_stage("fetch the wheels that are not there yet")
     wheels = fetch_wheels(destination, choice.path.suffix, cache)
     packages = destination.requirements(choice.path.suffix)
@@ -74,13 +119,13 @@ def make_bundle(
     packed = wheels if offline else pip
     files: Files = {
         **program_files(),
-        **model_files(choice.path),
+        **model_files(choice.path, ready.card if ready else None),
         **expected,
         "requirements.txt": requirements_file(wheels, packages),
         **licence_files(packed),
         **{f"wheels/{wheel.name}": wheel for wheel in packed},
     }
-    name = _name(folder, destination)
+    name = _name(called, destination)
     manifest = {
         "tool": f"toolchain {toolchain.__version__}",
         "schema": SCHEMA,
@@ -113,11 +158,9 @@ def make_bundle(
     )
 
 
-def _name(folder: Path, destination: Destination) -> str:
+def _name(called: str, destination: Destination) -> str:
     """Return what the folder in the archive is called, and the service with it."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{folder.resolve().name}-{destination.key}").lstrip(
-        "-."
-    )
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{called}-{destination.key}").lstrip("-.")
 
 
 def _packed(out: Path, name: str, files: Files) -> Path:

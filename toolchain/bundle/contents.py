@@ -22,6 +22,7 @@ from toolchain.deploy.detector import selftest
 from toolchain.deploy.detector.detecting import input_size
 from toolchain.deploy.detector.opening import open_runner
 from toolchain.deploy.detector.outputs import write_arrays
+from toolchain.deploy.detector.runtimes import FACES, task_of
 from toolchain.deploy.detector.tasks.selftest import judged
 from toolchain.deploy.detector.tasks.specification import TaskSpecification
 from toolchain.errors import InputError
@@ -51,11 +52,14 @@ def program_files() -> Files:
     }
 
 
-def model_files(model: Path) -> Files:
-    """Return the file, with those that belong to it, its card and its report."""
+def model_files(model: Path, card: bytes | None = None) -> Files:
+    """Return the file, with those that belong to it, its card and its report.
+
+    ``card`` is that of a file on its own; None: one of what its output folder tells.
+    """
     parts = [model, *(model.with_name(name) for name in companions_of(model.name))]
     files: Files = {f"app/{_beside(model, part)}": part for part in parts}
-    files["MODEL.md"] = _card(model)
+    files["MODEL.md"] = _card(model) if card is None else card
     report = _run_of(model) / "report.md"
     if report.is_file():
         files["REPORT.md"] = report
@@ -77,8 +81,10 @@ def _run_of(model: Path) -> Path:
     return model.parents[name_of(model).count("/")]
 
 
-def expected_files(model: Path) -> tuple[Files, Expected]:
+def expected_files(model: Path, recipe: Recipe | None = None) -> tuple[Files, Expected]:
     """Return an input and what the file finds on it here, for the board to compare.
+
+    ``recipe`` is that of a file on its own; None: that of its output folder.
 
     A photo is stored as large as the network's input, without loss, for OpenCV's resizing rounds
     differently on ARM. Then outputs are bound as in ``check``, and a face, a box or a point may
@@ -86,12 +92,12 @@ def expected_files(model: Path) -> tuple[Files, Expected]:
     and of what a board may compute in half precision. Of a mask as many pixels may change as
     there are in a thousand, or fifty. Networks that are given no photos get numbers from a seed.
     """
-    run = _run_of(model)
-    proof = recipe_of(run).proof
+    own = recipe_of(_run_of(model)) if recipe is None else recipe
+    proof = own.proof
     rounds = "int8" in model.name or _may_be_half(model)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            given, found = _looked(model, Path(folder), recipe_of(run))
+            given, found = _looked(model, Path(folder), own)
         except detect.DetectError as error:
             raise InputError(f"{model}: detect.py cannot run it: {error}") from error
         expected = {
@@ -125,7 +131,7 @@ class Expected:
 def _looked(model: Path, folder: Path, recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     """Write the input into a folder, and return it with what the file finds on it."""
     photo = folder / "photo.png"
-    if recipe.task_kind == "faces":
+    if task_of(detect.open_network(model, 1).metadata or "") == FACES:
         photo.write_bytes(_photo_for(model))
         return photo, selftest.look(model, photo, threads=1)
     which = open_runner(model, 1, judged).specification

@@ -167,5 +167,5 @@ def _demand(
 
 def _points(raw: Array, rows: Rows, cell: Doubles) -> Doubles:
     """Return points (R, P, 2) in pixels of the input, of offsets in cells."""
-    offsets = raw[rows].astype(np.float64).reshape(len(rows), -1, 2)
+    offsets = raw[rows].astype(np.float64).reshape(len(rows), raw.shape[1] // 2, 2)
     return np.asarray(offsets * cell[:, None, 2:] + cell[:, None, :2], np.float64)
