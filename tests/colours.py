@@ -134,3 +134,8 @@ class Planted(nn.Module):
         boxes = torch.tensor([[[2.0, 2, 10, 10], [12, 4, 20, 12]]])
         scores = torch.tensor([[[0.1, 0.9], [0.8, 0.2]]])
         return boxes + nothing, scores + nothing
+
+
+def talkative(model: Model, data: Path) -> Any:
+    print(f"{model.name} on {data}")
+    return {"right": 1.0}

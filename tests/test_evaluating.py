@@ -11,7 +11,9 @@ import colours
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import toolchain as tc
 from toolchain import cli
 from toolchain.errors import InputError, RecipeError
 from toolchain.evaluating.functions import checked_figures
@@ -19,7 +21,7 @@ from toolchain.evaluating.model import network_model
 from toolchain.evaluating.running import evaluator
 from toolchain.gate.candidates import of_figures
 from toolchain.lineage.scoring import scores_between
-from toolchain.recipe import EvaluateSection, load_recipe, parse_recipe
+from toolchain.recipe import EvaluateSection, ModelSection, load_recipe, parse_recipe
 from toolchain.records.figures import DataFacts, Figures
 from toolchain.records.run_folder import RunFolder
 from toolchain.workflows.accuracy import AccuracyMeasure
@@ -205,7 +207,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path
     recipe, out = colours.recipe(room, "top"), room / "out"
     assert cli.run([
         "shrink", "colours:build", "--ckpt", str(weights), "--recipe", str(recipe), "--out",
-        str(out), "--formats", "onnx,int8", "--data", str(data),
+        str(out), "--formats", "onnx,int8", "--data", str(data), "--calibration", str(data),
     ]) == 0  # fmt: skip
     return out
 
@@ -289,3 +291,40 @@ def test_figures_of_which_less_is_better_lose_by_growing() -> None:
     assert found.worst is found.figures[0]
     with pytest.raises(InputError, match=r"a:score gave rmse, top1, seen of one file and x of"):
         scores_between(before, dataclasses.replace(after, values={"x": 1.0}), recipe, 0.01)
+
+
+def test_what_a_function_prints_is_no_result(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = colours.recipe(tmp_path, "colours:talkative")
+    out = ("--out", tmp_path / "eval")
+    found = run_json(capsys, "evaluate", weights, "--recipe", recipe, "--data", data, *out)
+    assert found["figures"] == {"right": 1.0}
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_built_again_is_told_with_its_file(
+    exported: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    recipe = load_recipe(colours.recipe(tmp_path, "top"))
+    recipe = dataclasses.replace(recipe, model=ModelSection("no_such_module:build"))
+    example = torch.zeros(1, 3, *colours.SIZE)
+    tc.export(network, tmp_path / "out", example=example, recipe=recipe, formats=["onnx"])
+    line = refused(capsys, "evaluate", tmp_path / "out", "--data", data)
+    assert "no_such_module" in line
+    assert "out/model.onnx needs no code of the network's" in line
+    assert tc.evaluate(tmp_path / "out" / "model.onnx", data).keys() == {"top1"}
+
+
+def test_a_network_in_memory_is_evaluated_by_a_function(data: Path, tmp_path: Path) -> None:
+    network = colours.build().train()
+    with pytest.raises(InputError, match=r"recipe must be given with a network"):
+        tc.evaluate(network, data, function="top")
+    recipe = colours.recipe(tmp_path, "top")
+    assert tc.evaluate(network, data, recipe=recipe) == {"top1": 16 / 18}
+    own = tc.evaluate(network, str(data), recipe=recipe, function=colours.share)
+    assert own["right"] == 16 / 18
+    assert network.training
+    with pytest.raises(InputError, match=r"^evaluate needs data"):
+        tc.export(network, tmp_path / "o", example=torch.zeros(1, 3, *colours.SIZE), evaluate="top")

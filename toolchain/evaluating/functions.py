@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import re
@@ -55,7 +56,8 @@ def figures_of(score: Score, name: str, model: Model, data: Path) -> dict[str, f
     Raises :class:`InputError` in one line where it raises, or gives anything else.
     """
     try:
-        given = score(model, data)
+        with contextlib.redirect_stdout(sys.stderr):  # results alone go to standard output
+            given = score(model, data)
     except ToolchainError as error:
         raise InputError(f"{name} on {model.name}: {error}") from error
     except (Exception, SystemExit) as error:  # a user's code may raise anything

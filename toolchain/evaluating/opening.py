@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from toolchain.errors import InputError
+from toolchain.errors import InputError, ModelError
 from toolchain.evaluating.model import Model, file_model, network_model
 from toolchain.models.layouts import known_model
 from toolchain.recipe import Recipe, default_recipe
@@ -21,6 +21,7 @@ from toolchain.records.run_folder import (
     BOARD_SUFFIXES,
     CERTIFICATE,
     MANIFEST,
+    ONNX,
     WEIGHTS,
     RunFolder,
     model_file,
@@ -64,7 +65,13 @@ class ModelPlan:
         """Open it; raises :class:`ModelError` for what cannot be opened, or does not fit."""
         if self.kind != "network":
             return file_model(self.path, self.recipe)
-        loaded = load_network(self.recipe, self.path)
+        try:
+            loaded = load_network(self.recipe, self.path)
+        except InputError as error:
+            onnx = self.path.with_name(ONNX)
+            if not onnx.is_file():
+                raise
+            raise ModelError(f"{error}; {onnx} needs no code of the network's") from error
         return network_model(self.name, loaded.recipe, loaded.network, loaded.outputs)
 
 

@@ -19,7 +19,7 @@ IN_PYTHON = {
     "--targets FILE": "a Target of your own",
 }
 """What options are called where they are no arguments of the same name."""
-ARGUMENT = re.compile(r"--(calibration|dynamic|formats|out|target)\b")
+ARGUMENT = re.compile(r"--(calibration|data|dynamic|formats|function|out|recipe|target)\b")
 
 
 @contextlib.contextmanager
