@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import resource
 import tempfile
 import time
@@ -28,6 +29,7 @@ from toolchain.pruning.prunable import Prunable
 from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Reason
 from toolchain.records.stages import Surgery
+from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
 from toolchain.workflows.stages import shrinking
 
@@ -44,6 +46,7 @@ class Work:
     example: Tensor
     inputs: list[Tensor]
     small: tc.Shrunk | None = None
+    flow: Flow | None = None
     errors: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -96,7 +99,8 @@ def _memory_mb(found: Measured) -> int:
 
 
 def _peer(work: Work, found: Measured) -> Measured:
-    outputs = sorted(trace_flow(work.network, work.example).output_layers)
+    flow = work.flow or trace_flow(work.network, work.example)
+    outputs = sorted(flow.output_layers)
     peer, peer_floor = (
         removed(work.network, work.example, work.inputs, RATE, outputs, floor=floor)
         for floor in (False, True)
@@ -120,12 +124,14 @@ MEASURE: Mapping[str, Callable[[Work, Measured], Measured]] = {
 def shrink(work: Work, scope: Any) -> tuple[tc.Shrunk, Shrunk]:
     """Zero filters and shrink, with the CPU seconds of each step."""
     seconds: Counter[str] = Counter()
-    soft = _timed(seconds, "choose", tc.prune)(work.network, work.example, rate=RATE, scope=scope)
+    soft = copy.deepcopy(work.network)
+    pruner = _timed(seconds, "choose", _pruned)(soft, work.example, scope)
     with (
         patch.object(shrinking, "make_pair", _timed(seconds, "cut", shrinking.make_pair)),
         patch.object(shrinking, "prove", _timed(seconds, "prove", shrinking.prove)),
     ):
         small = tc.shrink(soft, work.example)
+    work.flow = pruner._prunable.flow
     exact = small._made.pair.exact or small.network
     proof = small.proof.exact or small.proof.rounded
     report = small.report
@@ -135,13 +141,20 @@ def shrink(work: Work, scope: Any) -> tuple[tc.Shrunk, Shrunk]:
         len(report.removed) + len(report.kept),
         len(report.kept),
         _kept_by(report),
-        _not_asked(work) if scope == "group" else {},
+        _not_asked(soft, pruner._prunable) if scope == "group" else {},
         differences(soft, exact, work.inputs),
         proof.worst,
         _ways(report.surgery),
         bool(report.surgery.without_torch_pruning),
         *(round(seconds[name], 2) for name in ("choose", "cut", "prove")),
     )
+
+
+def _pruned(network: nn.Module, example: Tensor, scope: Any) -> tc.SoftPruner:
+    """What ``tc.prune`` does, in place."""
+    pruner = tc.SoftPruner(network, example, rate=RATE, scope=scope)
+    pruner.step()
+    return pruner
 
 
 def _timed(seconds: Counter[str], name: str, what: Any) -> Any:
@@ -159,9 +172,8 @@ def _kept_by(report: ShrinkReport) -> dict[str, int]:
     return dict(Counter(_key(item.reason) for item in report.kept).most_common())
 
 
-def _not_asked(work: Work) -> dict[str, int]:
-    prunable = Prunable.of(work.network, work.example, "group", ())
-    asked = asked_by_group(work.network, prunable.flow, prunable.groups, PruneSection(rate=RATE))
+def _not_asked(network: nn.Module, prunable: Prunable) -> dict[str, int]:
+    asked = asked_by_group(network, prunable.flow, prunable.groups, PruneSection(rate=RATE))
     counts: Counter[str] = Counter()
     for held in asked.left_out:
         counts[_key(held.reason)] += held.filters

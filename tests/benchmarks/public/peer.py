@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import signal
+from collections.abc import Iterator
 
 import torch
 import torch_pruning as tp
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from tests.benchmarks.public.comparing import differences
 from tests.benchmarks.public.records import Peer
 
+LIMIT_S = 120
+"""CPU seconds that a removal may take."""
 OUT = (
     tp.prune_conv_out_channels,
     tp.prune_depthwise_conv_out_channels,
@@ -33,21 +38,10 @@ def removed(
     it takes floor(rate * n).
     """
     small = copy.deepcopy(network)
-    modules = dict(small.named_modules())
     soft = copy.deepcopy(network)
     try:
-        pruner = tp.pruner.BasePruner(
-            small,
-            example,
-            importance=tp.importance.MagnitudeImportance(p=2),
-            pruning_ratio=rate,
-            pruning_ratio_dict=_floors(small, rate) if floor else {},
-            ignored_layers=[modules[name] for name in outputs],
-        )
-        names = {id(module): name for name, module in modules.items()}
-        for group in pruner.step(interactive=True):
-            _zero(group, names, soft)
-            group.prune()
+        with _limited():
+            _remove(small, soft, example, rate, outputs, floor)
     except Exception as error:  # whatever a stranger's code raises is a finding
         return Peer(error=_words(error))
     after = sum(parameter.numel() for parameter in small.parameters())
@@ -55,6 +49,46 @@ def removed(
         return Peer(after, differences(soft, small, inputs))
     except Exception as error:
         return Peer(after, error=f"afterwards: {_words(error)}")
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Stop what goes round in circles."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not done after {LIMIT_S} CPU seconds")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _remove(
+    small: nn.Module,
+    soft: nn.Module,
+    example: Tensor,
+    rate: float,
+    outputs: list[str],
+    floor: bool,
+) -> None:
+    """Remove in ``small``, and zero the same in ``soft``."""
+    modules = dict(small.named_modules())
+    pruner = tp.pruner.BasePruner(
+        small,
+        example,
+        importance=tp.importance.MagnitudeImportance(p=2),
+        pruning_ratio=rate,
+        pruning_ratio_dict=_floors(small, rate) if floor else {},
+        ignored_layers=[modules[name] for name in outputs],
+    )
+    names = {id(module): name for name, module in modules.items()}
+    for group in pruner.step(interactive=True):
+        _zero(group, names, soft)
+        group.prune()
 
 
 def _floors(network: nn.Module, rate: float) -> dict[nn.Module, float]:
