@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from toolchain.arm.targets import find_target
 from toolchain.bundle import building
 from toolchain.bundle.contents import INSTALLER, expected_files, place_of
 from toolchain.bundle.destination import find_destination
+from toolchain.deploy.bundle import service
 from toolchain.deploy.detector import selftest
 from toolchain.deploy.detector.errors import DetectError
 from toolchain.deploy.detector.opening import open_worker
@@ -167,18 +169,64 @@ def test_a_bundle_of_any_task_is_packed(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind, files = made
-    wheels = [tmp_path / f"{name}-1.0-py3-none-any.whl" for name in ("numpy", "pip")]
+    found = bundled(files[0].parent, tmp_path, monkeypatch)
+    assert found.faces == 0
+    assert (found.found == "") == (kind in ("raw", "boxes"))  # there is nothing red on the photo
+
+
+def bundled(
+    folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch, decoder: str | None = None
+) -> building.Bundle:
+    """Make a bundle with wheels that hold nothing."""
+    wheels = [place / f"{name}-1.0-py3-none-any.whl" for name in ("numpy", "pip")]
     for wheel in wheels:
-        shutil.make_archive(str(wheel.with_suffix("")), "zip", own_folder(tmp_path))
+        shutil.make_archive(str(wheel.with_suffix("")), "zip", own_folder(place))
         Path(f"{wheel.with_suffix('')}.zip").rename(wheel)
     monkeypatch.setattr(building, "fetch_wheels", lambda *_: tuple(wheels))
     monkeypatch.setattr(building, "requirements_file", lambda *_: b"")
     local = find_destination("local", None, None)
-    found = building.make_bundle(
-        files[0].parent, local, "onnxruntime", True, tmp_path, tmp_path, lambda _name: None
+    return building.make_bundle(
+        folder, local, "onnxruntime", True, place, place, lambda _name: None, decoder
     )
-    assert found.faces == 0
-    assert (found.found == "") == (kind in ("raw", "boxes"))  # there is nothing red on the photo
+
+
+DECODER = """
+def decode(outputs, height, width):
+    rows = outputs["output"][0].T
+    return rows[:, :4], rows[:, 4:] * 0 + 0.9
+"""
+
+
+def test_a_decoder_is_packed_and_runs_if_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    text = own_networks.recipe_text("boxes")
+    recipe.write_text(text.replace('layout = "yolov8"', 'decoder = "mine.py:decode"'))
+    network, example = network_of("boxes")
+    tc.export(network, tmp_path / "out", example=example, recipe=recipe, formats="onnx")
+    with pytest.raises(InputError, match=r"found by mine.py:decode, .* give --decoder mine.py:dec"):
+        bundled(tmp_path / "out", tmp_path, monkeypatch)
+    mine = tmp_path / "mine.py"
+    with pytest.raises(InputError, match="there is no file"):
+        bundled(tmp_path / "out", tmp_path, monkeypatch, f"{mine}:decode")
+    mine.write_text(DECODER)
+    made = bundled(tmp_path / "out", tmp_path, monkeypatch, f"{mine}:decode")
+    subprocess.run(["tar", "xf", made.path], cwd=tmp_path, check=True)
+    there = tmp_path / made.name
+    (there / "app").rename(there / "current")  # as install.sh lays it out
+    (there / "current" / "model").symlink_to("model.onnx")
+    python = there / "current" / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    assert selftest.main(there / "current") == 0
+    command = [str(there / "detect"), str(there / "current" / "photo.png"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {each["score"] for each in json.loads(done.stdout)["boxes"]} == {0.9}
+    named = service.own_decoder(there / "current")
+    assert named == ["--decoder", f"{there / 'current'}/decoders/mine.py:decode"]
 
 
 def own_folder(root: Path) -> Path:

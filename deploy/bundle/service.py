@@ -63,7 +63,7 @@ def unit(here: Path, name: str, options: argparse.Namespace, systemd: int) -> st
     # As the first word systemd takes no path with quotes; env takes any.
     program = ["/usr/bin/env", str(now / "venv/bin/python"), "-E", "-s", "-u"]
     program += [str(now / "deploy/detect.py"), model]
-    program += ["--serve", "--camera", str(options.camera), *options.others]
+    program += ["--serve", "--camera", str(options.camera), *own_decoder(now), *options.others]
     # A hung camera or a broken one is tried again at once, then ever more seldom.
     backoff = "RestartSteps=6\nRestartMaxDelaySec=60\n" if systemd >= BACKOFF_SINCE else ""
     affinity = f"CPUAffinity={options.cpus.replace(',', ' ')}\n" if options.cpus else ""
@@ -76,6 +76,12 @@ def unit(here: Path, name: str, options: argparse.Namespace, systemd: int) -> st
         backoff=backoff,
         affinity=affinity,
     )
+
+
+def own_decoder(now: Path) -> list[str]:
+    """Return the options that name the decoder which was packed, if there is one."""
+    packed = now / "decoder"
+    return ["--decoder", f"{now}/{packed.read_text()}"] if packed.is_file() else []
 
 
 def quoted(word: str) -> str:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import toolchain
+from toolchain.arm.comparing import recipe_of
 from toolchain.bench.feeds import Told
 from toolchain.bundle.alone import Ready, made_ready
 from toolchain.bundle.archive import write_archive
 from toolchain.bundle.choosing import Choice, choose
 from toolchain.bundle.contents import (
     Files,
+    decoder_files,
     expected_files,
     licence_files,
     listed,
@@ -63,14 +65,17 @@ def make_bundle(
     out: Path,
     cache: Path,
     on_stage: Callable[[str], None],
+    decoder: str | None = None,
 ) -> Bundle:
     """Write ``out/NAME.tar.gz``; the same input gives the same bytes.
+
+    ``decoder`` is the user's own ``file.py:function`` that finds the boxes there.
 
     Raises :class:`InputError` where the folder is none of ``shrink``, or wheels cannot be fetched.
     """
     choice = choose(folder, destination, runtime, cache)
-    name = folder.resolve().name
-    return _made(name, choice, None, destination, offline, out, cache, on_stage)
+    name, own = folder.resolve().name, decoder_files(decoder, choice.path, recipe_of(folder))
+    return _made(name, choice, None, own, destination, offline, out, cache, on_stage)
 
 
 def bundle_file(
@@ -82,6 +87,7 @@ def bundle_file(
     out: Path,
     cache: Path,
     on_stage: Callable[[str], None],
+    decoder: str | None = None,
 ) -> Bundle:
     """Do the same with a file on its own; ``recipe`` says how it is fed and what it gives.
 
@@ -94,7 +100,8 @@ def bundle_file(
         ready = made_ready(path, recipe, told, folder)
         choice = Choice(ready.path, "the file that was given")
         try:
-            return _made(name, choice, ready, destination, offline, out, cache, on_stage)
+            own = decoder_files(decoder, path, ready.recipe)
+            return _made(name, choice, ready, own, destination, offline, out, cache, on_stage)
         except InputError as error:  # of the copy, which nobody knows
             raise InputError(str(error).replace(str(ready.path), str(path))) from error
 
@@ -103,6 +110,7 @@ def _made(
     called: str,
     choice: Choice,
     ready: Ready | None,
+    own: Files,
     destination: Destination,
     offline: bool,
     out: Path,
@@ -121,6 +129,7 @@ def _made(
         **program_files(),
         **model_files(choice.path, ready.card if ready else None),
         **expected,
+        **own,
         "requirements.txt": requirements_file(wheels, packages),
         **licence_files(packed),
         **{f"wheels/{wheel.name}": wheel for wheel in packed},

@@ -23,6 +23,7 @@ from toolchain.deploy.detector.detecting import input_size
 from toolchain.deploy.detector.opening import open_runner
 from toolchain.deploy.detector.outputs import write_arrays
 from toolchain.deploy.detector.runtimes import FACES, task_of
+from toolchain.deploy.detector.tasks.own import load_decoder
 from toolchain.deploy.detector.tasks.selftest import judged
 from toolchain.deploy.detector.tasks.specification import TaskSpecification
 from toolchain.errors import InputError
@@ -142,6 +143,29 @@ def _looked(model: Path, folder: Path, recipe: Recipe) -> tuple[Path, dict[str, 
     given = folder / "input.npz"
     write_arrays(given, _numbers(which, recipe))
     return given, selftest.look_at_task(model, given, threads=1)
+
+
+def decoder_files(text: str | None, model: Path, recipe: Recipe) -> Files:
+    """Return the file of the user's own decoder, ``file.py:function``, and what names it there.
+
+    It is loaded once, to see that it can be. Raises :class:`InputError` where it is needed and not
+    given, for it runs only if the user names it.
+    """
+    wanted = recipe.task.decoder
+    if text is None:
+        if wanted is None:
+            return {}
+        raise InputError(
+            f"{model}: its boxes are found by {wanted}, code of your own; give --decoder {wanted} "
+            f"to pack it"
+        )
+    try:
+        load_decoder(text)
+    except detect.DetectError as error:
+        raise InputError(str(error)) from error
+    path, _, function = text.rpartition(":")
+    name = f"decoders/{Path(path).name}"
+    return {f"app/{name}": Path(path), "app/decoder": f"{name}:{function}".encode()}
 
 
 def _numbers(which: TaskSpecification, recipe: Recipe) -> dict[str, Any]:

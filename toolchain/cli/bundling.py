@@ -50,6 +50,12 @@ def bundle(
     python: Annotated[
         str | None, typer.Option(help="Version there, as 3.13; the board's own by default.")
     ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="FILE.py:FUNCTION of your own that finds the boxes there; packed, and run."
+        ),
+    ] = None,
     targets_file: OwnTargets = None,
     out: Annotated[Path, typer.Option(help="Folder of the archive.")] = Path("out") / "bundle",
     cache: ArmCache = CACHE,
@@ -75,9 +81,9 @@ def bundle(
         raise InputError(f"{folder}: has its recipe; --recipe is for a file on its own")
     with stage_progress() as on_stage:
         if file.is_file():
-            made = bundle_file(file, own, told, destination, offline, out, cache, on_stage)
+            made = bundle_file(file, own, told, destination, offline, out, cache, on_stage, decoder)
         else:
-            made = make_bundle(folder, destination, runtime, offline, out, cache, on_stage)
+            made = make_bundle(folder, destination, runtime, offline, out, cache, on_stage, decoder)
     if as_json:
         print_json(dataclasses.asdict(made))
     else:
