@@ -57,6 +57,44 @@ def test_a_slower_a_retrained_and_a_broken_file_have_their_verdicts(
     assert "v4.onnx: its output 0 is NaN" in capsys.readouterr().err
 
 
+JUDGE = """
+import numpy as np
+
+def score(model, data):
+    (maps,) = model(np.zeros((16, 16, 3), np.uint8))
+    return {"top1": 0.9 if maps.shape == (1, 4, 16, 16) else 0.0}
+"""
+RECIPE = """
+[model]
+name = "mine:net"
+[input]
+height = 16
+width = 16
+[evaluate]
+function = "judge_alone:score"
+"""
+
+
+@pytest.mark.slow
+def test_a_file_is_evaluated_as_a_recipe_says(
+    ready: Sysroot, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge_alone.py").write_text(JUDGE)
+    (tmp_path / "r.toml").write_text(RECIPE)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "one.txt").touch()
+    path = files.convolution(tmp_path / "v1.onnx", ("batch", 3, "height", "width"))
+    words = [path, "--baseline", tmp_path / "b.json", "--size", "16x16", "--data", "data"]
+    assert gate(*words, "--update") == 2
+    assert "give a recipe with [evaluate] by --recipe, or a figure" in capsys.readouterr().err
+    assert gate(*words, "--update", "--recipe", "r.toml") == 0
+    kept = read_baseline(tmp_path / "b.json")
+    assert kept.metrics["network/score/top1"] == 0.9
+    assert "1 samples of data" in kept.conditions["data"]
+
+
 def test_what_a_file_alone_cannot_tell_is_said_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

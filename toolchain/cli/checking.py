@@ -73,6 +73,11 @@ def check(
 
     folder = model_file(folder)
     told = alone.told(folder)
+    if photo and folder.is_file():
+        raise InputError(
+            f"{folder}: --photo is for output folders, whose recipe says how photos are fed; leave "
+            f"it out, or give inputs by --inputs FILE.npz"
+        )
     reached = ssh.board
     if len(boards) > 1 and (reached is not None or as_json):
         raise InputError("--ssh and --json are for one --target")

@@ -52,7 +52,9 @@ def gate(
         Path | None, typer.Option(help="A file; or a folder of them, whose models are made anew.")
     ] = None,
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
-    recipe: Annotated[Path | None, typer.Option(help="Limits from its \\[gate] part.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Limits (\\[gate]); of a file on its own \\[evaluate], too.")
+    ] = None,
     photo: Annotated[
         list[Path] | None, typer.Option(help="Boxes on it must stay; the same as the baseline's.")
     ] = None,
@@ -100,6 +102,7 @@ def gate(
     from toolchain.recipe import load_recipe
     from toolchain.records.run_folder import model_file
 
+    own = load_recipe(recipe) if recipe else None
     board = ssh.board
     timed = Timed(seconds, board=board) if time or board else None
     request = Request(
@@ -109,7 +112,8 @@ def gate(
         emulation.cache,
         photos=read_photos(photo or ()),
         accuracy_of=_accuracy_of(data, candidate),
-        limits=load_recipe(recipe).gate if recipe else None,
+        limits=own.gate if own else None,
+        recipe=own,
         made=tuple(shlex.split(made)),
         update=update,
         accept=tuple(change.accept or ()),

@@ -13,7 +13,7 @@ from toolchain.arm.targets import Target
 from toolchain.bench.feeds import NOTHING, Told
 from toolchain.checking.pictures import Photo
 from toolchain.errors import InputError
-from toolchain.recipe import EvaluateSection, GateSection
+from toolchain.recipe import EvaluateSection, GateSection, Recipe
 from toolchain.records.certificate import Certificate
 from toolchain.records.figures import Accuracy, Figures, MeasureAccuracy
 from toolchain.records.run_folder import (
@@ -46,17 +46,21 @@ def measure(
     on_stage: Callable[[str], None],
     files: Sequence[str] | None = None,
     told: Told = NOTHING,
+    recipe: Recipe | None = None,
 ) -> Record:
     """Measure files of a folder (None: all) on an emulated board, or a file on its own.
 
-    ``told`` is of a file on its own: what it is fed. Raises :class:`InputError` for a folder that
-    is none, is incomplete, was changed, or whose proof fails, and for a file that cannot be run.
+    ``told`` and ``recipe`` are of a file on its own: what it is fed, and how it is evaluated.
+    Raises :class:`InputError` for a folder that is none, is incomplete, was changed, or whose proof
+    fails, and for a file that cannot be run.
     """
     if model_file(folder).is_file():
         alone = model_file(folder)
-        return _of_file_alone(
-            alone, name, target, sysroot, photos, accuracy_of, cache, on_stage, told
-        )
+        _demand_known(alone, photos, accuracy_of, recipe)
+        run_alone = check_folder(alone, None, target, sysroot, (), cache, on_stage, told)
+        _demand_parity(run_alone, alone.parent)
+        good = accuracy_of(alone, recipe) if accuracy_of is not None and recipe else None
+        return _record_alone(name, alone, run_alone, good, recipe)
     run = _opened(folder)
     certificate, report = run.certificate, run.report
     found = check_folder(folder, _asked(files), target, sysroot, photos, cache, on_stage)
@@ -80,36 +84,39 @@ def measure(
     )  # fmt: skip
 
 
-def _of_file_alone(
+def _demand_known(
     path: Path,
-    name: str,
-    target: Target,
-    sysroot: Sysroot,
     photos: Sequence[Photo],
     accuracy_of: MeasureAccuracy | None,
-    cache: Path,
-    on_stage: Callable[[str], None],
-    told: Told,
-) -> Record:
-    """Measure a file of any origin; in baselines it has the name that a folder's file would have,
-    so that the next version may be called something else."""
-    if photos or accuracy_of is not None:
+    recipe: Recipe | None,
+) -> None:
+    """Raise :class:`InputError` where something is asked that a file on its own does not tell."""
+    if photos:
+        raise InputError(f"{path.name}: --photo is for output folders; leave it out")
+    if accuracy_of is not None and recipe is None:
         raise InputError(
-            f"{path.name}: is a file on its own, of which it is not known what its outputs mean; "
-            f"leave out --photo and --data, and give a figure of accuracy by --score NAME=VALUE"
+            f"{path.name}: how it is evaluated is not known; give a recipe with [evaluate] by "
+            f"--recipe, or a figure that you measured by --score NAME=VALUE in place of --data"
         )
-    found = check_folder(path, None, target, sysroot, (), cache, on_stage, told)
-    _demand_parity(found, path.parent)
-    files = [_renamed(file, path) for file in found.files]
-    found = dataclasses.replace(found, files=tuple(files))
+
+
+def _record_alone(
+    name: str, path: Path, found: Check, accuracy: Accuracy | None, recipe: Recipe | None
+) -> Record:
+    """Return the record of a file of any origin; it has the name that a folder's file would have,
+    so that the next version may be called something else."""
+    files = tuple(_renamed(file, path) for file in found.files)
     metrics = {metric: value for file in files for metric, value in _of_file(file)}
+    if recipe is not None:
+        metrics |= dict(_of_accuracy(accuracy, recipe))
     records = {
         gate_name(file.file): FileRecord(file.sha256, file.operators, file.outputs)
         for file in files
     }
-    conditions = _conditions(found, None)
+    conditions = _conditions(dataclasses.replace(found, files=files), accuracy)
+    limits = recipe.gate if recipe else GateSection()
     return Record(
-        name, ALONE, target.key, conditions, metrics, {}, {}, records, GateSection(), (), ()
+        name, ALONE, found.target, conditions, metrics, {}, {}, records, limits, (), ()
     )  # fmt: skip
 
 
@@ -187,8 +194,12 @@ def _metrics(
     for link in certificate.links:
         share = (link.parity.worst or 0.0) / link.parity.limit
         yield f"network/parity/{link.after}", _rounded(share)
+    yield from _of_accuracy(accuracy, certificate.recipe)
+
+
+def _of_accuracy(accuracy: Accuracy | None, recipe: Recipe) -> Iterator[tuple[str, float]]:
     if isinstance(accuracy, Figures):
-        yield from of_figures(accuracy, certificate.recipe.evaluate)
+        yield from of_figures(accuracy, recipe.evaluate)
     elif accuracy is not None:
         for level in LEVELS:
             yield f"network/average_precision/{level}", _rounded(float(accuracy[level]))  # type: ignore[literal-required]

@@ -8,7 +8,7 @@ It measures only under ``pytest --toolchain-gate``, and is skipped otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,22 +29,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def model_gate(request: pytest.FixtureRequest) -> Gate:
-    """Return what gates a folder: ``model_gate(candidate, baseline=..., target="rpi4")``.
+    """Return what gates a folder or a file: ``model_gate(candidate, baseline=..., target="rpi4")``.
 
-    It returns the verdict, or fails the test with what got worse or why nothing can be compared.
+    ``retrained``, ``scores`` (``{"top1": 0.91}``) and ``size``, which is of a file on its own, are
+    as the command has them. It returns the verdict, or fails the test with what got worse or why
+    nothing can be compared.
     """
     if not request.config.getoption("--toolchain-gate"):
         pytest.skip("gates of models run with --toolchain-gate")
     told: Path | None = request.config.getoption("--toolchain-cache")
 
-    def gate(candidate: str | Path, *, baseline: str | Path, target: str = "rpi4") -> Verdict:
+    def gate(
+        candidate: str | Path,
+        *,
+        baseline: str | Path,
+        target: str = "rpi4",
+        retrained: bool = False,
+        scores: Mapping[str, float] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Verdict:
         from toolchain.arm.targets import find_target
+        from toolchain.bench.feeds import Told
         from toolchain.errors import ToolchainError
         from toolchain.gate.running import Request, run_gate
         from toolchain.report.gate import words
         from toolchain.system.caches import arm_cache
 
-        asked = Request(Path(candidate), Path(baseline), find_target(target), told or arm_cache())
+        asked = Request(
+            Path(candidate),
+            Path(baseline),
+            find_target(target),
+            told or arm_cache(),
+            retrained=retrained,
+            scores=scores or {},
+            told=Told(size),
+        )
         try:
             verdict = run_gate(asked, lambda _stage: None)
         except ToolchainError as error:

@@ -26,7 +26,7 @@ from toolchain.gate.candidates import ALONE, file_of, measure
 from toolchain.gate.comparing import accepted_of, compare, let_through, unjudged
 from toolchain.gate.retraining import as_retrained
 from toolchain.gate.times import MoreBlocks, blocks_here, blocks_there, decide
-from toolchain.recipe import GateSection
+from toolchain.recipe import GateSection, Recipe
 from toolchain.records.figures import MeasureAccuracy
 from toolchain.records.run_folder import ONNX
 from toolchain.records.verdicts import Record, Verdict
@@ -69,6 +69,8 @@ class Request:
     """True if the candidate is the same network, trained again."""
     told: Told = NOTHING
     """What a candidate that is a file on its own is fed."""
+    recipe: Recipe | None = None
+    """How such a candidate is evaluated."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Figures of accuracy that somebody measured of the candidate, by name; higher is better."""
 
@@ -155,6 +157,7 @@ def _measured(
         on_stage,
         wanted,
         request.told,
+        request.recipe,
     )
     return dataclasses.replace(found, made=request.made)
 

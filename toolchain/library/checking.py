@@ -12,6 +12,7 @@ from toolchain.arm.sysroot import prepare
 from toolchain.arm.targets import Target, find_target
 from toolchain.bench.feeds import NOTHING, Told
 from toolchain.checking.pictures import Photo, read_photos
+from toolchain.errors import InputError
 from toolchain.library.exporting import Exported
 from toolchain.library.saving import Factory, reopener
 from toolchain.library.wording import in_python_words
@@ -32,6 +33,7 @@ def check(
     *,
     names: Sequence[str] | None = None,
     photos: Sequence[Place] = (),
+    size: tuple[int, int] | None = None,
     cache: Place | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Check:
@@ -43,6 +45,7 @@ def check(
         target: a board, see ``toolchain targets``: ``rpi4``, ``rpi5``, ...
         names: model files of the folder; all by default.
         photos: on which the boxes of a detector must be the same.
+        size: height and width in pixels, of a file of any origin that takes pictures of any.
         cache: folder for what emulation needs (fetched once) and for earlier checks.
         on_stage: is told what is run as it begins.
 
@@ -63,9 +66,14 @@ def check(
     board = find_target(target) if isinstance(target, str) else target
     place = files.folder if isinstance(files, Exported) else Path(files)
     kept = arm_cache() if cache is None else Path(cache)
-    told = on_stage or say_nothing
     return check_photos(
-        place, names, board, read_photos([Path(each) for each in photos]), kept, told
+        place,
+        names,
+        board,
+        read_photos([Path(each) for each in photos]),
+        kept,
+        on_stage or say_nothing,
+        Told(size),
     )
 
 
@@ -82,6 +90,8 @@ def check_photos(
     place = model_file(place)
     if not place.is_file():
         RunFolder.open(place)
+        if not told.says_nothing:
+            raise InputError(f"{place}: is a folder, whose files tell what they take; no size")
     sysroot = prepare(board, cache, on_stage)
     return check_folder(place, names, board, sysroot, photos, cache, on_stage, told)
 
