@@ -162,6 +162,12 @@ def test_annotations_that_are_none_are_told(recipe: Recipe, tmp_path: Path) -> N
         evaluator(override(recipe, {"task.labels": ["dog"]}), data)
 
 
+def test_a_decoder_of_ones_own_is_no_layout(recipe: Recipe, tmp_path: Path) -> None:
+    data = annotated(tmp_path / "data", (3, CAT))
+    with pytest.raises(InputError, match=r"task.decoder is own.py:boxes; score its boxes by"):
+        evaluator(override(recipe, {"task.decoder": "own.py:boxes"}), data)
+
+
 def test_how_to_get_pycocotools_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boxes, "find_spec", lambda name: None)
     recipe = load_recipe(colours.recipe(tmp_path, "coco"))

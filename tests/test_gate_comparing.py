@@ -254,3 +254,22 @@ def test_other_conditions_name_the_flag() -> None:
     other = dataclasses.replace(record(), conditions=record().conditions | {"board": "rpi5"})
     with pytest.raises(InputError, match=r"board was rpi4 and is rpi5; --rebase measures"):
         compare(record(), other, LIMITS)
+
+
+def test_a_figure_of_which_less_is_better_may_not_grow() -> None:
+    base = dataclasses.replace(record(), metrics={**record().metrics, "network/error/rmse": 2.0})
+    worse = dataclasses.replace(base, metrics={**base.metrics, "network/error/rmse": 2.01})
+    (row,) = [row for row in compare(base, worse, LIMITS).rows if row.stops]
+    assert (row.metric, row.is_accuracy) == ("network/error/rmse", True)
+    assert compare(worse, base, LIMITS).passed
+    with pytest.raises(InputError, match=r"no network/error/rmse \(give --data\)"):
+        compare(base, record(), LIMITS)
+
+
+def test_figures_of_other_data_are_not_compared() -> None:
+    old, new = (
+        dataclasses.replace(record(), conditions={**record().conditions, "data": words})
+        for words in ("360 samples of data (0a1b) by top", "359 samples of data (2c3d) by top")
+    )
+    with pytest.raises(InputError, match=r"data was 360 samples.*and is 359 samples.*--rebase"):
+        compare(old, new, LIMITS)

@@ -44,6 +44,11 @@ def read(data: Path, recipe: Recipe) -> tuple[Sample, ...]:
             f"evaluate.function 'coco' needs pycocotools, which is not installed; run "
             f"{how_to_get(EXTRA)}"
         )
+    if recipe.task.decoder is not None:
+        raise InputError(
+            f"evaluate.function 'coco' reads the layouts that ship, and task.decoder is "
+            f"{recipe.task.decoder}; score its boxes by a function of your own, module:function"
+        )
     path = _annotations(data)
     try:
         table = json.loads(path.read_bytes())

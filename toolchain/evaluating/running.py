@@ -87,7 +87,7 @@ def evaluator(
     if name is None or name == "wider":
         raise InputError(
             f"{recipe.model.name} is no face detector that is known here, and its recipe names "
-            f"nothing else that evaluates it; say evaluate.function in the recipe, or --function: "
+            f"nothing else that evaluates it; say evaluate.function in the recipe: "
             f"{', '.join(BUILT_IN)}, or module:function of your own"
         )
     if not data.is_dir():
