@@ -18,6 +18,7 @@ from toolchain import cli
 from toolchain.errors import InputError, RecipeError
 from toolchain.evaluating.functions import checked_figures
 from toolchain.evaluating.model import network_model
+from toolchain.evaluating.opening import ModelPlan
 from toolchain.evaluating.running import evaluator
 from toolchain.gate.candidates import of_figures
 from toolchain.lineage.scoring import scores_between
@@ -328,3 +329,14 @@ def test_a_network_in_memory_is_evaluated_by_a_function(data: Path, tmp_path: Pa
     assert network.training
     with pytest.raises(InputError, match=r"^evaluate needs data"):
         tc.export(network, tmp_path / "o", example=torch.zeros(1, 3, *colours.SIZE), evaluate="top")
+
+
+def test_an_ncnn_file_is_told_apart_by_its_weights(tmp_path: Path) -> None:
+    """Its text alone is that of every training of one network."""
+    recipe = load_recipe(colours.recipe(tmp_path, "top"))
+    hashes = []
+    for weights in (b"one", b"two"):
+        for name, content in (("param", b"7767517"), ("bin", weights)):
+            (tmp_path / f"model.ncnn.{name}").write_bytes(content)
+        hashes.append(ModelPlan(tmp_path / "model.ncnn.param", recipe).sha256)
+    assert hashes[0] != hashes[1]

@@ -9,6 +9,7 @@ weights, or a file on its own          the one that is given, or the network's b
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from toolchain.errors import InputError, ModelError
 from toolchain.evaluating.model import Model, file_model, network_model
 from toolchain.models.layouts import known_model
 from toolchain.recipe import Recipe, default_recipe
+from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import (
     BOARD_SUFFIXES,
     CERTIFICATE,
@@ -58,8 +60,12 @@ class ModelPlan:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
-        return sha256_of(self.path)
+        """Of the file, and of those without which it is nothing: an ncnn file's weights."""
+        beside = [self.path.with_name(name) for name in companions_of(self.path.name)]
+        if not beside:
+            return sha256_of(self.path)
+        every = [sha256_of(path) for path in (self.path, *beside) if path.is_file()]
+        return hashlib.sha256("".join(every).encode()).hexdigest()
 
     def open(self) -> Model:
         """Open it; raises :class:`ModelError` for what cannot be opened, or does not fit."""
