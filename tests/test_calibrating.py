@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,8 @@ import toolchain as tc
 from toolchain.errors import InputError
 from toolchain.library import calibrating
 from toolchain.library.calibrating import range_of, read_given
-from toolchain.lineage.calibration import given_calibration
+from toolchain.lineage.calibration import given_calibration, read_calibration
+from toolchain.recipe import parse_recipe
 
 SHAPE = (1, 1, 4, 6)
 IMAGES = torch.arange(7.0).reshape(7, 1, 1, 1).expand(7, *SHAPE[1:]).contiguous()
@@ -133,3 +135,30 @@ def test_int8_is_judged_on_what_was_held_out(tmp_path: Path, quick_latency: None
     assert link.on_shapes is not None
     assert link.on_shapes > 0.05
     assert tc.verify(tmp_path / "out", factory=Narrow).passed
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch", "crop"])
+@pytest.mark.parametrize("order", ["RGB", "BGR", "GRAY"])
+def test_a_folder_is_fed_as_the_recipe_says(order: str, fit: str, tmp_path: Path) -> None:
+    """x = (pixel * scale - mean) / std by channel; a wide photo, red at the left, else blue."""
+    pixels = np.zeros((20, 80, 3), np.uint8)
+    pixels[:, :40, 2], pixels[:, 40:, 0] = 200, 100
+    cv2.imwrite(str(tmp_path / "wide.png"), pixels)
+    recipe = parse_recipe(
+        f'[model]\nname = "a:b"\n[input]\nheight = 20\nwidth = 40\ncolor_order = "{order}"\n'
+        f'fit = "{fit}"\nscale = 0.01\nmean = [0.5]\nstd = [0.25]\n',
+        "r.toml",
+    )
+    channels = 1 if order == "GRAY" else 3
+    (found,) = read_calibration(tmp_path, recipe, torch.zeros(1, channels, 20, 40)).inputs
+    image = found[0].numpy()
+    assert (image.shape, image.dtype) == ((channels, 20, 40), np.float32)
+    shown = {"letterbox": (5, 9), "stretch": (5, 17), "crop": (5, 17)}[fit]
+    red = {"RGB": [200, 0, 0], "BGR": [0, 0, 200], "GRAY": [0.299 * 200]}[order]
+    expected = (np.array(red) * 0.01 - 0.5) / 0.25
+    assert image[:, shown[0], shown[1]] == pytest.approx(expected, abs=0.03)
+    if fit == "letterbox":  # what is left over is zero, below 10 rows of picture
+        assert (image[:, 10:] == 0).all()
+    else:
+        blue = {"RGB": [0, 0, 100], "BGR": [100, 0, 0], "GRAY": [0.114 * 100]}[order]
+        assert image[:, 19, 22] == pytest.approx((np.array(blue) * 0.01 - 0.5) / 0.25, abs=0.03)
