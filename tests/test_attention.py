@@ -249,3 +249,10 @@ class Whole(nn.Module):
 def test_values_that_are_viewed_as_the_embedding_lose_as_many() -> None:
     found = pruned(made(Whole(), maps=True))
     assert (widths(found.network), kept(found.surgery)) == ([12, 12, 12, 12, 2], set())
+
+
+def test_attention_behind_a_norm_loses_what_the_embedding_keeps() -> None:
+    """As in vision transformers: the code divides and joins by the embedding's own width."""
+    network = made(nn.Sequential(nn.LayerNorm(16), ApartAttention(16, fused=False)))
+    found = pruned(network)
+    assert (widths(found.network), kept(found.surgery)) == ([16, 12, 12, 12, 16, 2], set())

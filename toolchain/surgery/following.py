@@ -36,9 +36,10 @@ def note_shapes(flow: Flow, found: Iterable[tuple[str | None, Use]]) -> None:
         there = [find(node) for key in use.keys for node in flow.shapes.get(key, ())]
         here = [find(node) for node in use.nodes]
         bare = len(use.keys) == 1 and use.form in use.keys
+        if not bare and not all(flow.shapes.get(key, True) for key in use.keys):
+            continue  # of a tensor without channels: the run will tell
         if sorted(here) == sorted(there) if bare else set(here) == set(there):
             continue
-        flow.values.update((key, len(flow.shapes[key])) for key in use.keys & flow.shapes.keys())
         flow.uses.append(use)
         if module is not None:
             flow.unknown.setdefault(module, []).append((use.operator, use.nodes))
@@ -81,7 +82,8 @@ def numbers_after(flow: Flow, removed: Collection[int]) -> dict[Key, int]:
     """
     values = dict(flow.values)
     for key, nodes in flow.shapes.items():
-        values[key] = sum(flow.classes.find(node) not in removed for node in nodes)
+        if nodes:  # else of a tensor without channels, which stays as it is
+            values[key] = sum(flow.classes.find(node) not in removed for node in nodes)
     for use in flow.uses:
         if (
             len(use.keys) == 1

@@ -149,10 +149,11 @@ class Numbers(TorchFunctionMode):
         placed = self._watcher.placed(x)
 
         def told(dim: int, side: int) -> int:
-            if placed is None or dim != placed.dim:
+            if placed is not None and dim != placed.dim:
                 return Told.of(side, FOLLOWS)
             key = SHAPE, str(len(self._flow.shapes))
-            self._flow.shapes[key] = tuple(placed.nodes)
+            self._flow.shapes[key] = () if placed is None else tuple(placed.nodes)
+            self._flow.values[key] = side
             return Told.of(side, key, self._flow.pins)
 
         if isinstance(out, torch.Size):
