@@ -27,7 +27,7 @@ def test_a_residual_network_has_its_stem_its_residual_blocks_and_its_head() -> N
     assert ["+".join(block.modules) for block in blocks.blocks] == [
         "conv1+bn1+relu", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "fc"
     ]  # fmt: skip
-    assert [block.name for block in blocks.stages] == ["conv1", "layer1.1", "layer2.1", "fc"]
+    assert [block.name for block in blocks.stages] == ["conv1", "layer1.1", "layer2.1"]
     assert blocks.outside == ()
     sums = {block.name: block.sums for block in blocks.blocks}
     assert sums["layer1.0"] == ("conv1", "layer1.0.conv2", "layer1.1.conv2")
@@ -121,10 +121,9 @@ def test_blocks_that_cannot_learn_are_refused_by_name(patterns: list[str], words
 def test_the_tree_says_what_learns_from_what() -> None:
     lines = tree_lines(found(Residual()))
     assert lines[:3] == [
-        "conv1  Conv2d + BatchNorm2d + ReLU, 1 layer, gives 32x32, part of the sum of conv1, "
+        "conv1  Conv2d + BatchNorm2d + ReLU, 1 layer, gives 32x32, its channels are those of "
         "layer1.0.conv2, layer1.1.conv2",
         "layer1",
-        "  0  Basic, 2 layers, gives 16x16, part of the sum of conv1, layer1.0.conv2, "
-        "layer1.1.conv2",
+        "  0  Basic, 2 layers, gives 16x16, its channels are those of conv1, layer1.1.conv2",
     ]
-    assert lines[-1].endswith("and what conv1, layer1.1, layer2.1, fc give")
+    assert lines[-1].endswith("compared, and what ends a stage: conv1, layer1.1, layer2.1")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from torch import nn
@@ -46,7 +46,7 @@ class Block:
     calls: int
     """In one run."""
     sums: tuple[str, ...] = ()
-    """Layers that write the dependency group whose sum is complete where it ends."""
+    """Layers that write the dependency group that its last layer writes, where there are others."""
     ends_stage: bool = False
     """True if the block after it works at another resolution: what it gives is compared end to
     end."""
@@ -283,9 +283,11 @@ class _Finder:
         """Return blocks with what each is told by the next, and what lies outside of all."""
         known = {layer for block in blocks for layer in block.layers}
         ends = [one.size != other.size for one, other in pairwise(blocks)] + [True]
+        # What the outputs are made of is compared by them.
+        inner = [not self.flow.output_layers & set(block.layers) for block in blocks]
         marked = tuple(
-            Block(**{**vars(block), "ends_stage": end})
-            for block, end in zip(blocks, ends, strict=False)
+            replace(block, ends_stage=end and within)
+            for block, end, within in zip(blocks, ends, inner, strict=False)
         )
         outside = tuple(
             name for name in self.run.order if name in self.layers and name not in known

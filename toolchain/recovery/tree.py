@@ -24,9 +24,10 @@ def tree_lines(found: Blocks) -> list[str]:
     if found.outside:
         lines.append(f"in no block, so they learn end to end alone: {_some(found.outside)}")
     stages = ", ".join(block.name for block in found.stages)
+    features = f", and what ends a stage: {stages}" if stages else ""
     lines.append(
-        f"each learns from what the teacher's own is given and gives; end to end the outputs do, "
-        f"and what {stages} {'gives' if len(found.stages) == 1 else 'give'}"
+        f"each learns from what the teacher's own is given and gives; end to end outputs are "
+        f"compared{features}"
     )
     return lines
 
@@ -38,8 +39,9 @@ def _facts(block: Block) -> Iterator[str]:
         yield "gives " + "x".join(map(str, block.size))
     if block.calls > 1:
         yield f"called {block.calls} times"
-    if block.sums:
-        yield f"part of the sum of {_some(block.sums)}"
+    others = tuple(layer for layer in block.sums if layer not in block.layers)
+    if others:
+        yield f"its channels are those of {_some(others)}"
 
 
 def _some(names: tuple[str, ...]) -> str:
