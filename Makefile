@@ -27,6 +27,8 @@ PEER ?=
 WEIGHTS ?=
 TEACHER ?=
 MINUTES ?=
+IMAGES ?=
+STEPS ?=
 RATES ?=
 FORMATS ?=
 REWRITES ?=
@@ -54,7 +56,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train sweep family pareto bench bench-code bench-surgery soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
+.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train recover sweep family pareto bench bench-code bench-surgery soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -80,6 +82,7 @@ help: ## List the targets
 	@echo "     PROTOCOL=single|paper  LIMIT=n  PEER=yunet.onnx  OUT=folder"
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
 	@echo "make train MODEL=eresfd RATE=0.3 DATA=WIDER TEACHER=weights.pth MINUTES=30"
+	@echo "make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=photos MINUTES=30   without labels"
 	@echo "make sweep MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
@@ -175,6 +178,13 @@ train: setup
 	$(BIN)/toolchain train '$(subst ','\'',$(MODEL))' $(call option,--data,$(DATA)) \
 	  $(call option,--teacher,$(TEACHER)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--scope,$(SCOPE)) \
+	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
+
+recover: setup
+	@$(if $(strip $(IMAGES)),,echo "recover: say which photos: make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=folder MINUTES=30" >&2; exit 2)
+	$(BIN)/toolchain recover '$(subst ','\'',$(MODEL))' $(call option,--ckpt,$(CKPT)) \
+	  $(call option,--rate,$(RATE)) $(call option,--images,$(IMAGES)) $(call option,--size,$(SIZE)) \
+	  $(call option,--criterion,$(CRITERION)) $(call option,--steps,$(STEPS)) \
 	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 family: sweep # the target's name before 0.2

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from toolchain.library.filter_groups import FilterGroup
     from toolchain.library.pruner import SoftPruner
     from toolchain.library.pruning_once import prune
+    from toolchain.library.recovering import recover
     from toolchain.library.saving import load, save
     from toolchain.library.shrinking import ShrinkProof, ShrinkReport, Shrunk, shrink
+    from toolchain.recovery.report import RecoveryReport
 
     __version__: str
 
@@ -55,6 +57,7 @@ __all__ = [
     "PhotoError",
     "ProofError",
     "RecipeError",
+    "RecoveryReport",
     "RemovalError",
     "ShrinkProof",
     "ShrinkReport",
@@ -67,6 +70,7 @@ __all__ = [
     "export",
     "load",
     "prune",
+    "recover",
     "save",
     "shrink",
     "verify",
@@ -94,6 +98,8 @@ _MODULES = {
     "SoftPruner": "toolchain.library.pruner",
     "prune": "toolchain.library.pruning_once",
     "load": "toolchain.library.saving",
+    "recover": "toolchain.library.recovering",
+    "RecoveryReport": "toolchain.recovery.report",
     "save": "toolchain.library.saving",
     "ShrinkProof": "toolchain.library.shrinking",
     "ShrinkReport": "toolchain.library.shrinking",

@@ -156,6 +156,11 @@ class SoftPruner:
         """By group, which of its channels were zeroed last, in rising order; empty before that."""
         return {} if self._chosen is None else {name: tuple(c) for name, c in self._chosen.items()}
 
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """By parameter, bool: False where the last choice zeroed it; what is whole is left out."""
+        return {name: ~gone for name, gone in self._masks.items()}
+
     def step(self) -> None:
         """Choose filters by the weights as they are and zero them in place; call it each epoch.
 

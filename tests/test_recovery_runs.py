@@ -1,0 +1,275 @@
+"""Recoveries from beginning to end: in Python, from a folder of photos, stopped and taken up."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from teaching import Residual
+from test_detect_photos import orientation, with_segment
+from torch import Tensor, nn
+
+import toolchain as tc
+from toolchain.cli.app import run as run_command
+from toolchain.data.wider import WiderImage
+from toolchain.errors import CheckpointError, InputError, RecipeError
+from toolchain.library.recovery_runs import RecoveryJob, recover_from_photos
+from toolchain.models.choosing import PLAIN
+from toolchain.models.layouts import read_checkpoint
+from toolchain.recipe import default_recipe, override
+from toolchain.train.photos import prepare_images
+
+EXAMPLE = torch.zeros(1, 3, 16, 16)
+
+
+def pictures(count: int) -> Tensor:
+    torch.manual_seed(1)
+    coarse = torch.randn(count, 3, 3, 3)
+    return torch.nn.functional.interpolate(coarse, (16, 16), mode="bicubic")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    found = Residual(classes=3)
+    with torch.no_grad():
+        for _ in range(5):
+            found.train()(pictures(8))
+    return found
+
+
+def recovered(**options: Any) -> tuple[nn.Module, tc.RecoveryReport]:
+    reports: list[tc.RecoveryReport] = []
+    settings = {"images": pictures(96), "steps": 24, "rate": 0.3, "on_report": reports.append}
+    student = tc.recover(network(), EXAMPLE, **{**settings, **options})
+    return student, reports[0]
+
+
+@pytest.mark.slow
+def test_a_pruned_network_comes_nearer_to_what_it_was_and_can_be_shrunk() -> None:
+    given = network()
+    before = copy.deepcopy(given.state_dict())
+    reports: list[tc.RecoveryReport] = []
+    notes: list[str] = []
+    student = tc.recover(
+        given,
+        EXAMPLE,
+        images=pictures(96),
+        steps=24,
+        rate=0.3,
+        on_report=reports.append,
+        on_note=notes.append,
+    )
+    (report,) = reports
+    assert report.recovered["output"] > max(report.solved["output"], report.pruned["output"])
+    assert notes[0].startswith("layers solved in closed form: output ")
+    assert all(torch.equal(given.state_dict()[name], value) for name, value in before.items())
+    assert student.training
+    assert given.training
+    assert all(parameter.requires_grad for parameter in student.parameters())
+    small = tc.shrink(student, EXAMPLE)
+    assert not small.report.kept
+    assert "24 steps" in str(report)
+
+
+@pytest.mark.slow
+def test_the_users_loss_and_evaluation_count_and_the_best_is_kept() -> None:
+    seen: list[int] = []
+
+    def loss(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+        seen.append(len(batch[1]))
+        return nn.functional.cross_entropy(outputs, batch[1])
+
+    figures = iter([0.9, 0.1, 0.2, 0.5, *[0.3] * 100])
+    asked: list[Tensor] = []
+
+    def evaluate(student: nn.Module) -> Mapping[str, float]:
+        assert not student.training
+        asked.append(student.get_parameter("fc.weight").detach().clone())
+        return {"accuracy": next(figures)}
+
+    labelled = [(each, torch.arange(8) % 3) for each in pictures(64).split(8)]
+    student, report = recovered(images=labelled, loss=loss, evaluate=evaluate, steps=20)
+    assert seen == [8] * 14  # end to end alone
+    assert report.evaluated["before"] == {"accuracy": 0.9}
+    assert report.kept_step < 20
+    assert torch.equal(student.get_parameter("fc.weight"), asked[3])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate": 0.99}, "too few to learn through"),
+        ({"rate": 0.0}, "nothing is to be pruned"),
+        ({"steps": 0}, "steps must be"),
+        ({"minutes": 0}, "minutes must be"),
+        ({"minutes": 1e-6, "steps": None}, "minutes are too few: .* a step takes"),
+        ({"outputs": {"0": "boxs"}}, "must be one of"),
+        ({"blocks": ["layr1"]}, "no module's name matches"),
+        ({"blocks": "layer1"}, "must be a list"),
+    ],
+)
+@pytest.mark.slow
+def test_what_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises((RecipeError, InputError), match=words):
+        recovered(**options)
+
+
+# Folders of photos ------------------------------------------------------------------------------
+
+FACTORY = """
+import torch
+from torch import nn
+from teaching import Residual
+from test_detect_photos import orientation, with_segment
+
+def build():
+    torch.manual_seed(0)
+    network = Residual(classes=3)
+    return network
+
+build.input_size = (16, 16)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of any size, nested, one grey, one broken."""
+    place = tmp_path_factory.mktemp("photos")
+    (place / "more").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        coarse = generator.integers(0, 255, (4, 5, 3), dtype=np.uint8)
+        size = (40 + 5 * number, 60 - 3 * number)
+        pixels = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        if number == 3:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        cv2.imwrite(str(place / ("more" if number % 2 else "") / f"{number}.png"), pixels)
+    (place / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
+    (place / "notes.txt").write_text("no photo")
+    return place
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mynet.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "tests")
+    torch.manual_seed(0)
+    torch.save(network().state_dict(), tmp_path / "best.pth")
+    return tmp_path
+
+
+def job_of(home: Path, folder: Path, out: str, **options: Any) -> RecoveryJob:
+    recipe = override(
+        default_recipe("mynet:build"),
+        {"prune.rate": 0.3, "input.height": 16, "input.width": 16, "input.scale": 1 / 64}
+    )  # fmt: skip
+    settings = {
+        "recipe": recipe, "ckpt": home / "best.pth", "choice": PLAIN, "images": folder,
+        "out": home / out, "minutes": 1.0, "steps": 12, "batch": 4, "outputs": {},
+        "blocks": None, "half": False, "device": "cpu", "threads": 1, "workers": 0, "seed": 0,
+        "cache": home / "cache", "keep_every_seconds": 0.0,
+    }  # fmt: skip
+    return RecoveryJob(**{**settings, **options})
+
+
+def go(job: RecoveryJob, stop_after: int | None = None) -> tc.RecoveryReport:
+    def on_step(phase: str, step: int, steps: int, loss: float) -> None:
+        if step == stop_after:
+            raise KeyboardInterrupt
+
+    return recover_from_photos(job, lambda done, total: None, on_step, lambda words: None)
+
+
+def weights(home: Path, out: str) -> Mapping[str, Tensor]:
+    return read_checkpoint(home / out / "model.safetensors").state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_after", [2, 9])
+def test_a_recovery_that_is_taken_up_ends_bit_for_bit_the_same(
+    home: Path, folder: Path, stop_after: int
+) -> None:
+    whole = go(job_of(home, folder, "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        go(job_of(home, folder, "parts"), stop_after)
+    taken_up = go(job_of(home, folder, "parts"))
+    ours, theirs = weights(home, "whole"), weights(home, "parts")
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert taken_up.recovered == whole.recovered
+    assert taken_up.solved == whole.solved
+    with pytest.raises(CheckpointError, match="seed was 0, is 1"):
+        go(job_of(home, folder, "parts", seed=1))
+
+
+@pytest.mark.slow
+def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recover", "mynet:build", "--ckpt", "best.pth", "--rate", "0.3", "--scale", "1/64"]
+    assert run_command([*words, "--dry-run"]) == 0
+    assert "  0  Basic, 2 layers" in capsys.readouterr().out
+    words += ["--images", str(folder), "--steps", "6", "--batch", "2", "--cache", "cache"]
+    assert run_command([*words, "--threads", "1", "--outputs", "0=logits", "--out", "done"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "output same class" in out
+    assert "left out: broken" in out
+    assert "There are 12 photos" in out
+    record = json.loads((home / "done" / "recover.json").read_text())
+    assert record["steps"] == 6
+    assert record["images"] == 1
+    assert run_command(["shrink", "mynet:build", "--ckpt", "done/model.safetensors",
+                        "--out", "small", "--formats", "onnx"]) == 0  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ([], "give a folder by --images"),
+        (["--images", "."], "holds no photos"),
+        (["--images", "absent"], "cannot be read"),
+        (["--rate", "0"], "without a rate"),
+        (["--outputs", "logits"], "NAME=KIND"),
+    ],
+)
+@pytest.mark.slow
+def test_the_command_refuses_in_one_line(
+    home: Path, extra: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [] if "--images" in extra or not extra else ["--images", "."]
+    (home / "empty").mkdir()
+    command = ["recover", "mynet:build", "--ckpt", "best.pth", "--rate", "0.3", *images, *extra]
+    assert run_command(command) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_photos_are_turned_as_their_cameras_say(tmp_path: Path) -> None:
+    path = tmp_path / "wide.jpg"
+    cv2.imwrite(str(path), np.zeros((20, 40, 3), np.uint8))
+    path.write_bytes(with_segment(path.read_bytes(), orientation(6)))
+    found = [WiderImage("wide", path)]
+    for _ in range(2):  # decoded, and from the cache
+        photos = prepare_images(found, tmp_path / "cache", on_photo=lambda done, total: None)
+        assert photos.photos[0].pixels(1024).shape == (40, 20, 3)
+    unkept = prepare_images(
+        found, tmp_path / "none", budget_bytes=0, on_photo=lambda done, total: None
+    )
+    assert unkept.photos[0].pixels(1024).shape == (40, 20, 3)
+
+
+@pytest.mark.slow
+def test_a_single_photo_is_not_enough(home: Path, folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "0.png").write_bytes((folder / "0.png").read_bytes())
+    with pytest.raises(InputError, match="single photo"):
+        go(job_of(home, alone, "out"))

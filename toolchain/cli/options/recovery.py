@@ -1,0 +1,87 @@
+"""Options of a recovery: what goes, what is learnt from, how long, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from toolchain.cli.options.pruning import Align, Criterion
+from toolchain.errors import InputError
+from toolchain.system import caches
+
+PHOTOS = caches.photo_cache()
+"""Where decoded photos are kept by default."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What goes, what is learnt from, how long, and on what."""
+
+    rate: Annotated[
+        float | None, typer.Option(help="Share of the filters of every group that goes.")
+    ] = None
+    images: Annotated[
+        Path | None,
+        typer.Option(help="A folder of photos, nested perhaps; a few hundred that differ."),
+    ] = None
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="How long; the pace is measured at the start.")
+    ] = 30.0
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="So many steps in place of it, whatever the time.")
+    ] = None
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Crops in a step.")] = 8
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of outputs by number or name, as 0=logits,1=boxes: logits, binary, "
+            "probabilities, scores, boxes or values."
+        ),
+    ] = None
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="Modules that learn on their own, as 'stem,layer1.*'; found by default."),
+    ] = None
+    criterion: Criterion = None
+    align: Align = None
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu"
+    half: Annotated[bool, typer.Option("--bfloat16", help="Compute in bfloat16.")] = False
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Of the process.")] = 2
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Processes that draw crops ahead.")
+    ] = 0
+    seed: Annotated[int, typer.Option(min=0, help="Of order and crops.")] = 0
+    cache: Annotated[
+        Path,
+        typer.Option(
+            show_default=f"photos in {caches.SHOWN}", help="Where decoded photos are kept."
+        ),
+    ] = PHOTOS
+    keep_seconds: Annotated[float, typer.Option(min=0, help="How often the state is written.")] = (
+        60.0
+    )
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """The fields of ``[prune]``, None where nothing was said."""
+        return {"rate": self.rate, "criterion": self.criterion, "align": self.align}
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The blocks that were named; None for those that are found."""
+        return None if self.blocks is None else tuple(map(str.strip, self.blocks.split(",")))
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The kinds of outputs that were told."""
+        found = {}
+        for part in (self.outputs or "").split(",") if self.outputs else ():
+            name, equals, kind = part.partition("=")
+            if not (name.strip() and equals and kind.strip()):
+                raise InputError(f"--outputs must be NAME=KIND, as 0=logits,1=boxes (got {part!r})")
+            found[name.strip()] = kind.strip()
+        return found

@@ -1,0 +1,91 @@
+"""The command ``recover``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchain.cli import asking
+from toolchain.cli.app import app, messages
+from toolchain.cli.feeding import need_size
+from toolchain.cli.options.grouping import grouped
+from toolchain.cli.options.inputs import Inputs
+from toolchain.cli.options.recovery import Recovery
+from toolchain.cli.options.weights import Chosen
+from toolchain.cli.progress import training_progress
+from toolchain.cli.recipes import recipe_for
+from toolchain.errors import InputError
+
+if TYPE_CHECKING:
+    from toolchain.recovery.report import RecoveryReport
+
+
+@app.command(
+    epilog="Examples:  [bold]toolchain recover mynet:build --ckpt best.pth --rate 0.3 "
+    "--images photos --minutes 30 --out out/recovered[/]   |   [bold]toolchain recover mynet:build "
+    "--ckpt best.pth --rate 0.3 --dry-run[/]   and the same command again goes on where it was "
+    "stopped"
+)
+@grouped
+def recover(
+    model: Annotated[str, typer.Argument(help="module:factory for your own, eresfd or extd.")],
+    recovery: Recovery,
+    chosen: Chosen,
+    inputs: Inputs,
+    ckpt: Annotated[
+        Path | None, typer.Option(help="Trained weights; without, those that the factory gives.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe instead of the shipped one.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would learn from what, and stop.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("out/recovered"),
+) -> None:
+    """Prune a network and bring back what that cost, on photos without labels."""
+    from toolchain.train.processor import keep_gradients_right
+
+    keep_gradients_right()
+    if len(inputs.sizes) > 1:
+        raise InputError("recover takes one --size")
+    wanted = inputs.fed(recipe_for(model, recipe, recovery.fields, inputs.sizes[0]))
+    if not wanted.prune.rate:
+        raise InputError("there is nothing to recover without a rate; give --rate, such as 0.3")
+    asking.need_module(model)
+    need_size(model, wanted, recipe, inputs.size)
+    asking.need_checkpoint(ckpt)
+    asking.need_folder(recovery.images, "a folder of photos")
+    if recovery.images is None and not dry_run:
+        raise InputError("photos are needed to learn from; give a folder by --images")
+    asking.need_room(out)
+
+    from toolchain.library.recovery_runs import RecoveryJob, recover_from_photos, shown_blocks
+
+    job = RecoveryJob(
+        wanted, ckpt, chosen.choice, recovery.images, out, recovery.minutes,
+        recovery.steps, recovery.batch, recovery.kinds, recovery.names, recovery.half,
+        recovery.device, recovery.threads, recovery.workers, recovery.seed, recovery.cache,
+        recovery.keep_seconds,
+    )  # fmt: skip
+    if dry_run:
+        for line in shown_blocks(job):
+            print(line)
+        return
+    with training_progress() as (on_photo, on_step):
+        report = recover_from_photos(job, on_photo, on_step, _tell)
+    _print(report, model, out)
+
+
+def _tell(words: str) -> None:
+    messages.print(words, markup=False)
+
+
+def _print(report: RecoveryReport, model: str, out: Path) -> None:
+    print(report)
+    print(
+        f"Weights are in {out / 'model.safetensors'}. Next: "
+        f"toolchain shrink {model} --ckpt {out / 'model.safetensors'}"
+    )

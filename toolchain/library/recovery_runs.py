@@ -1,0 +1,167 @@
+"""A recovery from a folder of photos, as the command line runs it: its files, and its resume.
+
+OUT/state.pt             the state, every minute
+OUT/model.safetensors    the pruned network, when all steps are taken
+OUT/recover.json         settings, and how near it came
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+
+import toolchain
+from toolchain.errors import InputError, ModelError
+from toolchain.library.recovering import blocks_of, pair_of
+from toolchain.models import detector
+from toolchain.models.choosing import Choice
+from toolchain.models.weights import save_native
+from toolchain.recipe import Recipe
+from toolchain.recovery.photos import PhotoFeed
+from toolchain.recovery.report import RecoveryReport
+from toolchain.recovery.running import Pair, Tell, Wanted, recover
+from toolchain.recovery.tree import tree_lines
+from toolchain.system.files import write_bytes
+from toolchain.system.memory import keep_freed_memory
+from toolchain.train.keeping import OnStep
+from toolchain.zoo.sources import Loaded, load_network
+
+
+@dataclass(frozen=True)
+class RecoveryJob:
+    """What the command line asks for."""
+
+    recipe: Recipe
+    ckpt: Path | None
+    choice: Choice
+    images: Path | None
+    """None shows blocks alone."""
+    out: Path
+    minutes: float
+    steps: int | None
+    batch: int
+    outputs: Mapping[str, str]
+    blocks: tuple[str, ...] | None
+    half: bool
+    device: Literal["cpu", "cuda"]
+    threads: int
+    workers: int
+    seed: int
+    cache: Path
+    keep_every_seconds: float
+
+
+def shown_blocks(job: RecoveryJob) -> list[str]:
+    """Return lines that show what would learn from what."""
+    pair, _ = _prepared(job)
+    return tree_lines(blocks_of(pair, job.blocks))
+
+
+def recover_from_photos(
+    job: RecoveryJob, on_photo: Callable[[int, int], None], on_step: OnStep, tell: Tell
+) -> RecoveryReport:
+    """Prune and recover a network, or take a recovery up where it was; write its files.
+
+    Raises what :func:`toolchain.recover` raises, and :class:`CheckpointError` for a state of other
+    settings.
+    """
+    if job.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    torch.set_num_threads(job.threads)
+    cv2.setNumThreads(0)  # crops are small
+    keep_freed_memory()
+    pair, loaded = _prepared(job)
+    for note in loaded.notes:
+        tell(note)
+    blocks = blocks_of(pair, job.blocks)
+    recipe, channels = loaded.recipe, loaded.image.shape[1]
+    if channels != recipe.input.channels:
+        raise InputError(
+            f"photos are fed as {recipe.input.color_order}, and the network takes {channels} "
+            f"channels; say the color_order (RGB, BGR, GRAY) in [input] of a recipe"
+        )
+    assert job.images is not None
+    feed = PhotoFeed(
+        job.images, recipe, job.batch, job.seed, job.cache, job.workers, job.device, on_photo
+    )
+    settings = _settings(job, loaded, feed)
+    wanted = Wanted(
+        job.minutes, job.steps, job.outputs, None, None, job.half, job.out, settings,
+        job.keep_every_seconds,
+    )  # fmt: skip
+    report = recover(pair, blocks, feed, wanted, on_step, tell)
+    _write(job, pair, settings, report)
+    return report
+
+
+def _prepared(job: RecoveryJob) -> tuple[Pair, Loaded]:
+    loaded = load_network(job.recipe, job.ckpt, choice=job.choice)
+    if job.ckpt is None and job.recipe.model.name in detector.names():
+        raise InputError(
+            f"{job.recipe.model.name} needs trained weights to learn from; give --ckpt"
+        )
+    if len(loaded.example) != 1 or loaded.example[0].ndim != 4:
+        raise ModelError(
+            f"{job.recipe.model.name}: a folder of photos is for networks of one image; for others "
+            f"there is toolchain.recover in Python"
+        )
+    network = loaded.network.to(job.device) if job.images is not None else loaded.network
+    prune = loaded.recipe.prune
+    pair = pair_of(
+        network,
+        loaded.image,
+        rate=prune.rate,
+        criterion=prune.criterion,
+        ignored=[pattern for pattern in prune.protected if _names_any(network, pattern)],
+        align=prune.align,
+    )
+    return pair, loaded
+
+
+def _names_any(network: torch.nn.Module, pattern: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(name, pattern) for name, _ in network.named_modules())
+
+
+def _settings(job: RecoveryJob, loaded: Loaded, feed: PhotoFeed) -> dict[str, Any]:
+    """Return all that the weights at the end depend on, as JSON has it."""
+    prune = loaded.recipe.prune
+    return {
+        "tool": f"toolchain {toolchain.__version__}",
+        "model": job.recipe.model.name,
+        "weights": loaded.source.sha256,
+        "rate": prune.rate,
+        "criterion": prune.criterion,
+        "prune.align": prune.align,
+        "minutes": None if job.steps else job.minutes,
+        "steps": job.steps,
+        "batch": job.batch,
+        "outputs": dict(job.outputs),
+        "blocks": None if job.blocks is None else list(job.blocks),
+        "threads": job.threads,
+        "seed": job.seed,
+        "device": job.device,
+        "bfloat16": job.half,
+        "photos": feed.photos,
+        **{f"input.{key}": value for key, value in asdict(loaded.recipe.input).items()},
+    }
+
+
+def _write(
+    job: RecoveryJob, pair: Pair, settings: Mapping[str, Any], report: RecoveryReport
+) -> None:
+    path = job.out / "model.safetensors"
+    facts = {"model": job.recipe.model.name, "trained": True, "recovery": dict(settings)}
+    record = {**settings, **vars(report)}
+    try:
+        save_native(pair.student.cpu(), path, facts)
+        write_bytes(job.out / "recover.json", json.dumps(record, indent=2).encode())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
