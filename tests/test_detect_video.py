@@ -14,6 +14,7 @@ from board import IN_PICTURE, metadata, photo, picture, run, write_model
 from toolchain.deploy import detect
 from toolchain.deploy.detect import DetectError, Detector
 from toolchain.deploy.detector import command_line
+from toolchain.deploy.detector.tasks import faces
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_video_is_written_whole(
     monkeypatch: pytest.MonkeyPatch,
     size: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr(command_line, "draw", lambda image, boxes, scores: np.full_like(image, 255))
+    monkeypatch.setattr(faces, "draw", lambda image, boxes, scores: np.full_like(image, 255))
     path = clip(tmp_path / "clip.mp4", size=size)
     code, _, err = run(capfd, model, path, "--out", tmp_path / "out")
     assert (code, err) == (0, [])

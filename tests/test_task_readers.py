@@ -66,6 +66,11 @@ def test_what_is_no_row_of_scores_is_told(
     assert "\n" not in str(caught.value)
 
 
+def test_classes_that_are_masked_out_are_not_told() -> None:
+    found = read_classes(given("classes", row(1, -math.inf, 3)), None)
+    assert found.names == ("2", "0")
+
+
 def test_one_of_several_outputs_is_read_if_the_file_names_it() -> None:
     outputs = {**row(1, 2), "b": np.array([[5.0, 4.0]], np.float32)}
     whole = given("classes", outputs)
@@ -94,6 +99,14 @@ def test_points_with_a_low_score_are_told_but_not_drawn() -> None:
     drawn = found.drawn(GREY)
     assert tuple(drawn[10, 10]) == colour(0)
     assert (drawn[50, 50] == 128).all()
+
+
+def test_points_beside_the_picture_are_told_and_not_drawn_and_infinite_ones_refused() -> None:
+    found = read_points(given("points", row(1e30, 5, 10, 20)), None)
+    drawn = found.drawn(GREY)
+    assert tuple(drawn[20, 10]) == colour(1)
+    with pytest.raises(DetectError, match=r"a point is infinite \(out \(1, 2\)\)"):
+        read_points(given("points", row(math.inf, 5)), None)
 
 
 def test_of_heatmaps_the_highest_cell_is_the_point() -> None:

@@ -1,14 +1,15 @@
-"""Finds faces in pictures, folders, videos and cameras with a file made by the toolchain.
+"""Finds faces, or does another task, in pictures, folders, videos and cameras with a file.
 
 Needs numpy, OpenCV and one runtime, nothing else: onnxruntime for an ONNX file, ai-edge-litert or
-tflite-runtime for a TFLite file, ncnn for a folder of that. The file says how it wants to be used
-(size, scale, mean, anchors, thresholds) in its metadata, so there is nothing to configure. The way
-of a picture, each step in a file of its own::
+tflite-runtime for a TFLite file, ncnn for a folder of that. The file, made by the toolchain, says
+how it wants to be used (task, size, scale, mean, anchors, thresholds) in its metadata, so there is
+nothing to configure. The way of a picture, each step in a file of its own::
 
     sources, pictures -> preparing -> runtimes -> decoding -> drawing, telling, outputs
 
 Boxes are [left, top, right, bottom] in pixels of the original picture, as floats. ``detecting``
 is that way as one class, ``command_line`` the program, ``live`` its page with a camera's picture.
+``opening`` tells faces from other ``tasks``, which have a room of their own.
 On the board all of it is one file, ``detect.py``.
 """
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arrays import Image
 from .detecting import Detection
-from .opening import Worker, demand_arrays
+from .opening import demand_arrays
 from .sources import Source, frames, read_arrays
-from .tasks.running import Measured
 from .telling import emit
+
+if TYPE_CHECKING:
+    from .opening import Worker
+    from .tasks.running import Measured
 
 
 def benchmark(detector: Worker, image: Image, runs: int) -> dict[str, dict[str, float]]:

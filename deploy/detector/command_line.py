@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -17,13 +18,16 @@ from .decoding import checked_threshold
 from .detecting import Detection, Detector
 from .drawing import require_window, show
 from .errors import DetectError, OutputError, one_line
-from .opening import Worker, demand_arrays, open_worker
+from .opening import demand_arrays, open_worker
 from .options import checked_options
 from .outputs import OutputFolder, open_output, write_arrays
 from .sources import Frame, Source, find_sources, frames, read_arrays
 from .stopping import ask
-from .tasks.running import Measured
 from .telling import emit, record, report_failure, sentence, warn
+
+if TYPE_CHECKING:
+    from .opening import Worker
+    from .tasks.running import Measured
 
 
 def process(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .detecting import Detector, input_size
 from .errors import DetectError, reason_of
+from .network import Network
 from .runtimes import FACES, NO_METADATA, open_network, task_of
 from .sources import Source
-from .tasks.own import load_decoder
-from .tasks.running import TaskRunner, with_labels
-from .tasks.specification import TaskSpecification
 
-Worker = Detector | TaskRunner
+if TYPE_CHECKING:  # a face detector starts sooner without them
+    from .tasks.running import TaskRunner
+    from .tasks.specification import TaskSpecification
+
+    Worker: TypeAlias = Detector | TaskRunner
 
 
 def open_worker(
@@ -30,7 +33,7 @@ def open_worker(
     The others are as of :class:`Detector`. Raises :class:`DetectError` that begins with the path.
     """
     names = None if labels is None else read_labels(labels)
-    own = None if decoder is None else load_decoder(decoder)
+    own = None if decoder is None else _loaded(decoder)
     try:
         network = open_network(Path(path), threads, half)
         if network.metadata is None:
@@ -40,12 +43,27 @@ def open_worker(
                 option = "--labels" if names else "--decoder"
                 raise DetectError(f"{option} is for other tasks, and it finds faces; leave it out")
         else:
-            which = TaskSpecification.from_json(network.metadata)
-            which = which if names is None else with_labels(which, names)
-            return TaskRunner(network, which, _size_of(which, size), own)
+            return _runner(network, names, size, own)
     except DetectError as error:
         raise DetectError(f"{path}: {error}") from error
     return Detector(path, threads=threads, size=size, half=half, network=network)
+
+
+def _loaded(decoder: str) -> Any:
+    from .tasks.own import load_decoder
+
+    return load_decoder(decoder)
+
+
+def _runner(
+    network: Network, names: tuple[str, ...] | None, size: tuple[int, int] | None, own: Any
+) -> TaskRunner:
+    from .tasks.running import TaskRunner, with_labels
+    from .tasks.specification import TaskSpecification
+
+    which = TaskSpecification.from_json(network.metadata or "")
+    which = which if names is None else with_labels(which, names)
+    return TaskRunner(network, which, _size_of(which, size), own)
 
 
 def open_runner(
@@ -54,6 +72,9 @@ def open_runner(
     change: Callable[[TaskSpecification], TaskSpecification] = lambda which: which,
 ) -> TaskRunner:
     """Open a file of another task than faces, its specification changed."""
+    from .tasks.running import TaskRunner
+    from .tasks.specification import TaskSpecification
+
     network = open_network(path, threads)
     which = change(TaskSpecification.from_json(network.metadata or ""))
     return TaskRunner(network, which, _size_of(which, None))
@@ -81,6 +102,6 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 def demand_arrays(worker: Worker, source: Source) -> TaskRunner:
     """Return what runs arrays; raise :class:`DetectError` where only pictures are looked at."""
-    if isinstance(worker, TaskRunner):
+    if not isinstance(worker, Detector):
         return worker
     raise DetectError(f"{source.name}: holds arrays, and a face detector looks at pictures")

@@ -21,7 +21,6 @@ from .pictures import read_image
 from .runtimes import open_network, specification_of
 from .sources import read_arrays
 from .specification import Specification
-from .tasks.running import NO_PICTURE
 from .tasks.selftest import difference, judged, kept_of
 
 SAMPLED = 64
@@ -57,7 +56,7 @@ def look_at_task(model: Path, given: Path, threads: int) -> dict[str, Any]:
     """
     runner = open_runner(model, threads, judged)
     if given.suffix == ".npz":
-        inputs, placement = runner.checked(read_arrays(given)), NO_PICTURE
+        inputs, placement = runner.checked(read_arrays(given)), runner.whole_input()
     else:
         inputs, placement = runner.prepare(read_image(given))
     outputs = runner.compute(inputs)

@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..detecting import Detector
 from ..errors import DetectError
-from ..opening import Worker
 from ..outputs import OutputFolder
 from ..stopping import heed
-from ..tasks.running import TaskRunner
 from ..telling import emit
 from .board import health
 from .cameras import opener, shown_name
@@ -29,6 +29,9 @@ from .routes import Site
 from .snapshots import Snapshots
 from .watching import Watcher
 from .web import Web, bind
+
+if TYPE_CHECKING:
+    from ..opening import Worker
 
 HEALTH_SECONDS = 5.0
 TOKEN_NAME = "live-token"
@@ -77,7 +80,7 @@ def serve(detector: Worker, options: argparse.Namespace) -> int:
 
 def _demand_pictures(worker: Worker, options: argparse.Namespace) -> None:
     """Raise :class:`DetectError` for a network that is given none, or has nothing to count."""
-    if isinstance(worker, TaskRunner):
+    if not isinstance(worker, Detector):
         if not worker.sees_pictures:
             raise DetectError(f"--serve shows pictures, and it takes arrays ({worker.takes})")
         if options.on_face is not None and worker.specification.kind != "boxes":

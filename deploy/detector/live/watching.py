@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from ..arrays import Image
-from ..opening import Worker
+from ..detecting import Detector
 from ..sources import Frame
 from ..tasks.found import Found
-from ..tasks.running import TaskRunner
 from ..telling import record
 from .capture import Capture, Shot
 from .hub import Hub, View
+
+if TYPE_CHECKING:
+    from ..opening import Worker
 
 LOWEST_SCORE = 0.1
 """Boxes down to this score are sent, so that each viewer can choose a threshold of its own."""
@@ -70,7 +72,7 @@ class Watcher:
         self.model, self.is_trained = specification.model, specification.trained
         self.threshold = specification.score_threshold if threshold is None else threshold
         self.lowest = max(min(self.threshold, LOWEST_SCORE), specification.lowest_score)
-        self.noun = detector.noun if isinstance(detector, TaskRunner) else "faces"
+        self.noun = "faces" if isinstance(detector, Detector) else detector.noun
         self.counts = self.noun in COUNTED
         self._asked = self.lowest if self.counts else threshold
         self.totals = Totals()

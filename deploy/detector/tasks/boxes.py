@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..arrays import Floats, Image
+from ..arrays import Array, Floats, Image
 from ..decoding import in_picture, kept_rows
 from ..errors import DetectError
 from ..preparing import Placement
@@ -16,7 +16,7 @@ from .colours import colour
 from .found import Found
 from .layouts import LAYOUTS
 from .layouts.candidates import Candidates, Rows
-from .outputs import Array, Doubles, Given, demand_numbers
+from .outputs import Doubles, Given, demand_numbers
 from .own import Decoder, candidates_of
 from .specification import TaskSpecification
 
@@ -72,8 +72,8 @@ class Boxes(Found):
             cv2.rectangle(drawn, (left, top), (right, bottom), shade, line)
             text = f"{self.names[row]} {self.scores[row]:.2f}"
             _write(drawn, text, (left, max(10 * line, top - 2 * line)), line, shade)
-            for x, y in [] if self.points is None else self.points[row].tolist():
-                cv2.circle(drawn, (round(x), round(y)), 2 * line, shade, -1)
+            for place in [] if self.points is None else places_in(self.points[row], drawn):
+                cv2.circle(drawn, place, 2 * line, shade, -1)
         return drawn
 
     def arrays(self) -> dict[str, Array]:
@@ -123,6 +123,8 @@ def read_boxes(given: Given, threshold: float | None, decoder: Decoder | None = 
     passing = np.flatnonzero((found.scores >= least) & np.isfinite(found.scores))
     boxes, points = found.locate(passing)
     whole = np.isfinite(boxes).all(axis=1)
+    if points is not None:
+        whole &= np.isfinite(points).all(axis=(1, 2))
     passing, boxes = passing[whole], boxes[whole]
     points = None if points is None else points[whole]
     kept = _suppressed(boxes, found, passing, which)
@@ -162,6 +164,12 @@ def _suppressed(boxes: Doubles, found: Candidates, passing: Rows, which: TaskSpe
     apart = 1.0 + float(boxes.max() - min(boxes.min(), 0.0))
     shifted = boxes + apart * found.classes[passing][:, None]
     return kept_rows(shifted, found.scores[passing], which.nms_iou)[: which.max_detections]
+
+
+def places_in(points: Floats, image: Image) -> list[tuple[int, int]]:
+    """Return the pixels of points (P, 2) that lie in a picture."""
+    height, width = image.shape[:2]
+    return [(round(x), round(y)) for x, y in points.tolist() if 0 <= x < width and 0 <= y < height]
 
 
 def points_in_picture(points: Doubles, placement: Placement) -> Floats:

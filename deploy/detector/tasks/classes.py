@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..arrays import Image
+from ..arrays import Array, Image
 from .found import Found
 from .layouts.candidates import Rows
-from .outputs import Array, Doubles, Given, activated, demand_labels, demand_numbers, unfit
+from .outputs import Doubles, Given, activated, demand_labels, demand_numbers, unfit
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def read_classes(given: Given, threshold: float | None) -> Classes:
     row = arrays[0].reshape(-1)
     demand_labels(given, len(row), "classes")
     scores = activated(row, which.activation or "none")
-    best = np.argsort(-scores, kind="stable")[: which.top]
+    best = np.argsort(-scores, kind="stable")
+    best = best[np.isfinite(scores[best])][: which.top]  # what is masked out is at -infinity
     if threshold is not None:
         best = best[scores[best] >= threshold]
     return Classes(best, scores[best], tuple(which.label(int(index)) for index in best))

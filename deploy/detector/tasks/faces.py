@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Floats, Image
+from ..arrays import Array, Floats, Image
 from ..drawing import draw
 from .found import Found
-from .outputs import Array
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Image
-from .outputs import Array
+from ..arrays import Array, Image
 
 
 class Found:

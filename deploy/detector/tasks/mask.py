@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Image
+from ..arrays import Array, Image
 from ..preparing import Placement
 from .colours import colour
 from .found import Found
-from .outputs import Array, Given, activated, demand_labels, demand_numbers, unfit
+from .outputs import Given, activated, demand_labels, demand_numbers, unfit
 
 LAYOUTS = ("scores", "indices")
 """A map of scores for each class, or the index of each pixel's class."""

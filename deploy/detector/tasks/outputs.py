@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Array
 from ..errors import DetectError
 from ..preparing import Placement
 from .specification import TaskSpecification
 
-Array = NDArray[Any]
 Doubles = NDArray[np.float64]
 
 

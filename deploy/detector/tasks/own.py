@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Array
 from ..errors import DetectError, one_line
 from .layouts.candidates import Candidates, best_classes
-from .outputs import Array, Given
+from .outputs import Given
 
 Decoder = Callable[[Mapping[str, Array], int, int], Any]
 """Takes the outputs by name, and the input's height and width in pixels; gives boxes (N, 4) of

@@ -8,11 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..arrays import Floats, Image
-from .boxes import points_in_picture
+from ..arrays import Array, Floats, Image
+from ..errors import DetectError
+from .boxes import places_in, points_in_picture
 from .colours import colour
 from .found import Found
-from .outputs import Array, Doubles, Given, activated, demand_labels, demand_numbers, unfit
+from .outputs import Doubles, Given, activated, demand_labels, demand_numbers, unfit
 
 LAYOUTS = ("pixels", "shares", "heatmaps")
 """Coordinates in pixels of the input, from 0 to 1 of its sides, or a map for each point."""
@@ -61,9 +62,8 @@ class Points(Found):
         """Return the picture with the points that are seen."""
         drawn = np.ascontiguousarray(image_bgr).copy()
         line = max(1, round(max(drawn.shape) / 500))
-        for index, ((x, y), seen) in enumerate(zip(self.points.tolist(), self._seen, strict=True)):
-            if seen:
-                place = (round(x), round(y))
+        for index, seen in enumerate(self._seen):
+            for place in places_in(self.points[index : index + 1], drawn) if seen else ():
                 cv2.circle(drawn, place, 3 * line, (0, 0, 0), -1, cv2.LINE_AA)
                 cv2.circle(drawn, place, 2 * line, colour(index), -1, cv2.LINE_AA)
         return drawn
@@ -83,6 +83,10 @@ def read_points(given: Given, threshold: float | None) -> Points:
     read = _from_maps if layout == "heatmaps" else _from_numbers
     points, scores = read(given, EXPECTED[layout])
     demand_labels(given, len(points), "points")
+    if not np.isfinite(points).all():
+        raise DetectError(
+            f"a point is infinite ({given.shapes}); look at the input and the weights"
+        )
     if layout == "shares":
         points = points * np.array(given.size[::-1], np.float64)
     chances = None if scores is None else activated(scores, which.activation or "none")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Image
+from ..arrays import Array, Image
 from .found import Found
-from .outputs import Array, Given
+from .outputs import Given
 
 
 @dataclass(frozen=True)

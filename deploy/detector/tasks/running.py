@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Image
+from ..arrays import Array, Image
 from ..errors import DetectError
 from ..network import Network
 from ..preparing import Placement, letterbox
@@ -18,7 +18,7 @@ from .boxes import read_boxes
 from .classes import read_classes
 from .found import Found
 from .mask import read_mask
-from .outputs import Array, Given
+from .outputs import Given
 from .own import Decoder
 from .points import read_points
 from .raw import read_raw
@@ -131,7 +131,7 @@ class TaskRunner:
     ) -> Measured:
         """Run arrays, by the names of the inputs, with the time of each stage."""
         start = time.perf_counter()
-        return self._timed(start, self.checked(arrays), self._whole_input(), threshold)
+        return self._timed(start, self.checked(arrays), self.whole_input(), threshold)
 
     def checked(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return arrays in the inputs' types; raise :class:`DetectError` for other shapes."""
@@ -151,7 +151,8 @@ class TaskRunner:
             for each in self.specification.inputs
         }
 
-    def _whole_input(self) -> Placement:
+    def whole_input(self) -> Placement:
+        """Return where arrays lie that are the input themselves."""
         if not self.sees_pictures:
             return NO_PICTURE
         return Placement(1.0, 1.0, 0, 0, self.width, self.height)
@@ -179,7 +180,7 @@ class TaskRunner:
             return
         outputs = self.compute(self.blank())
         shapes = {name: np.nan_to_num(array) for name, array in outputs.items()}
-        self.read(shapes, self._whole_input())
+        self.read(shapes, self.whole_input())
 
 
 def with_labels(specification: TaskSpecification, labels: tuple[str, ...]) -> TaskSpecification:

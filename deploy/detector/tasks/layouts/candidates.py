@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..outputs import Array, Doubles, Given, activated, demand_labels
+from ...arrays import Array
+from ..outputs import Doubles, Given, activated, demand_labels
 
 Rows = NDArray[np.intp]
 Located = tuple[Doubles, Doubles | None]

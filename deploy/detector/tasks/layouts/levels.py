@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...arrays import Array
 from ...decoding import corners as ssd_corners
-from ..outputs import Array, Doubles, Given, activated, unfit
+from ..outputs import Doubles, Given, activated, unfit
 from .candidates import (
     Candidates,
     Located,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..outputs import Array, Given, unfit
+from ...arrays import Array
+from ..outputs import Given, unfit
 from .candidates import (
     Candidates,
     Located,
