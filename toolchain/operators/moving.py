@@ -52,8 +52,8 @@ def moved_in_equal_parts(call: Call) -> list[Placed] | None:
 
 
 def sliced(call: Call) -> list[Placed] | None:
-    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``), one in steps, or
-    any whose bounds can be changed."""
+    """A slice of positions; of channels, one of equal parts (``x[:, : c // 2]``), or any that can
+    be changed."""
     placed = call.x_placed
     if placed is None or call.dim(1) != placed.dim:
         return moved(call)
@@ -61,10 +61,6 @@ def sliced(call: Call) -> list[Placed] | None:
     width, count = len(placed.nodes), call.out.shape[placed.dim]
     start, step = _start(call, width), call.args[4] if len(call.args) > 4 else 1
     if count == width or call.watcher.numbers_follow:
-        return found
-    if step > 1 and start < step and count == len(range(start, width, step)):
-        for index, node in enumerate(placed.nodes):  # what lies within a step goes together
-            call.watcher.classes.join(node, placed.nodes[index // step * step])
         return found
     if not count or step != 1 or width % count or start % count:
         return None

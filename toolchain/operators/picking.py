@@ -1,17 +1,15 @@
 """Operators that pick channels by their positions, or begin with another one.
 
 Where the positions can be changed with the channels (:attr:`Watcher.numbers_follow`, or a buffer of
-positions), all but what becomes a channel's whole tensor can go. Where they cannot, the channels
-that are picked stay, and those that are counted to find them; the others can go.
+positions), all but what becomes a channel's whole tensor can go. Where they cannot, all stay: what
+is a plain number here may have been worked out from the input's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from torch import Tensor
 
-from toolchain.operators.classes import Nodes, Placed
+from toolchain.operators.classes import Placed
 from toolchain.operators.moving import moved
 from toolchain.operators.traits import Call
 from toolchain.records.reasons import Reason
@@ -24,26 +22,21 @@ def selected(call: Call) -> list[Placed] | None:
     """``select``: the channel that is picked stays, for what is left has no channels."""
     placed = call.x_placed
     if placed is not None and call.dim(1) == placed.dim and not _is_repeated(placed):
-        position = int(call.args[2])
-        _keep(call, [placed.nodes[position]])
         if not call.watcher.numbers_follow:
-            _keep(call, _counted(placed.nodes, [position]))
+            return None
+        node = placed.nodes[int(call.args[2])]
+        call.watcher.classes.protect([node], Reason("operator", operator=call.name))
     return moved(call)
 
 
 def rolled(call: Call) -> list[Placed] | None:
-    """``roll``: so many of the last channels come first; with a number that cannot be changed,
-    these stay."""
-    placed = call.x_placed
-    shifts, dims = call.args[1], call.args[2] if len(call.args) > 2 else ()
+    """``roll``: so many of the last channels come first."""
+    placed, dims = call.x_placed, call.args[2] if len(call.args) > 2 else ()
     dims = [dim % call.x.ndim for dim in dims]
     if placed is None or not dims or len(set(dims)) < len(dims):
         return None
-    if placed.dim in dims and not call.watcher.numbers_follow and not placed.is_uniform:
-        shift = int(shifts[dims.index(placed.dim)])
-        if abs(shift) > len(placed.nodes):
-            return None
-        _keep(call, placed.nodes[-shift:] if shift > 0 else placed.nodes[: abs(shift)])
+    if placed.dim in dims and not call.watcher.numbers_follow and not _is_repeated(placed):
+        return None
     return moved(call)
 
 
@@ -64,9 +57,7 @@ def picked(call: Call) -> list[Placed] | None:
     if not listed or _is_repeated(placed):
         return None
     follows = call.watcher.numbers_follow or call.watcher.picks(call.name, positions, placed.nodes)
-    if not follows:
-        _keep(call, _counted(placed.nodes, listed))
-    return [Placed(dim, [placed.nodes[position] for position in listed])]
+    return [Placed(dim, [placed.nodes[position] for position in listed])] if follows else None
 
 
 def _index(call: Call) -> tuple[int, Tensor] | None:
@@ -97,14 +88,3 @@ def _line(index: Tensor, dim: int) -> Tensor | None:
 def _is_repeated(placed: Placed) -> bool:
     """Return True if the places along the dimension are all of one channel: they are positions."""
     return placed.is_uniform and len(placed.nodes) > 1
-
-
-def _counted(nodes: Nodes, positions: Iterable[int]) -> Nodes:
-    """Return the channels from the front, or from the end, to each position."""
-    front = max((each + 1 for each in positions if each >= 0), default=0)
-    back = min((each for each in positions if each < 0), default=0)
-    return [*nodes[:front], *(nodes[back:] if back else [])]
-
-
-def _keep(call: Call, nodes: Nodes) -> None:
-    call.watcher.classes.protect(nodes, Reason("operator", operator=call.name))

@@ -94,7 +94,7 @@ def _narrowed(
     if isinstance(start, int):
         width = max(1, int(x.shape[dim]))
         at = int(start) % width
-        if at:
+        if at or isinstance(start, Told):
             yield _position(dim, width, start)
         yield Given(dim, length, at, at + int(length), True)
 
@@ -106,7 +106,7 @@ def _rolled(x: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iter
     shifts, dims = ([each] if isinstance(each, int) else list(each) for each in (shifts, dims))
     for shift, dim in zip(shifts, dims, strict=False):
         width = int(x.shape[dim])
-        if 0 < abs(shift) <= width:
+        if abs(shift) <= width:
             start, stop = (width - shift, width) if shift > 0 else (0, -shift)
             yield Given(dim % x.ndim, shift, int(start), int(stop), False)
 
@@ -166,5 +166,8 @@ def _sliced(dim: int, width: int, cut: slice) -> Iterator[Given | GivenList]:
         yield GivenList(dim, tuple(range(width))[cut], _written_at(cut.step), cut)
         return
     for bound in (cut.start, cut.stop):
-        if isinstance(bound, int) and bound and abs(bound) < width:
+        if isinstance(bound, Told) and (not bound.may_change or (bound.is_of_shape and not bound)):
+            # It may be of the input's size.
+            yield Given(dim, bound, 0, 0, False)
+        elif isinstance(bound, int) and bound and abs(bound) < width:
             yield _position(dim, width, bound)

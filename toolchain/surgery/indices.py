@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,12 @@ INTEGERS = (torch.int32, torch.int64)
 class Indices:
     """Knows which tensors hold positions that no image decides."""
 
-    def __init__(self, flow: Flow, tensors: Mapping[int, tuple[str, Tensor]]) -> None:
+    def __init__(
+        self, flow: Flow, tensors: Mapping[int, tuple[str, Tensor]], saved: Collection[str]
+    ) -> None:
         self.reached: dict[str, list[int]] = {}
         """Buffer of positions -> the channels among which it picks."""
-        self._flow, self._tensors = flow, tensors
+        self._flow, self._tensors, self._saved = flow, tensors, saved
         self._literals: dict[int, Tensor] = {}  # the tensor is held to keep its id
 
     def note(self, operator: str, outputs: Iterable[Tensor], written: Iterable[Tensor]) -> None:
@@ -36,14 +38,21 @@ class Indices:
         return known and index.dtype in INTEGERS
 
     def picks(self, operator: str, index: Tensor, nodes: Nodes) -> bool:
-        """Return True if ``index``, positions among ``nodes``, is a buffer that can be changed."""
+        """Return True if ``index``, positions among ``nodes``, is a buffer that can be changed.
+
+        One that is not among what files keep cannot: it would come back as it was.
+        """
         entry = self._tensors.get(storage_key(index))
         if entry is None:
             return False
         name, whole = entry
         self.reached.setdefault(name, []).extend(nodes)
         same = whole.ndim == 1 and len(whole) == len(index) and index.data_ptr() == whole.data_ptr()
-        if not same or (len(whole) > 1 and index.stride() != whole.stride()):
+        if (
+            name not in self._saved
+            or not same
+            or (len(whole) > 1 and index.stride() != whole.stride())
+        ):
             return False
         return self._flow.follow(Pick(operator, ("", name), tuple(nodes), tuple(index.tolist())))
 

@@ -98,7 +98,7 @@ class _Interpreter(fx.Interpreter):
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super().fetch_args_kwargs_from_env(n)
 
-        least = 1 if is_positional(n) else 2  # a size of 1 or -1 is no number of channels
+        least = 0 if is_positional(n) else 2  # a size of 1 or -1 is no number of channels
 
         def told(place: str, given: Any) -> Any:
             key = self._name, place
@@ -225,8 +225,8 @@ class Numbers(TorchFunctionMode):
                         self.of_shapes.append((self._module(), use))
                     else:
                         self.uses.append(use)
-            elif nodes is not None and (number > 1 or (name in CUT and number)):
-                self._note_unknown(name, nodes)
+            elif nodes is not None and (number > 1 or name in CUT):
+                self._note_unknown(name, tuple(placed.nodes))
 
     def _note_unknown(self, name: str, nodes: tuple[int, ...]) -> None:
         module = self._module()
@@ -245,6 +245,4 @@ class Numbers(TorchFunctionMode):
 
 
 def _may_change(number: int) -> bool:
-    return number == 0 or (
-        isinstance(number, Told) and number.may_change and not number.is_of_shape
-    )
+    return isinstance(number, Told) and number.may_change and not number.is_of_shape

@@ -43,7 +43,8 @@ class Watcher(TorchDispatchMode):
             storage_key(tensor): (name, tensor)
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]
         }
-        self.indices, self.states = Indices(flow, self.tensors), States()
+        self.indices = Indices(flow, self.tensors, network.state_dict().keys())
+        self.states = States()
         self.apart = dict[int, Tensor]()  # parts that overlap nothing, though memory is shared
         self.stacked = dict[int, tuple[Tensor, Call]]()  # channels to be joined if it is used
         self.owners = {name: each.name for each in layers.values() for name in each.tensor_names}
