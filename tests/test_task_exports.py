@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import own_networks
@@ -31,6 +30,7 @@ from toolchain.deploy.detector.sources import read_arrays
 from toolchain.deploy.detector.tasks.running import TaskRunner
 from toolchain.errors import InputError
 from toolchain.exporting import extra
+from toolchain.recipe import parse_recipe
 
 pytestmark = pytest.mark.slow
 WITH_CONVERTER = pytest.mark.skipif(extra.lacking() is not None, reason="needs the extra tflite")
@@ -279,18 +279,8 @@ def test_what_does_not_fit_is_told_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
-def test_photos_are_fitted_as_the_recipe_says(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), image((0, 0, 255)))
-    from toolchain.checking.pictures import board_view, photo_input, read_photos
-    from toolchain.recipe import parse_recipe
-
-    (photo,) = read_photos([tmp_path / "a.png"])
-    text = own_networks.recipe_text("mask").replace("width = 96", 'width = 64\nfit = "crop"')
-    recipe = parse_recipe(text, "r.toml")
-    proof = photo_input(photo, recipe, board_view(recipe))
-    assert tuple(proof.image.shape) == (1, 3, 64, 64)
-    reds = (proof.image[0, 0] > 0.9).nonzero()
-    assert (reds.min(dim=0).values.tolist(), reds.max(dim=0).values.tolist()) == (
-        [16, 16],
-        [31, 31],
-    )
+def test_a_file_of_labels_that_nobody_read_is_told(tmp_path: Path) -> None:
+    text = own_networks.recipe_text("mask").replace("labels = ", "labels_file = 'a.txt' # ")
+    network, example = network_of("mask")
+    with pytest.raises(InputError, match=r"task.labels_file is read where .* give task.labels"):
+        tc.export(network, tmp_path / "out", example=example, recipe=parse_recipe(text, "r.toml"))

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from toolchain.checking.pictures import Photo, board_view, photo_input
 from toolchain.deploy.detector.errors import DetectError
 from toolchain.deploy.detector.tasks.specification import TaskSpecification
 from toolchain.errors import RecipeError
@@ -143,3 +145,16 @@ def test_wrong_metadata_are_named(path: str, value: object) -> None:
         TaskSpecification.from_json(json.dumps(table))
     assert f"'{path.replace('__', '.')}' must be" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_photos_are_fitted_as_the_recipe_says() -> None:
+    pixels = np.zeros((128, 192, 3), np.uint8)
+    pixels[32:64, 64:96] = (0, 0, 255)
+    which = recipe('[input]\nheight = 64\nwidth = 64\nmean = [0.0]\nfit = "crop"\n')
+    image = photo_input(Photo("a", pixels), which, board_view(which)).image
+    assert tuple(image.shape) == (1, 3, 64, 64)
+    reds = (image[0, 0] > 200).nonzero()
+    assert (reds.min(dim=0).values.tolist(), reds.max(dim=0).values.tolist()) == (
+        [16, 16],
+        [31, 31],
+    )

@@ -23,6 +23,10 @@ def check_task(loaded: Loaded) -> None:
     Of ``raw`` there is nothing to read. Faces are proved by their anchors, and a decoder of the
     user's own runs on the board alone.
     """
+    if loaded.recipe.task.labels_file is not None:
+        raise InputError(
+            "task.labels_file is read where a recipe is read from a file; give task.labels here"
+        )
     if loaded.recipe.task_kind == "faces":
         return
     try:
