@@ -12,7 +12,7 @@ import pytest
 
 from toolchain.bench.feeds import Told
 from toolchain.bundle.alone import Ready, made_ready
-from toolchain.bundle.contents import expected_files, model_files
+from toolchain.bundle.contents import expected_files, least_ranges, model_files
 from toolchain.cli import run as run_cli
 from toolchain.deploy.detector import selftest
 from toolchain.deploy.detector.tasks.specification import TaskSpecification
@@ -149,3 +149,9 @@ def test_boxes_of_yunets_layout_may_be_none(tmp_path: Path) -> None:
 
     none = np.zeros(0, np.int64)
     assert _points(np.zeros((8, 10)), none, np.zeros((0, 4))).shape == (0, 5, 2)
+
+
+def test_small_probabilities_may_differ_by_steps_of_one() -> None:
+    found = least_ranges([[0.0, 3e-4], [-0.1, 0.2], [0.0, 1.0]], [6e-4, 0.3, 1.0], 1e-4)
+    assert 1e-7 < found[0] * 1e-4 < 1e-6
+    assert found[1:] == [0.3, 1.0]

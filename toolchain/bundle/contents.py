@@ -30,6 +30,7 @@ from toolchain.errors import InputError
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import name_of
+from toolchain.records.spots import STEPS
 from toolchain.system.files import as_json, sha256_of
 from toolchain.zoo.reading import FOLDER as ZOO
 
@@ -101,11 +102,13 @@ def expected_files(model: Path, recipe: Recipe | None = None) -> tuple[Files, Ex
             given, found = _looked(model, Path(folder), own)
         except detect.DetectError as error:
             raise InputError(f"{model}: detect.py cannot run it: {error}") from error
+        limit = proof.int8_limit if rounds else proof.onnx_limit
         expected = {
             "model": place_of(model),
             **found,
+            "ranges": least_ranges(found["outputs"], found["ranges"], limit),
             "figure": "mean" if rounds else "largest",
-            "output_limit": proof.int8_limit if rounds else proof.onnx_limit,
+            "output_limit": limit,
             "box_limit_px": 4.0 if rounds else 0.1,
             "score_limit": 0.05 if rounds else 0.001,
         }
@@ -118,6 +121,21 @@ def expected_files(model: Path, recipe: Recipe | None = None) -> tuple[Files, Ex
     count = len(found.get("boxes", []))
     words = f"{count} face{'' if count == 1 else 's'}" if count else found.get("words", "")
     return files, Expected(count, words)
+
+
+def least_ranges(
+    outputs: Sequence[Sequence[float]], ranges: Sequence[float], limit: float
+) -> list[float]:
+    """Return the outputs' ranges, by which differences are judged, as the self-test takes them.
+
+    Sigmoids are rounded in steps of 1, not of their own size: where all probabilities are small,
+    the range counts as what makes some such steps no difference.
+    """
+    steps = STEPS * float(np.finfo(np.float32).eps)
+    return [
+        max(span, steps / limit) if limit and all(0 <= value <= 1 for value in values) else span
+        for values, span in zip(outputs, ranges, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
