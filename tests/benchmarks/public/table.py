@@ -44,13 +44,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+    return f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|"
 
 
 def _layer_row(each: Measured) -> list[str]:
     found = each.layer
     if found is None:
-        return [each.name, f"{each.parameters:,}", "failed", *[""] * 5]
+        return [each.name, f"{each.parameters:,}", _lacking(each, "layer"), *[""] * 5]
     return [
         each.name,
         f"{each.parameters:,}",
@@ -74,7 +74,7 @@ def _group_row(each: Measured) -> list[str]:
 
 def _our_cells(each: Measured, found: Shrunk | None) -> list[str]:
     if found is None:
-        return ["failed", *[""] * 5]
+        return [_lacking(each, "group"), *[""] * 5]
     kept = f"{found.kept:,} ({_counts(found.kept_by)})" if found.kept else "0"
     return [
         _after(found.parameters_after, each),
@@ -91,7 +91,10 @@ def _peer_cells(each: Measured, peer: Peer) -> list[str]:
 
 
 def _cost_row(each: Measured) -> list[str]:
-    seconds = ["failed" if one is None else _seconds(one) for one in (each.layer, each.group)]
+    seconds = [
+        _lacking(each, scope) if one is None else _seconds(one)
+        for scope, one in (("layer", each.layer), ("group", each.group))
+    ]
     size = "x".join(map(str, each.shape[2:]))
     files = [_links(each, suffix) for suffix in (".onnx", ".param")]
     return [f"{each.name}, {size}", *seconds, f"{each.memory_mb / 1024:.1f} GB", *files]
@@ -105,8 +108,12 @@ def _seconds(one: Shrunk) -> str:
 def _links(each: Measured, suffix: str) -> str:
     found = [worst for name, worst in each.files.items() if name.endswith(suffix)]
     if not found:
-        return "none"
+        return "none" if "files" in each.done else "not measured"
     return "no number" if None in found else f"{max(w for w in found if w is not None):.0e}"
+
+
+def _lacking(each: Measured, stage: str) -> str:
+    return "failed" if stage in each.errors else "not measured"
 
 
 def _after(parameters: int | None, each: Measured) -> str:
