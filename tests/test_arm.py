@@ -188,7 +188,8 @@ def test_a_file_of_any_kind_runs_on_the_board(ready: Sysroot, tmp_path: Path) ->
     # Two convolutions of 16x16 over 3 channels at 16 places, with 4 and 2 outputs.
     assert found.main.instructions.multiply_add >= 16 * 6 * 3 * 256 // 4
     (tmp_path / "cells.txt").touch()
-    for name, words in (("cells.txt", "is no model file"), ("any.onnx", "takes pictures of any size")):
+    refusals = {"cells.txt": "is no model file", "any.onnx": "takes pictures of any size"}
+    for name, words in refusals.items():
         write_model(tmp_path / "any.onnx", None, size=None)
         with pytest.raises(InputError, match=words):
             check_folder(tmp_path / name, None, board(), ready, (), tmp_path, lambda _name: None)
