@@ -173,8 +173,11 @@ def test_what_cannot_be_run_is_told(ready: Sysroot, made: Path, tmp_path: Path) 
     )
     again = dataclasses.replace(certificate, files=files)
     (folder / "certificate.json").write_bytes(to_json(again))
-    with pytest.raises(InputError, match=r"model.onnx does not run on Raspberry Pi 4B: "):
+    with pytest.raises(InputError, match=r"model.onnx: is no whole ONNX file"):
         check_folder(folder, ["model.onnx"], board(), ready, (), tmp_path, lambda _name: None)
+    image = np.zeros((1, 3, 96, 128), np.float32)
+    with pytest.raises(InputError, match=r"model.onnx does not run on Raspberry Pi 4B: "):
+        emulation.emulate(folder / "model.onnx", {"noise": image}, board(), ready)
     (folder / "certificate.json").unlink()
     with pytest.raises(InputError, match="give an output folder of toolchain shrink"):
         check_folder(folder, None, board(), ready, (), tmp_path, lambda _name: None)

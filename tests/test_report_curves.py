@@ -149,7 +149,7 @@ def test_marks_lie_where_their_figures_are() -> None:
 
 def test_a_mark_without_a_size_stands_beside_the_axes() -> None:
     known = scatter.Point("extd", False, 100_000, 0.6, "known", "known")
-    unknown = replace(known, parameters=None, label="unknown", words="unknown")
+    unknown = replace(known, amount=None, label="unknown", words="unknown")
     plane = scatter.plane_of([known, unknown])
     assert plane.strip is not None
     assert plane.place(unknown)[0] > plane.box.right > plane.place(known)[0]
@@ -167,7 +167,7 @@ def test_marks_of_one_checkpoint_are_joined() -> None:
     published = scatter.Point("extd", False, 100_000, 0.6, "", "p", "extd FPGM 10 %")
     measured = replace(published, measured=True, ap=0.7)
     alone = replace(measured, pair="extd FPGM 20 %")
-    nowhere = replace(published, parameters=None)
+    nowhere = replace(published, amount=None)
     assert scatter_page("t", "easy", [published, measured]).count('class="stem"') == 1
     assert scatter_page("t", "easy", [published, alone]).count('class="stem"') == 0
     assert scatter_page("t", "easy", [nowhere, measured]).count('class="stem"') == 0
@@ -225,7 +225,7 @@ def test_every_published_row_and_comparator_is_drawn(level: str) -> None:
 
 def test_a_checkpoint_is_drawn_at_the_parameters_that_the_paper_counts() -> None:
     (point,) = sizes.member_points("easy", [member_of()])
-    assert (point.parameters, point.measured, point.label) == (87_368, True, "FPGM 10 %")
+    assert (point.amount, point.measured, point.label) == (87_368, True, "FPGM 10 %")
     assert point.ap == pytest.approx(0.8628)
 
 
