@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from toolchain.bench.entries import Entry, entries_of, fixed_shapes, is_channels_last
 from toolchain.bench.external import external_files
 from toolchain.bench.runs import Fed, Given, input_of, run_once
-from toolchain.checking.parity import random_inputs
 from toolchain.errors import InputError
 
 SCALES = (64.0, 1.0)
@@ -88,6 +86,8 @@ def given_alone(path: Path, told: Told) -> tuple[str, Given, str]:
     if not told.says_nothing:
         raise InputError(f"{path}: takes what it was made for; leave out what says its inputs")
     shape, _ = input_of(path)
+    from toolchain.checking.parity import random_inputs
+
     (noise,) = random_inputs([(1, *shape)], seed=0)
     return noise.name, np.ascontiguousarray(noise.image.numpy()), ""
 
@@ -105,6 +105,8 @@ def _noise(
     entries: Sequence[Entry], shapes: Sequence[tuple[int, ...]], scale: float
 ) -> Iterator[NDArray[Any]]:
     """Yield an array for each input: noise, of whole numbers other than pixels zeros and ones."""
+    import torch  # wrong words are told without it
+
     generator = torch.Generator().manual_seed(0)
     for entry, shape in zip(entries, shapes, strict=True):
         dtype = np.dtype(entry.dtype)

@@ -27,6 +27,12 @@ def need(path: Path | None, what: str, error: type[InputError] = InputError) -> 
         raise error(f"{path}: cannot be read (Permission denied); give {what}")
 
 
+def need_model_file(path: Path) -> None:
+    """Raise :class:`InputError` for a file that is no model by its name; a folder may hold some."""
+    if path.is_file() and path.suffix not in (".onnx", ".tflite", ".param", ".json"):
+        raise InputError(f"{path}: is no model file; expected .onnx, .tflite or model_ncnn")
+
+
 def need_checkpoint(path: Path | None) -> None:
     """Raise :class:`CheckpointError` if there are no weights; safetensors may be many files."""
     if path is not None and not list(path.parent.glob(f"{path.name}.*")):

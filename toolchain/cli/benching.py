@@ -41,6 +41,7 @@ def bench(
     asking.need(folder, f"{asking.FOLDER}, or a model file")
     asking.need_photos([photo] if photo else ())
     asking.need_room(out)
+    asking.need_model_file(folder)
     from toolchain.bench.interleaving import measure, read_photo
     from toolchain.errors import InputError
     from toolchain.records.run_folder import model_file
