@@ -70,7 +70,6 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.xfail(reason="evaluate loads PyTorch before it refuses a file; to be mended")
 @pytest.mark.slow
 def test_wrong_words_do_not_wait_for_torch(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")

@@ -96,7 +96,7 @@ def evaluate(
     from toolchain.cli import figures
 
     paths = [path for path in (detector, *(compare or ())) if path is not None]
-    others = figures.Others(protocol, split, tuple(peer or ()), worst, max_side, anchor_ratio)
+    others = figures.Others(protocol, split, tuple(peer or ()), worst, max_side, anchor_ratio, size)
     asked = figures.Asked(tuple(dict.fromkeys(paths)), data, function, recipe, model, limit, out)
     if figures.is_for(asked):
         figures.evaluate(asked, others, as_json=as_json)

@@ -45,6 +45,7 @@ class Others:
     worst: int
     max_side: int | None
     anchor_ratio: float | None
+    size: str | None
 
     def demand_none(self, function: str) -> None:
         """Raise :class:`InputError` naming one that was given."""
@@ -55,6 +56,7 @@ class Others:
             "--worst": bool(self.worst),
             "--max-side": self.max_side is not None,
             "--anchor-ratio": self.anchor_ratio is not None,
+            "--size": self.size is not None,
         }
         for option, is_given in given.items():
             if is_given:

@@ -12,11 +12,9 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from toolchain.errors import InputError, ModelError
-from toolchain.evaluating.model import Model, file_model, network_model
-from toolchain.models.layouts import known_model
 from toolchain.recipe import Recipe, default_recipe
 from toolchain.records.certificate import companions_of
 from toolchain.records.run_folder import (
@@ -30,7 +28,9 @@ from toolchain.records.run_folder import (
     name_of,
 )
 from toolchain.system.files import sha256_of
-from toolchain.zoo.sources import load_network
+
+if TYPE_CHECKING:
+    from toolchain.evaluating.model import Model
 
 Kind = Literal["network", "onnx", "tflite", "ncnn"]
 KINDS: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".param": "ncnn"}
@@ -69,6 +69,9 @@ class ModelPlan:
 
     def open(self) -> Model:
         """Open it; raises :class:`ModelError` for what cannot be opened, or does not fit."""
+        from toolchain.evaluating.model import file_model, network_model
+        from toolchain.zoo.sources import load_network
+
         if self.kind != "network":
             return file_model(self.path, self.recipe)
         try:
@@ -105,6 +108,8 @@ def plan_model(path: Path, recipe: Recipe | None = None, model: str | None = Non
             f"{path}: lies in no output folder, so nothing tells what it is given; give the recipe "
             f"that it was made by, with --recipe"
         )
+    from toolchain.models.layouts import known_model
+
     return ModelPlan(path, recipe or default_recipe(known_model(path, model)))
 
 
