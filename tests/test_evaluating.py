@@ -178,14 +178,15 @@ def test_batches_are_run_one_by_one(tmp_path: Path) -> None:
     assert model(grey)[0].shape == (1, 3)
 
 
+@pytest.mark.parametrize("option", ["--protocol paper", "--size 320x320"])
 def test_options_of_wider_face_are_refused(
-    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     recipe = colours.recipe(tmp_path, "top")
-    line = refused(
-        capsys, "evaluate", weights, "--recipe", recipe, "--data", data, "--protocol", "paper"
-    )
-    assert "--protocol is of WIDER FACE; leave it out with evaluate.function top" in line
+    words = ["evaluate", weights, "--recipe", recipe, "--data", data, *option.split()]
+    line = refused(capsys, *words)
+    name = option.split()[0]
+    assert f"{name} is of WIDER FACE; leave it out with evaluate.function top" in line
 
 
 def test_a_file_on_its_own_needs_a_recipe(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from coming_back import brought_back
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_moving import conv, difference, kept, trained
@@ -234,12 +233,7 @@ def test_a_network_with_other_positions_trains_and_comes_back(tmp_path: Path) ->
     small.train()(image).sum().backward()
     assert all(parameter.grad is not None for parameter in small.parameters())
     small.eval()
-    pickled = io.BytesIO()
-    torch.save(small, pickled)
-    pickled.seek(0)
-    tc.save(small, tmp_path / "small.safetensors")
-    again = tc.load(tmp_path / "small.safetensors", InCode).eval()
-    for other in (copy.deepcopy(small), torch.load(pickled, weights_only=False), again):
+    for other in brought_back(small, InCode, tmp_path):
         with torch.no_grad():
             assert torch.equal(other(image), small(image))
 

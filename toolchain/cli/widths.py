@@ -18,10 +18,10 @@ from toolchain.cli import asking
 from toolchain.cli.app import Json, app, messages, stage_progress, table_console
 from toolchain.cli.feeding import need_size
 from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
+from toolchain.cli.options.computing import PHOTOS
 from toolchain.cli.options.grouping import grouped
 from toolchain.cli.options.inputs import Size
 from toolchain.cli.options.pruning import Align
-from toolchain.cli.options.training import PHOTOS
 from toolchain.cli.options.weights import Chosen
 from toolchain.cli.recipes import recipe_for
 from toolchain.cli.streams import print_json_text

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from toolchain.cli.options.computing import (
+    PHOTOS,
+    Device,
+    DrawingAhead,
+    Half,
+    KeepSeconds,
+    PhotoCache,
+)
 from toolchain.cli.options.pruning import Align, Criterion
 from toolchain.errors import InputError
-from toolchain.system import caches
-
-PHOTOS = caches.photo_cache()
-"""Where decoded photos are kept by default."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,13 @@ class Recovery:
     ] = None
     criterion: Criterion = None
     align: Align = None
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu"
-    half: Annotated[bool, typer.Option("--bfloat16", help="Compute in bfloat16.")] = False
+    device: Device = "cpu"
+    half: Half = False
     threads: Annotated[int, typer.Option(min=1, max=256, help="Of the process.")] = 2
-    workers: Annotated[
-        int, typer.Option(min=0, max=64, help="Processes that draw crops ahead.")
-    ] = 0
+    workers: DrawingAhead = 0
     seed: Annotated[int, typer.Option(min=0, help="Of order and crops.")] = 0
-    cache: Annotated[
-        Path,
-        typer.Option(
-            show_default=f"photos in {caches.SHOWN}", help="Where decoded photos are kept."
-        ),
-    ] = PHOTOS
-    keep_seconds: Annotated[float, typer.Option(min=0, help="How often the state is written.")] = (
-        60.0
-    )
+    cache: PhotoCache = PHOTOS
+    keep_seconds: KeepSeconds = 60.0
 
     @property
     def fields(self) -> Mapping[str, object]:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolchain.cli import asking
+from toolchain.cli.options.computing import (
+    PHOTOS,
+    Device,
+    DrawingAhead,
+    Half,
+    KeepSeconds,
+    PhotoCache,
+)
 from toolchain.cli.options.pruning import Align, Criterion, Scope
 from toolchain.cli.recipes import recipe_for, with_settings
-from toolchain.system import caches
 
 if TYPE_CHECKING:
     from toolchain.recipe import Recipe
     from toolchain.train.job import TrainingJob
-
-PHOTOS = caches.photo_cache()
-"""Where decoded photos are kept by default."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,13 @@ class Training:
         list[str] | None,
         typer.Option("--set", help="Any field of the recipe, as train.hold_epochs=5."),
     ] = None
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu"
-    half: Annotated[bool, typer.Option("--bfloat16", help="Compute in bfloat16.")] = False
+    device: Device = "cpu"
+    half: Half = False
     threads: Annotated[int, typer.Option(min=1, max=256, help="Of each process.")] = 2
-    workers: Annotated[
-        int, typer.Option(min=0, max=64, help="Processes that draw crops ahead.")
-    ] = 0
+    workers: DrawingAhead = 0
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and crops.")] = 0
-    cache: Annotated[
-        Path,
-        typer.Option(
-            show_default=f"photos in {caches.SHOWN}", help="Where decoded photos are kept."
-        ),
-    ] = PHOTOS
-    keep_seconds: Annotated[float, typer.Option(min=0, help="How often the state is written.")] = (
-        60.0
-    )
+    cache: PhotoCache = PHOTOS
+    keep_seconds: KeepSeconds = 60.0
     recipe: Annotated[Path | None, typer.Option(help="A recipe instead of the shipped one.")] = None
 
     def check(self) -> None:
