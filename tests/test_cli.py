@@ -51,6 +51,7 @@ def test_every_size_gets_a_folder(
     assert "give one --size" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_result_is_told_with_figures_and_what_to_do_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_the_int8_file_runs_on_the_board(made: Path) -> None:
     assert (made / "model_int8.onnx").stat().st_size < (made / "model.onnx").stat().st_size
 
 
+@pytest.mark.slow
 def test_what_is_as_it_was_is_verified(made: Path) -> None:
     found = look(made)
     assert found.problems == ()

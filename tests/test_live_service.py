@@ -278,6 +278,7 @@ sys.exit(detect.main([*sys.argv[2:], "--serve", "--port", "0", "--limit", "1"]))
 """
 
 
+@pytest.mark.slow
 def test_a_camera_that_hangs_starves_the_watchdog(model: Path, tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     command = [sys.executable, "-c", HANGING, str(ROOT), str(model)]

@@ -393,6 +393,7 @@ def written(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 @given(recipes().filter(lambda recipe: "\\ud" not in json.dumps(dataclasses.asdict(recipe))))
 @settings(deadline=None, max_examples=60)
 def test_a_recipe_that_is_written_and_read_is_the_same(recipe: Recipe) -> None:
