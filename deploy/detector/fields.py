@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
-from .errors import DetectError
+from .errors import DetectError, one_line
 
 Check = Callable[[Any], bool]
 
@@ -41,8 +42,16 @@ def is_pixels(value: Any) -> bool:
     return value is None or number(1, 65536, whole=True)(value)
 
 
-def known_schema(table: Any, newest: int) -> int:
-    """Return the layout of the metadata; raise :class:`DetectError` for one that is not known."""
+def read_table(text: str, newest: int) -> tuple[Any, int]:
+    """Return the metadata, and their layout, up to ``newest``; raise :class:`DetectError`."""
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
+    return table, _known_schema(table, newest)
+
+
+def _known_schema(table: Any, newest: int) -> int:
     value = table.get("schema") if isinstance(table, dict) else None
     if number(newest + 1, math.inf, whole=True)(value):
         raise DetectError(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from .errors import DetectError, one_line
 from .fields import (
     Check,
     checked,
     is_name,
     is_pixels,
-    known_schema,
     list_of,
     number,
     one_of,
+    read_table,
     wrong_field,
 )
 
@@ -84,11 +82,7 @@ class Specification:
     @classmethod
     def from_json(cls, text: str) -> Specification:
         """Parse and check the metadata; raise :class:`DetectError` naming the field."""
-        try:
-            table = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
-        schema = known_schema(table, SCHEMA)
+        table, schema = read_table(text, SCHEMA)
         names = [name for name in FIELDS if ADDED_BY.get(name, 1) <= schema]
         specification = cls(**{name: checked(table, *FIELDS[name]) for name in names})
         if len(specification.anchor_sizes) != len(specification.anchor_strides):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DetectError, one_line
 from ..fields import (
     Check,
     checked,
     is_name,
     is_pixels,
-    known_schema,
     list_of,
     number,
     one_of,
+    read_table,
     wrong_field,
 )
 
@@ -103,11 +101,7 @@ class TaskSpecification:
     @classmethod
     def from_json(cls, text: str) -> TaskSpecification:
         """Parse and check the metadata; raise :class:`DetectError` naming the field."""
-        try:
-            table = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DetectError(f"metadata 'detector' is not JSON ({one_line(error)})") from error
-        schema = known_schema(table, SCHEMA)
+        table, schema = read_table(text, SCHEMA)
         values = {name: checked(table, *rule) for name, rule in FIELDS.items()}
         values["read"] = values["read"] or values["outputs"]
         entries = checked(table, "inputs", "a list of inputs", list_of(_is_input))
