@@ -74,6 +74,21 @@ def halves(x: Tensor) -> Tensor:
     return torch.cat([right, left.sigmoid() * 2], dim=1)
 
 
+def added_to_all_of_it(x: Tensor) -> Tensor:
+    """A slice that leaves nothing out, changed in place: what it was cut from changes, too."""
+    whole = x.tanh()
+    part = whole[:, : x.shape[1]]
+    part += x
+    return whole
+
+
+def added_to_a_half(x: Tensor) -> Tensor:
+    whole = x.tanh()
+    part = whole[:, : x.shape[1] // 2]
+    part += x[:, x.shape[1] // 2 :]
+    return whole
+
+
 def linear_last(x: Tensor, layer: nn.Module) -> Tensor:
     out: Tensor = layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     return out
@@ -95,6 +110,7 @@ MIDDLES: dict[str, Callable[[], nn.Module]] = {
     "repeat": lambda: Apply(lambda x: x.repeat(1, 2, 1, 1)),
     "interleave": lambda: Apply(lambda x: torch.stack([x, x.tanh()], dim=2).flatten(1, 2)),
     "largest of pairs": lambda: Apply(lambda x: x.unflatten(1, (-1, 2)).amax(dim=2)),
+    "changed in place": lambda: Apply(added_to_all_of_it),
     "linear on the last axis": lambda: Apply(linear_last, nn.Linear(16, 16)),
     "scale on the last axis": lambda: Apply(scaled_last, torch.randn(16)),
     "groups": lambda: nn.Conv2d(16, 32, 3, padding=1, groups=4),
@@ -221,6 +237,15 @@ def test_what_holds_a_number_keeps_its_channels_and_is_named(name: str) -> None:
     small, surgery = shrink(soft, IMAGE)
     assert small.first.out_channels == 8
     assert {reason.operator for reason in kept(surgery)} == {name}
+    assert difference(soft, small) < 1e-6
+
+
+def test_what_is_changed_in_place_through_a_part_of_it_keeps_its_channels() -> None:
+    soft = trained(Between(Apply(added_to_a_half), 16))
+    soft.first[0].weight.data[[1, 9]] = 0
+    small, surgery = shrink(soft, IMAGE)
+    assert small.first[0].out_channels == 16
+    assert {reason.operator for reason in kept(surgery)} == {"add_"}
     assert difference(soft, small) < 1e-6
 
 

@@ -233,3 +233,9 @@ def written_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
         for leaf in tree_leaves({**given, **kwargs}.get(argument.name))
         if isinstance(leaf, Tensor)
     ]
+
+
+def see_alike(a: Tensor, b: Tensor) -> bool:
+    """Return True if two tensors of one memory see the same of it, in the same way."""
+    same_place = a.storage_offset() == b.storage_offset()
+    return same_place and (a.shape, a.stride()) == (b.shape, b.stride())

@@ -16,7 +16,7 @@ from toolchain.surgery.calls import LayerCall, LayerCalls
 from toolchain.surgery.channels import Flow, Parts, Product
 from toolchain.surgery.indices import Indices
 from toolchain.surgery.layers import Layer, storage_key
-from toolchain.surgery.running import written_by
+from toolchain.surgery.running import see_alike, written_by
 from toolchain.surgery.states import States
 from toolchain.surgery.writers import Writers
 
@@ -164,9 +164,8 @@ class Watcher(TorchDispatchMode):
         entry = self.tensors.get(storage_key(tensor))
         if entry is None or entry[1].numel() != len(nodes) or tensor.numel() != len(nodes):
             return False
-        if storage_key(tensor) in self.of_layers:  # a layer's own, used outside the layer
-            return False
-        if sum(size != 1 for size in entry[1].shape) > 1:  # entries in rows and columns
+        in_rows_and_columns = sum(size != 1 for size in entry[1].shape) > 1
+        if in_rows_and_columns or storage_key(tensor) in self.of_layers:  # used outside its layer
             return False
         self.classes.join_all(self.flow.tensor_nodes.setdefault(entry[0], nodes), nodes)
         self.used.add(storage_key(tensor))
@@ -293,8 +292,10 @@ class Watcher(TorchDispatchMode):
         return None not in laid and len({dim for dim, _ in known}) == 1 < len(known)
 
     def _writes_into_shared_memory(self, call: Call) -> bool:
-        """Return True if an operator changes memory that other tensors may look into."""
+        """Return True if an operator changes memory that other tensors see in another way."""
         return any(
-            self.placed(tensor) is None or self._holders(tensor) - {id(tensor)}
+            (placed := self.placed(tensor)) is None
+            or any(there != placed or not see_alike(other, tensor) for other, there in holders)
             for tensor in call.written
+            for holders in [[self.nodes[holder] for holder in self._holders(tensor)]]
         )
