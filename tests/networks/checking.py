@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -14,9 +14,11 @@ def deployed_parameters(network: nn.Module) -> int:
     bias (it has one once a norm or a constant is folded into it).
     """
     weights: dict[int, int] = {}
+    seen: list[Tensor] = []  # a parametrised weight is computed anew, and its id is another's next
     for module in network.modules():
         if isinstance(module, LAYERS):
             weight = module.weight
+            seen.append(weight)
             out_channels = getattr(module, "out_channels", None) or module.out_features
             weights[id(weight)] = weight.numel() + int(out_channels)
         elif isinstance(module, nn.RNNBase):
