@@ -52,14 +52,14 @@ def teaching(model: str) -> DistillationTrainer:
 
 
 def test_those_that_ship_are_known_by_name() -> None:
-    assert detector.names() == ["eresfd", "extd"]
-    assert [each.name for each in detector.detectors()] == ["eresfd", "extd"]
+    assert detector.names() == ["eresfd", "extd", "yunet"]
+    assert [each.name for each in detector.detectors()] == ["eresfd", "extd", "yunet"]
     assert detector.find("package:network") is None
 
 
 def test_a_third_model_is_built_by_its_name(third: Detector) -> None:
     assert type(build("third")) is tiny.Faces
-    assert detector.names() == ["eresfd", "extd", "third"]
+    assert detector.names() == ["eresfd", "extd", "third", "yunet"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_its_checkpoints_are_told_by_its_parameters(
 def test_without_its_record_the_same_checkpoint_is_nobodys(tmp_path: Path) -> None:
     path = tmp_path / "third.pth"
     torch.save(tiny.Faces().state_dict(), path)
-    with pytest.raises(ModelError, match=r"--model \(eresfd, extd, or module:factory\)"):
+    with pytest.raises(ModelError, match=r"--model \(eresfd, extd, yunet, or module:factory\)"):
         known_model(path, None)
 
 

@@ -22,7 +22,7 @@ from toolchain.checking.parity import random_inputs
 from toolchain.checking.pictures import as_floats, as_pixels, board_view, file_view
 from toolchain.cli import run as run_cli
 from toolchain.deploy import detect
-from toolchain.detection.finders import file_network
+from toolchain.detection.finders import file_network, opened
 from toolchain.errors import ExportError, InputError, ModelError, ParityError
 from toolchain.exporting import extra
 from toolchain.exporting.metadata import KEY, Provenance, metadata_of
@@ -351,7 +351,7 @@ def run_here(path: Path, image: Any) -> Any:
 
 def test_average_precision_of_files_that_suppress_is_refused(out: Path) -> None:
     with pytest.raises(ModelError, match=r"evaluate its folder's chain/bare/model.onnx"):
-        file_network(out / "model.onnx", 1)
+        file_network(out / "model.onnx", opened(out / "model.onnx", 1))
 
 
 def test_a_bench_feeds_pixels(out: Path) -> None:

@@ -372,8 +372,8 @@ def test_a_class_is_a_factory_too(user_module: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet", "no model 'resnet': must be one of eresfd, extd, or module:factory"),
-        ("", "no model '': must be one of eresfd, extd, or module:factory"),
+        ("resnet", "no model 'resnet': must be one of eresfd, extd, yunet, or module:factory"),
+        ("", "no model '': must be one of eresfd, extd, yunet, or module:factory"),
         ("users_network:", "no model 'users_network:': must be one of"),
         ("users_missing:f", "cannot import 'users_missing' from "),
         (":f", "cannot import '' from "),

@@ -53,8 +53,8 @@ def refusal(text: str) -> str:
 # What ships -------------------------------------------------------------------------------------
 
 
-def test_both_detectors_have_a_recipe() -> None:
-    assert models_with_recipe() == ["eresfd", "extd"]
+def test_every_detector_has_a_recipe() -> None:
+    assert models_with_recipe() == ["eresfd", "extd", "yunet"]
 
 
 @pytest.mark.parametrize(("model", "ratio"), [("eresfd", 1.25), ("extd", 1.0)])

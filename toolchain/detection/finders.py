@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.deploy import detect
+from toolchain.deploy.detector.network import Network
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol
 
@@ -76,17 +77,27 @@ def _threshold(evidence: NDArray[np.float64], protocol: Protocol) -> float:
     return max(protocol.score_threshold, 1 / (1 + math.exp(-min(max(lowest, -30.0), 30.0))))
 
 
-def file_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specification, str]:
-    """Open an ONNX, TFLite or ncnn file of ours; raise :class:`ModelError` if it is not one.
+def opened(path: Path, threads: int) -> Network:
+    """Open an ONNX, TFLite or ncnn file; raise :class:`ModelError` if it cannot be opened."""
+    try:
+        return detect.open_network(path, threads)
+    except detect.DetectError as error:
+        raise ModelError(f"{path.name}: {error}{_hint(error)}") from error
 
-    The third is the name of what runs it.
+
+def _hint(error: detect.DetectError) -> str:
+    return "; a detector of another kind is given by --peer" if "metadata" in str(error) else ""
+
+
+def file_network(path: Path, network: Network) -> tuple[RawNetwork, detect.Specification]:
+    """Return what runs an opened file of ours, and what it says of itself.
+
+    Raises :class:`ModelError` if it is not one of ours.
     """
     try:
-        network = detect.open_network(path, threads)
         specification = detect.specification_of(network)
     except detect.DetectError as error:
-        hint = "; a detector of another kind is given by --peer" if "metadata" in str(error) else ""
-        raise ModelError(f"{path.name}: {error}{hint}") from error
+        raise ModelError(f"{path.name}: {error}{_hint(error)}") from error
 
     if specification.postprocess == "nms":
         raise ModelError(
@@ -99,7 +110,7 @@ def file_network(path: Path, threads: int) -> tuple[RawNetwork, detect.Specifica
         first, second = network.run(specification, tensor)
         return first[0], second[0]
 
-    return run, specification, network.runtime.partition(" ")[0]
+    return run, specification
 
 
 def peer_finder(path: Path, protocol: Protocol) -> Finder:

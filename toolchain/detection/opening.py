@@ -14,11 +14,20 @@ A :class:`FinderPlan` holds only names and numbers, so that it can be handed to 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from toolchain.detection.finders import Finder, file_network, network_finder, peer_finder
+from toolchain.detection.finders import (
+    Finder,
+    file_network,
+    network_finder,
+    opened,
+    peer_finder,
+)
+from toolchain.detection.one_class import boxes_finder, is_of_boxes, of_file
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol, Subject
 from toolchain.records.recommendation import ORIGINAL
@@ -72,9 +81,11 @@ def plan_for(
         raise InputError(f"{path}: there is no such file or folder{'' if peer else hint}")
     if peer:
         return FinderPlan(path, "peer", _peer_protocol(protocol))
-    if path.suffix in SUFFIXES:
-        return FinderPlan(path, SUFFIXES[path.suffix], protocol)
     from toolchain.models.layouts import known_model
+    from toolchain.models.published_onnx import read_published
+
+    if path.suffix in SUFFIXES and read_published(path) is None:
+        return FinderPlan(path, SUFFIXES[path.suffix], protocol)
 
     recipe = None
     if (path / MANIFEST).is_file():
@@ -101,14 +112,11 @@ def describe(plan: FinderPlan) -> Description:
     if plan.kind in SUFFIXES.values():
         return _describe_file(plan)
     loaded = _load(plan)
-    assert loaded.recipe.anchors is not None
-    settings = {
-        "runtime": "PyTorch",
-        "colour order": loaded.recipe.input.color_order,
-        "anchor height / width": f"{loaded.recipe.anchors.aspect_ratio:g}",
-        "input": _input(plan.protocol),
-        "layout": loaded.source.layout,
-    }
+    anchors = loaded.recipe.anchors
+    settings = {"runtime": "PyTorch", "colour order": loaded.recipe.input.color_order}
+    if anchors is not None:
+        settings["anchor height / width"] = f"{anchors.aspect_ratio:g}"
+    settings |= {"input": _input(plan.protocol), "layout": loaded.source.layout}
     name = plan.path.parent.name if plan.path.name == WEIGHTS else plan.path.name
     subject = Subject(name, "network", plan.model, loaded.source.sha256, settings)
     return Description(subject, loaded.notes)
@@ -119,42 +127,80 @@ def _input(protocol: Protocol) -> str:
 
 
 def _describe_file(plan: FinderPlan) -> Description:
-    _, specification, runtime = file_network(plan.path, threads=1)
+    file = _open_file(plan.path, threads=1)
     notes: tuple[str, ...] = ()
     size = _input(plan.protocol)
-    if specification.height is not None:
-        size = f"{specification.height}x{specification.width}, letterboxed"
+    if file.size is not None:
+        size = f"{file.size[0]}x{file.size[1]}, letterboxed"
+        _demand_its_size(plan, file.size)
         notes = (
-            f"{plan.path.name} takes {specification.height}x{specification.width} pixels only: "
-            f"photos are fitted into it, as on the board, which costs small faces.",
+            f"{plan.path.name} takes {file.size[0]}x{file.size[1]} pixels only: photos are fitted "
+            f"into it, as on the board, which costs small faces.",
         )
-        if plan.protocol.size not in (None, (specification.height, specification.width)):
-            raise InputError(
-                f"--size: {plan.path.name} takes {specification.height}x{specification.width} "
-                f"pixels only; leave --size out, or give the weights"
-            )
-        if plan.protocol.name == "paper":
-            raise InputError(
-                f"{plan.path.name} takes {specification.height}x{specification.width} pixels only, "
-                f"and the protocol 'paper' looks at several sizes; export it with --dynamic, give "
-                f"the weights instead, or use --protocol single"
-            )
-    if not specification.trained:
+    if not file.trained:
         notes += (f"UNTRAINED: {plan.path.name} says that its weights are not trained.",)
-    settings = {
-        "runtime": runtime,
-        "colour order": specification.color_order,
-        "anchor height / width": f"{specification.aspect_ratio:g}",
-        "input": size,
-    }
+    settings = {"runtime": file.runtime, "colour order": file.color_order}
+    if file.aspect_ratio is not None:
+        settings["anchor height / width"] = f"{file.aspect_ratio:g}"
+    settings["input"] = size
     name = plan.path.name
     if plan.kind == "ncnn":
         folder = plan.path.resolve().parent
         name = f"{folder.parent.name}/{folder.name}"
     elif plan.path.stem.startswith("model"):
         name = f"{plan.path.resolve().parent.name}/{name}"
-    subject = Subject(name, plan.kind, specification.model, sha256_of(plan.path), settings)
+    subject = Subject(name, plan.kind, file.model, sha256_of(plan.path), settings)
     return Description(subject, notes)
+
+
+def _demand_its_size(plan: FinderPlan, size: tuple[int, int]) -> None:
+    """Raise :class:`InputError` where a file of one size is asked to look at others."""
+    only = f"{plan.path.name} takes {size[0]}x{size[1]} pixels only"
+    if plan.protocol.size not in (None, size):
+        raise InputError(f"--size: {only}; leave --size out, or give the weights")
+    if plan.protocol.name == "paper":
+        raise InputError(
+            f"{only}, and the protocol 'paper' looks at several sizes; export it with --dynamic, "
+            f"give the weights instead, or use --protocol single"
+        )
+
+
+@dataclass(frozen=True)
+class _File:
+    """An opened file, and what it says of itself."""
+
+    model: str
+    trained: bool
+    runtime: str
+    color_order: str
+    aspect_ratio: float | None
+    """Of anchors; None where there are none."""
+    size: tuple[int, int] | None
+    """None if it takes any."""
+    finder: Callable[[Protocol], Finder]
+
+
+def _open_file(path: Path, threads: int) -> _File:
+    """Open an ONNX, TFLite or ncnn file of ours; raise :class:`ModelError` if it is not one."""
+    network = opened(path, threads)
+    runtime = network.runtime.partition(" ")[0]
+    if is_of_boxes(network.metadata):
+        run_all, told = of_file(path, network)
+        assert told.pictures is not None
+        pictures = told.pictures
+        return _File(
+            told.model, told.trained, runtime, pictures.color_order, None,
+            _size(pictures.height, pictures.width), partial(boxes_finder, run_all, told),
+        )  # fmt: skip
+    run, found = file_network(path, network)
+    return _File(
+        found.model, found.trained, runtime, found.color_order, found.aspect_ratio,
+        _size(found.height, found.width), partial(network_finder, run, found),
+    )  # fmt: skip
+
+
+def _size(height: int | None, width: int | None) -> tuple[int, int] | None:
+    return None if height is None or width is None else (height, width)
 
 
 def open_finder(plan: FinderPlan, threads: int) -> Finder:
@@ -165,12 +211,10 @@ def open_finder(plan: FinderPlan, threads: int) -> Finder:
     if plan.kind == "peer":
         return peer_finder(plan.path, plan.protocol)
     if plan.kind in SUFFIXES.values():
-        run, specification, _ = file_network(plan.path, threads)
-        return network_finder(run, specification, plan.protocol)
-    from toolchain.detection.network import torch_network
+        return _open_file(plan.path, threads).finder(plan.protocol)
+    from toolchain.detection.network import torch_finder
 
-    run, specification = torch_network(_load(plan), threads)
-    return network_finder(run, specification, plan.protocol)
+    return torch_finder(_load(plan), threads, plan.protocol)
 
 
 def _load(plan: FinderPlan) -> Loaded:
@@ -180,10 +224,10 @@ def _load(plan: FinderPlan) -> Loaded:
     assert plan.model is not None
     recipe = plan.recipe or default_recipe(plan.model)
     loaded = load_network(recipe, plan.path, plan.anchor_ratio)
-    if loaded.recipe.anchors is None:
+    if loaded.recipe.task_kind not in ("faces", "boxes"):
         raise ModelError(
-            f"{plan.model} is no face detector that is known here (its recipe has no anchors), so "
-            f"it has no average precision on faces; shrink it by a recipe with anchors, and give "
-            f"the output folder"
+            f"{plan.model} is no face detector that is known here (its recipe has no anchors, and "
+            f"its task is {loaded.recipe.task_kind}), so it has no average precision on faces; "
+            f"shrink it by a recipe with anchors, or a task of boxes, and give the output folder"
         )
     return loaded

@@ -1,8 +1,8 @@
 """What the toolchain knows of a detector: its description, one record per network.
 
 A detector is one file, ``toolchain/models/NAME.py``, which ends with its record ``DETECTOR``, and
-one recipe, ``recipes/NAME.toml``, which has its anchors, its input and the layers that pruning
-leaves alone. :func:`register` adds one that lies elsewhere.
+one recipe, ``recipes/NAME.toml``, which has its anchors or its task, its input and the layers that
+pruning leaves alone. :func:`register` adds one that lies elsewhere.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from toolchain.recipe.loading import models_with_recipe
 if TYPE_CHECKING:
     from torch import nn
 
+FACES = ("loc", "logits")
+"""How exported files call the outputs of a network with anchors."""
+
 
 @dataclass(frozen=True)
 class Detector:
-    """A network that gives ``loc`` (N, P, 4) and ``logits`` (N, P, 2), and how it learns.
+    """A network, what it gives, how its checkpoints were published, and how it learns.
+
+    One whose recipe has anchors gives ``loc`` (N, P, 4) and ``logits`` (N, P, 2).
 
     Blocks are named by shell patterns over whole module names up to a further dot.
     """
@@ -40,6 +45,11 @@ class Detector:
     layouts: tuple[str, ...] = ("flat",)
     """How its checkpoints were published: ``flat`` (a state dict), and ``epoch-weight`` if also
     as {"epoch": ..., "weight": state dict}."""
+    outputs: tuple[str, ...] = FACES
+    """How exported files call its outputs."""
+    convolutions: tuple[str, ...] = ()
+    """Its convolutions in the order in which published ONNX files hold them, batch norm folded
+    into them; none if it was not published so."""
 
 
 _REGISTERED: dict[str, Detector] = {}

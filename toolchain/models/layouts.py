@@ -5,6 +5,8 @@ eresfd/clovaai       five files NAME.base.pth ... NAME.act_conf.pth    1.25 time
 eresfd/flat          one state dict, as the paper published it         square
 extd/flat            one state dict                                    square
 extd/epoch-weight    {"epoch": ..., "weight": state dict}              square
+yunet/flat           one state dict                                    -
+yunet/onnx           the published ONNX file, batch norm folded        -
 plain                a state dict of a network of one's own            -
 native               our own safetensors                               in its metadata
 """
@@ -22,6 +24,7 @@ from toolchain.errors import CheckpointError, ModelError
 from toolchain.models.detector import detectors, names
 from toolchain.models.headers import native_metadata
 from toolchain.models.kinds import SAVE, is_safetensors
+from toolchain.models.published_onnx import read_published
 from toolchain.models.reading import read_pickle, read_safetensors
 from toolchain.models.state_dicts import StateDict, find_state_dicts, quoted
 from toolchain.system.files import sha256_of
@@ -67,6 +70,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return _read_clovaai(parts)
     if path.suffix == ".safetensors" or (path.is_file() and is_safetensors(path)):
         return _read_native(path)
+    published = read_published(path) if path.is_file() else None
+    if published is not None:
+        model, tensors = published
+        dicts = [StateDict("", tensors)]
+        return Checkpoint(path.name, f"{model}/onnx", sha256_of(path), tuple(dicts), None, {})
     content = read_pickle(path)
     dicts = find_state_dicts(content)
     if content and not dicts:

@@ -22,6 +22,8 @@ from toolchain.train.masks import Masks, apply_masks
 from toolchain.train.ranks import total
 from toolchain.train.slopes import quick_slopes
 
+USUAL_WEIGHT = 0.05
+"""Root mean square of the weights that the learning rates are made for."""
 Loss = Callable[[Any, Any], Tensor]
 """A user's own loss: the network's outputs and the batch as the user's loader gave it -> scalar."""
 
@@ -114,7 +116,10 @@ class RecoveryCourse(Course[Batch]):
 
     def enter(self, step: int) -> None:  # noqa: ARG002
         """Begin a phase with an Adam that has seen nothing."""
-        groups = [{"params": list(self.student.parameters()), "factor": 1.0}]
+        groups = [
+            {"params": [parameter], "factor": pace_of(parameter)}
+            for parameter in self.student.parameters()
+        ]
         self.optimizer = torch.optim.Adam(groups, lr=1.0)
 
     def rate(self, step: int) -> float:
@@ -178,6 +183,19 @@ class RecoveryCourse(Course[Batch]):
         """Return the mean over outputs of how far they are apart."""
         pairs = zip(self.lesson.outputs, tensors_in(ours), tensors_in(theirs), strict=True)
         return torch.stack([output.distance(a, b) for output, a, b in pairs]).mean()
+
+
+def pace_of(parameter: Tensor) -> float:
+    """Return by how much a parameter's steps are smaller than others': where its weights are.
+
+    Adam's steps are as large for all. What reads pixels from 0 to 255, or what batch norm was
+    folded into, may hold weights of a thousandth, which one such step would wipe out.
+    """
+    weights = parameter.detach()
+    if weights.ndim < 2 or not bool((weights != 0).any()):
+        return 1.0
+    size = float(weights[weights != 0].square().mean().sqrt())
+    return min(1.0, size / USUAL_WEIGHT)
 
 
 def own_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:

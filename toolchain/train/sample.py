@@ -11,8 +11,7 @@ from torch import nn
 
 from toolchain.data.wider import Split
 from toolchain.deploy import detect
-from toolchain.detection.finders import network_finder
-from toolchain.detection.network import torch_network
+from toolchain.detection.network import torch_finder
 from toolchain.detection.protocols import PROTOCOLS, detections
 from toolchain.recipe import Recipe
 from toolchain.records.stages import Source
@@ -41,7 +40,7 @@ class Sample:
             network, self.recipe, Source(None, "training", None, trained=True, seed=0), ()
         )
         protocol = PROTOCOLS["single"]
-        find = network_finder(*torch_network(loaded, self.threads), protocol)
+        find = torch_finder(loaded, self.threads, protocol)
         cv2.setNumThreads(self.threads)
         found = []
         for image in self.split.images:

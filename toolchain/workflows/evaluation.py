@@ -114,8 +114,10 @@ def _result(
 
 
 def folder_name(subject: Subject, protocol: str) -> str:
-    """Return a name that two different files never share."""
-    stem = subject.name.replace("/", "-").removesuffix(".pth").removesuffix(".onnx")
+    """Return a name that two different files never share, nor one file run in two ways."""
+    stem = subject.name.replace("/", "-").removesuffix(".pth")
+    if subject.kind != "network":  # an ONNX file may be run as it is, or hold weights
+        stem = stem.removesuffix(".onnx")
     return f"{stem}-{(subject.sha256 or '')[:8]}-{protocol}"
 
 

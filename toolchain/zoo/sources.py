@@ -69,8 +69,10 @@ class Loaded:
     @property
     def outputs(self) -> tuple[str, ...]:
         """How exported files call the network's outputs."""
-        detects = self.call is None or self.recipe.anchors is not None
-        return ("loc", "logits") if detects or self.call is None else self.call.outputs
+        if self.call is not None and self.recipe.anchors is None:
+            return self.call.outputs
+        known = detector.find(self.recipe.model.name)
+        return detector.FACES if known is None else known.outputs
 
 
 def image_of(example: Example, name: str) -> Tensor:

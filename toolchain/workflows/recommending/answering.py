@@ -15,6 +15,7 @@ from toolchain.workflows.recommending.notes import notes_on
 from toolchain.workflows.recommending.peers import peer_candidates
 from toolchain.workflows.recommending.shipped import shipped_candidates
 from toolchain.zoo.costs import SIZE
+from toolchain.zoo.reading import members
 
 
 def recommend(
@@ -32,7 +33,7 @@ def recommend(
     """
     found = tuple(
         candidate
-        for place in dict.fromkeys(places or detector.names())
+        for place in dict.fromkeys(places or _shipped())
         for candidate in _candidates(place, target, size or SIZE, cache)
     )
     if size is not None and all(each.kind == "folder" for each in found):
@@ -54,6 +55,11 @@ def recommend(
     )
 
 
+def _shipped() -> list[str]:
+    """Return the detectors of which networks ship."""
+    return [name for name in detector.names() if members(name)]
+
+
 def _on_peers(candidates: Sequence[Candidate], wish: Wish) -> Iterator[str]:
     peer = ahead(candidates, wish)
     if peer is not None:
@@ -71,7 +77,7 @@ def _candidates(
     elif Path(place).is_dir():
         yield folder_candidate(Path(place), target, cache)
     else:
-        names = detector.names()
+        names = _shipped()
         raise InputError(
             f"{place}: is no model that ships ({', '.join(names)}) and no output folder of "
             f"toolchain shrink{did_you_mean(place, names)}"
