@@ -61,7 +61,7 @@ option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
 	@echo "     PARAMETERS=52k or INSTRUCTIONS=22M in place of RATE: the best that is shipped within it"
-	@echo "     MODEL=eresfd|extd|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
+	@echo "     MODEL=eresfd|extd|yunet|module:factory  RATE=0..1  CRITERION=fpgm|l1  SCOPE=group|layer"
 	@echo "     CKPT=file  UNTRAINED=1  OUT=folder  SIZE=480x640  PHOTO=file  DYNAMIC=1"
 	@echo "     FORMATS=onnx,tflite,fp16,int8  CALIBRATION=folder of photos  DATA=WIDER"
 	@echo "     REWRITES=none, or names: see toolchain shrink --help"

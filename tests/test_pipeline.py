@@ -175,6 +175,7 @@ def test_a_network_of_ones_own_takes_the_same_road(factory: str, tmp_path: Path)
     assert report.cost_after.deployed_parameters < 0.5 * report.cost_before.deployed_parameters
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     assert [output.name for output in session.get_outputs()] == ["output_0", "output_1"]
+    assert (tmp_path / "out" / "detect.py").read_bytes() == packing.program()
     with pytest.raises(detect.DetectError, match="detector"):
         detect.Detector(tmp_path / "out" / "model.onnx")
 

@@ -55,6 +55,20 @@ def course_of(network: nn.Module, student: nn.Module, plan: RecoveryPlan) -> Rec
     return RecoveryCourse(student, network, {}, Lesson(blocks, known, outputs, batches), plan)
 
 
+def test_a_step_leaves_small_weights_of_their_size() -> None:
+    """As of a convolution that reads pixels from 0 to 255, into which batch norm was folded."""
+    network = trained(Residual())
+    student = copy.deepcopy(network)
+    first = next(each for each in student.modules() if isinstance(each, nn.Conv2d))
+    with torch.no_grad():
+        first.weight.mul_(1e-3)
+    before = first.weight.detach().clone()
+    course = course_of(network, student, RecoveryPlan(0, 10))
+    course.take(0, Batch(((images(4),), {}), None))
+    step = (first.weight - before).square().mean().sqrt() / before.square().mean().sqrt()
+    assert 0 < step < 0.1
+
+
 @pytest.mark.parametrize("build", [Residual, Mobile, Detector, plain])
 def test_a_student_that_lost_nothing_has_nothing_to_learn(build: type[nn.Module]) -> None:
     """Whatever its blocks write into, in place, and however often they are called."""

@@ -33,7 +33,7 @@ SIZES = ("320x320", "480x640")
 def pareto(
     data: Data,
     model: Annotated[
-        list[str] | None, typer.Option(help="eresfd, extd; may be repeated; without, both.")
+        list[str] | None, typer.Option(help="One that ships; may be repeated; without, all.")
     ] = None,
     target: Annotated[str, typer.Option(help="A board of toolchain targets.")] = "rpi4",
     size: Annotated[

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 )
 @grouped
 def shrink(
-    model: Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")],
+    model: Annotated[
+        str, typer.Argument(help="eresfd, extd, yunet, or module:factory for your own.")
+    ],
     pruning: Pruning,
     weights: Weights,
     inputs: Inputs,

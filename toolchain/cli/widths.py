@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from toolchain.workflows.plans import Wish
     from toolchain.zoo.sources import Loaded
 
-Model = Annotated[str, typer.Argument(help="eresfd, extd, or module:factory for your own.")]
+Model = Annotated[str, typer.Argument(help="eresfd, extd, yunet, or module:factory for your own.")]
 OnBoard = Annotated[str, typer.Option("--target", help="A board with 64 bits.")]
 Weights = Annotated[
     Path | None, typer.Option("--ckpt", help="Weights; without, the unpruned that are shipped.")

@@ -71,5 +71,5 @@ def fill(job: Job, started: Start, shrunk: Shrunk, folder: Path, clock: Clock) -
         measured, started.formats, started.calibration, job.accuracy_of, clock.on_stage
     )
     report = make_report(job, started, certified, clock.stages)
-    write_reports(folder, report, finds_faces=started.loaded.recipe.anchors is not None)
+    write_reports(folder, report)
     return report

@@ -173,11 +173,8 @@ def _artifacts(folder: Path) -> tuple[Artifact, ...]:
     )
 
 
-def write_reports(folder: Path, report: Report, *, finds_faces: bool) -> None:
-    """Write the certificate, the report in three forms, and the manifest of all files.
-
-    Beside a network that ``finds_faces`` goes the board's program.
-    """
+def write_reports(folder: Path, report: Report) -> None:
+    """Write the certificate, the report in three forms, the board's program, and the manifest."""
     assert report.certificate is not None
     document = run_report(report)
     pages = {
@@ -185,9 +182,8 @@ def write_reports(folder: Path, report: Report, *, finds_faces: bool) -> None:
         REPORT: as_json(summary(report)),
         REPORT_MD: markdown(document).encode(),
         REPORT_HTML: html(document).encode(),
+        packing.NAME: packing.program(),
     }
-    if finds_faces:
-        pages[packing.NAME] = packing.program()
     for name, data in pages.items():
         write_bytes(folder / name, data)
     files = [*report.artifacts, *(_artifact(name, data) for name, data in pages.items())]
