@@ -249,6 +249,41 @@ def test_what_is_changed_in_place_through_a_part_of_it_keeps_its_channels() -> N
     assert difference(soft, small) < 1e-6
 
 
+BY_SIZE = {
+    "split": lambda x: torch.cat([p * i for i, p in enumerate(x.chunk(x.shape[2] // 4, 1), 1)], 1),
+    "slice": lambda x: torch.cat([x[:, : x.shape[2] >> 1].tanh(), x[:, x.shape[2] >> 1 :]], 1),
+}
+"""Cut by numbers that are worked out from the image's height."""
+
+
+@pytest.mark.parametrize("name", BY_SIZE)
+def test_what_is_cut_by_the_size_of_the_image_keeps_its_channels(name: str) -> None:
+    soft = trained(Between(Apply(BY_SIZE[name]), 16))
+    soft.first[0].weight.data[[1, 3, 14]] = 0
+    small, surgery = shrink(soft, torch.zeros(1, 3, 24, 32))
+    assert small.first[0].out_channels == 16
+    assert name in {reason.operator for reason in kept(surgery)}
+
+
+class Buffered(nn.Module):
+    """A scale that files do not keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.linspace(1, 2, 16), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None]
+
+
+def test_channels_stay_whose_scale_would_come_back_as_wide_as_it_was() -> None:
+    soft = trained(Between(Buffered(), 16))
+    soft.first[0].weight.data[[1, 3]] = 0
+    small, surgery = shrink(soft, IMAGE)
+    assert small.first[0].out_channels == 16
+    assert {reason.operator for reason in kept(surgery)} == {"mul"}
+
+
 def test_a_group_of_a_norm_goes_whole() -> None:
     soft = trained(nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(4, 8), nn.Conv2d(8, 2, 1)))
     nn.init.normal_(soft[1].bias)

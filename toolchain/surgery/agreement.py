@@ -6,7 +6,7 @@ it never hands on a network that it can see to be another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,14 @@ class DoesNotRunError(AnalysisError):
 
 
 class DisagreementError(AnalysisError):
-    """The cut network is another function."""
+    """The cut network is another function, as an input of one size shows."""
+
+    def __init__(self, inputs: Inputs, difference: str, because: str) -> None:
+        super().__init__(
+            f"the shrunk network gives another output on an input of shape {shape_words(inputs)} "
+            f"({difference}): the network's code {because}, so nothing is removed"
+        )
+        self.inputs = inputs
 
 
 def random_inputs(inputs: Inputs, seed: int, scale: float = 1.0) -> Inputs:
@@ -85,55 +92,56 @@ def demand_runs(network: nn.Module, sizes: list[Inputs]) -> None:
 
 
 def demand_agreement(
-    whole: nn.Module, cut: nn.Module, sizes: list[Inputs], precision: Precision
+    whole: nn.Module,
+    cut: nn.Module,
+    sizes: list[Inputs],
+    elsewhere: Sequence[Sequence[Inputs]],
+    precision: Precision,
 ) -> None:
-    """Raise :class:`AnalysisError` unless both networks give the same on random inputs.
+    """Raise :class:`DisagreementError` unless both networks give the same on random inputs.
 
-    ``sizes`` are examples of the sizes to try; the cut network runs on them. Both networks are in
-    ``precision.dtype``.
+    ``sizes`` are examples of the sizes to try; the cut network runs on them. Of ``elsewhere``
+    counts of each what runs first. Both networks are in ``precision.dtype``.
     """
+    rows: list[int] | None = None
     for number, inputs in enumerate(sizes):
         for scale in (1.0, 64.0):
             images = random_inputs(inputs, seed=number, scale=scale)
             step(f"both networks on {shape_words(images)}")
             expected = run_fresh(whole, images)
             found = run_fresh(cut, images)
+            rows = _rows(expected) if rows is None else rows
             if difference := _difference(expected, found, precision):
-                raise DisagreementError(
-                    f"the shrunk network gives another output on an input of shape "
-                    f"{shape_words(images)} ({difference}): the network's code does something with "
-                    f"its channels that no operator shows, so nothing is removed"
-                )
+                because = "does something with its channels that no operator shows"
+                raise DisagreementError(images, difference, because)
+    for number, alternatives in enumerate(elsewhere):
+        for inputs in alternatives:
+            if _is_compared(whole, cut, random_inputs(inputs, seed=number), rows, precision):
+                break
 
 
-def demand_agreement_elsewhere(
-    whole: nn.Module, cut: nn.Module, asked: Inputs, others: Iterable[Inputs], precision: Precision
-) -> None:
-    """Raise :class:`DisagreementError` unless both networks agree at other sizes, too.
+def _is_compared(
+    whole: nn.Module, cut: nn.Module, images: Inputs, rows: list[int] | None, precision: Precision
+) -> bool:
+    """Compare both at a size that no channel was looked at; False where that says nothing.
 
-    A size counts if the whole network runs there and gives as many rows as at the ``asked`` one: a
+    A size counts if the whole network runs there and gives as many rows as at the first one: a
     number in a ``view`` may lay positions into the batch.
     """
-    rows = _rows(run_fresh(whole, asked))
-    for number, inputs in enumerate(others):
-        images = random_inputs(inputs, seed=number)
-        try:
-            expected = run_fresh(whole, images)
-        except Exception:  # a user's code may raise anything at a size that it does not take
-            continue
-        if _rows(expected) != rows:
-            continue
-        step(f"both networks on {shape_words(images)}")
-        try:
-            difference = _difference(expected, run_fresh(cut, images), precision)
-        except Exception as error:
-            difference = f"{type(error).__name__}: {error}"
-        if difference:
-            raise DisagreementError(
-                f"the shrunk network gives another output on an input of shape "
-                f"{shape_words(images)} ({difference}): the network's code holds a number of "
-                f"channels, so nothing is removed"
-            )
+    try:
+        expected = run_fresh(whole, images)
+    except Exception:  # a user's code may raise anything at a size that it does not take
+        return False
+    if _rows(expected) != rows:
+        return False
+    step(f"both networks on {shape_words(images)}")
+    try:
+        difference = _difference(expected, run_fresh(cut, images), precision)
+    except Exception as error:
+        difference = f"{type(error).__name__}: {error}"
+    if difference:
+        raise DisagreementError(images, difference, "holds a number of channels")
+    return True
 
 
 def _rows(outputs: Any) -> list[int]:

@@ -66,6 +66,36 @@ def _pairs(before: Flow, after: Flow, kept: Kept) -> Iterator[tuple[int, int]]:
             yield before.in_nodes[name][was], now
 
 
+def unlike_layers(network: nn.Module, sizes: Sequence[Inputs]) -> dict[str, Reason]:
+    """Return the layers whose channels some operator cuts in another way at another size.
+
+    Code does that by a number that it works out from the image's size. Sizes that the network does
+    not take say nothing.
+    """
+    found: dict[str, Reason] = {}
+    first: Flow | None = None
+    for inputs in sizes:
+        try:
+            flow = watch(network, inputs)
+        except Exception:  # a user's code may raise anything at a size that it does not take
+            continue
+        if first is None:
+            first = flow
+        if not first.cuts:
+            return {}
+        for operator, nodes in sorted(_cuts(first) ^ _cuts(flow)):
+            for name, own in first.out_nodes.items():
+                if not set(own).isdisjoint(nodes):
+                    found.setdefault(name, Reason("operator", operator=operator))
+    return found
+
+
+def _cuts(flow: Flow) -> set[tuple[str, tuple[int, ...]]]:
+    """Return what was cut, of layers' channels alone: others have other numbers in each run."""
+    written = {node for nodes in flow.out_nodes.values() for node in nodes}
+    return {(name, tuple(each for each in nodes if each in written)) for name, nodes in flow.cuts}
+
+
 def held_layers(before: Flow, displaced: Collection[int]) -> dict[str, Reason]:
     """Return the layers that write such channels, and the operator that puts them elsewhere."""
     operators = {before.classes.find(node): name for node, name in before.moved.items()}

@@ -87,6 +87,8 @@ class Flow:
     moved: dict[int, str] = field(default_factory=dict)
     """Nodes that an operator put elsewhere -> the first that did. Torch-pruning, which would take
     them for what was there before, is not asked about them."""
+    cuts: set[tuple[str, tuple[int, ...]]] = field(default_factory=set)
+    """Operators that put channels elsewhere or divide them, and the nodes that each then gave."""
     uses: list[Use] = field(default_factory=list)
     """Numbers of channels that stand in attributes and in the code of ``in_code``."""
     values: dict[Key, int] = field(default_factory=dict)

@@ -95,6 +95,11 @@ class _Interpreter(fx.Interpreter):
         self._name, self._flow = name, flow
         self.extra_traceback = False
 
+    def run_node(self, n: fx.Node) -> Any:
+        """Return what a node gives; a number that does not tell may be of the input's size."""
+        given = super().run_node(n)
+        return Told.of(given, FOLLOWS) if type(given) is int and n.op != "placeholder" else given
+
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super().fetch_args_kwargs_from_env(n)
 
@@ -103,7 +108,8 @@ class _Interpreter(fx.Interpreter):
         def told(place: str, given: Any) -> Any:
             key = self._name, place
             if isinstance(given, int) and not isinstance(given, bool):
-                if abs(given) < least:
+                follows = isinstance(given, Told) and not given.may_change
+                if abs(given) < least or follows:
                     return given
                 self._flow.values[key] = int(given)
                 if isinstance(given, Told) and given.may_change:

@@ -82,6 +82,12 @@ class Sizes:
         """The sizes that constants are read at."""
         return [self.asked, *([] if self.other is None else [self.other])]
 
+    @property
+    def spread(self) -> list[Inputs]:
+        """Small, usual and long sizes, the one at which channels are followed first."""
+        ends = [each for group in (*self.others[:1], *self.others[-2:]) for each in group[:1]]
+        return [*reversed(self.looked_at), *([] if self.third is None else [self.third]), *ends]
+
 
 def observe(
     network: nn.Module,

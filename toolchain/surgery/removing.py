@@ -8,8 +8,9 @@ channels away, until a round finds nothing more. The result is checked here
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,6 @@ from toolchain.surgery.agreement import (
     DisagreementError,
     DoesNotRunError,
     demand_agreement,
-    demand_agreement_elsewhere,
     demand_repeatable,
     demand_runs,
 )
@@ -33,6 +33,7 @@ from toolchain.surgery.alignment import (
     demand_alignment,
     held_layers,
     moved_layers,
+    unlike_layers,
 )
 from toolchain.surgery.biases import layers_with_bias
 from toolchain.surgery.channels import Flow
@@ -54,7 +55,7 @@ from toolchain.surgery.ledger import Ledger, Origins
 from toolchain.surgery.narrowing import in_own_types, narrow_tensor
 from toolchain.surgery.observation import Observation, Sizes, observe
 from toolchain.surgery.precision import Precision
-from toolchain.surgery.running import Example, Working, as_inputs, cast, fresh, working_copy
+from toolchain.surgery.running import Example, Inputs, Working, as_inputs, cast, fresh, working_copy
 from toolchain.surgery.told import Key
 from toolchain.system.steps import step
 
@@ -105,22 +106,21 @@ def cut(network: nn.Module, example: Example) -> Cut:
 def _cut_what_runs(working: Working, sizes: Sizes) -> tuple[nn.Module, Surgery]:
     """Cut, and cut again without the layers whose number of channels the code holds."""
     held: dict[str, Reason] = {}
+    unlike = functools.cache(lambda: unlike_layers(working.network, sizes.spread))
     for tries in itertools.count(1):
         if tries > MAX_TRIES:
-            held = _moved(working, sizes) | held
+            held = _moved(working, sizes.asked) | held
         shrunk = fresh(working.network)
         try:
             surgery = _remove_all(shrunk, sizes, working.precision, held)
-            demand_agreement(working.network, shrunk, sizes.looked_at, working.coarsest)
-            if surgery.numbers:
-                others = [each for alternatives in sizes.others for each in alternatives]
-                others += [] if sizes.third is None else [sizes.third]
-                demand_agreement_elsewhere(
-                    working.network, shrunk, sizes.asked, others, working.coarsest
-                )
+            if surgery.rounds > 1 and not unlike().keys() <= held.keys():
+                held = unlike() | held
+                continue
+            elsewhere = _elsewhere(sizes, surgery)
+            demand_agreement(working.network, shrunk, sizes.looked_at, elsewhere, working.coarsest)
             return shrunk, surgery
-        except DisagreementError:  # by channels that lie elsewhere, if anything can be done
-            moved = _moved(working, sizes)
+        except DisagreementError as failure:  # by channels that lie elsewhere, it may be there only
+            moved = _moved(working, failure.inputs) | _moved(working, sizes.asked)
             if moved.keys() <= held.keys():
                 raise
             held = moved | held
@@ -142,7 +142,7 @@ def _held_by_failure(
 ) -> dict[str, Reason]:
     """Return the layers that must stay whole, those at which a cut network fails among them."""
     operator, layers = find_failure(shrunk, failure.inputs)
-    moved = _moved(working, sizes)
+    moved = _moved(working, sizes.asked)
     layers = layers or frozenset(moved)  # no operator shows where it fails
     if layers <= held.keys():  # another layer's channels are counted there
         layers = _narrowed(working.network, shrunk) - held.keys()
@@ -162,9 +162,20 @@ def _narrowed(whole: nn.Module, cut: nn.Module) -> frozenset[str]:
     )
 
 
-def _moved(working: Working, sizes: Sizes) -> dict[str, Reason]:
+def _elsewhere(sizes: Sizes, surgery: Surgery) -> list[Sequence[Inputs]]:
+    """Return sizes that no channel was looked at: there code may cut by the image's size.
+
+    All of them where numbers in the code were changed, else few; none if nothing went.
+    """
+    third = [] if sizes.third is None else [(sizes.third,)]
+    if surgery.numbers:
+        return [*((each,) for alternatives in sizes.others for each in alternatives), *third]
+    return [*sizes.others[:1], *sizes.others[-2:], *third] if surgery.rounds > 1 else []
+
+
+def _moved(working: Working, inputs: Inputs) -> dict[str, Reason]:
     """Return the layers whose channels some operator puts elsewhere, and which."""
-    return moved_layers(trace_flow(working.network, sizes.asked))
+    return moved_layers(trace_flow(working.network, inputs))
 
 
 def _remove_all(

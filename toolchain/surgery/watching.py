@@ -43,7 +43,8 @@ class Watcher(TorchDispatchMode):
             storage_key(tensor): (name, tensor)
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]
         }
-        self.indices = Indices(flow, self.tensors, network.state_dict().keys())
+        self.saved = network.state_dict().keys()
+        self.indices = Indices(flow, self.tensors, self.saved)
         self.states = States()
         self.apart = dict[int, Tensor]()  # parts that overlap nothing, though memory is shared
         self.stacked = dict[int, tuple[Tensor, Call]]()  # channels to be joined if it is used
@@ -167,6 +168,8 @@ class Watcher(TorchDispatchMode):
         in_rows_and_columns = sum(size != 1 for size in entry[1].shape) > 1
         if in_rows_and_columns or storage_key(tensor) in self.of_layers:  # used outside its layer
             return False
+        if entry[0] not in self.saved:  # it would come back from a file as wide as it was
+            return False
         self.classes.join_all(self.flow.tensor_nodes.setdefault(entry[0], nodes), nodes)
         self.used.add(storage_key(tensor))
         return True
@@ -281,9 +284,12 @@ class Watcher(TorchDispatchMode):
         """Remember channels that lie elsewhere now, not only beside others or once per position."""
         x = call.x_placed
         for placed in () if call.name == "cat" else found:
+            alike = x is not None and placed.order == x.order
             stays = x is not None and call.name in STAYING and placed.dim == x.dim
-            if not (stays and x is not None and placed.order == x.order):
+            if not (stays and alike):
                 self.flow.moved.update(dict.fromkeys(placed.nodes, call.name))
+            if not alike or "split" in call.name:
+                self.flow.cuts.add((call.name, tuple(placed.order)))
 
     def _differ(self, tensors: Iterable[Tensor]) -> bool:
         """Return True if channels lie along the same dimension of all, and are others in each."""
