@@ -234,10 +234,16 @@ def test_int8_is_judged_by_the_recipes_figures(exported: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "model.onnx", "model_int8.onnx"])
 def test_a_folder_and_its_files_are_evaluated_by_its_recipe(
-    name: str, exported: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    exported: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = ("--out", tmp_path / "eval")
-    found = run_json(capsys, "evaluate", exported / name, "--data", data, *out)
+    monkeypatch.chdir(exported.parent)
+    found = run_json(capsys, "evaluate", Path(exported.name, name), "--data", data, *out)
     assert found["figures"] == {"top1": 16 / 18}
     assert found["subject"]["kind"] == ("onnx" if name else "network")
     own = run_json(

@@ -15,6 +15,8 @@ from toolchain.recipes.examples import (
     lightning_style_loop,
     own_training_loop,
     resuming,
+    shapes_to_boxes,
+    shapes_to_masks,
     shrink_and_export,
 )
 
@@ -91,3 +93,20 @@ def test_a_gate_of_ones_own_stops_a_wider_network(
     assert gate_your_model.main(baseline, tmp_path / "first") == 0
     assert gate_your_model.main(baseline, tmp_path / "wider", width=16) == 1
     assert "instructions" in capsys.readouterr().out.partition("WORSE")[0].splitlines()[-1]
+
+
+@pytest.mark.long
+def test_a_detector_of_shapes_keeps_its_precision_in_int8(tmp_path: Path) -> None:
+    found = shapes_to_boxes.main(tmp_path)
+    assert list(found) == ["trained", "model.onnx", "model_int8.onnx"]
+    assert found["model.onnx"] == found["trained"] > 0.9
+    assert found["model_int8.onnx"] >= found["trained"] - 0.02
+
+
+@pytest.mark.long
+def test_masks_of_shapes_keep_their_overlap_in_int8(tmp_path: Path) -> None:
+    found = shapes_to_masks.main(tmp_path)
+    assert list(found) == ["trained", "model.onnx", "model_int8.onnx"]
+    assert found["model.onnx"] == pytest.approx(found["trained"], abs=1e-3)
+    assert found["trained"] > 0.7
+    assert found["model_int8.onnx"] >= found["trained"] - 0.02

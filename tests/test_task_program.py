@@ -24,7 +24,7 @@ BOX = [40.0, 20.0, 88.0, 84.0]
 """In a picture of 128 x 192."""
 GREY = np.full((128, 192, 3), 120, np.uint8)
 MASK = np.zeros((1, 2, 8, 12), np.float32)
-MASK[0, 1, :, 6:] = 1
+MASK[0, 0, :, :6] = MASK[0, 1, :, 6:] = 1
 Capture = pytest.CaptureFixture[str]
 
 

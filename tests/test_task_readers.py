@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tasks import SIZE, given, task_metadata
 
 from toolchain.deploy.detector.errors import DetectError
 from toolchain.deploy.detector.preparing import Placement, letterbox
+from toolchain.deploy.detector.tasks import mask
 from toolchain.deploy.detector.tasks.boxes import read_boxes
 from toolchain.deploy.detector.tasks.classes import read_classes
 from toolchain.deploy.detector.tasks.colours import colour
@@ -129,14 +131,33 @@ def test_what_holds_no_points_is_told(layout: str) -> None:
 def test_each_pixel_gets_its_likeliest_class_at_the_pictures_size() -> None:
     scores = np.zeros((1, 3, 4, 6), np.float32)
     scores[0, 1, :2] = 1  # the upper half
-    scores[0, 2, :, 0] = 2  # the left sixth
+    scores[0, 0, 2:] = 1  # the lower half
     found = read_mask(given("mask", {"out": scores}, TWICE), None)
     assert found.mask.shape == (128, 192)
-    assert (found.mask[:, :32] == 2).all()
-    assert (found.mask[:64, 32:] == 1).all()
-    assert (found.mask[64:, 32:] == 0).all()
+    assert (found.mask[:64] == 1).all()
+    assert (found.mask[64:] == 0).all()
     shares = {each["label"]: each["share"] for each in found.facts()["areas"]}
-    assert shares == {"0": 0.4167, "1": 0.4167, "2": 0.1667}
+    assert shares == {"0": 0.5, "1": 0.5}
+
+
+def test_scores_are_compared_between_the_middles_of_the_cells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = np.random.default_rng(3).standard_normal((1, 5, 8, 12)).astype(np.float32)
+    found = read_mask(given("mask", {"out": scores}), None).mask
+    finer = torch.nn.functional.interpolate(torch.tensor(scores), SIZE, mode="bilinear")
+    assert (found == finer.argmax(1)[0].numpy()).mean() > 0.999  # but for rounding
+    coarse = np.kron(scores[0].argmax(0), np.ones((8, 8), int))
+    assert 0.05 < (found != coarse).mean() < 0.5
+    monkeypatch.setattr(mask, "MOST_VALUES", 5 * 64 * 96 - 1)  # more than a board could afford
+    assert (read_mask(given("mask", {"out": scores}), None).mask == coarse).all()
+
+
+def test_a_class_at_minus_infinity_is_nowhere() -> None:
+    scores = np.zeros((1, 3, 4, 6), np.float32)
+    scores[0, 0], scores[0, 1] = -np.inf, [-1, -1, -1, 1, 1, 1]
+    found = read_mask(given("mask", {"out": scores}, labels=["a", "b", "c"]), None)
+    assert set(found.mask.ravel()) == {1, 2}
 
 
 def test_one_channel_is_compared_with_a_threshold() -> None:

@@ -99,7 +99,7 @@ def plan_model(path: Path, recipe: Recipe | None = None, model: str | None = Non
     folder = folder_of(path)
     if folder is not None:
         found = folder.certificate.recipe
-        folder.demand_unchanged([path.relative_to(folder.path).as_posix()])
+        folder.demand_unchanged([path.absolute().relative_to(folder.path).as_posix()])
         if recipe is not None:
             found = dataclasses.replace(found, evaluate=recipe.evaluate)
         return ModelPlan(path, found)

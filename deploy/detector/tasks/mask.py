@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Array, Image
+from ..arrays import Array, Floats, Image
 from ..preparing import Placement
 from .colours import colour
 from .found import Found
@@ -22,6 +23,11 @@ EXPECTED = {
 }
 STRENGTH = 0.5
 """Of the colour over the picture."""
+MOST_VALUES = 1 << 26
+"""Scores are resized up to the input's size while they are so many there; more would take a board
+seconds, and each pixel takes its cell's class."""
+HUGE = 1e30
+"""Infinite scores count as this: between them and others there are numbers."""
 BACKGROUND = "background"
 """The class that is not painted: the one of this name, or the first of classes without names."""
 
@@ -102,10 +108,38 @@ def _from_scores(given: Given, least: float) -> tuple[Array, int]:
     scores = given.arrays[0]
     if scores.ndim != 4 or scores.shape[0] != 1 or not scores.size:
         raise unfit(given, EXPECTED["scores"])
+    size = _fine_size(scores.shape, given.size)
     if scores.shape[1] == 1:
-        chances = activated(scores[0, 0], given.specification.activation or "sigmoid")
+        finer = _resized(scores[0, 0], size)
+        chances = activated(finer, given.specification.activation or "sigmoid")
         return (chances >= least).astype(np.uint16), 2
-    return scores[0].argmax(axis=0).astype(np.uint16), scores.shape[1]
+    return _likeliest(scores[0], size), scores.shape[1]
+
+
+def _fine_size(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns at which scores are compared: the input's, where it has more."""
+    height, width = max(shape[2], size[0]), max(shape[3], size[1])
+    affordable = shape[1] * height * width <= MOST_VALUES
+    return (height, width) if affordable else (shape[2], shape[3])
+
+
+def _likeliest(scores: Array, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Return the class with the highest score; one class at a time, for boards are small."""
+    if scores.shape[1:] == size:
+        return np.asarray(scores.argmax(axis=0), np.uint16)
+    highest = _resized(scores[0], size)
+    found = np.zeros(size, np.uint16)
+    for index, each in enumerate(scores[1:], start=1):
+        finer = _resized(each, size)
+        found[finer > highest] = index
+        np.maximum(highest, finer, out=highest)
+    return found
+
+
+def _resized(scores: Array, size: tuple[int, int]) -> Floats:
+    """Return a map of scores between its cells' middles, as PyTorch's ``bilinear`` does."""
+    finite = np.clip(np.asarray(scores, np.float32), -HUGE, HUGE)
+    return np.asarray(cv2.resize(finite, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def _from_indices(given: Given) -> Array:
