@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.plain_weights import computed, copied, make_plain
 from toolchain.models.sizes import Example, as_example
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import find, operator_name
 from toolchain.operators.products import HIDDEN
 from toolchain.records.stages import Cost
@@ -99,9 +99,9 @@ def count_parameters(folded: nn.Module) -> tuple[int, int]:
     return layers, outside
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(OperatorMode):
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.macs = 0
         self.uncounted: set[str] = set()
 

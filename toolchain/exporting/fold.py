@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.models.sizes import Example, as_example
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import find, operator_name
 from toolchain.surgery.layers import Layer, layers_of, storage_key
 
@@ -55,11 +55,11 @@ def paired_norms(network: nn.Module, example: Tensor | Example) -> list[tuple[La
     return [(layer, norm) for layer, norm in found if isinstance(norm, _BatchNorm)]
 
 
-class _PairWatcher(TorchDispatchMode):
+class _PairWatcher(OperatorMode):
     """Notes which operators read each convolution's output."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.layers = {
             storage_key(layer.weight): layer
             for layer in layers_of(network).values()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxsim
 import torch
 from torch import Tensor, nn
 
@@ -164,6 +163,8 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     simplified: onnx.ModelProto
+    import onnxsim  # takes a second
+
     simplified, equal = onnxsim.simplify(model)
     if not equal:
         raise ExportError("onnxsim's simplified graph does not give the same output")

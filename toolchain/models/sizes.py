@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import in_one_line
+from toolchain.models.watching import OperatorMode
 
 Example = tuple[Tensor, ...]
 
@@ -145,9 +145,9 @@ def _silent() -> Iterator[None]:
         logger.disabled = disabled
 
 
-class _Largest(TorchDispatchMode):
+class _Largest(OperatorMode):
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.largest = 0
 
     def __torch_dispatch__(

@@ -166,39 +166,50 @@ def _read(classes: Classes, numbers: Tensor) -> Placed | None:
     """Return where channels lie in a tensor of node numbers, along one dimension; join to it."""
     if not numbers.ndim or not numbers.numel():
         return None
-    varying = [dim for dim in range(numbers.ndim) if _varies(numbers, dim)]
+    shape = numbers.shape
+    varying, numbers = _varying(numbers)
     if len(varying) > 1:
-        if numbers.numel() > MOST_PLACES:
+        if shape.numel() > MOST_PLACES:
             return None
         varying = [_join_to_one(classes, numbers, varying)]
     default = 1 if numbers.ndim > 1 else 0
     dim = varying[0] if varying else default
-    first = numbers[tuple(slice(None) if each == dim else 0 for each in range(numbers.ndim))]
-    return Placed(dim, first.tolist())
+    return Placed(dim, _line(numbers, dim).expand(shape[dim]).tolist())
 
 
-def _varies(numbers: Tensor, dim: int) -> bool:
-    if numbers.shape[dim] == 1 or numbers.stride(dim) == 0:
-        return False
-    fixed = [each for each in range(numbers.ndim) if each != dim and numbers.stride(each) == 0]
-    for each in reversed(fixed):
-        numbers = numbers.narrow(each, 0, 1)
-    return bool((numbers != numbers.narrow(dim, 0, 1)).any())
+def _varying(numbers: Tensor) -> tuple[list[int], Tensor]:
+    """Return the dimensions along which numbers differ, and the numbers at one place of others."""
+    found = list[int]()
+    for dim in range(numbers.ndim):
+        if numbers.stride(dim) == 0:
+            numbers = numbers.narrow(dim, 0, 1)
+    for dim in range(numbers.ndim):
+        line = _line(numbers, dim)
+        if bool((line != line[0]).any()) or bool((numbers != numbers.narrow(dim, 0, 1)).any()):
+            found.append(dim)
+        else:
+            numbers = numbers.narrow(dim, 0, 1)
+    return found, numbers
+
+
+def _line(numbers: Tensor, dim: int) -> Tensor:
+    """Return the numbers along ``dim``, at the first place of every other dimension."""
+    return numbers[tuple(slice(None) if each == dim else 0 for each in range(numbers.ndim))]
 
 
 def _join_to_one(classes: Classes, numbers: Tensor, varying: Sequence[int]) -> int:
-    """Join what lies at one place of the dimension along which most channels differ."""
-    zero = [0] * numbers.ndim
+    """Join what lies at one place of the dimension along which most channels differ.
+
+    ``numbers`` vary along ``varying`` and lie at one place of all other dimensions.
+    """
 
     def differing(dim: int) -> int:
-        line = numbers[
-            tuple(slice(None) if each == dim else zero[each] for each in range(len(zero)))
-        ]
-        return len({classes.find(node) for node in line.unique().tolist()})
+        return len({classes.find(node) for node in _line(numbers, dim).unique().tolist()})
 
     dim = max(varying, key=differing)
     rows = numbers.movedim(dim, 0).flatten(1)
-    pairs = torch.stack([rows[:, :1].expand_as(rows).flatten(), rows.flatten()]).unique(dim=1)
-    for a, b in pairs.t().tolist():
-        classes.join(a, b)
+    base = int(rows.max()) + 1  # a pair as one number, which sorts as the pair does
+    pairs = (rows[:, :1] * base + rows).unique()
+    for pair in pairs.tolist():
+        classes.join(*divmod(pair, base))
     return dim

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import operator_name
 from toolchain.surgery.running import Example, as_inputs, fresh, plainly
 
@@ -56,9 +56,9 @@ def observe(network: nn.Module, example: Example) -> Run:
     return watcher.run
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(OperatorMode):
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.run = Run()
         self._stack: list[str] = []
         self._open: list[ModuleCall] = []

@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import RecipeError, did_you_mean
 from toolchain.models.leaves import output_names, tensors_in
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import operator_name
 from toolchain.recovery.channels import Moments
 from toolchain.surgery.running import Example, as_inputs, fresh, plainly
@@ -217,11 +217,11 @@ def seen_kinds(network: nn.Module, example: Example) -> list[Kind]:
     return [watcher.kinds.get(id(tensor), "values") for tensor in tensors_in(outputs)]
 
 
-class _Last(TorchDispatchMode):
+class _Last(OperatorMode):
     """Notes which tensors are what a softmax or a sigmoid gave, moved perhaps."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.kinds: dict[int, Kind] = {}
         self._kept: list[object] = []
 

@@ -217,10 +217,10 @@ def _constants(name: str, taints: list[Taint]) -> dict[int, Vector]:
     """Stack the maps of the layer's constant input channels over calls and sizes."""
     readings = [reading for taint in taints for reading in taint.readings.get(name, [])]
     clean = torch.stack([~reading.tainted for reading in readings]).all(dim=0)
-    return {
-        int(index): torch.cat([reading.maps[index] for reading in readings]).double().numpy()
-        for index in clean.nonzero().flatten()
-    }
+    channels = clean.nonzero().flatten()
+    read = [r.maps if len(channels) == len(clean) else r.maps[channels] for r in readings]
+    maps = (read[0] if len(read) == 1 else torch.cat(read, dim=1)).double().contiguous().numpy()
+    return dict(zip(channels.tolist(), maps, strict=True))
 
 
 def _check_constants(

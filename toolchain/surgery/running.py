@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import operator_name
 from toolchain.records.reasons import operator_words
+from toolchain.surgery.copying import copied
 from toolchain.surgery.precision import Precision
 
 Inputs: TypeAlias = tuple[Tensor, ...]
@@ -75,13 +75,13 @@ def fresh(network: nn.Module) -> nn.Module:
     memo = _told_to_copying(network)
     cloned = {id(buffer) for buffer in memo.values() if isinstance(buffer, Tensor)}
     try:
-        copied = copy.deepcopy(network, memo)
+        made = copied(network, memo)
     except Exception as error:  # a user's module may hold anything
         raise AnalysisError(
             f"the network cannot be copied ({type(error).__name__}: {error})"
         ) from error
     own: dict[int, Tensor] = {}
-    for module in copied.modules():
+    for module in made.modules():
         for parameter in module._parameters.values():
             if parameter is not None and id(parameter) not in own:
                 own[id(parameter)] = parameter
@@ -92,7 +92,7 @@ def fresh(network: nn.Module) -> nn.Module:
                 if id(buffer) not in own:
                     own[id(buffer)] = buffer.detach().clone()
                 module._buffers[name] = own[id(buffer)]
-    return copied
+    return made
 
 
 def _told_to_copying(network: nn.Module) -> dict[int, Any]:
@@ -171,13 +171,13 @@ def working_copy(network: nn.Module, inputs: Inputs) -> Working:
     failure = ""
     wider = () if own == torch.float64 else (torch.float64, torch.float32)
     for dtype in dict.fromkeys((*wider, own)):
-        copied = fresh(network)
+        made = fresh(network)
         if dtype != own:
-            copied = copied.double() if dtype == torch.float64 else copied.float()
+            made = made.double() if dtype == torch.float64 else made.float()
         facts = _Facts()
         try:
             with facts:
-                run_fresh(copied, cast(inputs, dtype))
+                run_fresh(made, cast(inputs, dtype))
         except AnalysisError:
             raise
         except Exception as error:  # a user's code may raise anything
@@ -185,17 +185,17 @@ def working_copy(network: nn.Module, inputs: Inputs) -> Working:
         else:
             coarsest = max(map(Precision, {dtype, *facts.dtypes}), key=lambda each: each.epsilon)
             operators = tuple(facts.random_operators)
-            return Working(copied, Precision(dtype), coarsest, operators, facts.largest_bytes)
+            return Working(made, Precision(dtype), coarsest, operators, facts.largest_bytes)
     raise AnalysisError(
         f"the network does not run on an input of shape {shape_words(inputs)} ({failure})"
     )
 
 
-class _Facts(TorchDispatchMode):
+class _Facts(OperatorMode):
     """Notes types, sizes and randomness of every operator's result."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.dtypes: set[torch.dtype] = set()
         self.random_operators: dict[str, None] = {}
         self.largest_bytes = 0

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import Operator, find, operator_name
 from toolchain.operators.multiplying import vanishing
 from toolchain.records.reasons import operator_words
@@ -81,11 +81,11 @@ def trace_values(network: nn.Module, example: Example) -> Taint:
     return tracer.ended()
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(OperatorMode):
     """Watches every operator; corrects those that lose or invent NaN."""
 
     def __init__(self, network: nn.Module, *, marks: bool = True) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.taint = Taint()
         self.layers = layers_of(network)
         self.calls = LayerCalls(self.layers.values())
@@ -179,6 +179,8 @@ class _Tracer(TorchDispatchMode):
         tainted = torch.isnan(maps).any(dim=1)
         reading = Reading(tainted, maps, call.keeps_uniform)
         self.taint.readings.setdefault(layer.name, []).append(reading)
+        if not self.marks:
+            return
         written = torch.isnan(out.transpose(0, 1).flatten(1)).any(dim=1)
         known = self.taint.written.get(layer.name)
         self.taint.written[layer.name] = written if known is None else known | written

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from toolchain.models.watching import OperatorMode
 from toolchain.operators import Call, find, operator_name
 from toolchain.operators.classes import Nodes, Placed
 from toolchain.records.reasons import Code, Reason
@@ -26,11 +26,11 @@ STAYING = frozenset(
 """Operators that may leave channels where they are, or lay their positions side by side."""
 
 
-class Watcher(TorchDispatchMode):
+class Watcher(OperatorMode):
     """Hands nodes on from operator to operator."""
 
     def __init__(self, flow: Flow, network: nn.Module, layers: dict[str, Layer]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flow, self.classes, self.numbers_follow = flow, flow.classes, False
         self.calls = LayerCalls(layers.values())
         self.of_layers = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
-import onnxsim
 
 from toolchain.arm.layer_costs import LayerCosts, costs_of_core
 from toolchain.arm.targets import Target
@@ -103,6 +102,8 @@ def peer_instructions(path: Path, size: Size, table: LayerCosts) -> int | None:
 
     None where its graph cannot be followed.
     """
+    import onnxsim  # takes a second
+
     try:
         model = onnx.load(path)
         del model.graph.value_info[:]
