@@ -78,8 +78,8 @@ class YoloxHead(nn.Module):
         self.cls_preds, self.reg_preds, self.obj_preds = (
             nn.ModuleList(nn.Conv2d(width, n, 1) for _ in range(3)) for n in (classes, 4, 1)
         )
-        for pred in self.reg_preds:  # sizes are exponentials of it
-            nn.init.normal_(pred.weight, std=0.02)
+        for pred in self.reg_preds:  # sizes are exponentials of it, which must stay numbers
+            nn.init.normal_(pred.weight, std=0.002)
 
     def forward(self, xin: list[Tensor]) -> Tensor:
         outputs = []
