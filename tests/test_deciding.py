@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from toolchain.checking.parity import Runner
+from toolchain.checking.pictures import Photo
 from toolchain.lineage.deciding import decisions_between
+from toolchain.lineage.links import agreement
+from toolchain.recipe import default_recipe, override
 from toolchain.records.parity import Decisions
 
 RANDOM = np.random.default_rng(0)
@@ -79,3 +83,27 @@ def test_two_percent_may_change_but_for_chance(made: int, changed: int, holds: b
     """Of 1,000 decisions 20, and twice the spread of 4.4 of such a count."""
     found = Decisions("out", None, "scores", 0.5, 24, made, changed)
     assert found.holds(0.02) is holds
+
+
+def yolo(rows: list[list[float]]) -> Runner:
+    """A side that gives these rows, (centre x, centre y, width, height, two scores) each."""
+    output = np.array(rows, np.float32).T[None]
+    return lambda *_: [output]
+
+
+def boxes_kept(after: list[list[float]]) -> tuple[int, int, int]:
+    task = {"task.kind": "boxes", "task.layout": "yolov8", "task.labels": ("cat", "dog")}
+    size = {"input.height": 64, "input.width": 64, "decode.score_threshold": 0.5}
+    recipe = override(default_recipe("own:net"), {**task, **size})
+    photo = Photo("photo", np.zeros((64, 64, 3), np.uint8))
+    before = [[20, 20, 16, 16, 0.9, 0.1], [44, 44, 16, 16, 0.1, 0.8], [20, 44, 8, 8, 0.1, 0.2]]
+    found = agreement([photo], yolo(before), yolo(after), recipe, ["output"])
+    return found.both, found.missed, found.added
+
+
+def test_boxes_of_ones_own_network_are_paired_as_the_board_reads_them() -> None:
+    cat, dog = [21, 20, 16, 16, 0.8, 0.1], [44, 45, 16, 16, 0.1, 0.9]
+    assert boxes_kept([cat, dog, [20, 44, 8, 8, 0.1, 0.3]]) == (2, 0, 0)  # scores may move
+    assert boxes_kept([cat, [44, 44, 16, 16, 0.1, 0.4]]) == (1, 1, 0)
+    assert boxes_kept([cat, [44, 44, 16, 16, 0.9, 0.1]]) == (1, 1, 1)  # a dog became a cat
+    assert boxes_kept([cat, dog, [8, 56, 8, 8, 0.7, 0.1]]) == (2, 0, 1)

@@ -12,14 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.checking.boxes import task_view
 from toolchain.deploy import detect
 from toolchain.deploy.detector.tasks.boxes import read_boxes
 from toolchain.deploy.detector.tasks.outputs import Given
 from toolchain.deploy.detector.tasks.specification import Pictures, TaskSpecification
 from toolchain.detection.finders import SMALLEST_SIDE, Finder, Found
 from toolchain.errors import InputError, ModelError
-from toolchain.exporting.metadata import KEY, Provenance, metadata_of
-from toolchain.exporting.task_metadata import Ends
 from toolchain.records.accuracy import Protocol
 from toolchain.zoo.sources import Loaded
 
@@ -82,14 +81,15 @@ def _padded(
     return np.asarray(padded, np.uint8), stretch
 
 
-def of_network(loaded: Loaded, run: Callable[[detect.Floats], list[NDArray[Any]]]) -> tuple[
-    Run, TaskSpecification
-]:  # fmt: skip
+def of_network(
+    loaded: Loaded, run: Callable[[detect.Floats], list[NDArray[Any]]]
+) -> tuple[Run, TaskSpecification]:
     """Return a network that gives its outputs in their order, and what a file of it would say."""
-    ends = Ends((("image", tuple(loaded.image.shape), "float32"),), loaded.outputs)
-    provenance = Provenance(loaded.source, None, None, None)
-    text = metadata_of(loaded.recipe, provenance, dynamic=True, ends=ends)[KEY]
-    specification = _of_one_class(loaded.recipe.model.name, text)
+    told = task_view(loaded.recipe, loaded.outputs)
+    specification = _of_one_class(loaded.recipe.model.name, told)
+    assert specification.pictures is not None
+    any_size = dataclasses.replace(specification.pictures, height=None, width=None)
+    specification = dataclasses.replace(specification, pictures=any_size)
     return lambda tensor: dict(zip(loaded.outputs, run(tensor), strict=True)), specification
 
 
@@ -104,9 +104,10 @@ def is_of_boxes(metadata: str | None) -> bool:
 def of_file(path: Path, network: Any) -> tuple[Run, TaskSpecification]:
     """Return an opened file of ours whose task is boxes, and what it says."""
     try:
-        specification = _of_one_class(path.name, network.metadata)
+        told = TaskSpecification.from_json(network.metadata or "{}")
     except detect.DetectError as error:
         raise ModelError(f"{path.name}: {error}") from error
+    specification = _of_one_class(path.name, told)
     assert specification.pictures is not None
     name = specification.pictures.name
 
@@ -117,8 +118,7 @@ def of_file(path: Path, network: Any) -> tuple[Run, TaskSpecification]:
     return run, specification
 
 
-def _of_one_class(name: str, text: str) -> TaskSpecification:
-    found = TaskSpecification.from_json(text)
+def _of_one_class(name: str, found: TaskSpecification) -> TaskSpecification:
     if found.kind != "boxes" or found.pictures is None or len(found.labels) > 1:
         many = f"{len(found.labels)} classes" if found.kind == "boxes" else found.kind
         raise InputError(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.checking.boxes import task_view
 from toolchain.checking.pictures import board_view
 from toolchain.deploy import detect
 from toolchain.deploy.detector.tasks.outputs import Given
-from toolchain.deploy.detector.tasks.specification import TaskSpecification
 from toolchain.errors import InputError
 from toolchain.evaluating.model import Model
-from toolchain.exporting.task_metadata import Ends, task_entry
-from toolchain.recipe import Recipe
 
 
 def given(model: Model, pixels: NDArray[np.uint8], kind: str, **changes: Any) -> Given:
@@ -31,20 +27,10 @@ def given(model: Model, pixels: NDArray[np.uint8], kind: str, **changes: Any) ->
         tensor, placement = detect.letterbox(pixels, board_view(model.recipe), *size)
         found = model.run(tensor)
         names = model.outputs or tuple(f"output {index}" for index in range(len(found)))
-        which = _specification(model.recipe, names, kind)
+        which = task_view(model.recipe, names, kind)
     except detect.DetectError as error:
         raise InputError(f"{model.name}: {error}") from error
     if len(names) != len(found):
         raise InputError(f"{model.name}: gives {len(found)} outputs, and names {len(names)}")
     which = dataclasses.replace(which, **changes)
     return Given(dict(zip(names, found, strict=True)), which, size, placement)
-
-
-def _specification(recipe: Recipe, outputs: Sequence[str], kind: str) -> TaskSpecification:
-    """Return what a file of the recipe would say of itself."""
-    size = recipe.input.height, recipe.input.width
-    ends = Ends((("image", (1, recipe.input.channels, *size), "float32"),), tuple(outputs))
-    entry = task_entry(recipe, ends, dynamic=False, layout="NCHW")
-    entry["task"]["kind"] = kind
-    text = json.dumps({"schema": 4, "model": recipe.model.name, "trained": True, **entry})
-    return TaskSpecification.from_json(text)

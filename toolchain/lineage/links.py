@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
+from toolchain.checking.boxes import find_boxes, reads_boxes
 from toolchain.checking.ncnn import run_ncnn
 from toolchain.checking.parity import (
     ProofInput,
@@ -26,7 +28,6 @@ from toolchain.checking.parity import (
 )
 from toolchain.checking.pictures import Photo, find_faces
 from toolchain.checking.tflite import run_tflite
-from toolchain.deploy import detect
 from toolchain.exporting.io_spec import has_io_spec
 from toolchain.exporting.rewriting import ON_GRAPHS, ONNXRUNTIME_ALONE
 from toolchain.lineage.deciding import decisions_between
@@ -40,6 +41,8 @@ from toolchain.zoo.sources import load_network
 
 Kind = Literal["surgery", "export", "rewrite", "half", "int8", "io_spec"]
 
+Corners: TypeAlias = NDArray[np.floating]
+"""Boxes (K, 4): left, top, right, bottom in pixels."""
 Reopen = Callable[[Path], nn.Module]
 """Gives a network its weights back from a file of the lineage."""
 
@@ -102,6 +105,8 @@ usual limits (1e-3 and 0.05) are one step of the type."""
 
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of the same face."""
+FAR_APART = 1e6
+"""Pixels between boxes of two classes."""
 
 
 def bare_of(name: str, recipe: Recipe) -> str:
@@ -213,9 +218,10 @@ def measure_link(
         parity = dataclasses.replace(parity, cases=(*parity.cases, more))
     approximate = kind in ("half", "int8")
     boxes, decisions = None, tuple[Decisions, ...]()
-    if approximate and photos and recipe.anchors is not None:
-        boxes = agreement(photos, ends[0], ends[1], recipe)
-    if approximate and deciding and recipe.anchors is None:
+    if approximate and photos and (recipe.anchors is not None or reads_boxes(recipe)):
+        boxes = agreement(photos, ends[0], ends[1], recipe, names)
+    none_seen = boxes is None or not (boxes.both or boxes.missed or boxes.added)
+    if approximate and deciding and recipe.anchors is None and none_seen:
         decisions = _decisions(ends, deciding, recipe, names)
     return Link(
         before,
@@ -289,18 +295,32 @@ def _decisions(
 
 
 def agreement(
-    photos: Sequence[Photo], before: Runner, after: Runner, recipe: Recipe
+    photos: Sequence[Photo],
+    before: Runner,
+    after: Runner,
+    recipe: Recipe,
+    names: Sequence[str] = (),
 ) -> BoxAgreement:
-    """Count the boxes that both ends find, pairing the best overlap first."""
-    return pair_boxes(
-        [
-            (find_faces(photo, before, recipe)[0], find_faces(photo, after, recipe)[0])
-            for photo in photos
-        ]
-    )
+    """Count the boxes that both ends find, pairing the best overlap first.
+
+    ``names`` are those of the outputs, of a network of one's own whose task is boxes.
+    """
+
+    def found(photo: Photo, run: Runner) -> Corners:
+        if recipe.anchors is not None:
+            return find_faces(photo, run, recipe)[0]
+        boxes = find_boxes(photo, run, recipe, names)
+        return apart_by_class(boxes.boxes, boxes.classes)
+
+    return pair_boxes([(found(photo, before), found(photo, after)) for photo in photos])
 
 
-def pair_boxes(photos: Sequence[tuple[detect.Floats, detect.Floats]]) -> BoxAgreement:
+def apart_by_class(boxes: NDArray[np.floating], classes: NDArray[np.intp]) -> Corners:
+    """Move boxes (K, 4) so that those of different classes never overlap."""
+    return boxes.astype(np.float64) + FAR_APART * classes[:, None]
+
+
+def pair_boxes(photos: Sequence[tuple[Corners, Corners]]) -> BoxAgreement:
     """Compare two sides' boxes (K, 4) and (M, 4) photo by photo."""
     both = missed = added = 0
     overlaps: list[float] = []
@@ -314,7 +334,7 @@ def pair_boxes(photos: Sequence[tuple[detect.Floats, detect.Floats]]) -> BoxAgre
     return BoxAgreement(len(photos), both, missed, added, mean)
 
 
-def _pairs(ours: detect.Floats, theirs: detect.Floats) -> list[float]:
+def _pairs(ours: Corners, theirs: Corners) -> list[float]:
     """Return the overlaps of the pairs, each box in one pair at most."""
     overlap = _overlaps(ours, theirs)
     found = []
@@ -325,11 +345,11 @@ def _pairs(ours: detect.Floats, theirs: detect.Floats) -> list[float]:
     return found
 
 
-def _overlaps(ours: detect.Floats, theirs: detect.Floats) -> detect.Floats:
+def _overlaps(ours: Corners, theirs: Corners) -> Corners:
     """Return the intersection over union of boxes (K, 4) with boxes (M, 4): (K, M)."""
     low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
     high = np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (ours, theirs)]
     union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
