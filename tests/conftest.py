@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import hashlib
 import os
 import secrets
+import shutil
 import signal
 import sys
+import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,53 +64,82 @@ def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "compare_latency", brief)
 
 
-def _common(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of this test run, of all its workers."""
-    root = tmp_path_factory.getbasetemp()
-    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+def _made_of() -> str:
+    """Name all that what tests share is made of: this code, Python, and the packages."""
+    digest = hashlib.sha256(sys.version.encode())
+    shared = [ROOT / "tests" / f"{name}.py" for name in ("exports", "surgeries", "lineages")]
+    for folder in ("toolchain", "deploy", "recipes"):
+        shared += [path for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
+    for path in sorted(path for path in shared if path.is_file()):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    packages = Path(sysconfig.get_path("purelib")).glob("*.dist-info")
+    digest.update(" ".join(sorted(path.name for path in packages)).encode())
+    return digest.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def kept() -> Path:
+    """What tests share that takes long to make: all workers, and runs of the same code."""
+    place = CACHE / "tests" / _made_of()
+    place.mkdir(parents=True, exist_ok=True)
+    os.utime(place)
+    for other in place.parent.iterdir():
+        if other.stat().st_mtime < time.time() - 24 * 3600:  # of code that has changed since
+            shutil.rmtree(other, ignore_errors=True)
+    return place
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Make each export of a detector once, and PyTorch's table of operators once a process."""
+def _once(kept: Path) -> Iterator[None]:
+    """Make each export and surgery of a detector once, and look up operators once a process."""
     if "torch" not in sys.modules:  # nothing that was collected exports
         yield
         return
-    from exports import kept_in
+    import exports
+    import surgeries
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from toolchain.exporting import onnx_file
+    from toolchain.surgery import removing
+    from toolchain.workflows.stages import shrinking
 
-    folder = _common(tmp_path_factory) / "exports"
-    folder.mkdir(exist_ok=True)
-    table = functools.cache(ONNXRegistry.from_torchlib)
+    folders = [kept / name for name in ("exports", "surgeries")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    table, cut = functools.cache(ONNXRegistry.from_torchlib), surgeries.kept_in(folders[1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "_export", kept_in(folder))
+        patch.setattr(onnx_file, "_export", exports.kept_in(folders[0]))
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(table))
+        patch.setattr(removing, "cut", cut)
+        patch.setattr(shrinking, "cut", cut)
         yield
 
 
 @pytest.fixture
 def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Export as it is done outside tests, each time anew."""
-    from exports import REAL
+    """Cut and export as it is done outside tests, each time anew."""
+    import exports
+    import surgeries
 
-    monkeypatch.setattr("toolchain.exporting.onnx_file._export", REAL)
+    monkeypatch.setattr("toolchain.exporting.onnx_file._export", exports.REAL)
+    monkeypatch.setattr("toolchain.surgery.removing.cut", surgeries.REAL)
+    monkeypatch.setattr("toolchain.workflows.stages.shrinking.cut", surgeries.REAL)
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder of a small shrink, ONNX and its int8, certified; not to be changed."""
     from lineages import make_folder
 
-    root = _common(tmp_path_factory)
-    with (root / "lineage.lock").open("w") as stream:
+    with (kept / "lineage.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        if not (root / "lineage").exists():
-            beside = tmp_path_factory.mktemp("lineage")
+        if not (kept / "lineage").exists():
+            beside, half = tmp_path_factory.mktemp("lineage"), kept / "half"
             make_folder(beside)
-            beside.rename(root / "lineage")
-    return root / "lineage" / "out"
+            shutil.rmtree(half, ignore_errors=True)  # of a run that was killed
+            shutil.move(beside, half)
+            half.rename(kept / "lineage")
+    return kept / "lineage" / "out"
 
 
 @pytest.fixture(scope="session")

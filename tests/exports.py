@@ -1,8 +1,8 @@
-"""PyTorch's exports of the two detectors: in a test run each is made once, for all who need it.
+"""PyTorch's exports of the two detectors: of the same code each is made once, for all who need it.
 
 An export takes seconds, all of PyTorch's own work, and what it makes is the same for all weights
 of a network but for the weights themselves. So a file that is there is taken with other weights put
-in; that they are right is proved in each run that exports. Networks of other classes are exported
+in; that they are right is proved in each test that exports. Networks of other classes are exported
 each time, and so is all that a test with the fixture ``afresh`` exports.
 """
 

@@ -11,15 +11,13 @@ from typing import Any
 import pytest
 import torch
 from widerface import make_wider
-from zoo_members import EXAMPLE, facts_of, make_member
+from zoo_members import EXAMPLE, facts_of, make_member, zeroed
 
 from toolchain import cli
 from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError, InputError
 from toolchain.exporting.fold import fold_batch_norm
-from toolchain.models.registry import build
 from toolchain.models.weights import save_native
-from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.recipe.loading import parse_assignment
 from toolchain.records.accuracy import Curve, Evaluation, Protocol, Sample, Subject
@@ -71,7 +69,7 @@ def finished(
     widths: Any = settings.get("widths", {})
     gone: Any = settings.get("pruned_channels", {})
     prune = PruneSection(rate, "fpgm", scope, protected, widths=widths, pruned_channels=gone)  # type: ignore[arg-type]
-    network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
+    network = zeroed(prune)
     folder.mkdir(parents=True)
     facts = {"model": "eresfd", "trained": True, "aspect_ratio": 1.25, "training": settings}
     save_native(network, folder / "model.safetensors", facts)
@@ -132,7 +130,7 @@ def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> Non
 def test_parameters_are_those_that_are_left_by_the_surgery(tmp_path: Path) -> None:
     member = make(finished(tmp_path / "run"), tmp_path)
     protected = default_recipe("eresfd").prune.protected
-    soft = zero_filters(build("eresfd"), EXAMPLE, PruneSection(0.25, "fpgm", "group", protected))
+    soft = zeroed(PruneSection(0.25, "fpgm", "group", protected))
     shrunk, _ = shrink(soft, EXAMPLE)
     expected = sum(count_parameters(fold_batch_norm(shrunk, EXAMPLE)))
     assert member.facts["deployed_parameters"] == expected

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import json
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from toolchain.models.registry import build
 from toolchain.pruning.zeroing import zero_filters
@@ -49,10 +53,20 @@ def make_member(folder: Path, rate: float, **changes: object) -> Path:
     facts = facts_of(rate, **changes)
     protected = default_recipe("eresfd").prune.protected
     widths, gone = trained_widths(facts), trained_pruned_channels(facts)
-    prune = PruneSection(
-        rate or None, "fpgm", "group", protected, widths=widths, pruned_channels=gone
+    network = zeroed(
+        PruneSection(rate or None, "fpgm", "group", protected, widths=widths, pruned_channels=gone)
     )
-    network = zero_filters(build("eresfd", 5), EXAMPLE, prune)
     path = folder / f"{member_name(facts)}.safetensors"
     write_member(network, path, facts)
     return path
+
+
+def zeroed(prune: PruneSection) -> nn.Module:
+    """Return an EResFD with random weights, always the same, and these filters zeroed."""
+    key = json.dumps(dataclasses.asdict(prune), default=dict)
+    if key not in _zeroed:
+        _zeroed[key] = zero_filters(build("eresfd", 5), EXAMPLE, prune)
+    return copy.deepcopy(_zeroed[key])
+
+
+_zeroed: dict[str, nn.Module] = {}
