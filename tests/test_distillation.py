@@ -42,9 +42,11 @@ GROUP = PruneSection(rate=0.25, criterion="fpgm", scope="group")
 def trained(name: str, seed: int) -> nn.Module:
     """A network whose batch norm knows the images, so that no channel runs away."""
     network = build(name, seed).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain average over what is given
     with torch.no_grad():
-        for _ in range(20):
-            network(IMAGES)
+        network(IMAGES)
     return network.eval()
 
 

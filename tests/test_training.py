@@ -52,7 +52,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _ in range(10):
-            network(torch.randn(4, 3, 128, 128, generator=generator) * 60)
+            network(torch.randn(2, 3, 128, 128, generator=generator) * 60)
     path = tmp_path_factory.mktemp("teacher") / "teacher.pth"
     torch.save(network.state_dict(), path)
     return path
@@ -87,8 +87,11 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True)
 def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the loss, and keep the state, every five steps of 80: 8 recalibrate, 24 are local."""
+    """Look at the loss, and keep the state, every five steps, and at few crops before the first."""
     monkeypatch.setattr(keeping, "STRETCH", 5)
+    monkeypatch.setattr(setup, "LOOK_CROPS", 8)
+    monkeypatch.setattr(setup, "SETTLING_BATCHES", 4)
+    monkeypatch.setattr(setup, "SETTLING_CROPS", 4)
 
 
 @pytest.mark.long
@@ -96,13 +99,21 @@ def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     "fields", [{}, {"teach.layer_share": 0.5}, {"teach.layer_share": 0.5, "teach.solved": 4}]
 )
 def test_a_run_that_is_taken_up_ends_bit_for_bit_the_same(
-    split: Split, teacher: Path, tmp_path: Path, fields: dict[str, object]
+    split: Split,
+    teacher: Path,
+    tmp_path: Path,
+    fields: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stopped while batch norm is recalibrated, while layers learn, and twice end to end."""
+    """Stopped while batch norm is recalibrated or layers learn, while blocks do, and end to end.
+
+    Of 32 steps 12 are local; of these 3 recalibrate, or 6 are of layers.
+    """
+    monkeypatch.setattr(keeping, "STRETCH", 2)
     recipe = override(job(teacher, tmp_path).recipe, fields)
-    whole = run(job(teacher, tmp_path / "whole", recipe=recipe), split)
-    stopped = job(teacher, tmp_path / "stopped", recipe=recipe)
-    for stop_after in (5, 15, 25, 60):
+    whole = run(job(teacher, tmp_path / "whole", recipe=recipe, images=64), split)
+    stopped = job(teacher, tmp_path / "stopped", recipe=recipe, images=64)
+    for stop_after in (2, 10, 24):
         with pytest.raises(KeyboardInterrupt):
             run(stopped, split, stop_after)
         assert not (tmp_path / "stopped" / "model.safetensors").exists()
@@ -120,12 +131,12 @@ def test_all_of_it_may_be_block_by_block(split: Split, teacher: Path, tmp_path: 
     """Then it ends where a longer training goes on end to end, bit for bit."""
     recipe = override(job(teacher, tmp_path).recipe, {"teach.layer_share": 0.5})
     with pytest.raises(KeyboardInterrupt):
-        run(job(teacher, tmp_path / "longer", recipe=recipe), split, 30)
+        run(job(teacher, tmp_path / "longer", recipe=recipe, images=80), split, 12)
     alone = override(recipe, {"teach.local_share": 1.0})
     with pytest.raises(KeyboardInterrupt):
-        run(job(teacher, tmp_path / "alone", recipe=alone, images=64), split, 30)
+        run(job(teacher, tmp_path / "alone", recipe=alone, images=32), split, 12)
     one, other = (read_pickle(tmp_path / name / "state.pt") for name in ("longer", "alone"))
-    assert one["step"] == other["step"] == 30
+    assert one["step"] == other["step"] == 12
     for name, tensor in one["network"].items():
         assert torch.equal(tensor, other["network"][name]), name
 
@@ -243,7 +254,7 @@ def test_killed_at_any_moment_it_goes_on(teacher: Path, tmp_path: Path) -> None:
     """SIGKILL from outside, by the command line, and the same weights as without."""
     data = make_wider(tmp_path / "wider", 1, train=6)
     command = [sys.executable, "-m", "toolchain.cli", "train", "eresfd", "--data", str(data)]
-    command += ["--teacher", str(teacher), "--images", "200", "--threads", "1"]
+    command += ["--teacher", str(teacher), "--images", "60", "--threads", "1"]
     command += ["--cache", str(tmp_path / "cache"), "--keep-seconds", "0"]
     command += ["--set", "crops.side=96", "--set", "teach.batch=2"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
