@@ -83,7 +83,7 @@ def zero_rows(network: torch.nn.Module) -> dict[str, list[int]]:
 
 @pytest.mark.long
 def test_a_network_of_that_rate_is_taken_and_shrunk_in_full(tmp_path: Path) -> None:
-    report = run_shrink(Job(recipe(0.25), tmp_path / "out"))
+    report = run_shrink(Job(recipe(0.25), tmp_path / "out", formats=("onnx",)))
     assert report.source.path == "eresfd-25.safetensors"
     assert report.source.trained
     assert report.accuracy == ACCURACY
@@ -296,6 +296,7 @@ def test_random_weights_are_still_to_be_had(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["shrink", "eresfd", "--untrained", "--size", "96x128", "--out", str(out)]
+    arguments += ["--formats", "onnx"]
     assert cli.run(arguments) == 0
     assert "UNTRAINED" in capsys.readouterr().out
     found = json.loads((out / "report.json").read_text())
