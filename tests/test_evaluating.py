@@ -166,6 +166,17 @@ def test_folders_that_fit_no_class_are_refused(data: Path, weights: Path, tmp_pa
         evaluator(recipe, more).figures(network_model("x", recipe, colours.build()))
 
 
+def test_a_folder_whose_name_two_classes_have_is_refused(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(colours.recipe(tmp_path, "top"))
+    labels = ("crane", "red", "green", "blue", "crane")  # a bird and a machine
+    twice = dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, labels=labels))
+    assert evaluator(twice, data).samples[0].truth[1] == 5
+    (data / "crane").mkdir()
+    with pytest.raises(InputError, match=r"task.labels has 'crane' twice, so the folder of that"):
+        evaluator(twice, data)
+    (data / "crane").rmdir()
+
+
 def test_batches_are_run_one_by_one(tmp_path: Path) -> None:
     recipe = load_recipe(colours.recipe(tmp_path, "top"))
     model = network_model("x", recipe, colours.build())

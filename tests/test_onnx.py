@@ -362,6 +362,7 @@ def test_metadata_of_a_detector_is_all_that_the_board_needs() -> None:
         "schema": 1,
         "model": "eresfd",
         "trained": True,
+        "task": {"kind": "faces"},
         "input": {
             "name": "image",
             "layout": "NCHW",

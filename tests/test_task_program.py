@@ -14,7 +14,7 @@ from board import metadata, photo, run, write_model
 from tasks import planted, task_metadata, write_planted
 
 from toolchain.deploy.detector.errors import DetectError
-from toolchain.deploy.detector.opening import open_worker
+from toolchain.deploy.detector.opening import open_worker, read_labels
 from toolchain.deploy.detector.sources import read_arrays
 from toolchain.deploy.detector.tasks.colours import colour
 
@@ -185,6 +185,10 @@ def test_labels_from_a_file_take_the_place_of_those_inside(
     assert "there are 1 labels, and the network gives 2 classes (out (1, 6, 9)); give 2" in err[0]
     names.write_text("\n")
     assert "holds no names" in run(capsys, yolo, picture, "--labels", names)[2][0]
+    names.write_bytes("Käse\n".encode("cp1252"))
+    assert "is not in UTF-8; save" in run(capsys, yolo, picture, "--labels", names)[2][0]
+    names.write_bytes("owl\r\n\r\nKäse\r\n".encode("utf-8-sig"))
+    assert read_labels(names) == ("owl", "Käse")
     faces = write_model(tmp_path / "faces.onnx", metadata())
     names.write_text("face\n")
     assert "it finds faces; leave it out" in run(capsys, faces, picture, "--labels", names)[2][0]

@@ -69,6 +69,14 @@ def test_labels_come_from_a_file_beside_the_recipe(tmp_path: Path) -> None:
         load_recipe(path)
     (tmp_path / "names.txt").write_text("cat\n\nwild boar\n")
     assert load_recipe(path).task.labels == ("cat", "wild boar")
+    names, text = tmp_path / "names.txt", "cat\r\n\r\nwild boar\r\n"
+    names.write_bytes(text.encode("utf-8-sig"))  # as an editor of Windows saves it
+    path.write_bytes(path.read_text().encode("utf-8-sig"))
+    assert load_recipe(path).task.labels == ("cat", "wild boar")
+    for content, message in (("Käse".encode("cp1252"), "is not in UTF-8"), (b"\n", "no names")):
+        names.write_bytes(content)
+        with pytest.raises(RecipeError, match=rf"r.toml: task.labels_file 'names.txt'.*{message}"):
+            load_recipe(path)
 
 
 def test_a_task_is_written_as_it_was_read() -> None:

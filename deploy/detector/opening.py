@@ -91,9 +91,11 @@ def _size_of(which: TaskSpecification, asked: tuple[int, int] | None) -> tuple[i
 def read_labels(path: Path) -> tuple[str, ...]:
     """Read names, one a line; raise :class:`DetectError` if there are none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
         raise DetectError(f"--labels {path}: cannot be read ({reason_of(error)})") from error
+    except UnicodeDecodeError as error:
+        raise DetectError(f"--labels {path}: is not in UTF-8; save it as UTF-8") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise DetectError(f"--labels {path}: holds no names; write one a line")

@@ -134,7 +134,7 @@ def open_network(path: Path, threads: int, half: bool | None = None) -> Network:
 
 
 def task_of(metadata: str) -> str:
-    """Return the task that a file's metadata name; up to schema 3 it is faces."""
+    """Return the task that a file's metadata name; faces where they name none, as old ones do."""
     try:
         task = json.loads(metadata).get("task")
         return str(task.get("kind")) if task is not None else FACES

@@ -32,15 +32,22 @@ def read(data: Path, recipe: Recipe) -> tuple[Sample, ...]:
     )
     if not folders:
         raise DataError(f"{data}: has no folders; evaluate.function 'top' wants one for each class")
-    numbers = {name: index for index, name in enumerate(recipe.task.labels or folders)}
+    classes = list(recipe.task.labels or folders)
+    numbers = {name: index for index, name in enumerate(classes)}
     unknown = [name for name in folders if name not in numbers]
     if unknown:
         raise DataError(
             f"{data}: the folder {unknown[0]!r} is no class of task.labels "
-            f"({', '.join(list(numbers)[:8])}{', ...' if len(numbers) > 8 else ''})"
+            f"({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''})"
+        )
+    twice = [name for name in folders if classes.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"{data}: task.labels has {twice[0]!r} twice, so the folder of that name may be either "
+            f"class; give each class that has a folder a name of its own"
         )
     samples = tuple(
-        Sample(path.relative_to(data).as_posix(), path, [numbers[name], len(numbers)])
+        Sample(path.relative_to(data).as_posix(), path, [numbers[name], len(classes)])
         for name in folders
         for path in pictures_in(data / name)
     )

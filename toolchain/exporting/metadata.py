@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import toolchain
+from toolchain.deploy.detector.runtimes import FACES
 from toolchain.exporting import task_metadata
 from toolchain.exporting.task_metadata import Ends, task_entry
 from toolchain.recipe import Recipe
@@ -42,7 +43,7 @@ def metadata_of(
 
     ``recipe`` already holds the anchors' ratio of the weights. Files of other tasks than faces say
     which, and what they take and give: ``ends``, which faces do not need. A face detector has
-    anchors; that is what tells it, in files of any age.
+    anchors; files of it that are older name no task.
     """
     source = provenance.source
     origin = {
@@ -67,6 +68,7 @@ def metadata_of(
         feeding |= {"dtype": "float32", "scale": shape.scale, "std": list(shape.stds)}
     detector = {
         **model,
+        "task": {"kind": FACES},
         "input": {
             "name": "image",
             "layout": layout,

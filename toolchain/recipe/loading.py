@@ -19,7 +19,7 @@ from toolchain.recipe.sections import InputSection, ModelSection, PruneSection, 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe; raise :class:`RecipeError` naming the file, the line and what was expected."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
     return _with_labels(parse_recipe(text, str(path)), path)
@@ -31,12 +31,18 @@ def _with_labels(recipe: Recipe, path: Path) -> Recipe:
     if name is None:
         return recipe
     try:
-        lines = (path.parent / name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = (path.parent / name).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{path}: task.labels_file {name!r} is not in UTF-8; save it as UTF-8"
+        ) from error
+    except OSError as error:
         raise RecipeError(
             f"{path}: task.labels_file {name!r} cannot be read ({in_one_line(error)})"
         ) from error
     labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise RecipeError(f"{path}: task.labels_file {name!r} holds no names; write one a line")
     task = dataclasses.replace(recipe.task, labels=labels, labels_file=None)
     return dataclasses.replace(recipe, task=task)
 
