@@ -1,4 +1,4 @@
-"""mIoU and COCO's mAP: read as on the board, and scored as can be counted by hand."""
+"""mIoU, COCO's mAP and points: read as on the board, and scored as can be counted by hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import colours
 import cv2
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from toolchain.errors import InputError
 from toolchain.evaluating import boxes
@@ -60,6 +62,16 @@ def test_overlap_is_that_of_each_class(tmp_path: Path) -> None:
     mask[:, :12] = 0
     cv2.imwrite(str(data / "masks" / "one.png"), mask)
     assert figures(colours.Areas(), recipe, data) == {"miou": 1.0, "pixel_accuracy": 1.0}
+
+
+def test_a_mask_of_more_classes_than_the_network_has_is_told(tmp_path: Path) -> None:
+    recipe = load_recipe(colours.recipe(tmp_path, "miou"))
+    data = halves(tmp_path / "data")
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[0, 0] = 3
+    cv2.imwrite(str(data / "masks" / "one.png"), mask)
+    with pytest.raises(InputError, match=r"masks/one.png: has class 3, and x gives 3 classes, num"):
+        figures(colours.Areas(), recipe, data)
 
 
 def test_masks_that_are_none_are_told(tmp_path: Path) -> None:
@@ -187,3 +199,59 @@ def test_faces_are_scored_as_boxes_of_one_class(tmp_path: Path) -> None:
     data = annotated(tmp_path / "data", (3, CAT))
     found = figures(build("eresfd", 1), recipe, data, "loc", "logits")
     assert set(found) == {"map", "map50", "map75", "recall"}
+
+
+# Points -------------------------------------------------------------------------------------------
+
+
+class Corners(nn.Module):
+    """Two points at shares of the sides, whatever the picture: (0.25, 0.5) and (0.75, 0.5)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[0.25, 0.5, 0.75, 0.5]]) + 0 * images.mean()
+
+
+def dots(data: Path, text: str) -> Path:
+    (data / "images").mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(data / "images" / "a.png"), np.zeros((30, 40, 3), np.uint8))  # diagonal: 50
+    (data / "points.json").write_text(text)
+    return data
+
+
+def points_recipe(folder: Path) -> Recipe:
+    path = colours.recipe(folder, "points")
+    path.write_text(path.read_text() + '[task]\nkind = "points"\nlayout = "shares"\n')
+    return override(load_recipe(path), {"input.fit": "stretch"})
+
+
+def test_points_are_scored_by_shares_of_the_diagonal(tmp_path: Path) -> None:
+    recipe = points_recipe(tmp_path)
+    data = dots(tmp_path / "data", '{"a.png": [[10, 18], [30, 15]], "gone.png": [[1, 2], null]}')
+    assert figures(Corners(), recipe, data) == {"distance": 0.03, "pck": 0.5}  # 3 of 50, and none
+    dots(data, '{"a.png": [[10, 17], null]}')
+    found = figures(Corners(), recipe, data)
+    assert found == {"distance": pytest.approx(0.04), "pck": 1.0}
+    assert recipe.evaluate.is_lower("distance")
+    assert not recipe.evaluate.is_lower("pck")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "points.json: cannot be read .*wants"),
+        ("[]", r"points.json: must be \{"),
+        (
+            '{"a.png": [[1, 2, 3]]}',
+            r"'a.png' must have a list of \[x, y\], or null .*got \[\[1, 2, 3",
+        ),
+        ('{"a.png": [[1, NaN]]}', "'a.png' must have a list"),
+        ('{"../a.png": []}', "leads out of the folder"),
+        ('{"b.png": [[1, 2]]}', "none of its 1 photos is in"),
+        ('{"a.png": [null, null]}', "has no points of the photos that are here"),
+        ('{"a.png": [[1, 2]]}', "x gives 2 points, and points.json has 1 for images/a.png; list"),
+    ],
+)
+def test_points_that_do_not_fit_are_told(text: str, message: str, tmp_path: Path) -> None:
+    data = dots(tmp_path / "data", text)
+    with pytest.raises(InputError, match=message):
+        figures(Corners(), points_recipe(tmp_path), data)

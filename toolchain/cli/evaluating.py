@@ -52,7 +52,9 @@ def evaluate(
     ] = None,
     function: Annotated[
         str | None,
-        typer.Option(help="wider, top, miou, coco, module:function; the recipe's by default."),
+        typer.Option(
+            help="wider, top, miou, coco, points, module:function; by default the recipe's."
+        ),
     ] = None,
     recipe: Annotated[
         Path | None,

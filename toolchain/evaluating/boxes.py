@@ -14,7 +14,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from toolchain.deploy.detector.tasks.boxes import read_boxes
 from toolchain.errors import DataError, InputError
 from toolchain.evaluating.model import Model
 from toolchain.evaluating.reading import given
-from toolchain.evaluating.samples import BuiltIn, Sample
+from toolchain.evaluating.samples import BuiltIn, Sample, picture_named
 from toolchain.recipe import Recipe
 from toolchain.system.installation import how_to_get
 
@@ -103,7 +103,7 @@ def _samples(
     most = max(classes.values(), default=0) + 1
     samples = []
     for each in table["images"]:
-        picture = _picture(path, str(each["file_name"]), data)
+        picture = picture_named(path, str(each["file_name"]), data)
         if picture is not None:
             name = picture.relative_to(data).as_posix()
             samples.append(Sample(name, picture, [most, boxes[int(each["id"])]]))
@@ -112,14 +112,6 @@ def _samples(
     if not any(sample.truth[1] for sample in samples):
         raise DataError(f"{path}: has no boxes of the photos that are here")
     return tuple(samples)
-
-
-def _picture(path: Path, name: str, data: Path) -> Path | None:
-    """Return a photo's file; None if it is not there."""
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in name:
-        raise DataError(f"{path}: {name!r} leads out of the folder")
-    return next((each for each in (data / "images" / name, data / name) if each.is_file()), None)
 
 
 def look(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> list[list[float]]:

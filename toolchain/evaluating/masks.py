@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from toolchain.deploy import detect
 from toolchain.deploy.detector.tasks.mask import read_mask
+from toolchain.deploy.detector.tasks.outputs import Given
 from toolchain.errors import DataError, InputError
 from toolchain.evaluating.model import Model
 from toolchain.evaluating.reading import given
@@ -57,7 +58,8 @@ def look(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> list[list[i
     """Return how many pixels of each class are taken for which: (truth, predicted, count)."""
     truth = _mask(sample.folder / sample.truth[0])
     try:
-        found = read_mask(given(model, pixels, "mask"), None).mask
+        gave = given(model, pixels, "mask")
+        found = read_mask(gave, None).mask
     except detect.DetectError as error:
         raise InputError(f"{model.name} on {sample.name}: {error}") from error
     if found.shape != truth.shape:
@@ -66,10 +68,23 @@ def look(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> list[list[i
             f"{found.shape[1]}x{found.shape[0]}; they must be of one size"
         )
     known = truth != NO_CLASS
+    classes, highest = _classes(gave), int(truth[known].max(initial=0))
+    if highest >= classes:
+        raise InputError(
+            f"{sample.truth[0]}: has class {highest}, and {model.name} gives {classes} classes, "
+            f"numbered from 0; write {NO_CLASS} where a pixel is of none of them"
+        )
     pairs, counts = np.unique(
         np.stack([truth[known], found[known]]).astype(np.int64), axis=1, return_counts=True
     )
     return [[int(a), int(b), int(n)] for (a, b), n in zip(pairs.T, counts, strict=True)]
+
+
+def _classes(gave: Given) -> int:
+    """Return how many classes there can be."""
+    if gave.specification.layout == "indices":
+        return len(gave.specification.labels) or 1 << 16
+    return max(2, gave.arrays[0].shape[1])
 
 
 def _mask(path: Path) -> NDArray[Any]:

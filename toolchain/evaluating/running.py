@@ -18,6 +18,7 @@ from toolchain.evaluating.boxes import COCO_MAP
 from toolchain.evaluating.functions import Score, checked_figures, figures_of, find_function
 from toolchain.evaluating.masks import MIOU
 from toolchain.evaluating.model import Model
+from toolchain.evaluating.points import POINTS
 from toolchain.evaluating.samples import BuiltIn, Sample, hash_of, spread
 from toolchain.evaluating.top import TOP
 from toolchain.recipe import Recipe
@@ -27,7 +28,7 @@ from toolchain.system.files import sha256_of
 
 OnSample = Callable[[int, int], None]
 """Called with how many samples are done, and of how many."""
-BUILT_IN: dict[str, BuiltIn] = {"top": TOP, "miou": MIOU, "coco": COCO_MAP}
+BUILT_IN: dict[str, BuiltIn] = {"top": TOP, "miou": MIOU, "coco": COCO_MAP, "points": POINTS}
 RESULTS = "results.jsonl"
 
 

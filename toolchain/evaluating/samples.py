@@ -92,3 +92,14 @@ def pictures_in(folder: Path) -> list[Path]:
     if len(found) > MAX_FILES:
         raise DataError(f"{folder}: holds more than {MAX_FILES:,} pictures")
     return found
+
+
+def picture_named(path: Path, name: str, data: Path) -> Path | None:
+    """Return the picture that an annotation names, in ``images`` or beside it; None if neither.
+
+    Raises :class:`DataError` naming the annotations, ``path``, for a name that leads elsewhere.
+    """
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in name or "\0" in name:
+        raise DataError(f"{path}: {name!r} leads out of the folder")
+    return next((each for each in (data / "images" / name, data / name) if each.is_file()), None)

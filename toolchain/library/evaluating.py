@@ -22,7 +22,7 @@ from toolchain.recipe import Recipe, load_recipe, override
 
 Place: TypeAlias = str | os.PathLike[str]
 Evaluation: TypeAlias = str | Callable[[Model, Path], Mapping[str, float]]
-"""``top``, ``miou``, ``coco``, ``module:function``, or a function itself."""
+"""``top``, ``miou``, ``coco``, ``points``, ``module:function``, or a function itself."""
 
 
 @in_python_words()
@@ -38,10 +38,11 @@ def evaluate(
     Args:
         what: a network; or the path of weights, an output folder, or one of its files.
         data: the folder that the evaluation takes.
-        function: ``top``, ``miou``, ``coco``, ``module:function``, or a function that takes a model
-            and the folder and returns figures by name; the recipe's ``evaluate.function`` by
-            default. ``model(picture)`` gives all outputs for a path or pixels uint8 (H, W, 3), blue
-            first, fed as on the board; ``model.run(inputs)`` for inputs as the network takes them.
+        function: ``top``, ``miou``, ``coco``, ``points``, ``module:function``, or a function that
+            takes a model and the folder and returns figures by name; the recipe's
+            ``evaluate.function`` by default. ``model(picture)`` gives all outputs for a path or
+            pixels uint8 (H, W, 3), blue first, fed as on the board; ``model.run(inputs)`` for
+            inputs as the network takes them.
         recipe: how pictures become inputs; files of an output folder know it.
 
     Raises:

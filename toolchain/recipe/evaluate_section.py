@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from toolchain.errors import did_you_mean
 from toolchain.recipe.checking import Range, Section
 
-BUILT_IN = ("wider", "top", "miou", "coco")
+BUILT_IN = ("wider", "top", "miou", "coco", "points")
 """Evaluations that need no function of one's own."""
+LOWER = {"points": "distance"}
+"""The figure of such an evaluation of which less is better."""
 
 Lost = typing.Annotated[float, Range(0, 1e18)]
 
@@ -21,8 +23,9 @@ class EvaluateSection(Section, name="evaluate"):
 
     function: str | None = None
     """``wider``: average precision on WIDER FACE; ``top``: top-1 and top-5 over a folder of
-    folders; ``miou``: mean intersection over union of masks; ``coco``: COCO's mAP of boxes; or
-    ``module:function`` of your own. None: ``wider`` where there are ``[anchors]``, else nothing."""
+    folders; ``miou``: mean intersection over union of masks; ``coco``: COCO's mAP of boxes;
+    ``points``: distances as shares of the diagonal, and PCK; or ``module:function`` of your own.
+    None: ``wider`` where there are ``[anchors]``, else nothing."""
     lower: tuple[str, ...] = ()
     """Figures of which less is better, as shell patterns: ``*error``."""
     judged: tuple[str, ...] = ("*",)
@@ -47,6 +50,8 @@ class EvaluateSection(Section, name="evaluate"):
 
     def is_lower(self, figure: str) -> bool:
         """Tell whether less of a figure is better."""
+        if self.function in LOWER and figure == LOWER[self.function]:
+            return True
         return any(fnmatchcase(figure, pattern) for pattern in self.lower)
 
     def is_judged(self, figure: str) -> bool:

@@ -40,7 +40,7 @@ class Figures:
     """What an evaluation found of one network or file."""
 
     function: str
-    """``top``, ``miou``, ``coco``, or ``module:function``."""
+    """``top``, ``miou``, ``coco``, ``points``, or ``module:function``."""
     values: Mapping[str, float]
     data: DataFacts
     broken: tuple[BrokenPhoto, ...] = ()
