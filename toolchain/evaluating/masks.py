@@ -84,7 +84,7 @@ def _classes(gave: Given) -> int:
     """Return how many classes there can be."""
     if gave.specification.layout == "indices":
         return len(gave.specification.labels) or 1 << 16
-    return max(2, gave.arrays[0].shape[1])
+    return max(2, int(gave.arrays[0].shape[1]))
 
 
 def _mask(path: Path) -> NDArray[Any]:
