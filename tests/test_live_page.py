@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Browser
 from serving import Service, red_clip, red_model, until
+from tasks import planted
+from test_task_program import MASK, YOLO
 
 pytestmark = pytest.mark.slow
 
@@ -241,3 +244,27 @@ def test_it_fits_phone_and_desk_light_and_dark(
     target = Path(os.environ.get("LIVE_SHOTS", tmp_path)) / f"live-{width}-{scheme}.png"
     browser.screenshot(target)
     assert target.stat().st_size > 5000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["boxes", "classes", "mask"])
+def test_other_tasks_are_told_beside_the_picture(
+    kind: str, browser: Browser, folder: Path, tmp_path: Path
+) -> None:
+    outputs, layout, words = {
+        "boxes": (YOLO, "yolov8", ""),
+        "classes": (np.array([[1.0, 2.0]]), "", "dog 2.00, cat 1.00"),
+        "mask": (MASK, "", "cat 75.0%, dog 25.0%"),
+    }[kind]
+    names = ["cat", "dog"]
+    path = planted(tmp_path / "m.onnx", kind, {"out": outputs}, layout=layout, labels=names)
+    with Service(path, "--camera", folder / "clip.mp4", "--loop") as service:
+        opened(browser, service.port)
+        browser.until(DRAWN)
+        assert browser.run("document.getElementById('words').innerText") == words
+        noun = {"mask": "areas"}.get(kind, kind)
+        assert browser.run("document.querySelector('h1').innerText") == f"Live {noun}"
+        shown = browser.run("document.getElementById('slider').checkVisibility()")
+        assert shown == (kind == "boxes")
+        left = "getComputedStyle(document.getElementById('words')).paddingLeft"
+        assert browser.run(left) == ("16px" if words else "0px")
