@@ -11,6 +11,7 @@ import colours
 import numpy as np
 import pytest
 import torch
+from board import metadata, write_model
 from torch import nn
 
 import toolchain as tc
@@ -187,6 +188,15 @@ def test_batches_are_run_one_by_one(tmp_path: Path) -> None:
     grey = np.full((8, 8), 51, np.uint8)
     assert model.feed(grey).shape == (1, 3, *colours.SIZE)
     assert model(grey)[0].shape == (1, 3)
+
+
+def test_data_that_nothing_was_named_for_are_told_what_names_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_model(tmp_path / "m.onnx", metadata())
+    line = refused(capsys, "evaluate", path, "--data", data)
+    assert "is not WIDER FACE in its official layout" in line
+    assert "other data need --function (top, miou, coco, points, module:function)" in line
 
 
 @pytest.mark.parametrize("option", ["--protocol paper", "--size 320x320"])

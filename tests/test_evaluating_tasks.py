@@ -160,6 +160,14 @@ def test_annotations_that_are_none_are_told(recipe: Recipe, tmp_path: Path) -> N
         ({"annotations": []}, r"has no boxes of the photos that are here"),
         ({"categories": None}, r"is not in COCO's format"),
         ({"annotations": [{"image_id": 7, "category_id": 3, "bbox": [1]}]}, r"a box must be left"),
+        (
+            {"annotations": [{"id": 2, "image_id": 7, "category_id": 99, "bbox": [1, 2, 3, 4]}]},
+            r"annotation 2 has category_id 99, which is not among its categories",
+        ),
+        (
+            {"annotations": [{"image_id": 99, "category_id": 3, "bbox": [1, 2, 3, 4]}]},
+            r"annotation \? has image_id 99, which is not among its images",
+        ),
     ):
         path.write_text(json.dumps({**whole, **change}))
         with pytest.raises(InputError, match=message):

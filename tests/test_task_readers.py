@@ -233,6 +233,9 @@ def wrong(outputs, height, width):
 def broken(outputs, height, width):
     return outputs["nothing"]
 
+def leaving(outputs, height, width):
+    raise SystemExit(3)
+
 value = 3
 """
 ROWS = {"out": np.array([[[0.25, 0.5, 0.5, 1.0, 0.1, 0.8]]], np.float32)}
@@ -253,6 +256,7 @@ def test_a_decoder_of_ones_own_finds_the_boxes(tmp_path: Path) -> None:
     [
         ("wrong", r"must give boxes \(N, 4\) and scores \(N, classes\) \(got \(1, 3\)"),
         ("broken", r"the decoder failed \(KeyError: 'nothing'\); it got out \(1, 1, 6\)"),
+        ("leaving", r"the decoder failed \(SystemExit: 3\)"),
         ("absent", "cannot be loaded .*absent"),
         ("value", "value is no function"),
     ],

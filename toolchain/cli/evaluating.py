@@ -19,7 +19,7 @@ from toolchain.cli.options.data import AnyData, Data, Limit, SplitName
 from toolchain.cli.options.networks import DetectorName
 from toolchain.cli.photo_progress import photo_progress
 from toolchain.cli.streams import print_json
-from toolchain.errors import InputError
+from toolchain.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from toolchain.detection.opening import FinderPlan
@@ -114,7 +114,15 @@ def evaluate(
     plans += [plan_for(path, chosen, peer=True) for path in peer or ()]
     if not plans:
         raise InputError("there is nothing to evaluate: give weights, a file, --compare or --peer")
-    photos = read_split(data, split).spread(limit)
+    try:
+        photos = read_split(data, split).spread(limit)
+    except DataError as error:
+        if function or recipe:
+            raise
+        raise DataError(
+            f"{error}; other data need --function (top, miou, coco, points, module:function), or "
+            f"--recipe with [evaluate]"
+        ) from error
     settings = Settings(
         out=out or Path("out") / "eval" / _folder_name(plans[0]),
         workers=workers,

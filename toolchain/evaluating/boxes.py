@@ -92,6 +92,7 @@ def _samples(
 ) -> tuple[Sample, ...]:
     boxes: dict[int, list[list[float]]] = {int(each["id"]): [] for each in table["images"]}
     for each in table["annotations"]:
+        _demand_known(path, each, boxes, classes)
         sides = [float(side) for side in each["bbox"]]
         if len(sides) != 4 or not np.isfinite(sides).all():
             raise DataError(f"{path}: a box must be left, top, width, height (got {each['bbox']})")
@@ -112,6 +113,21 @@ def _samples(
     if not any(sample.truth[1] for sample in samples):
         raise DataError(f"{path}: has no boxes of the photos that are here")
     return tuple(samples)
+
+
+def _demand_known(
+    path: Path, each: Mapping[str, Any], photos: Mapping[int, Any], classes: Mapping[int, int]
+) -> None:
+    """Raise :class:`DataError` for a box of a photo or a category that the file does not list."""
+    for field, known, place in (
+        ("image_id", photos, "images"),
+        ("category_id", classes, "categories"),
+    ):
+        if int(each[field]) not in known:
+            raise DataError(
+                f"{path}: annotation {each.get('id', '?')} has {field} {each[field]}, which is not "
+                f"among its {place}"
+            )
 
 
 def look(model: Model, pixels: NDArray[np.uint8], sample: Sample) -> list[list[float]]:

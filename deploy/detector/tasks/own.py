@@ -33,7 +33,7 @@ def load_decoder(text: str) -> Decoder:
     try:
         specification.loader.exec_module(module)
         function = getattr(module, name)
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         raise DetectError(f"--decoder {text}: cannot be loaded ({_said(error)})") from error
     if not callable(function):
         raise DetectError(f"--decoder {text}: {name} is no function")
@@ -46,7 +46,7 @@ def candidates_of(decoder: Decoder, given: Given) -> Candidates:
     try:
         found = decoder(given.outputs, *given.size)
         boxes, scores = (np.asarray(each, np.float64) for each in found)
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         raise DetectError(f"the decoder failed ({_said(error)}); it got {given.shapes}") from error
     if scores.ndim == 1:
         scores = scores[:, None]
@@ -59,5 +59,5 @@ def candidates_of(decoder: Decoder, given: Given) -> Candidates:
     return Candidates(best, chances, lambda rows: (boxes[rows], None))
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
