@@ -227,10 +227,11 @@ def test_a_file_on_its_own_needs_a_recipe(
 def exported(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path) -> Path:
     """An output folder whose int8 file was evaluated by top."""
     room = tmp_path_factory.mktemp("exported")
-    recipe, out = colours.recipe(room, "top"), room / "out"
+    recipe, out = colours.recipe(room, "miou"), room / "out"
     assert cli.run([
         "shrink", "colours:build", "--ckpt", str(weights), "--recipe", str(recipe), "--out",
         str(out), "--formats", "onnx,int8", "--data", str(data), "--calibration", str(data),
+        "--function", "top",
     ]) == 0  # fmt: skip
     return out
 

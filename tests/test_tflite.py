@@ -16,6 +16,7 @@ from toolchain.deploy import detect
 from toolchain.errors import ExportError
 from toolchain.exporting.extra import PINS, lacking
 from toolchain.exporting.tflite import export_tflite
+from toolchain.exporting.tflite_quantised import TfliteQuantiser
 from toolchain.lineage import verifying
 from toolchain.recipe import default_recipe, override
 from toolchain.records.certificate import NAME, read_certificate
@@ -76,6 +77,19 @@ def test_nearest_is_resized_as_pytorch_does(tmp_path: Path) -> None:
         expected = network(noise.image).numpy()
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.ptp(expected))
     assert detect.tflite_metadata((tmp_path / "a.tflite").read_bytes(), "a") == "b"
+
+
+def test_outputs_of_an_int8_layer_stay_float32(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7 * 7, 5)
+    network, path = nn.Sequential(*layers).eval(), tmp_path / "a.tflite"
+    export_tflite(network, torch.zeros(1, 1, 16, 16), path, output_names=["y"], metadata={"a": "b"})
+    inputs = random_inputs([(1, 1, 16, 16)], 0)[0].image
+    quantiser = TfliteQuantiser(path.read_bytes(), [inputs.numpy().transpose(0, 2, 3, 1)], {})
+    (tmp_path / "b.tflite").write_bytes(quantiser.quantised(quantiser.operators))
+    (expected,), (found,) = run_tflite(path)(inputs), run_tflite(tmp_path / "b.tflite")(inputs)
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.ptp(expected)
 
 
 def test_an_unknown_operator_is_named_with_its_layer(tmp_path: Path) -> None:

@@ -63,11 +63,16 @@ class TfliteQuantiser:
 
     def _quantizer(self, operators: Collection[str]) -> Any:
         from ai_edge_quantizer import qtyping
-        from ai_edge_quantizer.quantizer import Quantizer
+        from ai_edge_quantizer.quantizer import AlgorithmName, Quantizer
 
         quantizer = Quantizer(bytearray(self._data))
         scope = "|".join(re.escape(name) for name in sorted(operators))
         quantizer.add_static_config(f"^(?:{scope})$", qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
+        for end in ("INPUT", "OUTPUT"):  # an output has the name of the operator that makes it
+            kind = qtyping.TFLOperationName[end]
+            quantizer.update_quantization_recipe(
+                ".*", kind, algorithm_key=AlgorithmName.NO_QUANTIZE
+            )
         return quantizer
 
 

@@ -48,6 +48,10 @@ class Files:
             "int8 lose.",
         ),
     ] = None
+    function: Annotated[
+        str | None,
+        typer.Option(help="In place of the recipe's evaluate.function: top, mymodule:score..."),
+    ] = None
 
     @property
     def wanted(self) -> tuple[str, ...] | None:
@@ -61,6 +65,7 @@ class Files:
             "export.rewrites": None if self.rewrites is None else _rewrites(self.rewrites),
             "input.dtype": self.pixels,
             "decode.postprocess": self.postprocess,
+            "evaluate.function": self.function,
         }
         return {path: value for path, value in asked.items() if value is not None}
 
