@@ -254,7 +254,7 @@ def test_killed_at_any_moment_it_goes_on(teacher: Path, tmp_path: Path) -> None:
     """SIGKILL from outside, by the command line, and the same weights as without."""
     data = make_wider(tmp_path / "wider", 1, train=6)
     command = [sys.executable, "-m", "toolchain.cli", "train", "eresfd", "--data", str(data)]
-    command += ["--teacher", str(teacher), "--images", "60", "--threads", "1"]
+    command += ["--teacher", str(teacher), "--images", "100", "--threads", "1"]
     command += ["--cache", str(tmp_path / "cache"), "--keep-seconds", "0"]
     command += ["--set", "crops.side=96", "--set", "teach.batch=2"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

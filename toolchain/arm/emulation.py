@@ -120,7 +120,10 @@ def _observed(
     plugin = f"{sysroot.plugin},out={folder / 'counts'}"
     files = [str(folder / name) for name in ("in.npz", "out.npz", "facts.json")]
     python = guest_python(target, sysroot, "-plugin", plugin, packages=packages)
+    compiled = _compiled(sysroot)
     _run([*python, *words, *files, *options], sysroot, problem)
+    if _compiled(sysroot) != compiled:  # a run that compiles takes more memory and instructions
+        _run([*python, *words, *files, *options], sysroot, problem)
     facts = json.loads((folder / "facts.json").read_text())
     counts = read_counts(
         (folder / "counts").read_text(), facts.get("operators", ()), facts.get("layers", ())
@@ -247,7 +250,7 @@ def guest_python(
         "LD_LIBRARY_PATH": "",
         "PYTHONPATH": os.pathsep.join(map(str, packages or (sysroot.site,))),
         # Compiling what a run imports takes longer there than all else: each file is compiled once.
-        "PYTHONPYCACHEPREFIX": str(sysroot.root.with_name("bytecode")),
+        "PYTHONPYCACHEPREFIX": str(_bytecode(sysroot)),
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
     }
@@ -261,6 +264,16 @@ def guest_python(
         *options,
         str(sysroot.python),
     ]
+
+
+def _bytecode(sysroot: Sysroot) -> Path:
+    """Return where the board's Python keeps what it compiled."""
+    return sysroot.root.with_name("bytecode")
+
+
+def _compiled(sysroot: Sysroot) -> int:
+    """Return how many files the board's Python has compiled so far."""
+    return sum(1 for _ in _bytecode(sysroot).rglob("*.pyc"))
 
 
 def _root_for(target: Target, sysroot: Sysroot) -> Path:

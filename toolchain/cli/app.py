@@ -221,5 +221,5 @@ def table_console() -> Console:
         highlight=False,
         soft_wrap=True,
         emoji=False,
-        width=None if sys.stdout.isatty() else 160,
+        width=None if sys.stdout.isatty() else 400,
     )

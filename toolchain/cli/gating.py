@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -226,8 +227,10 @@ def _print(verdict: Verdict) -> None:
     rows = [row for row in words.shown(verdict) if row.change or row.status != "same"]
     if rows:
         table = Table(box=None, pad_edge=False)
+        last = len(words.HEADINGS) - 1  # it names the options that let a figure through: all of it
         for index, heading in enumerate(words.HEADINGS):
-            table.add_column(heading, justify="right" if 0 < index < 5 else "left", no_wrap=True)
+            justify: JustifyMethod = "right" if 0 < index < 5 else "left"
+            table.add_column(heading, justify=justify, no_wrap=index != last, overflow="fold")
         for row in rows:
             style = "bold red" if row.stops else "green" if row.status == "better" else ""
             table.add_row(*map(escape, words.cells(row)), style=style)
