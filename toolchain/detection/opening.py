@@ -27,7 +27,6 @@ from toolchain.detection.finders import (
     opened,
     peer_finder,
 )
-from toolchain.detection.one_class import boxes_finder, is_of_boxes, of_file
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol, Subject
 from toolchain.records.recommendation import ORIGINAL
@@ -182,6 +181,8 @@ class _File:
 
 def _open_file(path: Path, threads: int) -> _File:
     """Open an ONNX, TFLite or ncnn file of ours; raise :class:`ModelError` if it is not one."""
+    from toolchain.detection.one_class import boxes_finder, is_of_boxes, of_file
+
     network = opened(path, threads)
     runtime = network.runtime.partition(" ")[0]
     if is_of_boxes(network.metadata):
