@@ -73,8 +73,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     published = read_published(path) if path.is_file() else None
     if published is not None:
         model, tensors = published
-        dicts = [StateDict("", tensors)]
-        return Checkpoint(path.name, f"{model}/onnx", sha256_of(path), tuple(dicts), None, {})
+        state = (StateDict("", tensors),)
+        return Checkpoint(path.name, f"{model}/onnx", sha256_of(path), state, None, {})
     content = read_pickle(path)
     dicts = find_state_dicts(content)
     if content and not dicts:

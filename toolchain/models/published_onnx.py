@@ -23,10 +23,10 @@ Convolution = tuple[Tensor, Tensor]
 
 
 def read_published(path: Path) -> tuple[str, dict[str, Tensor]] | None:
-    """Return the detector that an ONNX file holds, and its state dict; None for any other file,
-    such as one that the toolchain made, or that cannot be read.
+    """Return the detector that an ONNX file holds, and its state dict.
 
-    Batch norm is folded into the file's convolutions, so the network's own does nothing. Raises
+    None for any other file, such as one that the toolchain made, or that cannot be read. Batch norm
+    is folded into the file's convolutions, so the network's own does nothing. Raises
     :class:`CheckpointError` for a file that is too large.
     """
     known = [each for each in detectors() if each.convolutions]
@@ -66,7 +66,8 @@ def _state(detector: Detector, found: Sequence[Convolution]) -> dict[str, Tensor
     """Return a detector's state dict with these convolutions; None if they are not its own."""
     if len(found) != len(detector.convolutions):
         return None
-    network = detector.factory()
+    with torch.random.fork_rng(devices=[]):  # reading a file draws nothing that a run counts on
+        network = detector.factory()
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for name, (weight, bias) in zip(detector.convolutions, found, strict=True):
         if state[f"{name}.weight"].shape != weight.shape or len(bias) != len(weight):

@@ -117,7 +117,7 @@ class RecoveryCourse(Course[Batch]):
     def enter(self, step: int) -> None:  # noqa: ARG002
         """Begin a phase with an Adam that has seen nothing."""
         groups = [
-            {"params": [parameter], "factor": pace_of(parameter)}
+            {"params": [parameter], "factor": step_factor(parameter)}
             for parameter in self.student.parameters()
         ]
         self.optimizer = torch.optim.Adam(groups, lr=1.0)
@@ -185,7 +185,7 @@ class RecoveryCourse(Course[Batch]):
         return torch.stack([output.distance(a, b) for output, a, b in pairs]).mean()
 
 
-def pace_of(parameter: Tensor) -> float:
+def step_factor(parameter: Tensor) -> float:
     """Return by how much a parameter's steps are smaller than others': where its weights are.
 
     Adam's steps are as large for all. What reads pixels from 0 to 255, or what batch norm was
