@@ -140,3 +140,25 @@ def test_what_does_not_run_in_float64_is_compared_in_its_own_type() -> None:
         wrong.score.weight *= 1.01
     with pytest.raises(ParityError, match="output_1"):
         prove_surgery(pair_of(soft, None, shrunk=wrong), RECIPE)
+
+
+class FailsOnSome(nn.Module):
+    """Takes other sizes than 32x32 for some values alone, as an unpooling of odd sides does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[2:] != (32, 32) and float(image.abs().max()) > 0:
+            raise RuntimeError("an index lies beyond")
+        out: Tensor = self.layer(image)
+        return out
+
+
+def test_inputs_on_which_the_network_itself_fails_are_left_out_and_told() -> None:
+    soft = FailsOnSome().eval()
+    found = prove_surgery(pair_of(soft, copy.deepcopy(soft).double()), RECIPE)
+    assert found.exact is not None
+    assert any(case.input.startswith("random 1x32x32") for case in found.exact.cases)
+    assert any("(does not run)" in words for words in found.left_out)
