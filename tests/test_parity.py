@@ -22,6 +22,7 @@ from toolchain.checking.parity import (
     run_onnx,
 )
 from toolchain.errors import ParityError, ProofError
+from toolchain.exporting.probabilities import probabilities_in
 from toolchain.records.parity import Figure, Parity
 
 Values = Sequence[float]
@@ -176,6 +177,39 @@ def test_constant_outputs_in_float64_may_not_differ_by_what_float32_resolves() -
     before = np.full((1, 1, 8, 8), -4.595)
     assert not parity(answers(before), answers(before + 1e-7), limit=1e-11).passed
     assert parity(answers(before), answers(before + 1e-15), limit=1e-11).passed
+
+
+@pytest.mark.parametrize(("off", "passes"), [(3e-7, True), (6e-7, False)])
+def test_a_probability_is_known_to_a_step_at_one_however_small(off: float, passes: bool) -> None:
+    before = np.linspace(0, 1e-5, 64, dtype=np.float32).reshape(1, 1, 8, 8)
+    sides = answers(before), answers(before + np.float32(off))
+    proofs = [ProofInput("x", (torch.zeros(1, 3, 2, 2),))]
+    known = compare("a -> b", *sides, proofs, limit=1e-4, probabilities={0})
+    assert known.passed is passes
+    assert not compare("a -> b", *sides, proofs, limit=1e-4, probabilities={1}).passed
+
+
+def test_probabilities_are_what_a_sigmoid_or_a_softmax_gave(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["p"]),
+        helper.make_node("Transpose", ["p"], ["moved"], perm=[0, 2, 1]),
+        helper.make_node("Softmax", ["x"], ["q"], axis=1),
+        helper.make_node("Concat", ["p", "q"], ["both"], axis=1),
+        helper.make_node("Add", ["p", "q"], ["sum"]),
+        helper.make_node("Concat", ["p", "sum"], ["mixed"], axis=1),
+    ]
+    sizes = {"moved": (4, 2), "q": (2, 4), "both": (4, 4), "sum": (2, 4), "mixed": (4, 4)}
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *size])
+        for name, size in sizes.items()
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 4])
+    graph = helper.make_graph(nodes, "graph", [given], ends)
+    opset = helper.make_opsetid("", 18)
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), path)
+    assert probabilities_in(path) == {0, 1, 2}
+    assert probabilities_in(tmp_path / "none.onnx") == frozenset()
 
 
 def test_outputs_that_are_zero_may_not_become_anything() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from toolchain.library.recovery_runs import RecoveryJob, recover_from_photos
 from toolchain.models.choosing import PLAIN
 from toolchain.models.layouts import read_checkpoint
 from toolchain.recipe import default_recipe, override
+from toolchain.recovery.photos import _drawn_place
 from toolchain.train.photos import prepare_images
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -264,6 +266,35 @@ def test_photos_are_turned_as_their_cameras_say(tmp_path: Path) -> None:
         found, tmp_path / "none", budget_bytes=0, on_photo=lambda done, total: None
     )
     assert unkept.photos[0].pixels(1024).shape == (40, 20, 3)
+
+
+@pytest.mark.slow
+def test_what_a_plan_chose_goes_and_stays_gone(home: Path, folder: Path) -> None:
+    job = job_of(home, folder, "planned")
+    group = "layer1.0.conv1"
+    chosen = {"prune.widths": {group: 6}, "prune.pruned_channels": {group: [1, 3]}}
+    recipe = override(job.recipe, chosen)  # other groups go by the rate
+    report = go(dataclasses.replace(job, recipe=recipe))
+    assert report.zeroed > 2
+    weight = weights(home, "planned")[f"{group}.weight"]
+    assert torch.nonzero(weight.flatten(1).abs().sum(dim=1) == 0).flatten().tolist() == [1, 3]
+    other = override(recipe, {"prune.pruned_channels": {group: [1, 2]}})
+    with pytest.raises(CheckpointError, match="pruned_channels"):
+        go(dataclasses.replace(job, recipe=other))
+
+
+@pytest.mark.parametrize("closely", [False, True])
+def test_crops_of_networks_that_place_things_are_taken_down_to_a_pixel_by_a_pixel(
+    closely: bool,
+) -> None:
+    """Of a photo of 400x800 and a network of 40x80: a hundredth of the area, or a quarter."""
+    image, generator = np.zeros((400, 800, 3), np.uint8), np.random.default_rng(0)
+    least = (40, 80) if closely else None
+    places = [_drawn_place(image, generator, least) for _ in range(400)]
+    shares = np.array([rows * columns / (400 * 800) for _, _, rows, columns in places])
+    assert shares.min() >= (0.0099 if closely else 0.2)
+    assert (shares < 0.1).mean() == pytest.approx(0.5 if closely else 0.0, abs=0.1)
+    assert all(top >= 0 and top + rows <= 400.001 for top, _, rows, _ in places)
 
 
 @pytest.mark.slow

@@ -257,6 +257,30 @@ class TestHeads:
         _, changed = rewritten(make.model(*ends), "heads")
         assert changed == {"heads": 0}
 
+    def test_depthwise_convolutions_of_the_parts_become_one(self) -> None:
+        make = Maker()
+        first = [make.conv("image", filters, 1) for filters in (1, 4, 3)]
+        ends = [make.conv(value, 0, depthwise=True, bias=value != first[1]) for value in first]
+        ends.append(make.same("Tanh", make.same("Neg", ends[2])))
+        make.nodes.append(make.nodes.pop(3))  # the first part's convolution comes last
+        model, changed = rewritten(make.model(*ends), "heads")
+        assert changed == {"heads": 4}
+        assert kinds(model) == {"Conv": 2, "Slice": 3, "Neg": 1, "Tanh": 1}
+        deep = next(n for n in model.graph.node if n.op_type == "Conv" and n.input[0] != "image")
+        assert {each.name: each.i for each in deep.attribute}["group"] == 8
+
+    @pytest.mark.parametrize("how", ["stride", "activation", "read", "whole"])
+    def test_depthwise_convolutions_that_differ_stay_apart(self, how: str) -> None:
+        make = Maker()
+        one, other = make.conv("image", 2, 1), make.conv("image", 4, 1)
+        stride = 2 if how == "stride" else 1
+        ends = [make.conv(one, 0, depthwise=True), make.conv(other, 0, 3, stride, depthwise=True)]
+        ends += [make.same("Relu", ends[0])] if how == "activation" else []
+        ends += [make.same("Neg", one)] if how == "read" else []
+        ends = [*ends[1:], make.conv(one, 3)] if how == "whole" else ends
+        _, changed = rewritten(make.model(*ends), "heads")
+        assert changed == {"heads": 1}
+
 
 def test_largest_of_three_is_taken_by_comparing() -> None:
     make = Maker()

@@ -26,11 +26,20 @@ from toolchain.checking.pictures import (
 )
 from toolchain.deploy import detect
 from toolchain.errors import InputError
+from toolchain.exporting.probabilities import probabilities_in
 from toolchain.lineage.links import LEAST_OF_INT8, pair_boxes
 from toolchain.recipe import ProofSection, Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.parity import Parity
-from toolchain.records.run_folder import NCNN, NCNN_FOLDER, WEIGHTS, RunFolder, model_file, name_of
+from toolchain.records.run_folder import (
+    NCNN,
+    NCNN_FOLDER,
+    ONNX,
+    WEIGHTS,
+    RunFolder,
+    model_file,
+    name_of,
+)
 from toolchain.records.timings import ChannelSample, OutputSample
 from toolchain.zoo.sources import example_of, image_of
 
@@ -159,6 +168,7 @@ def compare_with_here(
     if is_int8 and subject.gives_faces:  # those at the threshold come and go; boxes decide
         names = [name for name in names if _shapes(here[name]) == _shapes(there[name])]
     limit = proof.int8_limit if is_int8 else proof.onnx_limit
+    probabilities = probabilities_in(_graph_beside(path))
     cases = [
         compare_outputs(
             ProofInput(name, _tensors(subject.inputs[name])),
@@ -166,6 +176,7 @@ def compare_with_here(
             list(there[name]),
             limit=limit,
             least_range=LEAST_OF_INT8 if is_int8 else 0.0,
+            probabilities=probabilities,
         )
         for name in names
         if _shapes(here[name]) == _shapes(there[name])
@@ -179,6 +190,13 @@ def compare_with_here(
         alike = boxes.agrees(proof.int8_boxes)
     within = len(cases) == len(names) and (apart.passed or not names)
     return Sameness(apart, boxes, within and alike)
+
+
+def _graph_beside(path: Path) -> Path:
+    """Return the ONNX file that gives what a file of an output folder gives."""
+    if path.suffix == ".onnx":
+        return path
+    return (path.parent.parent if name_of(path) == NCNN else path.parent) / ONNX
 
 
 def _tensors(given: Given) -> tuple[torch.Tensor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -128,6 +128,7 @@ def compare(
     names: Sequence[str] = (),
     least_range: float = 0.0,
     flat_alone: bool = False,
+    probabilities: Collection[int] = (),
 ) -> Parity:
     """Run both sides on all inputs and return how far apart they are; see :class:`Parity`.
 
@@ -136,8 +137,9 @@ def compare(
     input is rounded; flat inputs on which it moves by more than the limit are left out (see
     :func:`~toolchain.records.spots.worst_spots`, for ``least_range`` too). ``names`` are of the
     outputs. A flat input shows a single point of a channel's range, so it is judged by the range on
-    the others too, unless it stands ``flat_alone``. Raises :class:`ParityError` where both sides
-    give other shapes.
+    the others too, unless it stands ``flat_alone``. ``probabilities`` are the places of outputs
+    that are known as such, see :mod:`~toolchain.exporting.probabilities`: a step of their type is
+    one at 1. Raises :class:`ParityError` where both sides give other shapes.
     """
     cases = list[ParityCase]()
     ranges: Ranges = {}
@@ -160,6 +162,7 @@ def compare(
             names=names,
             least_range=least_range,
             others=ranges if proof.is_flat and not flat_alone else None,
+            probabilities=probabilities,
         )
         cases.append(case)
     return Parity(link, figure, limit, tuple(cases))
@@ -186,6 +189,7 @@ def compare_outputs(
     names: Sequence[str] = (),
     least_range: float = 0.0,
     others: Ranges | None = None,
+    probabilities: Collection[int] = (),
 ) -> ParityCase:
     """Compare what both sides gave for one input; arguments as those of :func:`compare`.
 
@@ -211,6 +215,7 @@ def compare_outputs(
         limit,
         least_range,
         others and {place: others[index] for place, index in enumerate(places) if index in others},
+        {place: 1.0 for place, index in enumerate(places) if index in probabilities},
     )
     shape = tuple(int(side) for side in proof.image.shape)
     return ParityCase(proof.name, shape, _sha256(proof), largest, mean)

@@ -27,6 +27,7 @@ from toolchain.checking.parity import (
 from toolchain.checking.pictures import Photo, smooth_input
 from toolchain.errors import ExportError, ProofError, ToolchainError
 from toolchain.exporting.onnx_file import FIXED
+from toolchain.exporting.probabilities import probabilities_in
 from toolchain.models.sizes import Example, image_size, near_sizes, resized, try_on
 from toolchain.models.weights import save_native
 from toolchain.recipe import Recipe
@@ -258,6 +259,7 @@ def prove_file(pair: Pair, recipe: Recipe, path: Path, *, dynamic: bool) -> Pari
         ],
         limit=recipe.proof.onnx_limit,
         names=pair.outputs,
+        probabilities=probabilities_in(path),
     )
     try:
         parity = compared()

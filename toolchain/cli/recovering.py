@@ -52,8 +52,11 @@ def recover(
     if len(inputs.sizes) > 1:
         raise InputError("recover takes one --size")
     wanted = inputs.fed(recipe_for(model, recipe, recovery.fields, inputs.sizes[0]))
-    if not wanted.prune.rate:
-        raise InputError("there is nothing to recover without a rate; give --rate, such as 0.3")
+    if not wanted.prune.zeroes:
+        raise InputError(
+            "there is nothing to recover without a rate; give --rate, such as 0.3, or by --recipe "
+            "the plan.toml that toolchain plan wrote"
+        )
     asking.need_module(model)
     need_size(model, wanted, recipe, inputs.size)
     asking.need_checkpoint(ckpt)

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toolchain.errors import InputError, RecipeError
 from toolchain.library.pruner import SoftPruner
 from toolchain.library.pruner_arguments import PrunerOptions
 from toolchain.library.taking import Example, arguments_of, copied, take, undisturbed
 from toolchain.library.wording import in_python_words
+from toolchain.pruning.prunable import Prunable, apply_masks
+from toolchain.pruning.zeroing import chosen_by
+from toolchain.recipe import PruneSection
 from toolchain.recovery.blocks import Blocks, find_blocks, named_blocks
 from toolchain.recovery.course import Loss
 from toolchain.recovery.feeding import Figures, LoaderFeed
@@ -124,6 +127,28 @@ def pair_of(network: nn.Module, example: Example, **pruning: Unpack[PrunerOption
     with undisturbed():
         plain_student = take(student, example).network
     return Pair(teacher, student, taken.network, plain_student, taken.example, pruner.masks, zeroed)
+
+
+def pair_by_section(network: nn.Module, example: Tensor, prune: PruneSection) -> Pair:
+    """Return the same by a recipe, whose widths and filters a plan has chosen.
+
+    Raises :class:`RecipeError` where they fit no group of the network.
+    """
+    with undisturbed():
+        taken = take(network, example)
+        prunable = Prunable.of(taken.network, taken.example, prune.scope, prune.protected)
+        chosen = chosen_by(prunable, taken.network, prune)
+        found = prunable.masks(taken.network, chosen)
+    teacher, student = (copied(network).float().eval() for _ in range(2))
+    teacher.requires_grad_(False)
+    student.requires_grad_(True)
+    device = next(student.parameters()).device
+    masks = {name: mask.to(device) for name, mask in found.items() if not bool(mask.all())}
+    apply_masks(student, masks)
+    with undisturbed():
+        plain_student = take(student, example).network
+    zeroed = sum(map(len, chosen.values()))
+    return Pair(teacher, student, taken.network, plain_student, taken.example, masks, zeroed)
 
 
 def _demand_something_left(pruner: SoftPruner) -> None:

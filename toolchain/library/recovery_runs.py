@@ -18,7 +18,7 @@ import torch
 
 import toolchain
 from toolchain.errors import InputError, ModelError
-from toolchain.library.recovering import blocks_of, pair_of
+from toolchain.library.recovering import blocks_of, pair_by_section, pair_of
 from toolchain.models import detector
 from toolchain.models.choosing import Choice
 from toolchain.models.weights import save_native
@@ -113,6 +113,8 @@ def _prepared(job: RecoveryJob) -> tuple[Pair, Loaded]:
         )
     network = loaded.network.to(job.device) if job.images is not None else loaded.network
     prune = loaded.recipe.prune
+    if prune.widths or prune.pruned_channels:
+        return pair_by_section(network, loaded.image, prune), loaded
     pair = pair_of(
         network,
         loaded.image,
@@ -140,6 +142,12 @@ def _settings(job: RecoveryJob, loaded: Loaded, feed: PhotoFeed) -> dict[str, An
         "rate": prune.rate,
         "criterion": prune.criterion,
         "prune.align": prune.align,
+        **({"widths": dict(prune.widths)} if prune.widths else {}),
+        **(
+            {"pruned_channels": {name: list(each) for name, each in prune.pruned_channels.items()}}
+            if prune.pruned_channels
+            else {}
+        ),
         "minutes": None if job.steps else job.minutes,
         "steps": job.steps,
         "batch": job.batch,

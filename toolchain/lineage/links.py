@@ -29,6 +29,7 @@ from toolchain.checking.parity import (
 from toolchain.checking.pictures import Photo, find_faces
 from toolchain.checking.tflite import run_tflite
 from toolchain.exporting.io_spec import has_io_spec
+from toolchain.exporting.probabilities import probabilities_in
 from toolchain.exporting.rewriting import ON_GRAPHS, ONNXRUNTIME_ALONE
 from toolchain.lineage.deciding import decisions_between
 from toolchain.lineage.io_runners import bare_end, crowd_of, expected_faces, found_faces, io_end
@@ -251,6 +252,8 @@ def _parity(
     """Compare both ends; where an exact link seems to break, with float64's truth beside them."""
     limits = limits_of(kind, recipe.proof)
     before, after = ends
+    inner = kind not in ("surgery", "io_spec")
+    probabilities = probabilities_in(common_graph(folder, recipe)) if inner else frozenset[int]()
 
     def compared(truth: Runner | None) -> Parity:
         return compare(
@@ -263,6 +266,7 @@ def _parity(
             truth=truth,
             names=names,
             least_range=limits.least_range,
+            probabilities=probabilities,
         )
 
     parity = compared(None)

@@ -42,6 +42,7 @@ def worst_spots(
     limit: float,
     least_range: float = 0.0,
     others: Ranges | None = None,
+    sizes: Mapping[int, float] | None = None,
 ) -> tuple[Spot, Spot]:
     """Return where the largest difference, and where the mean one, is the largest share.
 
@@ -50,7 +51,8 @@ def worst_spots(
     against it, and what ``before`` is off by counts as resolution, as does what ``moved`` is.
     ``least_range`` is what a range counts as at least, as a share of its channel's magnitude: a
     file of a coarse type resolves magnitudes. ``others`` are the channels' ranges on other inputs,
-    where this one shows a single point of them.
+    where this one shows a single point of them; ``sizes`` is what the magnitude of an output's
+    values counts as at least, by which a step of their type is told.
     """
     views = [
         _Views(
@@ -62,6 +64,7 @@ def worst_spots(
             limit,
             least_range,
             {} if others is None else others.get(index, {}),
+            0.0 if sizes is None else sizes.get(index, 0.0),
         )
         for index, name in enumerate(names)
     ]
@@ -74,7 +77,7 @@ def channel_ranges(outputs: Sequence[NDArray[np.generic]], known: Ranges) -> Ran
     """Return each output's channels' ranges by dimension, or those known where they are larger."""
     found = {}
     for index, output in enumerate(outputs):
-        views = _Views("", output, output, None, None, 0.0, 0.0, {})
+        views = _Views("", output, output, None, None, 0.0, 0.0, {}, 0.0)
         before = known.get(index, {})
         found[index] = {
             axis: views.ranges(axis, before.get(axis)) for axis in (None, *views.axes())
@@ -122,8 +125,9 @@ class _Views:
         limit: float,
         least_range: float,
         others: Mapping[int | None, Values],
+        size: float,
     ) -> None:
-        self.name, self.limit, self.others = name, limit, others
+        self.name, self.limit, self.others, self.size = name, limit, others, size
         reference = before if truth is None else truth
         self.reference: Values = reference.astype(np.float64)
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, which fails
@@ -133,8 +137,8 @@ class _Views:
             )
             if self.own is not None and moved is not None:
                 self.own = np.maximum(self.own, np.abs(self.reference - moved.astype(np.float64)))
-        steps = STEPS * max(_step(before), _step(after))
-        self.unresolved = max(steps, least_range * limit)
+        self._steps = STEPS * max(_step(before), _step(after))
+        self.unresolved = max(self._steps, least_range * limit)
         self._known: dict[int | None, _Rows] = {}
 
     def largest(self) -> Iterator[Spot]:
@@ -203,6 +207,7 @@ class _Views:
         with np.errstate(invalid="ignore"):
             ranges = reference.max(axis=1) - reference.min(axis=1)
             unresolved = self.unresolved * np.abs(reference).max(axis=1)
+            unresolved = np.maximum(unresolved, self._steps * self.size)
         other = self.others.get(axis)
         if other is not None and other.shape == ranges.shape:
             ranges = np.maximum(ranges, other)

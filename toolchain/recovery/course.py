@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from toolchain.errors import InputError
 from toolchain.models.leaves import tensors_in
 from toolchain.recovery.blocks import Blocks
+from toolchain.recovery.cells import cell_weights
 from toolchain.recovery.channels import Known
 from toolchain.recovery.hearing import Arguments, Call, Heard, answer, hearing, run
 from toolchain.recovery.norms import average_batch_norm
@@ -181,8 +182,10 @@ class RecoveryCourse(Course[Batch]):
 
     def distance(self, ours: Any, theirs: Any) -> Tensor:
         """Return the mean over outputs of how far they are apart."""
-        pairs = zip(self.lesson.outputs, tensors_in(ours), tensors_in(theirs), strict=True)
-        return torch.stack([output.distance(a, b) for output, a, b in pairs]).mean()
+        wanted = tensors_in(theirs)
+        weights = cell_weights(self.lesson.outputs, wanted)
+        pairs = zip(self.lesson.outputs, tensors_in(ours), wanted, weights, strict=True)
+        return torch.stack([o.distance(a, b, weight) for o, a, b, weight in pairs]).mean()
 
 
 def step_factor(parameter: Tensor) -> float:

@@ -50,8 +50,11 @@ class Output:
     """How much the teacher's own varies over inputs: an entry per channel, or of distributions one
     figure, the mean divergence from their mean."""
 
-    def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        """Return how far two are apart, as a share of the teacher's spread."""
+    def distance(self, ours: Tensor, theirs: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return how far two are apart, as a share of the teacher's spread.
+
+        ``weight`` is what cells of boxes or values count, 1 on average.
+        """
         ours, theirs = ours.float(), theirs.float()
         if self.kind in DISTRIBUTIONS:
             found = divergence(self.kind, self.dim, ours, theirs).mean() / self.spread
@@ -60,8 +63,10 @@ class Output:
             return found
         if self.kind == "boxes":
             scale = self.spread.view(_along(ours, self.dim)).sqrt()
-            return 2 * F.smooth_l1_loss(ours / scale, theirs / scale)
-        return ((ours - theirs) ** 2 / self.spread.view(_along(ours, self.dim))).mean()
+            errors = 2 * F.smooth_l1_loss(ours / scale, theirs / scale, reduction="none")
+        else:
+            errors = (ours - theirs) ** 2 / self.spread.view(_along(ours, self.dim))
+        return (errors if weight is None else errors * weight).mean()
 
     @staticmethod
     def _squares(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ FEW, MOST_OUT = 50, 200
 SHARE_OUT = 0.1
 AREA, ASPECT = (0.25, 1.0), 4 / 3
 """Share of a photo's area that a crop shows, and by how much at most it is stretched."""
+PLACED = ("faces", "boxes", "points", "mask")
+"""Tasks whose networks see things of many sizes: crops show photos down to a pixel by a pixel."""
 LOOKED = 64
 """Crops on which channels are looked at, layers solved, and batch norm averaged."""
 LOOK = 10**9
@@ -40,15 +42,22 @@ class Views(Crops):
     """Endless numbered crops of photos, at the network's size (height, width)."""
 
     def __init__(
-        self, photos: Photos, settings: CropSettings, seed: int, size: tuple[int, int]
+        self,
+        photos: Photos,
+        settings: CropSettings,
+        seed: int,
+        size: tuple[int, int],
+        closely: bool = False,
     ) -> None:
+        """``closely``: down to a pixel of the photo by one of the network's."""
         super().__init__(photos, settings, seed)
-        self.size = size
+        self.size, self.closely = size, closely
 
     def __getitem__(self, index: int) -> Crop:
         image = self.photos.photos[self.photo_of(index)].pixels(self.photos.longest)
         generator = np.random.default_rng([self.seed, CROP, index])
-        pixels = _cut(image, _drawn_place(image, generator), self.size)
+        least = self.size if self.closely else None
+        pixels = _cut(image, _drawn_place(image, generator, least), self.size)
         if generator.random() < 0.5:
             pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
         return Crop(recolour(pixels, generator, self.settings), NO_FACES)
@@ -74,10 +83,16 @@ Place = tuple[float, float, float, float]
 """Top, left, height and width in pixels of the photo."""
 
 
-def _drawn_place(image: Image, generator: np.random.Generator) -> Place:
-    """Draw which part of a photo is seen, inside of it."""
+def _drawn_place(
+    image: Image, generator: np.random.Generator, least: tuple[int, int] | None
+) -> Place:
+    """Draw which part of a photo is seen, inside of it; of ``least`` pixels, all scales alike."""
     height, width = image.shape[:2]
-    area = height * width * generator.uniform(*AREA)
+    if least is None:
+        area = height * width * generator.uniform(*AREA)
+    else:
+        low = min(1.0, math.prod(least) / (height * width))
+        area = height * width * math.exp(generator.uniform(math.log(low), 0.0))
     aspect = math.exp(generator.uniform(-math.log(ASPECT), math.log(ASPECT)))
     rows, columns = min(height, math.sqrt(area / aspect)), min(width, math.sqrt(area * aspect))
     top, left = generator.uniform(0, height - rows), generator.uniform(0, width - columns)
@@ -114,7 +129,7 @@ class PhotoFeed:
         learnt, out = _divided(photos, folder)
         size = recipe.input.height, recipe.input.width
         settings = CropSettings.of(recipe)
-        self._views = Views(learnt, settings, seed, size)
+        self._views = Views(learnt, settings, seed, size, recipe.task_kind in PLACED)
         self._batch, self._workers, self._device = batch, workers, device
         whole = Whole(out, settings, size)
         self.kept_out = [*self._batches(whole, 1, 0, len(out.photos))]

@@ -44,7 +44,7 @@ def find_ends(model: onnx.ModelProto) -> Ends | None:
     """Return the maps of a detector with outputs (1, P, 4) and (1, P, 2); None if it has none."""
     graph = Graph(model)
     outputs = [output.name for output in model.graph.output]
-    maps = _maps(graph, outputs)
+    maps = maps_of(graph, outputs)
     shapes = {name: graph.shape(name) for name in maps}
     if len(outputs) != 2 or not maps:
         return None
@@ -77,7 +77,7 @@ def keep_ends(model: onnx.ModelProto, ends: Ends) -> None:
     graph.write()
 
 
-def _maps(graph: Graph, outputs: Sequence[str]) -> list[str]:
+def maps_of(graph: Graph, outputs: Sequence[str]) -> list[str]:
     """Return the values from which outputs are made by order alone."""
     found: dict[str, None] = {}
     todo, seen = list(outputs), set[str]()

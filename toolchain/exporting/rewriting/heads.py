@@ -2,7 +2,8 @@
 
 Detectors end in pairs of small convolutions, of boxes and of scores, on the same feature. One with
 the filters of both lays out the feature once, and fills blocks of 4 or 8 filters that each alone
-leaves half empty. Its channels are cut apart again: the same sums of the same products.
+leaves half empty. Its channels are cut apart again: the same sums of the same products. Depthwise
+convolutions that read the parts follow, see :mod:`~toolchain.exporting.rewriting.parts`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ import numpy as np
 import onnx
 
 from toolchain.exporting.graph import Array, Graph, attributes
-
-FUSED = ("Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Add", "Sum")
-"""What runtimes compute together with the convolution before it: cut apart, no longer."""
+from toolchain.exporting.rewriting.parts import FUSED, merge_parts
 
 
 def merge_heads(graph: Graph) -> int:
@@ -24,7 +23,7 @@ def merge_heads(graph: Graph) -> int:
     for group in _groups(graph):
         _merge(graph, group)
         merged += len(group) - 1
-    return merged
+    return merged + merge_parts(graph)
 
 
 def _groups(graph: Graph) -> list[list[onnx.NodeProto]]:
