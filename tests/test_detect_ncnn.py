@@ -194,7 +194,7 @@ def test_a_layer_that_the_runtime_lacks_is_one_line(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "has format 2"),
+        ({"format": 3}, "has format 3"),
         ({"levels": [{"boxes": [0, 1], "background": [4], "face": 5}]}, "contradicts itself"),
         ({"input__patches": {"kernel": 0, "stride": 1, "padding": 0}}, "contradicts itself"),
         ({"input__shape": [1, 3, 32, 64]}, "contradicts itself"),

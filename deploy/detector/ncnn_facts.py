@@ -17,7 +17,8 @@ from typing import Any
 from .errors import DetectError, one_line, reason_of
 
 PARAM, BIN, METADATA = "model.ncnn.param", "model.ncnn.bin", "metadata.json"
-FORMAT = 1
+FORMAT, WITH_COLUMNS = 1, 2
+"""Of metadata; files whose outputs are columns of maps have the second."""
 LANES = 4
 """Numbers that the runtime keeps side by side."""
 MAGIC = b"7767517"
@@ -45,6 +46,17 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Column:
+    """An output (1, cells, numbers): channels of a map, its cells row by row."""
+
+    map: int
+    """Which of the runtime's outputs."""
+    channels: tuple[int, ...]
+    scored: bool
+    """True: the output is the sigmoid of them."""
+
+
+@dataclass(frozen=True)
 class NcnnFacts:
     """What ``metadata.json`` says of the two other files."""
 
@@ -63,7 +75,9 @@ class NcnnFacts:
     shapes: tuple[tuple[int, ...], ...]
     """Of the network's outputs."""
     levels: tuple[Level, ...] | None
-    """None: each blob is an output, as it is."""
+    """Of a face detector's maps; else None."""
+    columns: tuple[Column, ...] | None
+    """What of the maps each output is; with neither, each blob is an output, as it is."""
     half: bool
     """True: half precision where the board computes in it; its accuracy was measured."""
     texts: dict[str, str]
@@ -109,11 +123,12 @@ def read_facts(path: Path) -> NcnnFacts:
 
 def _facts(content: Any) -> NcnnFacts:
     try:
-        if content["format"] != FORMAT:
+        if content["format"] not in (FORMAT, WITH_COLUMNS):
             raise DetectError(
-                f"{METADATA} has format {content['format']!r}, and {FORMAT} is known here; use the "
-                f"detect.py that came with the file"
+                f"{METADATA} has format {content['format']!r}, and {WITH_COLUMNS} is the newest "
+                f"known here; use the detect.py that came with the file"
             )
+        columns = content["columns"] if content["format"] == WITH_COLUMNS else None
         levels, patches = content["levels"], content["input"]["patches"]
         facts = NcnnFacts(
             str(content["runtime"]),
@@ -128,6 +143,7 @@ def _facts(content: Any) -> NcnnFacts:
             tuple(str(output["name"]) for output in content["outputs"]),
             tuple(_numbers(output["shape"]) for output in content["outputs"]),
             None if levels is None else tuple(_level(level) for level in levels),
+            None if columns is None else tuple(_column(column) for column in columns),
             bool(content["half"]),
             {str(key): str(text) for key, text in content["texts"].items()},
         )
@@ -142,7 +158,11 @@ def _facts(content: Any) -> NcnnFacts:
 def _check(facts: NcnnFacts) -> None:
     """Raise :class:`DetectError` for what does not go together."""
     count = len(facts.blobs)
-    if facts.levels is None:
+    if facts.columns is not None:
+        good = len(facts.columns) == len(facts.names) > 0 and facts.levels is None
+        good = good and all(each.map < count and each.channels for each in facts.columns)
+        good = good and all(len(shape) == 3 for shape in facts.shapes)
+    elif facts.levels is None:
         good = count == len(facts.names) > 0
     else:
         good = count == len(facts.levels) > 0 and len(facts.names) == 2
@@ -163,3 +183,8 @@ def _numbers(values: Sequence[Any]) -> tuple[int, ...]:
 def _level(entry: Any) -> Level:
     (face,) = _numbers([entry["face"]])
     return Level(_numbers(entry["boxes"]), _numbers(entry["background"]), face)
+
+
+def _column(entry: Any) -> Column:
+    (place,) = _numbers([entry["map"]])
+    return Column(place, _numbers(entry["channels"]), bool(entry["scored"]))

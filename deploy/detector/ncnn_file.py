@@ -12,7 +12,7 @@ from .arrays import Floats
 from .errors import DetectError
 from .loading import imported, silence
 from .ncnn_facts import BIN, LANES, PARAM, folder_of, read_facts
-from .ncnn_maps import joined
+from .ncnn_maps import columns_of, joined
 from .ncnn_patches import patches_of
 
 
@@ -56,7 +56,7 @@ class NcnnRunner:
         return extractor
 
     def infer(self, fed: Floats) -> list[Floats]:
-        """Return what the runtime gives: maps (C, rows, columns) where the file has levels."""
+        """Return the outputs, or where the file has levels their maps (C, rows, columns)."""
         extractor = self.extractor(fed)
         found = []
         for blob in self.facts.blobs:
@@ -67,7 +67,8 @@ class NcnnRunner:
                     f"{self.facts.runtime}); run: pip install --upgrade ncnn"
                 )
             found.append(np.array(value))
-        return found
+        columns = self.facts.columns
+        return found if columns is None else columns_of(found, columns)
 
     def outputs_of(self, found: Sequence[Floats]) -> tuple[Floats, ...]:
         """Return the network's outputs, given the runtime's."""

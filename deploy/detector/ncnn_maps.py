@@ -1,4 +1,4 @@
-"""From a detector's maps, one a level, to its outputs.
+"""From maps, one a level, to a network's outputs.
 
 A detector's last layers give four offsets, scores of the background and the score of a face. What
 else the network does is order: rows of all levels, one after the other, and the largest of some
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .arrays import Floats
-from .ncnn_facts import Level
+from .ncnn_facts import Column, Level
 
 
 def joined(maps: Sequence[Floats], levels: Sequence[Level]) -> tuple[Floats, Floats]:
@@ -27,6 +27,24 @@ def joined(maps: Sequence[Floats], levels: Sequence[Level]) -> tuple[Floats, Flo
         logits[0, start:end, 1] = flat[level.face]
         start = end
     return loc, logits
+
+
+def columns_of(maps: Sequence[Floats], columns: Sequence[Column]) -> list[Floats]:
+    """Return outputs (1, cells, numbers) of maps (C, rows, columns); others' are views of them."""
+    flats = [each.reshape(len(each), -1) for each in maps]
+    for place, flat in enumerate(flats):
+        scored = {c for each in columns if each.map == place and each.scored for c in each.channels}
+        if scored:
+            which = tuple(sorted(scored))
+            flat[list(which)] = sigmoid(channels_of(flat, which))
+    return [channels_of(flats[each.map], each.channels).T[None] for each in columns]
+
+
+def sigmoid(values: Floats) -> Floats:
+    """Return 1 / (1 + exp(-x)), to a step of float32 at 1."""
+    with np.errstate(over="ignore"):
+        found: Floats = 1 / (1 + np.exp(-values))
+    return found
 
 
 def channels_of(flat: Floats, which: tuple[int, ...]) -> Floats:

@@ -100,7 +100,7 @@ def _by_layers(folder: Path, board: Target) -> int | None:
     table, graph = costs_of_core(board.core), common_graph(folder, recipe)
     if table is None or not graph.is_file():
         return None
-    found = foreseen_layers(onnx.load(graph), for_detect=recipe.anchors is not None)
+    found = foreseen_layers(onnx.load(graph), for_detect=recipe.leaves_maps)
     if found is None or found.unknown:
         return None
     return table.total([layer.key for layer in found.layers])

@@ -177,7 +177,7 @@ class Lineage:
             model,
             self.folder,
             texts=self.ncnn_metadata,
-            for_detect=self.recipe.anchors is not None,
+            for_detect=self.recipe.leaves_maps,
             on_done=self.rewritten.append,
         )
 

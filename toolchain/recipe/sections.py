@@ -230,6 +230,11 @@ class Recipe(Section, name="recipe"):
         """What the network is for: as ``task.kind`` says; else faces by its anchors, else raw."""
         return self.task.kind or ("raw" if self.anchors is None else "faces")
 
+    @property
+    def leaves_maps(self) -> bool:
+        """True if an ncnn file may leave maps as they are: the board's program finds boxes."""
+        return self.task_kind in ("faces", "boxes")
+
     def task_problem(self) -> tuple[str, str] | None:
         """Return a field of ``[task]`` that does not fit the others, and why; None if all fit."""
         if self.task_kind == "faces" and self.anchors is None:

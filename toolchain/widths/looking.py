@@ -127,7 +127,7 @@ def open_costs(loaded: Loaded, board: Board, on_stage: Callable[[str], None]) ->
         return count_layers(given, files, board.target, board.sysroot)
 
     recipe = loaded.recipe
-    detects = recipe.anchors is not None
+    detects = recipe.leaves_maps
     return NcnnCosts(template, recipe.export.rewrites, book, run, for_detect=detects)
 
 

@@ -87,17 +87,24 @@ def layers_of(member: Member, size: tuple[int, int] = SIZE) -> Foreseen:
             fold_batch_norm(small, image),
             (image,),
             path=folder / ONNX,
-            output_names=("loc", "logits"),
+            output_names=_outputs(member.model),
             metadata={},
             input_names=("image",),
             stages=folder / "chain",
             rewrites=Rewrites(recipe.export.rewrites),
         )
-        found = foreseen_layers(onnx.load(common_graph(folder, recipe)), for_detect=True)
+        found = foreseen_layers(
+            onnx.load(common_graph(folder, recipe)), for_detect=recipe.leaves_maps
+        )
     if found is None or found.unknown:
         unknown = "" if found is None else f" ({', '.join(found.unknown)})"
         raise CheckpointError(f"{member.path}: its layers in ncnn are not all known{unknown}")
     return found
+
+
+def _outputs(model: str) -> tuple[str, ...]:
+    known = detector.find(model)
+    return detector.FACES if known is None else known.outputs
 
 
 def _cores() -> tuple[str, ...]:

@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from toolchain.deploy.detector.ncnn_facts import Level
+from toolchain.deploy.detector.ncnn_facts import Column, Level
 from toolchain.deploy.detector.ncnn_maps import joined
 from toolchain.exporting.graph import Graph
+from toolchain.exporting.ncnn.columns import find_columns
 from toolchain.system.sessions import open_session
 
 ORDER = (
@@ -37,11 +38,21 @@ class Ends:
 
     values: tuple[str, ...]
     """Their names in the graph."""
-    levels: tuple[Level, ...]
+    levels: tuple[Level, ...] | None
+    columns: tuple[Column, ...] | None = None
 
 
 def find_ends(model: onnx.ModelProto) -> Ends | None:
-    """Return the maps of a detector with outputs (1, P, 4) and (1, P, 2); None if it has none."""
+    """Return the maps that a network ends in; None if it ends in anything else.
+
+    Those of a face detector with outputs (1, P, 4) and (1, P, 2), or columns of each output.
+    """
+    faces = _find_levels(model)
+    columns = find_columns(model) if faces is None else None
+    return faces if columns is None else Ends(columns[0], None, columns[1])
+
+
+def _find_levels(model: onnx.ModelProto) -> Ends | None:
     graph = Graph(model)
     outputs = [output.name for output in model.graph.output]
     maps = maps_of(graph, outputs)
@@ -152,7 +163,7 @@ def _holds(run: Run, ends: Ends, sizes: Mapping[str, tuple[int, ...]]) -> bool:
     random = np.random.default_rng(0)
     for _ in range(2):
         values = {n: random.standard_normal(s).astype(np.float32) for n, s in sizes.items()}
-        ours = joined([values[name][0] for name in ends.values], ends.levels)
+        ours = joined([values[name][0] for name in ends.values], ends.levels or ())
         theirs = run(values)
         if not all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
             return False

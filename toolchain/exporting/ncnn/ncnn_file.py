@@ -11,7 +11,16 @@ from typing import Any
 
 import onnx
 
-from toolchain.deploy.detector.ncnn_facts import BIN, FORMAT, METADATA, PARAM, Level, Patches
+from toolchain.deploy.detector.ncnn_facts import (
+    BIN,
+    FORMAT,
+    METADATA,
+    PARAM,
+    WITH_COLUMNS,
+    Column,
+    Level,
+    Patches,
+)
 from toolchain.errors import ExportError
 from toolchain.exporting.graph import Graph
 from toolchain.exporting.ncnn.align import align_widths
@@ -24,7 +33,7 @@ from toolchain.records.stages import Artifact, Rewritten
 from toolchain.system.files import as_json, sha256_of, write_bytes
 
 NOTHING_FOUND = {
-    "ends": "no two outputs are the order of maps alone",
+    "ends": "outputs are more than the order of maps, and scores of them",
     "align": "every width is a multiple of four",
     "widen": "no convolution on 1600 pixels goes from four channels to four",
     "patches": "the first layer's patches overlap, or something else reads the input",
@@ -37,6 +46,7 @@ class Prepared:
 
     model: onnx.ModelProto
     levels: tuple[Level, ...] | None
+    columns: tuple[Column, ...] | None
     patches: Patches | None
 
 
@@ -67,7 +77,8 @@ def prepare(
     for name, count in counts.items():
         on_done(Rewritten(f"ncnn {name}", count, None if count else NOTHING_FOUND[name]))
     onnx.checker.check_model(whole, full_check=True)
-    return Prepared(whole, ends.levels if ends else None, cut)
+    levels, columns = (ends.levels, ends.columns) if ends else (None, None)
+    return Prepared(whole, levels, columns, cut)
 
 
 def _write(model: onnx.ModelProto, graph: Graph) -> None:
@@ -134,8 +145,9 @@ def _facts(
     half: bool,
 ) -> dict[str, Any]:
     (entry,) = model.graph.input
+    columns = [asdict(column) for column in prepared.columns or ()]
     return {
-        "format": FORMAT,
+        "format": FORMAT if prepared.columns is None else WITH_COLUMNS,
         "runtime": f"ncnn {metadata.version('ncnn')}",
         "param_sha256": hashlib.sha256(files[PARAM]).hexdigest(),
         "bin_sha256": hashlib.sha256(files[BIN]).hexdigest(),
@@ -149,6 +161,7 @@ def _facts(
             {"name": output.name, "shape": _sides(output)} for output in model.graph.output
         ],
         "levels": None if prepared.levels is None else [asdict(level) for level in prepared.levels],
+        **({"columns": columns} if columns else {}),
         "half": half,
         "texts": dict(texts),
     }

@@ -76,7 +76,7 @@ def export(shrunk: Shrunk, folder: Path, *, dynamic: bool = False) -> Exported:
         graphs = [common_graph(Path(room), recipe), common_graph(folder, recipe)]
         if not graphs[0].is_file():
             graphs[0] = folder / BEFORE
-        detects = recipe.anchors is not None
+        detects = recipe.leaves_maps
         seen = [foreseen_layers(onnx.load(path), for_detect=detects) for path in graphs]
     save_native(pair.shrunk, folder / SHRUNK, native_metadata(loaded))
     save_native(pair.soft, folder / SOFT, native_metadata(loaded))
