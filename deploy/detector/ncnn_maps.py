@@ -43,8 +43,7 @@ def columns_of(maps: Sequence[Floats], columns: Sequence[Column]) -> list[Floats
 def sigmoid(values: Floats) -> Floats:
     """Return 1 / (1 + exp(-x)), to a step of float32 at 1."""
     with np.errstate(over="ignore"):
-        found: Floats = 1 / (1 + np.exp(-values))
-    return found
+        return np.asarray(1 / (1 + np.exp(-values)), np.float32)
 
 
 def channels_of(flat: Floats, which: tuple[int, ...]) -> Floats:

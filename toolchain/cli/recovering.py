@@ -15,7 +15,7 @@ from toolchain.cli.options.inputs import Inputs
 from toolchain.cli.options.recovery import Recovery
 from toolchain.cli.options.weights import Chosen
 from toolchain.cli.progress import training_progress
-from toolchain.cli.recipes import recipe_for
+from toolchain.cli.recipes import recipe_for, with_settings
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @grouped
 def recover(
-    model: Annotated[str, typer.Argument(help="module:factory for your own, eresfd or extd.")],
+    model: Annotated[str, typer.Argument(help="module:factory, eresfd, extd or yunet.")],
     recovery: Recovery,
     chosen: Chosen,
     inputs: Inputs,
@@ -51,7 +51,8 @@ def recover(
     keep_gradients_right()
     if len(inputs.sizes) > 1:
         raise InputError("recover takes one --size")
-    wanted = inputs.fed(recipe_for(model, recipe, recovery.fields, inputs.sizes[0]))
+    asked = recipe_for(model, recipe, recovery.fields, inputs.sizes[0])
+    wanted = inputs.fed(with_settings(asked, {}, recovery.settings))
     if not wanted.prune.zeroes:
         raise InputError(
             "there is nothing to recover without a rate; give --rate, such as 0.3, or by --recipe "

@@ -32,8 +32,8 @@ class MemberFacts(TypedDict):
     scope: str
     deployed_parameters: int
     """After its zero filters are removed, those outside layers included; see :class:`Cost`."""
-    aspect_ratio: float
-    """Anchor height over width."""
+    aspect_ratio: float | None
+    """Anchor height over width; None of a network without anchors."""
     trained: bool
     teacher_name: str
     teacher_licence: str

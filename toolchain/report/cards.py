@@ -106,11 +106,12 @@ def _asked(facts: MemberFacts) -> str:
 def _lead(facts: MemberFacts, asked: str, instructions: int | None) -> tuple[Paragraph, ...]:
     parameters = facts["deployed_parameters"]
     command = Code(f"toolchain shrink {facts['model']} {asked}")
-    anchors = f"Its anchors are {facts['aspect_ratio']:g} times as high as wide."
+    ratio = facts["aspect_ratio"]
+    anchors = f" Its anchors are {ratio:g} times as high as wide." if ratio else ""
     cost = "" if instructions is None else _cost(instructions)
     return (
         Paragraph(
-            ("A face detector, trained; ", command, f" takes it. {_zeros(facts, asked)} {anchors}")
+            ("A face detector, trained; ", command, f" takes it. {_zeros(facts, asked)}{anchors}")
         ),
         Paragraph(
             f"Deployed it has {wording.count(parameters)} parameters, scalars outside layers "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
 from toolchain.arm.layer_costs import costs_of_core
 from toolchain.arm.targets import read_targets
+from toolchain.checking.cost import count_parameters
 from toolchain.errors import CheckpointError
 from toolchain.exporting.fold import fold_batch_norm
 from toolchain.exporting.ncnn.foreseen import Foreseen, foreseen_layers
@@ -24,7 +27,7 @@ from toolchain.recipe import default_recipe
 from toolchain.records.run_folder import ONNX
 from toolchain.surgery.removing import shrink
 from toolchain.system.files import as_json, sha256_of, write_bytes
-from toolchain.zoo.costs import COSTS, SIZE, MemberCosts, read_costs
+from toolchain.zoo.costs import COSTS, SIZE, MemberCosts, WholeCosts, read_costs, read_table
 from toolchain.zoo.reading import FOLDER, Member, members
 from toolchain.zoo.shipping import LOOK_SIZE
 
@@ -43,6 +46,8 @@ def write_costs(folder: Path | None = None) -> Path:
         if old is None or old.sha256 != digest or not _is_whole(old):
             old = costs_of(member, digest)
         found[name] = old
+    shipped = {name.rpartition("-")[0] for name in found}
+    whole = {model: whole_costs(model) for model in sorted(shipped) if f"{model}-0" not in found}
     content = {
         "runtime": _runtime(),
         "size": list(SIZE),
@@ -54,9 +59,10 @@ def write_costs(folder: Path | None = None) -> Path:
             }
             for name, each in found.items()
         },
+        **({"whole": {name: asdict(each) for name, each in whole.items()}} if whole else {}),
     }
     write_bytes(folder / COSTS, as_json(content))
-    read_costs.cache_clear()
+    read_table.cache_clear()
     return folder / COSTS
 
 
@@ -67,27 +73,41 @@ def _is_whole(costs: MemberCosts) -> bool:
 def costs_of(member: Member, sha256: str) -> MemberCosts:
     """Return the costs of a shipped network, shrunk; ``sha256`` is its file's."""
     layers = layers_of(member)
+    return MemberCosts(sha256, _instructions(layers), layers.weight_bytes)
+
+
+def whole_costs(model: str) -> WholeCosts:
+    """Return the costs of a network before anything is removed; weights do not matter to them."""
+    network = build(model)
+    parameters = sum(count_parameters(fold_batch_norm(network, torch.zeros(1, 3, *LOOK_SIZE))))
+    return WholeCosts(parameters, _instructions(_layers(network, model, SIZE)))
+
+
+def _instructions(layers: Foreseen) -> dict[str, int]:
     keys = [layer.key for layer in layers.layers]
     tables = {core: costs_of_core(core) for core in _cores()}
-    instructions = {core: table.total(keys) for core, table in tables.items() if table is not None}
-    return MemberCosts(sha256, instructions, layers.weight_bytes)
+    return {core: table.total(keys) for core, table in tables.items() if table is not None}
 
 
 def layers_of(member: Member, size: tuple[int, int] = SIZE) -> Foreseen:
     """Return the layers that ncnn would run for a shipped network, shrunk, at (height, width)."""
-    recipe = default_recipe(member.model)
     network = build(member.model)
     load_into(network, read_checkpoint(member.path), member.model)
     small, _ = shrink(network, torch.zeros(1, 3, *LOOK_SIZE))
+    return _layers(small, member.model, size)
+
+
+def _layers(network: nn.Module, model: str, size: tuple[int, int]) -> Foreseen:
+    recipe = default_recipe(model)
     image = torch.zeros(1, 3, *size)
     with tempfile.TemporaryDirectory(prefix="costs.") as place:
         folder = Path(place)
         (folder / "chain").mkdir()
         export_onnx(
-            fold_batch_norm(small, image),
+            fold_batch_norm(network, image),
             (image,),
             path=folder / ONNX,
-            output_names=_outputs(member.model),
+            output_names=_outputs(model),
             metadata={},
             input_names=("image",),
             stages=folder / "chain",
@@ -98,7 +118,7 @@ def layers_of(member: Member, size: tuple[int, int] = SIZE) -> Foreseen:
         )
     if found is None or found.unknown:
         unknown = "" if found is None else f" ({', '.join(found.unknown)})"
-        raise CheckpointError(f"{member.path}: its layers in ncnn are not all known{unknown}")
+        raise CheckpointError(f"{model}: its layers in ncnn are not all known{unknown}")
     return found
 
 

@@ -39,18 +39,43 @@ class MemberCosts:
     earlier table does not tell."""
 
 
-@cache
+@dataclass(frozen=True)
+class WholeCosts:
+    """What a network costs before anything is removed, of which no weights ship."""
+
+    parameters: int
+    """Deployed."""
+    instructions: Mapping[str, int]
+    """As of :class:`MemberCosts`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of a table of costs."""
+
+    members: Mapping[str, MemberCosts]
+    """By name."""
+    whole: Mapping[str, WholeCosts]
+    """By model."""
+
+
 def read_costs(folder: Path) -> Mapping[str, MemberCosts]:
-    """Return the costs of the networks in ``folder``, by name; nothing where there is no table.
+    """Return the costs of the networks in ``folder``, by name; nothing where there is no table."""
+    return read_table(folder).members
+
+
+@cache
+def read_table(folder: Path) -> Table:
+    """Return the table of ``folder``, empty where there is none.
 
     Raises :class:`CheckpointError` for a table that cannot be read.
     """
     path = folder / COSTS
     if not path.is_file():
-        return {}
+        return Table({}, {})
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {
+        members = {
             str(name): MemberCosts(
                 str(each["sha256"]),
                 {str(core): int(count) for core, count in each["instructions"].items()},
@@ -58,6 +83,14 @@ def read_costs(folder: Path) -> Mapping[str, MemberCosts]:
             )
             for name, each in content["members"].items()
         }
+        whole = {
+            str(model): WholeCosts(
+                int(each["parameters"]),
+                {str(core): int(count) for core, count in each["instructions"].items()},
+            )
+            for model, each in content.get("whole", {}).items()
+        }
+        return Table(members, whole)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: must hold sha256 and instructions by name ({error!r}); make it again by: "

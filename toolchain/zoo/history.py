@@ -19,6 +19,7 @@ from toolchain.models.headers import read_metadata
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.recipe.renamed import settings_now
 from toolchain.zoo.reading import checked_facts
+from toolchain.zoo.recoveries import RECORD, RECOVERY, as_training, command_words
 
 NOTHING = (None, "None")
 """How a record says that a training started from random weights."""
@@ -44,6 +45,11 @@ TEACHERS = (
         "EResFD 1x by clovaai (eresfd_16.pth)",
         "Apache-2.0",
         "a75310e2bcac6930626dfa5653a4ea5fb0df5cde3fc599e324f491bf460e2ec2",
+    ),
+    Teacher(
+        "YuNet-n by Shiqi Yu (yunet_n_dynamic.onnx)",
+        "Apache-2.0",
+        "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
     ),
     Teacher(
         "EXTD 64 by clovaai (EXTD_64.pth)",
@@ -78,18 +84,24 @@ class Origins:
 
 
 def read_record(folder: Path) -> Mapping[str, object]:
-    """Return what a finished training wrote of itself, in ``folder``/train.json."""
-    path = folder / "train.json"
+    """Return what a finished training, or recovery, wrote of itself into ``folder``."""
+    path = record_path(folder)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: must be the record of a finished training ({error}); give the output folder "
-            f"of toolchain train"
+            f"of toolchain train or recover"
         ) from error
     if not isinstance(record, dict):
         raise InputError(f"{path}: must be a table (got {type(record).__name__})")
-    return settings_now(record)
+    return as_training(record) if path.name == RECORD else settings_now(record)
+
+
+def record_path(folder: Path) -> Path:
+    """Return the record of a folder: train.json, or else a recovery's, if that is there."""
+    path, recovered = folder / "train.json", folder / RECORD
+    return recovered if recovered.is_file() and not path.is_file() else path
 
 
 def demand_one_training(
@@ -99,14 +111,18 @@ def demand_one_training(
 
     Returns that training's settings.
     """
-    settings = metadata.get("training")
+    settings, recovery = metadata.get("training"), metadata.get(RECOVERY)
+    if isinstance(recovery, dict):  # its steps are known at its end
+        settings = as_training({**recovery, "steps": record.get("steps")})
     if not isinstance(settings, dict) or not metadata.get("trained"):
-        raise InputError(f"{path}: must be what toolchain train wrote (it says nothing of it)")
+        raise InputError(
+            f"{path}: must be what toolchain train or recover wrote (it says nothing of it)"
+        )
     settings = settings_now(settings)
     for name, value in settings.items():
         if record.get(name) != value:
             raise InputError(
-                f"{path}: {name} is {value!r} here and {record.get(name)!r} in train.json; give a "
+                f"{path}: {name} is {value!r} here and {record.get(name)!r} in the record; give a "
                 f"folder whose files are of one training"
             )
     return settings
@@ -127,7 +143,7 @@ def history_of(folder: Path, origins: Origins) -> History:
 
     Raises :class:`InputError` where a teacher's licence is not known, or what it started from.
     """
-    path, record = folder / "train.json", read_record(folder)
+    path, record = record_path(folder), read_record(folder)
     before = _before(record, path, origins)
     teachers = [] if before is None else list(before.teachers)
     own = _teacher(record, path, origins)
@@ -186,6 +202,8 @@ def _teacher(record: Mapping[str, object], path: Path, origins: Origins) -> Teac
 def _command(record: Mapping[str, object], path: Path, before: History | None) -> str:
     """Return what makes the weights again, with every setting that the command line knows."""
     model = entry(record, "model", str, path)
+    if record.get("recovery"):
+        return shlex.join([*command_words(record, _file_of(record)), *_fields(record, model)])
     words = ["toolchain", "train", model, "--data", "WIDER"]
     processes = record.get("processes", 1)
     if processes != 1:
@@ -196,22 +214,46 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     rate = entry(record, "rate", float, path)
     words += ["--align", str(record.get("prune.align", 1))] if rate else []
     words += ["--rate", f"{rate:.10g}"]
-    if record.get("widths"):
-        words += ["--set", f"prune.widths={_inline(record['widths'])}"]
-    if record.get("pruned_channels"):
-        words += ["--set", f"prune.pruned_channels={_inline(record['pruned_channels'])}"]
+    words += _widths(record)
     for name in ("criterion", "scope", "threads", "seed", "device"):
         if name in record and not (name == "criterion" and record.get("pruned_channels")):
             words += [f"--{name}", str(record[name])]
     words += ["--bfloat16"] if record.get("bfloat16") else []
-    for key, value in record.items():
-        name = re.sub(r"^crop\.", "crops.", key)  # a crop's settings are the recipe's crops
-        if name != "prune.align" and _is_in_recipe(default_recipe(model), name, value):
-            words += ["--set", f"{name}={json.dumps(value)}"]
+    words += _recipe_fields(record, model)
     if before is None:
         return shlex.join(words)
     place = f"out/train/{model}-step-{before.command.count(' && ') + 1}"
     return f"{before.command} --out {place} && {shlex.join(words)} --from {place}/model.safetensors"
+
+
+def _fields(record: Mapping[str, object], model: str) -> list[str]:
+    """Return how much a recovery took out, and the fields of its recipe, as options."""
+    rate = record.get("rate")
+    words = ["--align", str(record["prune.align"]), "--rate", f"{rate:.10g}"] if rate else []
+    return [*words, *_widths(record), *_recipe_fields(record, model)]
+
+
+def _file_of(record: Mapping[str, object]) -> str:
+    """Return the file of a recovery's teacher, as its name tells; else a word for it."""
+    known = next((each for each in TEACHERS if each.sha256 == record.get("teacher")), None)
+    found = re.search(r"\((\S+)\)$", known.name) if known is not None else None
+    return found[1] if found is not None else "WEIGHTS"
+
+
+def _widths(record: Mapping[str, object]) -> list[str]:
+    words = []
+    for name in ("widths", "pruned_channels"):
+        words += ["--set", f"prune.{name}={_inline(record[name])}"] if record.get(name) else []
+    return words
+
+
+def _recipe_fields(record: Mapping[str, object], model: str) -> list[str]:
+    words = []
+    for key, value in record.items():
+        name = re.sub(r"^crop\.", "crops.", key)  # a crop's settings are the recipe's crops
+        if name != "prune.align" and _is_in_recipe(default_recipe(model), name, value):
+            words += ["--set", f"{name}={json.dumps(value)}"]
+    return words
 
 
 def _inline(table: object) -> str:

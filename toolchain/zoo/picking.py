@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain.errors import InputError
-from toolchain.zoo.costs import CORE, SIZE
-from toolchain.zoo.reading import Member, members
+from toolchain.zoo.costs import CORE, SIZE, WholeCosts, read_table
+from toolchain.zoo.reading import FOLDER, Member, members
 
 SAVED = 2 / 3
 """Share of a rate that a network which stands for it saves in instructions: more than the half that
@@ -30,17 +30,20 @@ def paying(model: str, rate: float, folder: Path | None = None) -> tuple[Member,
     """Return the members of ``model`` for which a rate pays on a board, the most accurate first.
 
     That is, they lack at least that share of the whole network's parameters, and :data:`SAVED` of
-    it of its instructions.
+    it of its instructions; of a network that does not ship whole, :data:`SAVED` of it of both.
     """
     known = members(model, folder)
     whole = next((each for each in known if not each.rate and not each.widths), None)
-    if whole is None or not rate:
+    costs, fewer = read_table(folder or FOLDER).whole.get(model), SAVED
+    if whole is not None:
+        costs, fewer = WholeCosts(whole.parameters, whole.instructions), 1.0
+    if costs is None or not rate:
         return ()
-    most = (1 - SAVED * rate) * whole.instructions.get(CORE, 0)
+    most = (1 - SAVED * rate) * costs.instructions.get(CORE, 0)
     found = [
         member
         for member in known
-        if member.parameters <= (1 - rate) * whole.parameters
+        if member.parameters <= (1 - fewer * rate) * costs.parameters
         and member.instructions.get(CORE, most + 1) <= most
     ]
     return tuple(sorted(found, key=lambda member: -member.precision))

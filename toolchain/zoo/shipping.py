@@ -30,6 +30,7 @@ from toolchain.zoo.history import (
     entry,
     history_of,
     read_record,
+    record_path,
 )
 from toolchain.zoo.picking import options_of
 from toolchain.zoo.reading import FOLDER, Member, checked_facts, member_name, members
@@ -130,10 +131,10 @@ def accuracy_of(path: Path, weights: Checkpoint, weights_path: Path) -> MemberAc
         found = [result for result in results if result["subject"]["sha256"] == weights.sha256]
         (result,) = [item for item in found if item["protocol"]["name"] == PROTOCOL]
         sample, levels = result["sample"], result["ap"]
-        ratio = result["subject"]["settings"]["anchor height / width"]
+        ratio = result["subject"]["settings"].get("anchor height / width")
         if sample["split"] != "val" or sample["limit"] is not None:
             raise InputError(f"{path}: must be of all photos of val that are there, not a sample")
-        if ratio != f"{weights.aspect_ratio:g}":
+        if weights.aspect_ratio and ratio != f"{weights.aspect_ratio:g}":
             raise InputError(
                 f"{path}: its anchors are {ratio} times as high as wide, those of the weights "
                 f"{weights.aspect_ratio:g}; evaluate without --anchor-ratio"
@@ -174,14 +175,14 @@ def _facts(
     history: History,
     accuracy: MemberAccuracy,
 ) -> MemberFacts:
-    path, teachers = wanted.training / "train.json", history.teachers
+    path, teachers = record_path(wanted.training), history.teachers
     return MemberFacts(
         model=entry(settings, "model", str, path),
         rate=entry(settings, "rate", float, path),
         criterion=entry(settings, "criterion", str, path),
         scope=entry(settings, "scope", str, path),
         deployed_parameters=0,
-        aspect_ratio=checkpoint.aspect_ratio or 0.0,
+        aspect_ratio=checkpoint.aspect_ratio,
         trained=True,
         teacher_name="; ".join(teacher.name for teacher in teachers),
         teacher_licence="; ".join(teacher.licence for teacher in teachers),
@@ -200,6 +201,8 @@ def _facts(
 
 def _data(settings: Mapping[str, object], path: Path) -> str:
     photos = f"{entry(settings, 'photos', int, path):,} photos given as WIDER FACE's train list"
+    if settings.get("recovery"):
+        return f"{photos}, as crops, without their faces"
     if settings.get("teacher") is None or settings.get("teach.labels"):
         return f"{photos}, as crops, with their faces"
     return f"{photos}, as crops; their faces only told where to crop"

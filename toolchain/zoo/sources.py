@@ -22,7 +22,7 @@ from toolchain.models.weights import load_into
 from toolchain.recipe import PruneSection, Recipe, default_recipe, override
 from toolchain.records.members import MemberFacts
 from toolchain.records.stages import Source
-from toolchain.zoo.picking import nearest, paying
+from toolchain.zoo.picking import nearest, options_of, paying
 from toolchain.zoo.reading import Member, members
 
 DEFAULT_SIZE = (224, 224)
@@ -103,6 +103,7 @@ def load_start(
         member = load_member(recipe, anchor_ratio)
         if member is not None:
             return member
+        _demand_whole(recipe.model.name)
     if checkpoint_path is not None and untrained:
         raise InputError(
             f"--untrained takes random weights and --ckpt those of {checkpoint_path}; give one"
@@ -256,6 +257,21 @@ def _whole(model: str, folder: Path | None) -> Member | None:
     """Return the shipped network that lost nothing."""
     whole = nearest(model, 0.0, folder)
     return whole if whole is not None and not whole.rate else None
+
+
+def _demand_whole(model: str) -> None:
+    """Raise :class:`InputError` where a network ships in part alone, and no part of it suits."""
+    known = members(model)
+    if not known:
+        return
+    options = "; ".join(
+        " ".join(f"--{name} {value}" for name, value in options_of(member).items())
+        for member in known
+    )
+    raise InputError(
+        f"nothing of {model} that ships suits this, and the whole network does not ship; give its "
+        f"weights by --ckpt, or take what ships: {options}; --untrained takes random weights"
+    )
 
 
 def _may_add(prune: PruneSection, member: Member) -> bool:

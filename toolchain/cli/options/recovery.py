@@ -52,6 +52,10 @@ class Recovery:
     ] = None
     criterion: Criterion = None
     align: Align = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any field of the recipe, as input.color_order=BGR."),
+    ] = None
     device: Device = "cpu"
     half: Half = False
     threads: Annotated[int, typer.Option(min=1, max=256, help="Of the process.")] = 2

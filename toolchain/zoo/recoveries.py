@@ -1,0 +1,44 @@
+"""A recovery's record told as a training's, so that what it made can be shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RECORD = "recover.json"
+"""What a recovery wrote of itself."""
+RECOVERY = "recovery"
+"""The entry of a file's metadata that holds a recovery's settings."""
+
+
+def as_training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recovery's settings, or its record, by the names that a training's have.
+
+    What it was before it was pruned is its teacher; it starts from that, so from nothing else.
+    ``images`` are crops that it learnt from.
+    """
+    named = bool(settings.get("pruned_channels"))
+    return {
+        **settings,
+        "recovery": True,
+        "teacher": settings["weights"],
+        "start": None,
+        "rate": settings.get("rate") or 0.0,
+        "criterion": "outputs" if named else settings["criterion"],
+        "scope": "group",
+        "images": (settings.get("steps") or 0) * settings["batch"],
+    }
+
+
+def command_words(record: Mapping[str, Any], teacher_file: str) -> list[str]:
+    """Return the words of the command that makes it again, but for its recipe's fields."""
+    words = ["toolchain", "recover", str(record["model"]), "--ckpt", teacher_file]
+    words += ["--images", "WIDER/WIDER_train/images"]
+    for name in ("steps", "batch", "threads", "seed", "device"):
+        words += [f"--{name}", str(record[name])]
+    words += ["--bfloat16"] if record["bfloat16"] else []
+    if record["outputs"]:
+        words += ["--outputs", ",".join(f"{key}={kind}" for key, kind in record["outputs"].items())]
+    if record["blocks"] is not None:
+        words += ["--blocks", ",".join(record["blocks"])]
+    return words
