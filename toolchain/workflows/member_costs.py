@@ -80,7 +80,12 @@ def whole_costs(model: str) -> WholeCosts:
     """Return the costs of a network before anything is removed; weights do not matter to them."""
     network = build(model)
     parameters = sum(count_parameters(fold_batch_norm(network, torch.zeros(1, 3, *LOOK_SIZE))))
-    return WholeCosts(parameters, _instructions(_layers(network, model, SIZE)))
+    return WholeCosts(parameters, _instructions(layers_of_whole(model)))
+
+
+def layers_of_whole(model: str, size: tuple[int, int] = SIZE) -> Foreseen:
+    """Return the layers that ncnn would run for a network before anything is removed."""
+    return _layers(build(model), model, size)
 
 
 def _instructions(layers: Foreseen) -> dict[str, int]:
