@@ -25,6 +25,8 @@ from toolchain.train.slopes import quick_slopes
 
 USUAL_WEIGHT = 0.05
 """Root mean square of the weights that the learning rates are made for."""
+LONGEST_STEP = 10.0
+"""How many times the usual step a parameter's is at most."""
 Loss = Callable[[Any, Any], Tensor]
 """A user's own loss: the network's outputs and the batch as the user's loader gave it -> scalar."""
 
@@ -189,16 +191,17 @@ class RecoveryCourse(Course[Batch]):
 
 
 def step_factor(parameter: Tensor) -> float:
-    """Return by how much a parameter's steps are smaller than others': where its weights are.
+    """Return how long a parameter's steps are beside the usual ones: as large as its weights are.
 
     Adam's steps are as large for all. What reads pixels from 0 to 255, or what batch norm was
-    folded into, may hold weights of a thousandth, which one such step would wipe out.
+    folded into, may hold weights of a thousandth, which one such step would wipe out; filters of
+    few inputs (depthwise ones, those of narrow networks) hold large ones, which it hardly moves.
     """
     weights = parameter.detach()
     if weights.ndim < 2 or not bool((weights != 0).any()):
         return 1.0
     size = float(weights[weights != 0].square().mean().sqrt())
-    return min(1.0, size / USUAL_WEIGHT)
+    return min(LONGEST_STEP, size / USUAL_WEIGHT)
 
 
 def own_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:
