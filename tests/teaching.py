@@ -91,12 +91,17 @@ class Inverted(nn.Module):
 class Mobile(nn.Module):
     """MobileNet in small."""
 
-    def __init__(self, classes: int = 4) -> None:
+    def __init__(self, classes: int = 4, width: int = 8) -> None:
         super().__init__()
+        more = 3 * width // 2
         self.features = nn.Sequential(
-            unit(3, 8, 3, 2), Inverted(8, 8), Inverted(8, 12, 2), Inverted(12, 12), unit(12, 24, 1)
+            unit(3, width, 3, 2),
+            Inverted(width, width),
+            Inverted(width, more, 2),
+            Inverted(more, more),
+            unit(more, 2 * more, 1),
         )
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(24, classes))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * more, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean(dim=(2, 3)))

@@ -95,7 +95,8 @@ def test_the_file_lies_elsewhere_where_the_folder_cannot_be_written(
     [
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2, "a/b: the disk is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "the disk quota is used up"),
-        (MemoryError(), 2, "there is not enough memory; give a smaller --size"),
+        (MemoryError(), 2, "there is not enough memory; give a smaller --size or --batch"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 2, "there is not enough memory"),
         (SystemExit(3), 2, "the network's own code ended the program (SystemExit: 3)"),
         (KeyboardInterrupt(), 130, "stopped; nothing half-made is left"),
     ],

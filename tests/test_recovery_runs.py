@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ def test_the_users_loss_and_evaluation_count_and_the_best_is_kept() -> None:
         ({"outputs": {"0": "boxs"}}, "must be one of"),
         ({"blocks": ["layr1"]}, "no module's name matches"),
         ({"blocks": "layer1"}, "must be a list"),
+        ({"blocks": []}, "must be a list"),
+        ({"minutes": "3"}, "minutes must be"),
+        ({"loss": lambda outputs, batch: outputs.sum() * math.nan}, "must return a finite number"),
+        ({"evaluate": lambda network: None}, "must return a dict of figures"),
+        ({"evaluate": lambda network: {"accuracy": "high"}}, "must return a dict of figures"),
+        ({"evaluate": lambda network: {"accuracy": math.nan}}, "must return a dict of figures"),
     ],
 )
 @pytest.mark.slow
@@ -173,7 +180,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def job_of(home: Path, folder: Path, out: str, **options: Any) -> RecoveryJob:
     recipe = override(
         default_recipe("mynet:build"),
-        {"prune.rate": 0.3, "input.height": 16, "input.width": 16, "input.scale": 1 / 64}
+        {
+            "prune.rate": 0.3, "input.height": 16, "input.width": 16, "input.scale": 1 / 64,
+            "input.mean": [2.0, 2.0, 2.0],
+        },
     )  # fmt: skip
     settings = {
         "recipe": recipe, "ckpt": home / "best.pth", "choice": PLAIN, "images": folder,
@@ -217,7 +227,8 @@ def test_a_recovery_that_is_taken_up_ends_bit_for_bit_the_same(
 def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["recover", "mynet:build", "--ckpt", "best.pth", "--rate", "0.3", "--scale", "1/64"]
+    words = ["recover", "mynet:build", "--ckpt", "best.pth", "--rate", "0.3", "--scale", "1/64",
+             "--mean", "2"]  # fmt: skip
     assert run_command([*words, "--dry-run"]) == 0
     assert "  0  Basic, 2 layers" in capsys.readouterr().out
     words += ["--images", str(folder), "--steps", "6", "--batch", "2", "--cache", "cache"]
@@ -241,6 +252,7 @@ def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
         (["--images", "absent"], "cannot be read"),
         (["--rate", "0"], "without a rate"),
         (["--outputs", "logits"], "NAME=KIND"),
+        (["--blocks", ""], "--blocks must be names"),
     ],
 )
 @pytest.mark.slow

@@ -126,6 +126,8 @@ def _is_of_the_library(error: SystemExit) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in ("typer", "click")
 
 
+NO_MEMORY = ("can't allocate memory", "CUDA out of memory")
+"""What PyTorch says where a tensor finds no room."""
 STOPPED = "stopped; nothing half-made is left"
 
 
@@ -138,8 +140,8 @@ def _told(error: Exception, arguments: list[str]) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         place = f"{error.filename}: " if error.filename else ""
         return 2, _one_line(f"{place}{ENVIRONMENT[error.errno]} ({error.strerror})")
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return 2, "there is not enough memory; give a smaller --size, or a smaller network"
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        return 2, "there is not enough memory; give a smaller --size or --batch, or network"
     if os.environ.get("TOOLCHAIN_DEBUG"):
         raise error
     from toolchain.cli.crash import write_crash

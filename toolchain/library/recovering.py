@@ -89,8 +89,8 @@ def recover(
         >>> student = tc.recover(net, example, images=loader, rate=0.3, minutes=30, on_report=print)
         >>> small = tc.shrink(student, example)
     """
-    if not minutes > 0:
-        raise RecipeError(f"minutes must be more than 0 (got {minutes})")
+    if not isinstance(minutes, int | float) or not minutes > 0:
+        raise RecipeError(f"minutes must be more than 0 (got {minutes!r})")
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise RecipeError(f"steps must be a whole number, 1 at least (got {steps!r})")
     pair = pair_of(network, example, **pruning)
@@ -166,7 +166,7 @@ def _demand_something_left(pruner: SoftPruner) -> None:
 
 def blocks_of(pair: Pair, names: Sequence[str] | None) -> Blocks:
     """Return the blocks that are named, or else those that are found."""
-    if isinstance(names, str):
+    if isinstance(names, str) or (names is not None and not names):
         raise InputError(f"blocks must be a list, such as ['stem', 'layer1.*'] (got {names!r})")
     with undisturbed():
         if names is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +17,16 @@ import cv2
 import torch
 
 import toolchain
+from toolchain.checking.boxes import reads_boxes
+from toolchain.checking.parity import run_network
 from toolchain.errors import InputError, ModelError
 from toolchain.library.recovering import blocks_of, pair_by_section, pair_of
+from toolchain.lineage.links import agreement
 from toolchain.models import detector
 from toolchain.models.choosing import Choice
 from toolchain.models.weights import save_native
 from toolchain.recipe import Recipe
+from toolchain.records.certificate import BoxAgreement
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.running import Pair, Tell, Wanted, recover
@@ -31,6 +35,9 @@ from toolchain.system.files import write_bytes
 from toolchain.system.memory import keep_freed_memory
 from toolchain.train.keeping import OnStep
 from toolchain.zoo.sources import Loaded, load_network
+
+LOOKED_FOR_BOXES = 40
+"""Photos kept out on which boxes are looked for, at most."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,23 @@ def recover_from_photos(
         job.keep_every_seconds,
     )  # fmt: skip
     report = recover(pair, blocks, feed, wanted, on_step, tell)
+    pair.student.cpu()
+    report = replace(report, boxes=_boxes(pair, loaded, feed))
     _write(job, pair, settings, report)
     return report
+
+
+def _boxes(pair: Pair, loaded: Loaded, feed: PhotoFeed) -> dict[str, BoxAgreement]:
+    """Return how many boxes both networks find, where the recipe says how outputs become boxes."""
+    recipe = loaded.recipe
+    if recipe.anchors is None and not reads_boxes(recipe):
+        return {}
+    photos = feed.pictures(LOOKED_FOR_BOXES)
+    before, pruned, recovered = map(run_network, (pair.plain, pair.plain_student, pair.student))
+    return {
+        name: agreement(photos, before, after, recipe, loaded.outputs)
+        for name, after in (("pruned", pruned), ("recovered", recovered))
+    }
 
 
 def _prepared(job: RecoveryJob) -> tuple[Pair, Loaded]:
@@ -167,9 +189,9 @@ def _write(
 ) -> None:
     path = job.out / "model.safetensors"
     facts = {"model": job.recipe.model.name, "trained": True, "recovery": dict(settings)}
-    record = {**settings, **vars(report)}
+    record = {**settings, **asdict(report)}
     try:
-        save_native(pair.student.cpu(), path, facts)
+        save_native(pair.student, path, facts)
         write_bytes(job.out / "recover.json", json.dumps(record, indent=2).encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

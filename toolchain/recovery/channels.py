@@ -163,12 +163,21 @@ class Moments:
         self._sum = self._sum + precise.sum(dim=_but_channels(tensor))
         self._square = self._square + precise.square().sum(dim=_but_channels(tensor))
 
+    def mean(self) -> Tensor:
+        """Return the mean of each channel (C,), in float64."""
+        assert isinstance(self._sum, Tensor)
+        return self._sum / self._count
+
+    def spread(self) -> Tensor:
+        """Return the standard deviation of each channel (C,), in float64."""
+        assert isinstance(self._square, Tensor)
+        return (self._square / self._count - self.mean() ** 2).clamp(min=0).sqrt()
+
     def variance(self) -> Tensor:
         """Return the variance of each channel (C,), none far below the others'."""
         assert isinstance(self._square, Tensor)
         square = self._square / self._count
-        variance = (square - (self._sum / self._count) ** 2).clamp(min=0)
-        return floored(variance, square.mean()).float()
+        return floored(self.spread() ** 2, square.mean()).float()
 
 
 def _but_channels(tensor: Tensor) -> list[int]:

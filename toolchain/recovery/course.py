@@ -210,6 +210,8 @@ def own_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:
     if not isinstance(found, Tensor) or found.numel() != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise InputError(f"loss must return a tensor of one number (got {shape})")
+    if not bool(found.isfinite()):
+        raise InputError(f"loss must return a finite number (got {float(found.detach())})")
     return found.reshape(())
 
 

@@ -69,8 +69,10 @@ class LoaderFeed:
             raise InputError(
                 "images gives nothing to learn from; give batches of images, 50 images at least"
             )
-        if sum(map(size_of, [*self.looked, *self.kept_out])) < 2:
-            raise InputError("images gives one image alone; give 50 at least, that differ")
+        if sum(map(size_of, self.looked)) < 2:
+            raise InputError(
+                "images gives one image alone to learn from; give 50 at least, that differ"
+            )
         self._going: Iterator[Any] | None = None
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
@@ -162,6 +164,7 @@ class Taker:
             raise InputError(
                 f"a batch of images must be a tensor, or begin with the {len(places)} that the "
                 f"network takes (got {_words(batch)})"
+                + ("; torch.as_tensor makes one of it" if hasattr(batch, "__array__") else "")
             )
         found = tuple(batch[: len(places)])
         for ours, wanted in zip(found, places, strict=True):
@@ -173,6 +176,11 @@ class Taker:
 def _demand_alike(ours: Any, wanted: Tensor) -> None:
     if not isinstance(ours, Tensor):
         raise InputError(f"a batch of images must hold tensors (got {type(ours).__name__})")
+    if ours.ndim == wanted.ndim - 1:
+        raise InputError(
+            f"images must give batches (got a single image {tuple(ours.shape)}); stack them, or "
+            f"give a DataLoader"
+        )
     if ours.ndim != wanted.ndim or (ours.ndim > 1 and ours.shape[1] != wanted.shape[1]):
         raise InputError(
             f"a batch of images has shape {tuple(ours.shape)}; the example has "

@@ -49,6 +49,9 @@ class Output:
     spread: Tensor
     """How much the teacher's own varies over inputs: an entry per channel, or of distributions one
     figure, the mean divergence from their mean."""
+    mean: Tensor
+    """The teacher's own over inputs, a probability where it is a distribution: of each cell
+    (1, ...), or of each channel (1, C, 1, ...) where inputs differ in size."""
 
     def distance(self, ours: Tensor, theirs: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return how far two are apart, as a share of the teacher's spread.
@@ -62,10 +65,10 @@ class Output:
                 return (found + self._squares(ours, theirs)) / 2
             return found
         if self.kind == "boxes":
-            scale = self.spread.view(_along(ours, self.dim)).sqrt()
+            scale = self.spread.view(along(ours, self.dim)).sqrt()
             errors = 2 * F.smooth_l1_loss(ours / scale, theirs / scale, reduction="none")
         else:
-            errors = (ours - theirs) ** 2 / self.spread.view(_along(ours, self.dim))
+            errors = (ours - theirs) ** 2 / self.spread.view(along(ours, self.dim))
         return (errors if weight is None else errors * weight).mean()
 
     @staticmethod
@@ -73,7 +76,8 @@ class Output:
         return ((ours - theirs) ** 2).mean() / theirs.var(correction=0).clamp(min=1e-6)
 
 
-def _along(tensor: Tensor, dim: int) -> list[int]:
+def along(tensor: Tensor, dim: int) -> list[int]:
+    """Return the shape in which an entry per channel is spread over a tensor."""
     return [-1 if each == dim else 1 for each in range(tensor.ndim)]
 
 
@@ -118,13 +122,17 @@ def outputs_of(
         dim = _dim(kind, tensors[0])
         if kind == "probabilities" and index not in kinds and not _sums_to_one(tensors[0], dim):
             kind = "values"
-        found.append(Output(name, kind, dim, _spread(kind, dim, tensors)))
+        spread, mean = _spread(kind, dim, tensors), _mean(kind, dim, tensors)
+        found.append(Output(name, kind, dim, spread, mean))
     return tuple(found)
 
 
 def _told(told: Mapping[str, str], names: Sequence[str]) -> dict[int, Kind]:
+    if not isinstance(told, Mapping):
+        raise RecipeError(f"outputs must be a dict, such as {{'0': 'logits'}} (got {told!r:.80})")
     found: dict[int, Kind] = {}
-    for key, kind in told.items():
+    for given, kind in told.items():
+        key = str(given)
         known = {name: index for index, name in enumerate(names)}
         known |= {str(index): index for index in range(len(names))}
         if key not in known:
@@ -158,11 +166,21 @@ def _sums_to_one(tensor: Tensor, dim: int) -> bool:
     return bool(((tensor.sum(dim=dim) - 1).abs() < 1e-3).all() and (tensor >= 0).all())
 
 
+def _mean(kind: Kind, dim: int, tensors: Sequence[Tensor]) -> Tensor:
+    found = [probabilities_of(kind, dim, each) for each in tensors]
+    if len({each.shape[1:] for each in found}) == 1:
+        return torch.cat([each if each.ndim else each.view(1) for each in found]).mean(0, True)
+    return by_channel(torch.cat([by_channel(each, dim) for each in found]).mean(0, True), dim)
+
+
+def by_channel(tensor: Tensor, dim: int) -> Tensor:
+    """Return the mean of each channel: (N, ..., C, ...) -> (1, ..., C, ...), all else 1."""
+    return tensor.mean(dim=[each for each in range(tensor.ndim) if each != dim], keepdim=True)
+
+
 def _spread(kind: Kind, dim: int, tensors: Sequence[Tensor]) -> Tensor:
     if kind in DISTRIBUTIONS:
-        mean = torch.cat([probabilities_of(kind, dim, each) for each in tensors]).mean(
-            dim=0, keepdim=True
-        )
+        mean = _mean(kind, dim, tensors)
         as_given: Kind = "probabilities" if kind in ("logits", "probabilities") else "scores"
         figures = [
             divergence(
@@ -175,40 +193,6 @@ def _spread(kind: Kind, dim: int, tensors: Sequence[Tensor]) -> Tensor:
     for each in tensors:
         moments.add(each.movedim(dim, 1) if each.ndim > 1 else each.view(-1, 1))
     return moments.variance()
-
-
-# How well two networks agree --------------------------------------------------------------------
-
-
-def agreement(
-    outputs: Sequence[Output], ours: Sequence[Any], theirs: Sequence[Any]
-) -> dict[str, float]:
-    """Return figures of how well two networks agree on the same inputs, for each output.
-
-    ``NAME`` is the share of the teacher's spread that is explained: 1 is all, 0 what a constant
-    does. ``NAME same class`` is how often both find the same class, where there are classes.
-    """
-    found: dict[str, float] = {}
-    for index, output in enumerate(outputs):
-        pairs = [
-            (tensors_in(a)[index].float(), tensors_in(b)[index].float())
-            for a, b in zip(ours, theirs, strict=True)
-        ]
-        found[output.name] = round(1 - _unexplained(output, pairs), 4)
-        if output.kind in ("logits", "probabilities"):
-            same = [a.argmax(output.dim) == b.argmax(output.dim) for a, b in pairs]
-            flat = torch.cat([each.flatten() for each in same])
-            found[f"{output.name} same class"] = round(float(flat.float().mean()), 4)
-    return found
-
-
-def _unexplained(output: Output, pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
-    wanted = torch.cat([theirs for _, theirs in pairs])
-    found = torch.cat([ours for ours, _ in pairs])
-    if output.kind in DISTRIBUTIONS:
-        wanted, found = (probabilities_of(output.kind, output.dim, x) for x in (wanted, found))
-    spread = (wanted - wanted.mean(dim=0, keepdim=True)).square().mean()
-    return float((wanted - found).square().mean() / spread.clamp(min=1e-12))
 
 
 # What the network's own operators show ----------------------------------------------------------

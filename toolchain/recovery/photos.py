@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from toolchain.checking.pictures import Photo as Picture
 from toolchain.data.wider import WiderImage
 from toolchain.errors import InputError
 from toolchain.lineage.calibration import SUFFIXES
@@ -133,6 +134,7 @@ class PhotoFeed:
         self._batch, self._workers, self._device = batch, workers, device
         whole = Whole(out, settings, size)
         self.kept_out = [*self._batches(whole, 1, 0, len(out.photos))]
+        self._out = out
         first = LOOK // batch
         self.looked = [*self._batches(self._views, batch, first, first - -LOOKED // batch)]
         self.notes = [f"left out: {name} ({reason})" for name, reason in photos.broken]
@@ -141,6 +143,11 @@ class PhotoFeed:
                 f"There are {self.photos} photos; with fewer than {FEW} a network learns them by "
                 f"heart, and a few hundred that differ are better."
             )
+
+    def pictures(self, most: int) -> list[Picture]:
+        """Return some of the photos that are kept out, whole."""
+        some = self._out.photos[:: -(-len(self._out.photos) // most)]
+        return [Picture(each.name, each.pixels(self._out.longest)) for each in some]
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Give the batches of the steps from ``first`` to ``last`` (without it)."""

@@ -8,6 +8,8 @@ LOCAL_SHARE = 0.3
 """Of the steps, or of the time, learnt from block by block."""
 FEWEST = 2
 """Steps of a plan."""
+FULL_RATE = 50
+"""Steps of a plan from which on learning rates are whole: a few long ones would end anywhere."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,6 @@ class RecoveryPlan:
     """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
     joint_rate: float = 1e-3
     """The same of the steps end to end."""
-    solves: bool = True
-    """Whether convolutions are solved in closed form before the first step."""
     features: float = 1.0
     """Weight of what stages give, end to end; that of each output is 1."""
     loss: float = 1.0
@@ -42,8 +42,8 @@ class RecoveryPlan:
     @classmethod
     def of(cls, steps: int) -> RecoveryPlan:
         """Return a plan of so many steps."""
-        local = round(steps * LOCAL_SHARE)
-        return cls(local, steps - local)
+        local, share = round(steps * LOCAL_SHARE), min(1.0, steps / FULL_RATE)
+        return cls(local, steps - local, cls.local_rate * share, cls.joint_rate * share)
 
     @classmethod
     def within(cls, seconds: float, local_seconds: float, joint_seconds: float) -> RecoveryPlan:

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from toolchain.records.certificate import BoxAgreement
+
+SHOWN = 10
+"""Classes that are printed: those on which least agreement is left."""
+
+
+@dataclass(frozen=True)
+class ClassAgreement:
+    """How often both networks find one class, of where the network before pruning finds it."""
+
+    number: int
+    count: int
+    """How often that is; of images, or of cells of maps."""
+    pruned: float
+    """The share right after pruning, of 1."""
+    recovered: float
+    """The same at the end."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,10 @@ class RecoveryReport:
     """The same after layers were solved in closed form and batch norm was averaged."""
     recovered: Mapping[str, float]
     """The same at the end."""
+    classes: Mapping[str, tuple[ClassAgreement, ...]] = field(default_factory=dict)
+    """By output that has classes, the agreement by class."""
+    boxes: Mapping[str, BoxAgreement] = field(default_factory=dict)
+    """Of a detector whose boxes can be read: those that both find, ``pruned`` and ``recovered``."""
     evaluated: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """What the user's own evaluation gives: ``before`` pruning, ``pruned``, ``recovered``."""
     steps: int = 0
@@ -39,9 +61,45 @@ class RecoveryReport:
         for name, value in self.recovered.items():
             figures = (self.pruned[name], self.solved.get(name, float("nan")), value)
             lines.append(f"  {name:30} " + " ".join(f"{figure:9.4f}" for figure in figures))
+        for name, classes in self.classes.items():
+            lines += _class_lines(name, classes)
+        for name, boxes in self.boxes.items():
+            lines.append(f"  boxes, {name}: {_box_words(boxes)}")
         for name in self.evaluated.get("before", {}):
             told = " -> ".join(f"{each[name]:.4f}" for each in self.evaluated.values())
             lines.append(f"  {name}: {told} ({', '.join(self.evaluated)})")
         if self.kept_step != self.steps:
             lines.append(f"  of step {self.kept_step}, where the evaluation found most")
         return "\n".join([*lines, *self.notes])
+
+
+def class_agreements(
+    pruned: Mapping[str, Mapping[int, tuple[int, float]]],
+    recovered: Mapping[str, Mapping[int, tuple[int, float]]],
+) -> dict[str, tuple[ClassAgreement, ...]]:
+    """Return agreement by output and class, of how often each is found and shares of it."""
+    return {
+        name: tuple(
+            ClassAgreement(number, count, round(share, 4), round(recovered[name][number][1], 4))
+            for number, (count, share) in classes.items()
+        )
+        for name, classes in pruned.items()
+    }
+
+
+def _class_lines(name: str, classes: Sequence[ClassAgreement]) -> list[str]:
+    worst = sorted(classes, key=lambda each: (each.recovered, each.number))[:SHOWN]
+    some = "" if len(worst) == len(classes) else f", the {SHOWN} worst of {len(classes)}"
+    return [f"  {name} same class, by class{some}:"] + [
+        f"    {f'class {each.number} ({each.count} found)':28} {each.pruned:9.4f} {'':9} "
+        f"{each.recovered:9.4f}"
+        for each in worst
+    ]
+
+
+def _box_words(boxes: BoxAgreement) -> str:
+    overlap = "" if boxes.mean_iou is None else f", overlapping {boxes.mean_iou:.3f} in the mean"
+    return (
+        f"{boxes.both} found by both{overlap}; {boxes.missed} only by the network before, "
+        f"{boxes.added} only by the pruned one ({boxes.photos} photos)"
+    )

@@ -19,10 +19,10 @@ from toolchain.recovery.blocks import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
 from toolchain.recovery.feeding import Feed, Figures, size_of
-from toolchain.recovery.hearing import run
-from toolchain.recovery.outputs import Output, agreement, seen_kinds
+from toolchain.recovery.looking import Look
+from toolchain.recovery.outputs import seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
-from toolchain.recovery.report import RecoveryReport
+from toolchain.recovery.report import RecoveryReport, class_agreements
 from toolchain.recovery.solving import solvable, solve
 from toolchain.recovery.teaching import look_at
 from toolchain.surgery.running import Example
@@ -88,8 +88,9 @@ def recover(
     start = time.perf_counter()
     kinds = seen_kinds(pair.plain, pair.example)
     outputs, theirs, notes = look_at(pair.teacher, feed, wanted.outputs, kinds)
-    look = _Look(pair, outputs, feed, theirs, wanted.evaluate)
-    pruned, evaluated = look.agreement(pair.student), dict[str, Mapping[str, float]]()
+    look = Look(outputs, feed, theirs, wanted.evaluate)
+    pruned, by_class = look.agreement(pair.student), look.by_class(pair.student)
+    evaluated = dict[str, Mapping[str, float]]()
     if wanted.evaluate:
         evaluated = {"before": look.own(pair.teacher), "pruned": look.own(pair.student)}
     looked = [batch.inputs for batch in feed.looked]
@@ -127,6 +128,7 @@ def recover(
         pruned=pruned,
         solved=solved,
         recovered=look.agreement(pair.student),
+        classes=class_agreements(by_class, look.by_class(pair.student)),
         evaluated=evaluated,
         steps=plan.steps,
         kept_step=kept_step,
@@ -223,59 +225,9 @@ def _numbered(feed: Feed, first: int, last: int) -> Iterator[tuple[int, Batch]]:
 
 
 class _Keeper(StateKeeper):
+    remedy = "other images, a lower rate"
+
     def _look(self, step: int) -> None:
-        assert isinstance(self.sample, _Look)
+        assert isinstance(self.sample, Look)
         self.sample.step = step
         super()._look(step)
-
-
-class _Look:
-    """Agreement, or a user's own evaluation, on the way; the best network by the latter is kept."""
-
-    def __init__(
-        self,
-        pair: Pair,
-        outputs: tuple[Output, ...],
-        feed: Feed,
-        theirs: list[Any],
-        evaluate: Figures | None,
-    ) -> None:
-        self.pair, self.outputs, self.feed, self.theirs = pair, outputs, feed, theirs
-        self.evaluate = evaluate
-        self.best: tuple[float, int, Mapping[str, Any]] | None = None
-        self.step = 0
-
-    def agreement(self, network: nn.Module) -> dict[str, float]:
-        """Return how well a network agrees with the teacher on what is kept out."""
-        network.eval()
-        ours = [run(network, batch.inputs) for batch in self.feed.kept_out]
-        return agreement(self.outputs, ours, self.theirs)
-
-    def own(self, network: nn.Module) -> dict[str, float]:
-        """Return the figures of the user's own evaluation."""
-        assert self.evaluate is not None
-        found = self.evaluate(network.eval())
-        if not isinstance(found, Mapping) or not found:
-            raise InputError(
-                f"evaluate must return a dict of figures, such as {{'accuracy': 0.91}} (got "
-                f"{type(found).__name__})"
-            )
-        return {str(key): float(value) for key, value in found.items()}
-
-    def score(self, network: nn.Module, masks: Masks | None) -> Mapping[str, float]:  # noqa: ARG002
-        """Look at the student."""
-        if self.evaluate is None:
-            return self.agreement(network)
-        found = self.own(network)
-        figure = next(iter(found.values()))
-        if self.best is None or figure >= self.best[0]:
-            state = {key: value.clone() for key, value in network.state_dict().items()}
-            self.best = figure, self.step, state
-        return found
-
-    def take_best(self, network: nn.Module, steps: int) -> int:
-        """Give the network the best weights that were seen; return of which step they are."""
-        if self.best is None:
-            return steps
-        network.load_state_dict(dict(self.best[2]))
-        return self.best[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
 from toolchain.models.leaves import output_names, tensors_in
-from toolchain.recovery.feeding import Feed
+from toolchain.recovery.fed import CHECK, demand_fed_alike
+from toolchain.recovery.feeding import Feed, size_of
 from toolchain.recovery.hearing import run
 from toolchain.recovery.outputs import Kind, Output, outputs_of
 
@@ -28,6 +29,7 @@ def look_at(
     """
     first = feed.looked[0].inputs
     _demand_same(run(teacher, first), run(teacher, first))
+    fed = demand_fed_alike(teacher, [batch.inputs for batch in feed.looked])
     looked = [run(teacher, batch.inputs) for batch in feed.looked]
     kept_out = [run(teacher, batch.inputs) for batch in feed.kept_out]
     names = output_names(looked[0])
@@ -37,15 +39,40 @@ def look_at(
                 f"the network gives no finite numbers in {name} for these images; check what it is "
                 f"fed: scale, mean and std"
             )
-    still = [name for name, share in zip(names, _variation(looked), strict=True)
-             if share < NEARLY_CONSTANT]  # fmt: skip
-    if len(still) == len(names):
+    still = _still(names, looked)
+    all_still = len(still) == len(names)
+    several = sum(map(size_of, feed.kept_out)) > 1
+    if all_still or (several and len(_still(names, kept_out)) == len(names)):
         raise InputError(
-            f"the network gives nearly the same for all images ({', '.join(still)}); they are not "
-            f"what it was trained on, or not fed as then: check scale, mean, std and color_order"
+            f"the network gives nearly the same for all images{'' if all_still else ' kept out'} "
+            f"({', '.join(names)}); they are all alike, not what it was trained on, or not fed as "
+            f"then: check {CHECK}"
         )
     notes = [f"{name} is nearly the same for all images, and teaches nothing." for name in still]
-    return outputs_of(looked, told, seen), kept_out, tuple(notes)
+    outputs = outputs_of(looked, told, seen)
+    silent = {*told, *still}
+    return outputs, kept_out, (*fed, *notes, *_could_be_classes(outputs, looked[0], silent))
+
+
+def _still(names: Sequence[str], looked: Sequence[Any]) -> list[str]:
+    """Return the outputs that are nearly the same for all images."""
+    shares = zip(names, _variation(looked), strict=True)
+    return [name for name, share in shares if share < NEARLY_CONSTANT]
+
+
+def _could_be_classes(
+    outputs: Sequence[Output], given: Any, silent: Container[object]
+) -> Iterator[str]:
+    """Yield notes on outputs (N, C) that nobody said anything about, but for ``silent`` ones."""
+    for index, (output, tensor) in enumerate(zip(outputs, tensors_in(given), strict=True)):
+        known = output.kind != "values" or any(
+            k in silent for k in (output.name, index, str(index))
+        )
+        if not known and tensor.ndim == 2 and tensor.shape[1] > 1:
+            yield (
+                f"{output.name} is compared as plain numbers; if they are scores of classes, "
+                f"--outputs {index}=logits tells the agreement by class."
+            )
 
 
 def _demand_same(one: Any, other: Any) -> None:
@@ -60,14 +87,16 @@ def _demand_same(one: Any, other: Any) -> None:
 
 def _variation(looked: Sequence[Any]) -> list[float]:
     """Return for each output how much it varies from image to image, as a share of its size."""
-    return [
-        _share(torch.cat([_rows(tensors_in(each)[index]) for each in looked]))
-        for index in range(len(tensors_in(looked[0])))
-    ]
+    found = []
+    for index in range(len(tensors_in(looked[0]))):
+        rows = [_rows(tensors_in(each)[index]) for each in looked]
+        width = min(each.shape[1] for each in rows)  # of several sizes, their first cells
+        found.append(_share(torch.cat([each[:, :width] for each in rows])))
+    return found
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """Return a row per image; of several sizes, their first cells."""
+    """Return a row per image."""
     return tensor.float().flatten(1)[:, :4096] if tensor.ndim > 1 else tensor.float().view(-1, 1)
 
 

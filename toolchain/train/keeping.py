@@ -49,6 +49,8 @@ class Sampled(Protocol):
 class StateKeeper:
     """Counts steps, watches the loss, and keeps the state, on the disk if it has a place there."""
 
+    remedy = "a lower learning rate"
+    """What to try where the loss runs away."""
     look_name = "look"
     """What figures of a look are called in TensorBoard."""
 
@@ -124,11 +126,11 @@ class StateKeeper:
 
     def _stop(self, what: str, step: int) -> ProofError:
         if self.out is None:
-            return ProofError(f"{what} after step {step}; learn with a lower learning rate")
+            return ProofError(f"{what} after step {step}; learn with {self.remedy}")
         return ProofError(
             f"{what} after step {step}; the last good state, of step {self.state.step}, is kept in "
-            f"{self.out / 'state.pt'}: train with a lower learning rate or another --seed, and "
-            f"another --out"
+            f"{self.out / 'state.pt'}: train with {self.remedy} or another --seed, and another "
+            f"--out"
         )
 
     def keep(self) -> State:

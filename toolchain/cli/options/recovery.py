@@ -72,7 +72,14 @@ class Recovery:
     @property
     def names(self) -> tuple[str, ...] | None:
         """The blocks that were named; None for those that are found."""
-        return None if self.blocks is None else tuple(map(str.strip, self.blocks.split(",")))
+        if self.blocks is None:
+            return None
+        names = tuple(name.strip() for name in self.blocks.split(","))
+        if not all(names):
+            raise InputError(
+                f"--blocks must be names, as 'stem,layer1.*' (got {self.blocks!r}); see --dry-run"
+            )
+        return names
 
     @property
     def kinds(self) -> Mapping[str, str]:

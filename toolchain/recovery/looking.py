@@ -1,0 +1,77 @@
+"""A student looked at on the way: agreement, or a user's own evaluation, whose best is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from toolchain.errors import InputError
+from toolchain.recovery.agreement import agreement, by_class
+from toolchain.recovery.feeding import Feed, Figures
+from toolchain.recovery.hearing import run
+from toolchain.recovery.outputs import Output
+from toolchain.train.masks import Masks
+
+
+class Look:
+    """Agreement, or a user's own evaluation, on the way; the best network by the latter is kept."""
+
+    def __init__(
+        self,
+        outputs: tuple[Output, ...],
+        feed: Feed,
+        theirs: list[Any],
+        evaluate: Figures | None,
+    ) -> None:
+        self.outputs, self.feed, self.theirs, self.evaluate = outputs, feed, theirs, evaluate
+        self.best: tuple[float, int, Mapping[str, Any]] | None = None
+        self.step = 0
+
+    def agreement(self, network: nn.Module) -> dict[str, float]:
+        """Return how well a network agrees with the teacher on what is kept out."""
+        return agreement(self.outputs, self._ours(network), self.theirs)
+
+    def by_class(self, network: nn.Module) -> dict[str, dict[int, tuple[int, float]]]:
+        """Return the same by class, where there are classes."""
+        return by_class(self.outputs, self._ours(network), self.theirs)
+
+    def _ours(self, network: nn.Module) -> list[Any]:
+        network.eval()
+        return [run(network, batch.inputs) for batch in self.feed.kept_out]
+
+    def own(self, network: nn.Module) -> dict[str, float]:
+        """Return the figures of the user's own evaluation."""
+        assert self.evaluate is not None
+        found = self.evaluate(network.eval())
+        network.eval()
+        try:
+            figures = {str(key): float(value) for key, value in found.items()}
+        except (AttributeError, TypeError, ValueError):
+            figures = {}
+        if not figures or not math.isfinite(next(iter(figures.values()))):
+            raise InputError(
+                f"evaluate must return a dict of figures, such as {{'accuracy': 0.91}} (got "
+                f"{found!r:.80})"
+            )
+        return figures
+
+    def score(self, network: nn.Module, masks: Masks | None) -> Mapping[str, float]:  # noqa: ARG002
+        """Look at the student."""
+        if self.evaluate is None:
+            return self.agreement(network)
+        found = self.own(network)
+        figure = next(iter(found.values()))
+        if self.best is None or figure >= self.best[0]:
+            state = {key: value.clone() for key, value in network.state_dict().items()}
+            self.best = figure, self.step, state
+        return found
+
+    def take_best(self, network: nn.Module, steps: int) -> int:
+        """Give the network the best weights that were seen; return of which step they are."""
+        if self.best is None:
+            return steps
+        network.load_state_dict(dict(self.best[2]))
+        return self.best[1]
