@@ -23,6 +23,7 @@ from toolchain.recovery.feeding import LoaderFeed
 from toolchain.recovery.norms import average_batch_norm
 from toolchain.recovery.outputs import Kind, Output, outputs_of, seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
+from toolchain.recovery.planning import Beside
 from toolchain.recovery.solving import solvable, solve
 from toolchain.recovery.teaching import look_at
 
@@ -176,6 +177,15 @@ def test_time_is_turned_into_steps_of_both_kinds() -> None:
     plan = RecoveryPlan.within(seconds=60, local_seconds=0.5, joint_seconds=1.0)
     assert (plan.local_steps, plan.joint_steps) == (21, 49)  # 59.5 s
     assert RecoveryPlan.within(0.1, 1.0, 1.0).steps == 2
+
+
+def test_of_the_minutes_what_is_no_step_is_taken_off() -> None:
+    few = Beside(spent=10, look=1, after=2, settle=3)
+    assert few.left(100) == 100 - 15 - (8.5 + 1)  # looking stops at a tenth, and one look more
+    assert few.left(200) == 200 - 15 - 12  # as often as it is looked
+    assert few.left(5) < 0
+    none = Beside(spent=0, look=0, after=0, settle=0)
+    assert none.left(60) == 60
 
 
 def test_a_few_steps_are_short_ones() -> None:

@@ -99,8 +99,9 @@ def recover_from_photos(
     )
     settings = _settings(job, loaded, feed)
     wanted = Wanted(
-        job.minutes, job.steps, job.outputs, None, None, job.half, job.out, settings,
-        job.keep_every_seconds,
+        job.minutes, job.steps, job.outputs, half=job.half, out=job.out, settings=settings,
+        images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
+        keep_every_seconds=job.keep_every_seconds,
     )  # fmt: skip
     report = recover(pair, blocks, feed, wanted, on_step, tell)
     pair.student.cpu()
@@ -109,10 +110,14 @@ def recover_from_photos(
     return report
 
 
+def _has_boxes(recipe: Recipe) -> bool:
+    return recipe.anchors is not None or reads_boxes(recipe)
+
+
 def _boxes(pair: Pair, loaded: Loaded, feed: PhotoFeed) -> dict[str, BoxAgreement]:
     """Return how many boxes both networks find, where the recipe says how outputs become boxes."""
     recipe = loaded.recipe
-    if recipe.anchors is None and not reads_boxes(recipe):
+    if not _has_boxes(recipe):
         return {}
     photos = feed.pictures(LOOKED_FOR_BOXES)
     before, pruned, recovered = map(run_network, (pair.plain, pair.plain_student, pair.student))

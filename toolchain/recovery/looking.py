@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,23 +30,29 @@ class Look:
         self.outputs, self.feed, self.theirs, self.evaluate = outputs, feed, theirs, evaluate
         self.best: tuple[float, int, Mapping[str, Any]] | None = None
         self.step = 0
+        self.seconds = self.own_seconds = 0.0
+        """What the last look took, by agreement and by the user's own evaluation."""
+        self._ours: list[Any] = []
 
     def agreement(self, network: nn.Module) -> dict[str, float]:
         """Return how well a network agrees with the teacher on what is kept out."""
-        return agreement(self.outputs, self._ours(network), self.theirs)
-
-    def by_class(self, network: nn.Module) -> dict[str, dict[int, tuple[int, float]]]:
-        """Return the same by class, where there are classes."""
-        return by_class(self.outputs, self._ours(network), self.theirs)
-
-    def _ours(self, network: nn.Module) -> list[Any]:
+        began = time.perf_counter()
         network.eval()
-        return [run(network, batch.inputs) for batch in self.feed.kept_out]
+        self._ours = [run(network, batch.inputs) for batch in self.feed.kept_out]
+        found = agreement(self.outputs, self._ours, self.theirs)
+        self.seconds = time.perf_counter() - began
+        return found
+
+    def by_class(self) -> dict[str, dict[int, tuple[int, float]]]:
+        """Return the same by class, where there are classes, of what was looked at last."""
+        return by_class(self.outputs, self._ours, self.theirs)
 
     def own(self, network: nn.Module) -> dict[str, float]:
         """Return the figures of the user's own evaluation."""
         assert self.evaluate is not None
+        began = time.perf_counter()
         found = self.evaluate(network.eval())
+        self.own_seconds = time.perf_counter() - began
         network.eval()
         try:
             figures = {str(key): float(value) for key, value in found.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from toolchain.errors import InputError
 from toolchain.models.reading import read_pickle
 from toolchain.recovery.blocks import Blocks
 from toolchain.recovery.channels import known_of
@@ -22,6 +20,7 @@ from toolchain.recovery.feeding import Feed, Figures, size_of
 from toolchain.recovery.looking import Look
 from toolchain.recovery.outputs import seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
+from toolchain.recovery.planning import Beside, plan_within
 from toolchain.recovery.report import RecoveryReport, class_agreements
 from toolchain.recovery.solving import solvable, solve
 from toolchain.recovery.teaching import look_at
@@ -30,11 +29,6 @@ from toolchain.train.events import open_events
 from toolchain.train.keeping import OnStep, StateKeeper
 from toolchain.train.masks import Masks
 from toolchain.train.state import State, read_state
-
-PACE_STEPS = 4
-"""Steps of each kind by which the pace is measured; the first of them is not counted."""
-PACE = 3 * 10**9
-"""First number of the batches that the pace is measured on."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +63,8 @@ class Wanted:
     half: bool = False
     out: Path | None = None
     """Where the state is kept."""
+    images_after: int = 0
+    """Images that the network will be run on when all is learnt, within the minutes."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """All that the result depends on; a state of others is refused."""
     keep_every_seconds: float = 60.0
@@ -89,7 +85,7 @@ def recover(
     kinds = seen_kinds(pair.plain, pair.example)
     outputs, theirs, notes = look_at(pair.teacher, feed, wanted.outputs, kinds)
     look = Look(outputs, feed, theirs, wanted.evaluate)
-    pruned, by_class = look.agreement(pair.student), look.by_class(pair.student)
+    pruned, by_class = look.agreement(pair.student), look.by_class()
     evaluated = dict[str, Mapping[str, float]]()
     if wanted.evaluate:
         evaluated = {"before": look.own(pair.teacher), "pruned": look.own(pair.student)}
@@ -99,17 +95,17 @@ def recover(
 
     state = _state_of(wanted)
     if state is None:
-        _solve(pair, lesson)
-        tell(f"layers solved in closed form: {_told(look.agreement(pair.student))}")
-        plan = _plan(pair, lesson, feed, wanted, tell, start)
-        state = State({**wanted.settings, "planned_steps": plan.steps}, 0, {}, {}, ())
+        settling = _solve(pair, lesson)
         solved = look.agreement(pair.student)
+        tell(f"layers solved in closed form: {_told(solved)}")
+        plan = _plan(pair, lesson, feed, wanted, tell, _beside(start, look, wanted, settling))
+        state = State({**wanted.settings, "planned_steps": plan.steps}, 0, {}, {}, ())
         state = _with_sample(state, {"step": 0, **solved})
     else:
         plan = RecoveryPlan.of(int(state.settings["planned_steps"]))
         pair.student.load_state_dict(dict(state.network))
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
-    course = RecoveryCourse(pair.student, pair.teacher, pair.masks, lesson, plan, wanted.half)
+    before, course = state.seconds, _course_of(pair, lesson, wanted)(pair.student, plan)
     if state.step:
         course.enter(state.step)
         course.optimizer.load_state_dict(dict(state.optimizer))
@@ -128,11 +124,11 @@ def recover(
         pruned=pruned,
         solved=solved,
         recovered=look.agreement(pair.student),
-        classes=class_agreements(by_class, look.by_class(pair.student)),
+        classes=class_agreements(by_class, look.by_class()),
         evaluated=evaluated,
         steps=plan.steps,
         kept_step=kept_step,
-        seconds=round(state.seconds or time.perf_counter() - start, 1),
+        seconds=round(before + time.perf_counter() - start, 1),
         zeroed=pair.zeroed,
         notes=(*feed.notes, *notes),
     )
@@ -158,11 +154,16 @@ def _told(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
 
 
-def _solve(pair: Pair, lesson: Lesson) -> None:
-    """Solve layers and average batch norm; what brings the outputs no nearer is taken back."""
+def _solve(pair: Pair, lesson: Lesson) -> float:
+    """Solve layers and average batch norm; what brings the outputs no nearer is taken back.
+
+    Return the seconds that averaging batch norm takes.
+    """
     looked = [batch.inputs for batch in lesson.settling]
     course = RecoveryCourse(pair.student, pair.teacher, pair.masks, lesson, RecoveryPlan(1, 1))
+    began = time.perf_counter()
     course.settle()
+    settling = time.perf_counter() - began
     before = course.error()
     kept = {key: value.clone() for key, value in pair.student.state_dict().items()}
     layers = solvable(pair.plain, pair.example)
@@ -172,42 +173,35 @@ def _solve(pair: Pair, lesson: Lesson) -> None:
     course.settle()
     if not course.error() < before:
         pair.student.load_state_dict(kept)
+    return settling
+
+
+def _course_of(
+    pair: Pair, lesson: Lesson, wanted: Wanted
+) -> Callable[[nn.Module, RecoveryPlan], RecoveryCourse]:
+    return lambda student, plan: RecoveryCourse(
+        student, pair.teacher, pair.masks, lesson, plan, wanted.half
+    )
+
+
+def _beside(start: float, look: Look, wanted: Wanted, settling: float) -> Beside:
+    """Return what time is not for steps."""
+    images = sum(map(size_of, look.feed.kept_out))
+    after = look.seconds * (1 + wanted.images_after / images)
+    one = look.seconds
+    if wanted.evaluate:
+        one, after = look.own_seconds, after + look.own_seconds
+    return Beside(time.perf_counter() - start, one, after, settling)
 
 
 def _plan(
-    pair: Pair, lesson: Lesson, feed: Feed, wanted: Wanted, tell: Tell, start: float
+    pair: Pair, lesson: Lesson, feed: Feed, wanted: Wanted, tell: Tell, beside: Beside
 ) -> RecoveryPlan:
     """Return the plan that was asked for; by the time, once the pace is known."""
     if wanted.steps is not None:
         return RecoveryPlan.of(wanted.steps)
-    local, joint = _pace(pair, lesson, feed, wanted, 0), _pace(pair, lesson, feed, wanted, 1)
-    left = 60 * wanted.minutes - (time.perf_counter() - start)
-    if left < 2 * (local + joint):
-        raise InputError(
-            f"{wanted.minutes:g} minutes are too few: looking at the network took "
-            f"{60 * wanted.minutes - left:.0f} s, and a step takes {local + joint:.1f} s; give more"
-        )
-    plan = RecoveryPlan.within(left, local, joint)
-    images = size_of(feed.looked[0])
-    tell(
-        f"a step block by block takes {local:.2f} s, end to end {joint:.2f} s; {wanted.minutes:g} "
-        f"minutes buy {plan.local_steps} and {plan.joint_steps} of them, "
-        f"{plan.steps * images:,} images"
-    )
-    return plan
-
-
-def _pace(pair: Pair, lesson: Lesson, feed: Feed, wanted: Wanted, kind: int) -> float:
-    """Return how many seconds a step takes, block by block (0) or end to end (1)."""
-    plan = RecoveryPlan(*((PACE_STEPS, 1) if kind == 0 else (0, PACE_STEPS)))
-    student = copy.deepcopy(pair.student)
-    course = RecoveryCourse(student, pair.teacher, pair.masks, lesson, plan, wanted.half)
-    began = 0.0
-    for step, batch in enumerate(feed.batches(PACE, PACE + PACE_STEPS)):
-        if step == 1:
-            began = time.perf_counter()
-        course.take(step, batch)
-    return (time.perf_counter() - began) / (PACE_STEPS - 1)
+    course_of = _course_of(pair, lesson, wanted)
+    return plan_within(wanted.minutes, pair.student, course_of, feed, beside, tell)
 
 
 def _learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
