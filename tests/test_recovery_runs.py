@@ -240,7 +240,11 @@ def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
     assert "output same class" in out
     assert "left out: broken" in out
     assert "There are 12 photos" in out
+    page = (home / "done" / "recover.html").read_text()
+    for shown in ("recovery, done", "12 photos", "Loss by block", "layer1", "Zero filters"):
+        assert shown in page
     record = json.loads((home / "done" / "recover.json").read_text())
+    assert {each["number"] for each in record["classes"]["output"]} <= {0, 1, 2}
     assert record["steps"] == 6
     assert record["images"] == 1
     assert run_command(["shrink", "mynet:build", "--ckpt", "done/model.safetensors",

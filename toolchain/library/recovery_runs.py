@@ -3,6 +3,7 @@
 OUT/state.pt             the state, every minute
 OUT/model.safetensors    the pruned network, when all steps are taken
 OUT/recover.json         settings, and how near it came
+OUT/recover.html         how it goes
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def recover_from_photos(
     wanted = Wanted(
         job.minutes, job.steps, job.outputs, half=job.half, out=job.out, settings=settings,
         images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
-        keep_every_seconds=job.keep_every_seconds,
+        keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
     )  # fmt: skip
     report = recover(pair, blocks, feed, wanted, on_step, tell)
     pair.student.cpu()

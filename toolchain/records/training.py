@@ -46,6 +46,16 @@ class TrainingProgress:
         return self.step >= self.steps
 
 
+@dataclass(frozen=True)
+class RecoveryProgress:
+    """How far a recovery is, for the page that is looked at while it runs."""
+
+    training: TrainingProgress
+    """Its ``samples`` are ``step`` and figures of agreement by name; there are no faces."""
+    blocks: Mapping[str, tuple[float, float]]
+    """By block, its loss at first and of late, in this run."""
+
+
 MemberState = Literal["waiting", "running", "done", "failed"]
 
 

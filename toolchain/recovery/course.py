@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from toolchain.train.masks import Masks, apply_masks
 from toolchain.train.ranks import total
 from toolchain.train.slopes import quick_slopes
 
+FIRST, LATEST = 5, 50
+"""Calls of a block whose losses are averaged, for people."""
 USUAL_WEIGHT = 0.05
 """Root mean square of the weights that the learning rates are made for."""
 LONGEST_STEP = 10.0
@@ -83,6 +86,8 @@ class RecoveryCourse(Course[Batch]):
         self.teacher, self.lesson, self.plan, self.phases = teacher, lesson, plan, plan.phases
         super().__init__(student, HeldMasks(masks), half)
         self._modules = dict(student.named_modules())
+        self._first: dict[str, list[Tensor]] = {}
+        self._latest: dict[str, deque[Tensor]] = {}
         self.enter(0)
 
     def is_local(self, step: int) -> bool:
@@ -149,11 +154,29 @@ class RecoveryCourse(Course[Batch]):
                 if loss.requires_grad:
                     loss.backward()
             losses.append(loss.detach())
+            self._note(heard.block.name, loss.detach() * count)
 
         blocks = self.lesson.blocks.blocks
         with self.precision(), quick_slopes(self.student), hearing(self.teacher, blocks, learn):
             run(self.teacher, batch.inputs)
         return torch.stack(losses).sum()
+
+    def _note(self, block: str, loss: Tensor) -> None:
+        first = self._first.setdefault(block, [])
+        if len(first) < FIRST:
+            first.append(loss)
+        self._latest.setdefault(block, deque(maxlen=LATEST)).append(loss)
+
+    @property
+    def losses_by_block(self) -> dict[str, tuple[float, float]]:
+        """By block, its mean loss over the first steps of this run, and over the latest."""
+        return {
+            block: (
+                float(torch.stack(first).mean()),
+                float(torch.stack([*self._latest[block]]).mean()),
+            )
+            for block, first in self._first.items()
+        }
 
     def block_loss(self, heard: Heard) -> Tensor:
         """Return how far the student's block is from the teacher's, on what that is given."""

@@ -17,6 +17,7 @@ from toolchain.recovery.blocks import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
 from toolchain.recovery.feeding import Feed, Figures, size_of
+from toolchain.recovery.keeping import Photos, RecoveryKeeper
 from toolchain.recovery.looking import Look
 from toolchain.recovery.outputs import seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
@@ -25,7 +26,6 @@ from toolchain.recovery.report import RecoveryReport, class_agreements
 from toolchain.recovery.solving import solvable, solve
 from toolchain.recovery.teaching import look_at
 from toolchain.surgery.running import Example
-from toolchain.train.events import open_events
 from toolchain.train.keeping import OnStep, StateKeeper
 from toolchain.train.masks import Masks
 from toolchain.train.state import State, read_state
@@ -68,6 +68,10 @@ class Wanted:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """All that the result depends on; a state of others is refused."""
     keep_every_seconds: float = 60.0
+    photos: int = 0
+    """For the page."""
+    broken: tuple[tuple[str, str], ...] = ()
+    """Photos that were left out, and why; for the page."""
 
 
 Tell = Callable[[str], None]
@@ -109,8 +113,9 @@ def recover(
     if state.step:
         course.enter(state.step)
         course.optimizer.load_state_dict(dict(state.optimizer))
-    keeper = _Keeper(
-        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, open_events(None)
+    photos = Photos(wanted.photos, wanted.broken)
+    keeper = RecoveryKeeper(
+        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, photos
     )
     _learn(course, keeper, feed)
     if keeper.step > state.step:
@@ -216,12 +221,3 @@ def _learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
 def _numbered(feed: Feed, first: int, last: int) -> Iterator[tuple[int, Batch]]:
     if first < last:
         yield from zip(range(first, last), feed.batches(first, last), strict=True)
-
-
-class _Keeper(StateKeeper):
-    remedy = "other images, a lower rate"
-
-    def _look(self, step: int) -> None:
-        assert isinstance(self.sample, Look)
-        self.sample.step = step
-        super()._look(step)

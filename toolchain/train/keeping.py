@@ -203,7 +203,7 @@ class Keeper(StateKeeper):
             sample_photos=len(self.looked.split.images) if self.looked else 0,
             zeroed_share=zeroed_share(masks) if masks else 0.0,
             zero_filters=zero_filters_of(self.course.student, masks) if masks else {},
-            filters=_filters(self.course.student),
+            filters=filters_of(self.course.student),
             photos=len(photos.photos),
             faces=faces_of(photos.photos),
             broken=photos.broken,
@@ -211,7 +211,7 @@ class Keeper(StateKeeper):
         )
 
 
-def _filters(network: nn.Module) -> dict[str, int]:
+def filters_of(network: nn.Module) -> dict[str, int]:
     """Return, by convolution, how many filters it has."""
     return {
         name: module.out_channels

@@ -45,10 +45,10 @@ def choose_masks(network: nn.Module, example: Tensor, prune: PruneSection) -> di
 
 
 def zero_filters_of(network: nn.Module, masks: Masks) -> dict[str, list[int]]:
-    """Return, by convolution, which of its filters are masked whole."""
+    """Return, by convolution, which of its filters are masked whole, if it has a mask."""
     found = {}
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and f"{name}.weight" in masks:
             alive = masks[f"{name}.weight"].flatten(1).any(dim=1)
             if not alive.all():
                 found[name] = torch.nonzero(~alive).flatten().tolist()

@@ -24,20 +24,20 @@ from toolchain.report.training.zeros import zeros
 
 def training_document(progress: TrainingProgress) -> Document:
     """Return the whole document; a browser loads it again until the training is done."""
-    settings = progress.settings
-    pruned = "widths of its own" if settings.get("widths") else f"rate {settings.get('rate')}"
+    asked = progress.settings
+    pruned = "widths of its own" if asked.get("widths") else f"rate {asked.get('rate')}"
     share = progress.step / progress.steps if progress.steps else 1.0
-    state = "done" if progress.is_done else f"{share:.0%} done, {_phase(progress)}"
+    state = "done" if progress.is_done else f"{share:.0%} done, {phase_of(progress)}"
     return Document(
-        title=f"{settings.get('model')} at {pruned}: training",
-        heading=str(settings.get("model")),
+        title=f"{asked.get('model')} at {pruned}: training",
+        heading=str(asked.get("model")),
         subject=f"training, {state}",
         lead=(Paragraph(_words(progress)),),
         blocks=parts(
             Beside((losses(progress), precision(progress)), wide=True),
             zeros(progress),
-            _settings(progress),
-            _broken(progress),
+            settings(progress),
+            broken(progress),
         ),
         refresh_seconds=None if progress.is_done else REFRESH_SECONDS,
     )
@@ -57,27 +57,31 @@ def _words(progress: TrainingProgress) -> str:
     return "; ".join(words)
 
 
-def _phase(progress: TrainingProgress) -> str:
+def phase_of(progress: TrainingProgress) -> str:
+    """Return the name of the phase that is going on."""
     return next((name for name, last in progress.phases if progress.step < last), "")
 
 
 def seconds_left(progress: TrainingProgress) -> float | None:
     """Return the time that the rest takes at the pace so far; None: done, or not known."""
-    settings, pace = progress.settings, progress.images_per_second
-    batch = settings.get("teach.batch", settings.get("train.batch"))
+    asked, pace = progress.settings, progress.images_per_second
+    names = ("teach.batch", "train.batch", "batch")
+    batch = next((asked[name] for name in names if name in asked), None)
     if progress.is_done or not pace or not isinstance(batch, int | float):
         return None
     seconds = (progress.steps - progress.step) * batch / pace
     return seconds if math.isfinite(seconds) else None
 
 
-def _settings(progress: TrainingProgress) -> Section:
+def settings(progress: TrainingProgress) -> Section:
+    """Return the section of what was asked for."""
     rows = tuple((Code(key), str(value)) for key, value in sorted(progress.settings.items()))
     table = Table("What it was asked for", ("setting", "value"), rows)
     return Section("settings", "Settings", (table,))
 
 
-def _broken(progress: TrainingProgress) -> Section | None:
+def broken(progress: TrainingProgress) -> Section | None:
+    """Return the section of photos that were left out, if there are some."""
     if not progress.broken:
         return None
     entries = tuple((Code(photo), f": {reason}") for photo, reason in progress.broken)

@@ -1,0 +1,1 @@
+"""A recovery on the way."""
