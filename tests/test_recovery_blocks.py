@@ -51,6 +51,28 @@ def test_of_a_plain_network_each_layer_is_one_with_what_follows_it_depthwise_wit
     assert modules(plain()) == ["0+1+2", "4+5+6+7+8+9", "10+11+12", "15"]
 
 
+class ChannelsLast(nn.Module):
+    """ConvNeXt's block as it is written most often: linear layers over (N, H, W, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dwconv, self.norm = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.LayerNorm(6)
+        self.wide, self.narrow = nn.Linear(6, 24), nn.Linear(24, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
+        return x + self.narrow(self.wide(y).relu()).permute(0, 3, 1, 2)
+
+
+def test_a_block_whose_channels_lie_last_within_works_at_one_resolution() -> None:
+    blocks = found(nn.Sequential(nn.Conv2d(3, 6, 1), ChannelsLast(), ChannelsLast()))
+    assert [block.name for block in blocks.blocks] == ["0", "1", "2"]
+    assert [block.size for block in blocks.blocks] == [(32, 32)] * 3
+    tokens = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    (first, _) = find_blocks(tokens.eval(), torch.zeros(1, 5, 8)).blocks
+    assert first.size == (5,)
+
+
 def test_what_is_too_long_is_opened_up() -> None:
     class Long(nn.Module):
         def __init__(self) -> None:

@@ -15,6 +15,8 @@ from toolchain.surgery.running import Example, as_inputs, fresh, plainly
 
 SUMS = frozenset({"add", "add_", "sub", "sub_", "cat", "stack"})
 """Operators (``aten``) in which two ways through a network come together."""
+CHANNELS_LAST = (nn.Linear.forward, nn.LayerNorm.forward)
+"""What gives (N, ..., C)."""
 
 
 @dataclass
@@ -64,6 +66,8 @@ class _Watcher(OperatorMode):
         self._open: list[ModuleCall] = []
         self._alive: dict[int, Tensor] = {}
         """What depends on the input; held, so that no identity is given twice."""
+        self._channels_last: set[int] = set()
+        """Of these, what a linear layer or a layer norm gave: (N, ..., C)."""
         for name, module in network.named_modules():
             module.register_forward_pre_hook(self._entering(name), with_kwargs=True)
             module.register_forward_hook(self._leaving(name), with_kwargs=True)
@@ -91,18 +95,24 @@ class _Watcher(OperatorMode):
         return hook
 
     def _leaving(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: Any, kwargs: Any, gave: Any) -> None:
+        def hook(module: nn.Module, args: Any, kwargs: Any, gave: Any) -> None:
             assert self._stack.pop() == name
             call, leaves = self._open.pop(), tree_leaves(gave)
             tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             call.gave = _ids(tensors)
             call.others |= _has_others(leaves)
-            call.size = tuple(tensors[0].shape[2:]) if tensors else ()
+            if type(module).forward in CHANNELS_LAST:  # a subclass may permute
+                self._channels_last.update(call.gave)
+            call.size = self._size(tensors[0]) if tensors else ()
             call.writes_given = tuple(each._version for each in given) != call.versions
             self._note(tensors)
 
         return hook
+
+    def _size(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return the size of a tensor (N, C, ...), or (N, ..., C), without batch and channels."""
+        return tuple(tensor.shape[1:-1] if id(tensor) in self._channels_last else tensor.shape[2:])
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -114,6 +124,11 @@ class _Watcher(OperatorMode):
             self.run.readers.setdefault(each, set()).add(owner)
         if read:
             self._note(tree_leaves(out))
+        if isinstance(out, Tensor) and any(
+            isinstance(leaf, Tensor) and id(leaf) in self._channels_last and leaf.shape == out.shape
+            for leaf in tree_leaves(args)
+        ):
+            self._channels_last.add(id(out))
         if len(read) > 1 and operator_name(func) in SUMS:
             self.run.joins.add(owner)
         return out
