@@ -353,6 +353,11 @@ def test_batches_that_do_not_fit_are_refused_in_a_line(given: object, words: str
     assert "\n" not in str(caught.value)
 
 
+def test_nothing_to_look_at_is_told_apart_from_nothing_to_learn_from() -> None:
+    with pytest.raises(InputError, match="kept_out gives nothing to look at"):
+        feed_of(torch.zeros(8, 3, 16, 16), kept_out=[])
+
+
 def test_what_can_be_gone_through_once_alone_says_so_when_it_ends() -> None:
     feed = feed_of(torch.zeros(64, 3, 16, 16) for _ in range(3))
     with pytest.raises(InputError, match="once alone"):

@@ -68,6 +68,8 @@ class LoaderFeed:
         if not (self.looked and self.kept_out):
             raise InputError(
                 "images gives nothing to learn from; give batches of images, 50 images at least"
+                if not self.looked or kept_out is None
+                else "kept_out gives nothing to look at; give batches of images"
             )
         if sum(map(size_of, self.looked)) < 2:
             raise InputError(
