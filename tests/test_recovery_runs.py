@@ -26,6 +26,8 @@ from toolchain.errors import CheckpointError, InputError, RecipeError
 from toolchain.library.recovery_runs import RecoveryJob, recover_from_photos
 from toolchain.models.choosing import PLAIN
 from toolchain.models.layouts import read_checkpoint
+from toolchain.models.registry import build
+from toolchain.models.weights import save_native
 from toolchain.recipe import default_recipe, override
 from toolchain.recovery.photos import _drawn_place
 from toolchain.train.photos import prepare_images
@@ -249,6 +251,27 @@ def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
     assert record["images"] == 1
     assert run_command(["shrink", "mynet:build", "--ckpt", "done/model.safetensors",
                         "--out", "small", "--formats", "onnx"]) == 0  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_detector_keeps_the_anchors_of_its_weights_and_tells_the_boxes_that_both_find(
+    home: Path, folder: Path
+) -> None:
+    """A checkpoint's anchors may be other than the recipe's."""
+    network = build("eresfd", 0)
+    with torch.no_grad():
+        network.train()(torch.randn(2, 3, 128, 128) * 60)
+    save_native(network, home / "eresfd.safetensors",
+                {"model": "eresfd", "trained": True, "aspect_ratio": 1.5})  # fmt: skip
+    recipe = override(
+        default_recipe("eresfd"), {"prune.rate": 0.3, "input.height": 64, "input.width": 64}
+    )
+    report = go(job_of(home, folder, "out", recipe=recipe, ckpt=home / "eresfd.safetensors",
+                       steps=2, batch=2))  # fmt: skip
+    assert read_checkpoint(home / "out" / "model.safetensors").aspect_ratio == 1.5
+    assert set(report.boxes) == {"pruned", "recovered"}
+    assert report.boxes["pruned"].photos == 1
+    assert "boxes, recovered: " in str(report)
 
 
 @pytest.mark.parametrize(

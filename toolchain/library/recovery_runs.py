@@ -35,6 +35,7 @@ from toolchain.recovery.tree import tree_lines
 from toolchain.system.files import write_bytes
 from toolchain.system.memory import keep_freed_memory
 from toolchain.train.keeping import OnStep
+from toolchain.workflows.stages.origin import native_metadata
 from toolchain.zoo.sources import Loaded, load_network
 
 LOOKED_FOR_BOXES = 40
@@ -107,7 +108,7 @@ def recover_from_photos(
     report = recover(pair, blocks, feed, wanted, on_step, tell)
     pair.student.cpu()
     report = replace(report, boxes=_boxes(pair, loaded, feed))
-    _write(job, pair, settings, report)
+    _write(job, pair, {**native_metadata(loaded), "trained": True}, settings, report)
     return report
 
 
@@ -191,13 +192,16 @@ def _settings(job: RecoveryJob, loaded: Loaded, feed: PhotoFeed) -> dict[str, An
 
 
 def _write(
-    job: RecoveryJob, pair: Pair, settings: Mapping[str, Any], report: RecoveryReport
+    job: RecoveryJob,
+    pair: Pair,
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    report: RecoveryReport,
 ) -> None:
     path = job.out / "model.safetensors"
-    facts = {"model": job.recipe.model.name, "trained": True, "recovery": dict(settings)}
     record = {**settings, **asdict(report)}
     try:
-        save_native(pair.student, path, facts)
+        save_native(pair.student, path, {**facts, "recovery": dict(settings)})
         write_bytes(job.out / "recover.json", json.dumps(record, indent=2).encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
