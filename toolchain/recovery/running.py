@@ -88,6 +88,8 @@ def recover(
     start = time.perf_counter()
     kinds = seen_kinds(pair.plain, pair.example)
     outputs, theirs, notes = look_at(pair.teacher, feed, wanted.outputs, kinds)
+    for note in notes:  # before the minutes are spent
+        tell(note)
     look = Look(outputs, feed, theirs, wanted.evaluate)
     pruned, by_class = look.agreement(pair.student), look.by_class()
     evaluated = dict[str, Mapping[str, float]]()
