@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError, RecipeError
 from toolchain.models.arguments import Arguments
+from toolchain.recovery import teaching
 from toolchain.recovery.agreement import agreement, by_class
 from toolchain.recovery.blocks import Block, find_blocks
 from toolchain.recovery.cells import LEAST, cell_weights
@@ -391,11 +392,19 @@ def test_a_teacher_that_says_the_same_of_all_images_is_refused() -> None:
         look_at(Faint(), feed, {}, [])
     network = Faint()
     network.share = 1.0
-    _, _, notes = look_at(network, feed, {}, [])
+    notes = look_at(network, feed, {}, []).notes
     assert notes[0] == "output_0 is nearly the same for all images, and teaches nothing."
     assert notes[1].startswith("output_1 is compared as plain numbers; if they are scores")
     assert len(notes) == 2
-    assert len(look_at(network, feed, {1: "logits"}, [])[2]) == 1  # type: ignore[dict-item]
+    assert len(look_at(network, feed, {1: "logits"}, []).notes) == 1  # type: ignore[dict-item]
+
+
+def test_of_large_outputs_some_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teaching, "HELD_BYTES", 8 * 4 * 4)  # of 4 images with 8 outputs
+    feed = feed_of(list(images(40).split(1)), kept_out=list(images(20).split(1)))
+    taught = look_at(trained(Residual(classes=8)), feed, {}, [])
+    assert len(taught.theirs) == len(taught.kept_out) == 4
+    assert taught.kept_out[1] is feed.kept_out[5]
 
 
 def test_photos_that_are_all_alike_are_refused_though_recolouring_tells_them_apart() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from toolchain.records.training import RecoveryProgress, TrainingProgress
 from toolchain.recovery.course import RecoveryCourse
-from toolchain.recovery.feeding import size_of
 from toolchain.recovery.looking import Look
 from toolchain.report.document.html import html
 from toolchain.report.recovery.progress import recovery_document
@@ -69,7 +68,7 @@ class RecoveryKeeper(StateKeeper):
             losses=tuple(self.losses),
             steps_per_loss=self.stretch,
             samples=tuple(self.samples),
-            sample_photos=sum(map(size_of, self.look.feed.kept_out)),
+            sample_photos=self.look.images,
             zero_filters=zero_filters_of(student, masks),
             zeroed_share=zeros / sum(each.numel() for each in student.parameters()),
             photos=self.photos.count,

@@ -11,9 +11,9 @@ from torch import nn
 
 from toolchain.errors import InputError
 from toolchain.recovery.agreement import agreement, by_class
-from toolchain.recovery.feeding import Feed, Figures
+from toolchain.recovery.feeding import Figures, size_of
 from toolchain.recovery.hearing import run
-from toolchain.recovery.outputs import Output
+from toolchain.recovery.teaching import Taught
 from toolchain.train.masks import Masks
 
 
@@ -22,30 +22,33 @@ class Look:
 
     def __init__(
         self,
-        outputs: tuple[Output, ...],
-        feed: Feed,
-        theirs: list[Any],
+        taught: Taught,
         evaluate: Figures | None,
     ) -> None:
-        self.outputs, self.feed, self.theirs, self.evaluate = outputs, feed, theirs, evaluate
+        self.taught, self.evaluate = taught, evaluate
         self.best: tuple[float, int, Mapping[str, Any]] | None = None
         self.step = 0
         self.seconds = self.own_seconds = 0.0
         """What the last look took, by agreement and by the user's own evaluation."""
         self._ours: list[Any] = []
 
+    @property
+    def images(self) -> int:
+        """How many images the agreement is told on."""
+        return sum(map(size_of, self.taught.kept_out))
+
     def agreement(self, network: nn.Module) -> dict[str, float]:
         """Return how well a network agrees with the teacher on what is kept out."""
         began = time.perf_counter()
         network.eval()
-        self._ours = [run(network, batch.inputs) for batch in self.feed.kept_out]
-        found = agreement(self.outputs, self._ours, self.theirs)
+        self._ours = [run(network, batch.inputs) for batch in self.taught.kept_out]
+        found = agreement(self.taught.outputs, self._ours, self.taught.theirs)
         self.seconds = time.perf_counter() - began
         return found
 
     def by_class(self) -> dict[str, dict[int, tuple[int, float]]]:
         """Return the same by class, where there are classes, of what was looked at last."""
-        return by_class(self.outputs, self._ours, self.theirs)
+        return by_class(self.taught.outputs, self._ours, self.taught.theirs)
 
     def own(self, network: nn.Module) -> dict[str, float]:
         """Return the figures of the user's own evaluation."""

@@ -19,6 +19,7 @@ from toolchain.errors import InputError
 from toolchain.lineage.calibration import SUFFIXES
 from toolchain.recipe import Recipe
 from toolchain.recovery.course import Batch
+from toolchain.recovery.teaching import FEWEST_HELD, HELD_BYTES
 from toolchain.train.batches import CROP, Crops, batches
 from toolchain.train.crops import Crop, CropSettings, Image, recolour
 from toolchain.train.photos import Photos, prepare_images
@@ -127,8 +128,9 @@ class PhotoFeed:
     ) -> None:
         photos = prepare_images(_found(folder), cache, longest=LONGEST, on_photo=on_photo)
         self.photos, self.broken = len(photos.photos), photos.broken
-        learnt, out = _divided(photos, folder)
         size = recipe.input.height, recipe.input.width
+        each = 4 * recipe.input.channels * size[0] * size[1]
+        learnt, out = _divided(photos, folder, min(MOST_OUT, max(FEWEST_HELD, HELD_BYTES // each)))
         settings = CropSettings.of(recipe)
         self._views = Views(learnt, settings, seed, size, recipe.task_kind in PLACED)
         self._batch, self._workers, self._device = batch, workers, device
@@ -173,15 +175,15 @@ def _found(folder: Path) -> list[WiderImage]:
     return found
 
 
-def _divided(photos: Photos, folder: Path) -> tuple[Photos, Photos]:
-    """Return the photos to learn from, and those that are kept out, spread evenly."""
+def _divided(photos: Photos, folder: Path, most: int) -> tuple[Photos, Photos]:
+    """Return the photos to learn from, and ``most`` that are kept out, spread evenly."""
     count = len(photos.photos)
     if count < 2:
         raise InputError(
             f"--images {folder}: there is a single photo that can be read, and one to learn from "
             f"and one to look at are the least; give a few hundred"
         )
-    out = min(MOST_OUT, max(1, round(SHARE_OUT * count)))
+    out = min(most, max(1, round(SHARE_OUT * count)))
     chosen = {int(place) for place in np.linspace(0, count - 1, out + 2)[1:-1].round()}
     parts = [
         tuple(photo for index, photo in enumerate(photos.photos) if (index in chosen) == is_out)

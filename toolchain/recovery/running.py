@@ -16,7 +16,7 @@ from toolchain.models.reading import read_pickle
 from toolchain.recovery.blocks import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
-from toolchain.recovery.feeding import Feed, Figures, size_of
+from toolchain.recovery.feeding import Feed, Figures
 from toolchain.recovery.keeping import Photos, RecoveryKeeper
 from toolchain.recovery.looking import Look
 from toolchain.recovery.outputs import seen_kinds
@@ -87,17 +87,17 @@ def recover(
     """
     start = time.perf_counter()
     kinds = seen_kinds(pair.plain, pair.example)
-    outputs, theirs, notes = look_at(pair.teacher, feed, wanted.outputs, kinds)
-    for note in notes:  # before the minutes are spent
+    taught = look_at(pair.teacher, feed, wanted.outputs, kinds)
+    for note in taught.notes:  # before the minutes are spent
         tell(note)
-    look = Look(outputs, feed, theirs, wanted.evaluate)
+    look = Look(taught, wanted.evaluate)
     pruned, by_class = look.agreement(pair.student), look.by_class()
     evaluated = dict[str, Mapping[str, float]]()
     if wanted.evaluate:
         evaluated = {"before": look.own(pair.teacher), "pruned": look.own(pair.student)}
     looked = [batch.inputs for batch in feed.looked]
     known = known_of(pair.plain_student, pair.example, pair.teacher, looked, blocks.blocks)
-    lesson = Lesson(blocks, known, outputs, feed.looked, wanted.loss)
+    lesson = Lesson(blocks, known, taught.outputs, feed.looked, wanted.loss)
 
     state = _state_of(wanted)
     if state is None:
@@ -127,7 +127,7 @@ def recover(
     if wanted.evaluate:
         evaluated["recovered"] = look.own(pair.student)
     return RecoveryReport(
-        images=sum(map(size_of, feed.kept_out)),
+        images=look.images,
         pruned=pruned,
         solved=solved,
         recovered=look.agreement(pair.student),
@@ -137,7 +137,7 @@ def recover(
         kept_step=kept_step,
         seconds=round(before + time.perf_counter() - start, 1),
         zeroed=pair.zeroed,
-        notes=(*feed.notes, *notes),
+        notes=(*feed.notes, *taught.notes),
     )
 
 
@@ -193,8 +193,7 @@ def _course_of(
 
 def _beside(start: float, look: Look, wanted: Wanted, settling: float) -> Beside:
     """Return what time is not for steps."""
-    images = sum(map(size_of, look.feed.kept_out))
-    after = look.seconds * (1 + wanted.images_after / images)
+    after = look.seconds * (1 + wanted.images_after / look.images)
     one = look.seconds
     if wanted.evaluate:
         one, after = look.own_seconds, after + look.own_seconds

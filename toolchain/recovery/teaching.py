@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,19 +11,38 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
 from toolchain.models.leaves import output_names, tensors_in
+from toolchain.recovery.course import Batch
 from toolchain.recovery.fed import CHECK, demand_fed_alike
 from toolchain.recovery.feeding import Feed, size_of
 from toolchain.recovery.hearing import run
 from toolchain.recovery.outputs import Kind, Output, outputs_of
 
+HELD_BYTES = 2**28
+"""Of the teacher's outputs, and of photos that are kept out, that are held at a time, about."""
+FEWEST_HELD = 4
+"""Batches, however large."""
 NEARLY_CONSTANT = 1e-4
 """Of an output's size: what varies less from photo to photo says nothing."""
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What the teacher says."""
+
+    outputs: tuple[Output, ...]
+    """What is known of each of its outputs."""
+    kept_out: Sequence[Batch]
+    """What it is compared on: of what is kept out as much as may be held."""
+    theirs: Sequence[Any]
+    """Its outputs for each batch of these."""
+    notes: tuple[str, ...]
+    """What a person should know."""
+
+
 def look_at(
     teacher: nn.Module, feed: Feed, told: Mapping[str, str], seen: Sequence[Kind]
-) -> tuple[tuple[Output, ...], list[Any], tuple[str, ...]]:
-    """Return what is known of the outputs, the teacher's on what is kept out, and notes.
+) -> Taught:
+    """Return what the teacher says.
 
     Raises :class:`ModelError` for outputs that differ from run to run or are not finite, and
     :class:`InputError` where all are nearly the same for every image.
@@ -30,8 +50,8 @@ def look_at(
     first = feed.looked[0].inputs
     _demand_same(run(teacher, first), run(teacher, first))
     fed = demand_fed_alike(teacher, [batch.inputs for batch in feed.looked])
-    looked = [run(teacher, batch.inputs) for batch in feed.looked]
-    kept_out = [run(teacher, batch.inputs) for batch in feed.kept_out]
+    _, looked = _run_some(teacher, feed.looked)
+    kept_out, theirs = _run_some(teacher, feed.kept_out)
     names = output_names(looked[0])
     for index, name in enumerate(names):
         if not all(bool(tensors_in(each)[index].isfinite().all()) for each in looked):
@@ -41,8 +61,8 @@ def look_at(
             )
     still = _still(names, looked)
     all_still = len(still) == len(names)
-    several = sum(map(size_of, feed.kept_out)) > 1
-    if all_still or (several and len(_still(names, kept_out)) == len(names)):
+    several = sum(map(size_of, kept_out)) > 1
+    if all_still or (several and len(_still(names, theirs)) == len(names)):
         raise InputError(
             f"the network gives nearly the same for all images{'' if all_still else ' kept out'} "
             f"({', '.join(names)}); they are all alike, not what it was trained on, or not fed as "
@@ -51,7 +71,16 @@ def look_at(
     notes = [f"{name} is nearly the same for all images, and teaches nothing." for name in still]
     outputs = outputs_of(looked, told, seen)
     silent = {*told, *still}
-    return outputs, kept_out, (*fed, *notes, *_could_be_classes(outputs, looked[0], silent))
+    words = (*fed, *notes, *_could_be_classes(outputs, looked[0], silent))
+    return Taught(outputs, kept_out, theirs, words)
+
+
+def _run_some(teacher: nn.Module, batches: Sequence[Batch]) -> tuple[Sequence[Batch], list[Any]]:
+    """Return batches, spread evenly, and outputs for them, as many as may be held."""
+    size = sum(each.nbytes for each in tensors_in(run(teacher, batches[0].inputs)))
+    most = max(FEWEST_HELD, HELD_BYTES // max(1, size))
+    some = batches[:: -(-len(batches) // most)]
+    return some, [run(teacher, batch.inputs) for batch in some]
 
 
 def _still(names: Sequence[str], looked: Sequence[Any]) -> list[str]:
