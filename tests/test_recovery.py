@@ -79,6 +79,16 @@ def test_a_step_is_as_large_as_weights_are(size: float) -> None:
     assert 0.005 < step < 0.1
 
 
+def test_without_batch_norm_no_step_is_longer_than_usual() -> None:
+    """What batch norm was folded into holds weights as large as that made them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    with torch.no_grad():
+        network[0].weight.mul_(10)
+    course = course_of(network, copy.deepcopy(network), RecoveryPlan(0, 10))
+    assert [group["factor"] for group in course.optimizer.param_groups] == [1.0] * 4
+
+
 @pytest.mark.parametrize("build", [Residual, Mobile, Detector, plain])
 def test_a_student_that_lost_nothing_has_nothing_to_learn(build: type[nn.Module]) -> None:
     """Whatever its blocks write into, in place, and however often they are called."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from toolchain.errors import InputError
 from toolchain.models.leaves import tensors_in
@@ -29,7 +30,8 @@ FIRST, LATEST = 5, 50
 USUAL_WEIGHT = 0.05
 """Root mean square of the weights that the learning rates are made for."""
 LONGEST_STEP = 10.0
-"""How many times the usual step a parameter's is at most."""
+"""How many times the usual step a parameter's is at most, in a network with batch norm. Without,
+weights are as large as what was folded into them made them, and longer steps spoil more."""
 Loss = Callable[[Any, Any], Tensor]
 """A user's own loss: the network's outputs and the batch as the user's loader gave it -> scalar."""
 
@@ -124,8 +126,10 @@ class RecoveryCourse(Course[Batch]):
 
     def enter(self, step: int) -> None:  # noqa: ARG002
         """Begin a phase with an Adam that has seen nothing."""
+        normed = any(isinstance(module, _BatchNorm) for module in self.student.modules())
+        longest = LONGEST_STEP if normed else 1.0
         groups = [
-            {"params": [parameter], "factor": step_factor(parameter)}
+            {"params": [parameter], "factor": step_factor(parameter, longest)}
             for parameter in self.student.parameters()
         ]
         self.optimizer = torch.optim.Adam(groups, lr=1.0)
@@ -213,7 +217,7 @@ class RecoveryCourse(Course[Batch]):
         return torch.stack([o.distance(a, b, weight) for o, a, b, weight in pairs]).mean()
 
 
-def step_factor(parameter: Tensor) -> float:
+def step_factor(parameter: Tensor, longest: float) -> float:
     """Return how long a parameter's steps are beside the usual ones: as large as its weights are.
 
     Adam's steps are as large for all. What reads pixels from 0 to 255, or what batch norm was
@@ -224,7 +228,7 @@ def step_factor(parameter: Tensor) -> float:
     if weights.ndim < 2 or not bool((weights != 0).any()):
         return 1.0
     size = float(weights[weights != 0].square().mean().sqrt())
-    return min(LONGEST_STEP, size / USUAL_WEIGHT)
+    return min(longest, size / USUAL_WEIGHT)
 
 
 def own_loss(loss: Loss, outputs: Any, batch: Any) -> Tensor:
