@@ -69,7 +69,7 @@ def _which(facts: MemberFacts) -> str:
 
 def _zeros(facts: MemberFacts, asked: str) -> str:
     if trained_widths(facts):
-        by_cost = "--instructions" in asked
+        by_cost = "--instructions" in asked or bool(facts["training"].get("recovery"))
         within = "instructions on a board" if by_cost else "parameters"
         words = (
             f"Each group of layers has a width of its own: a plan chose those that lose least "
