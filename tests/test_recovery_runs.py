@@ -30,6 +30,7 @@ from toolchain.models.registry import build
 from toolchain.models.weights import save_native
 from toolchain.recipe import default_recipe, override
 from toolchain.recovery.photos import _drawn_place
+from toolchain.system.files import sha256_of
 from toolchain.train.photos import prepare_images
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -324,6 +325,30 @@ def test_what_a_plan_chose_goes_and_stays_gone(home: Path, folder: Path) -> None
     other = override(recipe, {"prune.pruned_channels": {group: [1, 2]}})
     with pytest.raises(CheckpointError, match="pruned_channels"):
         go(dataclasses.replace(job, recipe=other))
+
+
+@pytest.mark.slow
+def test_a_recovery_goes_on_from_another_of_the_same_filters_alone(
+    home: Path, folder: Path
+) -> None:
+    first = go(job_of(home, folder, "first"))
+    start = home / "first" / "model.safetensors"
+    more = go(job_of(home, folder, "more", steps=4, start=start))
+    assert more.solved == first.recovered
+    ours, theirs = weights(home, "more"), weights(home, "first")
+    gone = [name for name, tensor in theirs.items() if name.endswith("conv1.weight")
+            and bool((tensor.flatten(1).abs().sum(dim=1) == 0).any())]  # fmt: skip
+    assert gone
+    for name in gone:
+        zeros = theirs[name].flatten(1).abs().sum(dim=1) == 0
+        assert torch.equal(zeros, ours[name].flatten(1).abs().sum(dim=1) == 0)
+        assert not torch.equal(ours[name], theirs[name])
+    record = json.loads((home / "more" / "recover.json").read_text())
+    assert record["start"] == sha256_of(start)
+    job = job_of(home, folder, "other", start=start)
+    other = dataclasses.replace(job, recipe=override(job.recipe, {"prune.rate": 0.6}))
+    with pytest.raises(InputError, match=r"model.safetensors: \S+ has filters that are to go"):
+        go(other)
 
 
 @pytest.mark.parametrize("closely", [False, True])

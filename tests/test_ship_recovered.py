@@ -18,9 +18,10 @@ from toolchain.models.weights import save_native
 from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.recipe.loading import parse_assignment
+from toolchain.system.files import sha256_of
 from toolchain.workflows.member_costs import write_costs
 from toolchain.zoo import costs, picking, shipping, sources
-from toolchain.zoo.history import TEACHERS
+from toolchain.zoo.history import TEACHERS, Origins, history_of
 from toolchain.zoo.reading import Member
 
 YUNET = next(teacher for teacher in TEACHERS if "YuNet" in teacher.name)
@@ -88,6 +89,25 @@ def test_its_command_makes_it_again(member: Member) -> None:
     assert recipe.prune.widths == WIDTHS
     assert {group: list(gone) for group, gone in recipe.prune.pruned_channels.items()} == GONE
     assert recipe.input.height == 320
+
+
+@pytest.mark.slow
+def test_one_that_went_on_from_it_has_both_commands(
+    recovered: Path, member: Member, tmp_path: Path
+) -> None:
+    """By the very same weights, which is enough for its history."""
+    settings = json.loads((recovered / "recover.json").read_text())
+    (tmp_path / "recover.json").write_text(
+        json.dumps({**settings, "steps": 200, "start": sha256_of(member.path)})
+    )
+    origins = Origins({sha256_of(member.path): member.path})
+    history = history_of(tmp_path, origins)
+    first, second = history.command.split(" && ")
+    assert first == f"{member.facts['command']} --out out/train/yunet-step-1"
+    assert second.endswith("--from out/train/yunet-step-1/model.safetensors")
+    assert "--steps 200" in second
+    assert (history.images, history.hours) == (1_400, 1.0)
+    assert history.teachers == (YUNET,)
 
 
 @pytest.mark.slow

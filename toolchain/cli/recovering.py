@@ -40,6 +40,10 @@ def recover(
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe instead of the shipped one.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="What an earlier recovery of the same filters made: go on."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would learn from what, and stop.")
     ] = False,
@@ -61,6 +65,7 @@ def recover(
     asking.need_module(model)
     need_size(model, wanted, recipe, inputs.size)
     asking.need_checkpoint(ckpt)
+    asking.need_checkpoint(start)
     asking.need_folder(recovery.images, "a folder of photos")
     if recovery.images is None and not dry_run:
         raise InputError("photos are needed to learn from; give a folder by --images")
@@ -72,7 +77,7 @@ def recover(
         wanted, ckpt, chosen.choice, recovery.images, out, recovery.minutes,
         recovery.steps, recovery.batch, recovery.kinds, recovery.names, recovery.half,
         recovery.device, recovery.threads, recovery.workers, recovery.seed, recovery.cache,
-        recovery.keep_seconds,
+        recovery.keep_seconds, start,
     )  # fmt: skip
     if dry_run:
         for line in shown_blocks(job):

@@ -25,14 +25,15 @@ from toolchain.library.recovering import blocks_of, pair_by_section, pair_of
 from toolchain.lineage.links import agreement
 from toolchain.models import detector
 from toolchain.models.choosing import Choice
-from toolchain.models.weights import save_native
+from toolchain.models.layouts import read_checkpoint
+from toolchain.models.weights import load_into, save_native
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.running import Pair, Tell, Wanted, recover
 from toolchain.recovery.tree import tree_lines
-from toolchain.system.files import write_bytes
+from toolchain.system.files import sha256_of, write_bytes
 from toolchain.system.memory import keep_freed_memory
 from toolchain.train.keeping import OnStep
 from toolchain.workflows.stages.origin import native_metadata
@@ -64,6 +65,8 @@ class RecoveryJob:
     seed: int
     cache: Path
     keep_every_seconds: float
+    start: Path | None = None
+    """What an earlier recovery made of the same filters, to go on from."""
 
 
 def shown_blocks(job: RecoveryJob) -> list[str]:
@@ -86,6 +89,8 @@ def recover_from_photos(
     cv2.setNumThreads(0)  # crops are small
     keep_freed_memory()
     pair, loaded = _prepared(job)
+    if job.start is not None:
+        _go_on(pair, job.start, loaded)
     for note in loaded.notes:
         tell(note)
     blocks = blocks_of(pair, job.blocks)
@@ -101,7 +106,8 @@ def recover_from_photos(
     )
     settings = _settings(job, loaded, feed)
     wanted = Wanted(
-        job.minutes, job.steps, job.outputs, half=job.half, out=job.out, settings=settings,
+        job.minutes, job.steps, job.outputs, half=job.half, goes_on=job.start is not None,
+        out=job.out, settings=settings,
         images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
         keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
     )  # fmt: skip
@@ -110,6 +116,23 @@ def recover_from_photos(
     report = replace(report, boxes=_boxes(pair, loaded, feed))
     _write(job, pair, {**native_metadata(loaded), "trained": True}, settings, report)
     return report
+
+
+def _go_on(pair: Pair, start: Path, loaded: Loaded) -> None:
+    """Give the student what an earlier recovery made of it.
+
+    Raises :class:`InputError` where that holds filters which this recipe takes out.
+    """
+    checkpoint = read_checkpoint(start)
+    for network in (pair.student, pair.plain_student):
+        load_into(network, checkpoint, loaded.recipe.model.name)
+    held = dict(pair.student.named_parameters())
+    filled = [name for name, mask in pair.masks.items() if bool(held[name][~mask].any())]
+    if filled:
+        raise InputError(
+            f"--from {start}: {filled[0]} has filters that are to go here; give what a recovery "
+            f"with this rate or recipe made, and this very checkpoint by --ckpt"
+        )
 
 
 def _has_boxes(recipe: Recipe) -> bool:
@@ -187,6 +210,7 @@ def _settings(job: RecoveryJob, loaded: Loaded, feed: PhotoFeed) -> dict[str, An
         "device": job.device,
         "bfloat16": job.half,
         "photos": feed.photos,
+        **({"start": sha256_of(job.start)} if job.start is not None else {}),
         **{f"input.{key}": value for key, value in asdict(loaded.recipe.input).items()},
     }
 

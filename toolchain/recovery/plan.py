@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 LOCAL_SHARE = 0.3
 """Of the steps, or of the time, learnt from block by block."""
+GOING_ON = 0.3
+"""Of the learning rate, where a student has learnt before."""
 FEWEST = 2
 """Steps of a plan."""
 FULL_RATE = 50
@@ -46,7 +48,16 @@ class RecoveryPlan:
         return cls(local, steps - local, cls.local_rate * share, cls.joint_rate * share)
 
     @classmethod
-    def within(cls, seconds: float, local_seconds: float, joint_seconds: float) -> RecoveryPlan:
+    def going_on(cls, steps: int) -> RecoveryPlan:
+        """Return a plan of so many steps from weights that learnt before: end to end, smaller."""
+        return cls(0, steps, joint_rate=cls.joint_rate * GOING_ON * min(1.0, steps / FULL_RATE))
+
+    @classmethod
+    def within(
+        cls, seconds: float, local_seconds: float, joint_seconds: float, *, goes_on: bool = False
+    ) -> RecoveryPlan:
         """Return a plan that takes so long, given how long a step of each kind takes."""
+        if goes_on:
+            return cls.going_on(max(FEWEST, int(seconds / joint_seconds)))
         mean = LOCAL_SHARE * local_seconds + (1 - LOCAL_SHARE) * joint_seconds
         return cls.of(max(FEWEST, int(seconds / mean)))

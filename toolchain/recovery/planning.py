@@ -47,6 +47,8 @@ def plan_within(
     feed: Feed,
     beside: Beside,
     tell: Callable[[str], None],
+    *,
+    goes_on: bool = False,
 ) -> RecoveryPlan:
     """Return the plan that ends within so many minutes, and tell what they buy.
 
@@ -60,7 +62,7 @@ def plan_within(
             f"{minutes:g} minutes are too few: all but the steps takes "
             f"{60 * minutes - left:.0f} s, and a step {local + joint:.1f} s; give more"
         )
-    plan = RecoveryPlan.within(left, local, joint)
+    plan = RecoveryPlan.within(left, local, joint, goes_on=goes_on)
     images = size_of(feed.looked[0])
     tell(
         f"a step block by block takes {local:.2f} s, end to end {joint:.2f} s; of {minutes:g} "

@@ -61,6 +61,8 @@ class Wanted:
     loss: Loss | None = None
     evaluate: Figures | None = None
     half: bool = False
+    goes_on: bool = False
+    """True if the student has learnt before: nothing is solved, and steps are smaller."""
     out: Path | None = None
     """Where the state is kept."""
     images_after: int = 0
@@ -101,14 +103,15 @@ def recover(
 
     state = _state_of(wanted)
     if state is None:
-        settling = _solve(pair, lesson)
+        settling = 0.0 if wanted.goes_on else _solve(pair, lesson)
         solved = look.agreement(pair.student)
-        tell(f"layers solved in closed form: {_told(solved)}")
+        began = "it begins at" if wanted.goes_on else "layers solved in closed form"
+        tell(f"{began}: {_told(solved)}")
         plan = _plan(pair, lesson, feed, wanted, tell, _beside(start, look, wanted, settling))
         state = State({**wanted.settings, "planned_steps": plan.steps}, 0, {}, {}, ())
         state = _with_sample(state, {"step": 0, **solved})
     else:
-        plan = RecoveryPlan.of(int(state.settings["planned_steps"]))
+        plan = _plan_of(int(state.settings["planned_steps"]), wanted)
         pair.student.load_state_dict(dict(state.network))
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
     before, course = state.seconds, _course_of(pair, lesson, wanted)(pair.student, plan)
@@ -205,9 +208,13 @@ def _plan(
 ) -> RecoveryPlan:
     """Return the plan that was asked for; by the time, once the pace is known."""
     if wanted.steps is not None:
-        return RecoveryPlan.of(wanted.steps)
-    course_of = _course_of(pair, lesson, wanted)
-    return plan_within(wanted.minutes, pair.student, course_of, feed, beside, tell)
+        return _plan_of(wanted.steps, wanted)
+    course_of, minutes = _course_of(pair, lesson, wanted), wanted.minutes
+    return plan_within(minutes, pair.student, course_of, feed, beside, tell, goes_on=wanted.goes_on)
+
+
+def _plan_of(steps: int, wanted: Wanted) -> RecoveryPlan:
+    return RecoveryPlan.going_on(steps) if wanted.goes_on else RecoveryPlan.of(steps)
 
 
 def _learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:

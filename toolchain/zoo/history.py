@@ -203,7 +203,8 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
     """Return what makes the weights again, with every setting that the command line knows."""
     model = entry(record, "model", str, path)
     if record.get("recovery"):
-        return shlex.join([*command_words(record, _file_of(record)), *_fields(record, model)])
+        recovery = [*command_words(record, _file_of(record)), *_fields(record, model)]
+        return _chained(recovery, model, before)
     words = ["toolchain", "train", model, "--data", "WIDER"]
     processes = record.get("processes", 1)
     if processes != 1:
@@ -219,7 +220,11 @@ def _command(record: Mapping[str, object], path: Path, before: History | None) -
         if name in record and not (name == "criterion" and record.get("pruned_channels")):
             words += [f"--{name}", str(record[name])]
     words += ["--bfloat16"] if record.get("bfloat16") else []
-    words += _recipe_fields(record, model)
+    return _chained([*words, *_recipe_fields(record, model)], model, before)
+
+
+def _chained(words: list[str], model: str, before: History | None) -> str:
+    """Return a command after those that made what it starts from."""
     if before is None:
         return shlex.join(words)
     place = f"out/train/{model}-step-{before.command.count(' && ') + 1}"

@@ -14,7 +14,7 @@ RECOVERY = "recovery"
 def as_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recovery's settings, or its record, by the names that a training's have.
 
-    What it was before it was pruned is its teacher; it starts from that, so from nothing else.
+    What it was before it was pruned is its teacher, and what it starts from if nothing is told.
     ``images`` are crops that it learnt from.
     """
     named = bool(settings.get("pruned_channels"))
@@ -22,7 +22,7 @@ def as_training(settings: Mapping[str, Any]) -> dict[str, Any]:
         **settings,
         "recovery": True,
         "teacher": settings["weights"],
-        "start": None,
+        "start": settings.get("start"),
         "rate": settings.get("rate") or 0.0,
         "criterion": "outputs" if named else settings["criterion"],
         "scope": "group",
