@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import toolchain as tc
 from toolchain.pruning.zeroing import zero_filters
 from toolchain.recipe import PruneSection
 from toolchain.records.reasons import Reason
-from toolchain.records.stages import Surgery
+from toolchain.records.stages import Number, Surgery
+from toolchain.report.run.ways import ways_words
 from toolchain.surgery.removing import Cut, cut
 
 IMAGE = torch.zeros(1, 3, 6, 8)
+ATTENTION = "scaled_dot_product_attention"
 SIZES = ((6, 8), (5, 7), (12, 10))
 
 
@@ -35,7 +38,7 @@ def made(attention: nn.Module, *, maps: bool = False) -> nn.Module:
 
 
 def attention_of(network: nn.Module) -> nn.Module:
-    kinds = SelfAttention | ApartAttention | MapAttention | Heads | Masked
+    kinds = SelfAttention | ApartAttention | MapAttention | Heads | Masked | Twice
     return next(module for module in network.modules() if isinstance(module, kinds))
 
 
@@ -81,22 +84,67 @@ def test_layers_apart_that_divide_the_embedding_are_narrowed_by_other_numbers() 
     assert {number.after for number in found.surgery.numbers} == {6, 12}
 
 
-def test_a_scale_that_the_operator_takes_from_the_width_keeps_queries_and_keys() -> None:
+def test_the_scale_that_the_operator_takes_from_the_width_becomes_a_number() -> None:
     network = made(ApartAttention(16, fused=True))
+    found = pruned(network)
+    assert (widths(found.network), kept(found.surgery)) == ([12, 12, 12, 12, 12, 2], set())
+    assert Number("1.part_0", f"{ATTENTION}:scale", 8, 8) in found.surgery.numbers
+    assert "a root in 1.part_0 stays that of 8" in " ".join(ways_words(found.surgery))
+
+
+@pytest.mark.parametrize("name", ["power", "root"])
+def test_the_root_of_a_shape_stays_what_it_is(name: str) -> None:
+    attention: nn.Module = SelfAttention(16, 8, fused=False, own_width=True)
+    found = pruned(made(attention if name == "power" else Masked(rooted)))
+    assert kept(found.surgery) == set()
+    assert widths(found.network)[1] == (36 if name == "power" else 12)
+
+
+def rooted(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q @ k.mT / math.sqrt(k.size(-1))).softmax(-1) @ v
+
+
+class Unwritable(ApartAttention):
+    """Code with optional arguments is not written anew."""
+
+    def forward(self, x: Tensor, mask: None = None) -> Tensor:
+        return super().forward(x)
+
+
+def test_a_scale_in_code_that_stays_as_it_is_keeps_queries_and_keys() -> None:
+    network = made(Unwritable(16, fused=True))
     for layer in (attention_of(network).q, attention_of(network).k):
         layer.weight.data[[3, 11]] = layer.bias.data[[3, 11]] = 0
     found = done(network)
-    assert kept(found.surgery) == {Reason("operator", operator="scaled_dot_product_attention")}
-    assert widths(pruned(network).network) == [12, 16, 16, 12, 12, 2]
+    assert kept(found.surgery) == {Reason("operator", operator=ATTENTION)}
 
 
-def test_a_scale_from_a_shape_keeps_queries_and_keys() -> None:
-    network = made(SelfAttention(16, 8, fused=False, own_width=True))
-    attention_of(network).qkv.weight.data[3::8] = 0
-    attention_of(network).qkv.bias.data[3::8] = 0
-    found = done(network)
-    assert kept(found.surgery) == {Reason("operator", operator="pow")}
-    assert widths(pruned(network).network) == [12, 48, 12, 2]
+class Weigher(nn.Module):
+    """Attention of what it is given."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+class Twice(nn.Module):
+    """One module weighs by queries of two layers, of these widths."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.q = nn.ModuleList(nn.Linear(16, width) for width in widths)
+        self.k = nn.ModuleList(nn.Linear(16, width) for width in widths)
+        self.v, self.weigh = nn.Linear(16, 16), Weigher()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for q, k in zip(self.q, self.k, strict=True):
+            x = x + self.weigh(q(x), k(x), self.v(x))
+        return x
+
+
+@pytest.mark.parametrize("both", [(8, 8), (8, 4), (4, 8)])
+def test_one_scale_for_queries_of_several_layers_keeps_them(both: tuple[int, int]) -> None:
+    found = pruned(made(Twice(*both)))
+    assert widths(found.network)[1:5] == [*both, *both]
 
 
 def test_maps_lose_keys_and_values_apart() -> None:
@@ -195,11 +243,12 @@ def test_products_in_other_words_lose_nothing(name: str) -> None:
     assert widths(found.network)[1:3] == left
 
 
-def test_attention_comes_back_from_its_file(tmp_path: Path) -> None:
-    small = pruned(made(ApartAttention(16, fused=False))).network
+@pytest.mark.parametrize("fused", [False, True])
+def test_attention_comes_back_from_its_file(tmp_path: Path, fused: bool) -> None:
+    small = pruned(made(ApartAttention(16, fused=fused))).network
     tc.save(small, tmp_path / "small.safetensors")
     again = tc.load(
-        tmp_path / "small.safetensors", lambda: made(ApartAttention(16, fused=False))
+        tmp_path / "small.safetensors", lambda: made(ApartAttention(16, fused=fused))
     ).eval()
     with torch.no_grad():
         assert torch.equal(again(IMAGE + 1), small(IMAGE + 1))

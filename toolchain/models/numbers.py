@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from toolchain.errors import CheckpointError
-from toolchain.models.rewriting import RewritingError, Value, rewrite, value_of
+from toolchain.models.places import Value, value_of
+from toolchain.models.rewriting import RewritingError, rewrite
 
 CHANGED = "_toolchain_numbers"
 """Attribute of a module whose numbers were changed: by place, the number before and after."""

@@ -16,37 +16,11 @@ from typing import Any, cast
 
 from torch import fx, nn
 
+from toolchain.models.places import Value, operator_of, value_of, with_numbers
 from toolchain.models.plain import subclass
 
 OWN_CLASS = "_toolchain_own_class"
 """Attribute of a class whose ``forward`` was written anew: the class before."""
-
-Change = Callable[[str, Any], Any]
-"""A place in the code and what is there -> what shall be there: a number, or a list of picked
-positions; of a slice with a step (``::2``) the slice itself, and such a list in its stead. What the
-code works out, from a shape say, is a node of the graph in place of a number."""
-
-Value = int | str | tuple[int, ...]
-"""What is at a place, as files have it: a number, a list, or a slice with a step as it is written.
-"""
-
-NUMBERS: Mapping[str, tuple[int, tuple[str, ...]]] = {
-    "view": (1, ("shape", "size")),
-    "reshape": (1, ("shape",)),
-    "expand": (1, ("size",)),
-    "unflatten": (2, ("sizes",)),
-    "split": (1, ("split_size", "split_size_or_sections")),
-    "split_with_sizes": (1, ("split_sizes",)),
-    "narrow": (2, ("start", "length")),
-    "select": (2, ("index",)),
-    "roll": (1, ("shifts",)),
-    "getitem": (1, ()),
-}
-"""Operators -> the first argument that holds numbers of channels, and their names."""
-
-LAST = {"split": 1, "split_with_sizes": 1, "unflatten": 2, "getitem": 1, "select": 2, "roll": 1}
-POSITIONS = ("getitem", "select", "roll", "narrow")
-"""Operators -> the last such argument, where others follow; and those given positions, too."""
 
 
 class RewritingError(Exception):
@@ -81,7 +55,7 @@ class _Tracer(fx.Tracer):
 
 def _parts(node: fx.Node) -> int:
     """Return into how many parts an operator divides; 0 where its arguments do not say."""
-    name = _operator(node)
+    name = operator_of(node)
     if name not in ("split", "split_with_sizes", "chunk"):
         return 0
     given = [*node.args[1:2], *(v for k, v in node.kwargs.items() if k != "dim")]
@@ -149,77 +123,6 @@ def numbers_in(graph: fx.Graph) -> dict[str, Value | fx.Node]:
     return found
 
 
-def with_numbers(
-    node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any], change: Change
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return a call's arguments with every number that may be of channels as ``change`` says.
-
-    ``args`` and ``kwargs`` are the node's own, or values in their places. Places are named after
-    the node: ``split:1.0`` is the first entry of its second argument.
-    """
-    name = _operator(node)
-    if name not in NUMBERS:
-        return args, dict(kwargs)
-    first, names = NUMBERS[name]
-    last = LAST.get(name, len(args))
-
-    def bound(given: object, value: Any, place: str) -> Any:
-        return change(place, value) if type(given) is int or isinstance(given, fx.Node) else value
-
-    def walk(given: Any, value: Any, place: str) -> Any:
-        if name == "getitem" and _is_pick(given):
-            return change(place, value)
-        if isinstance(given, slice) and isinstance(value, slice):
-            start = bound(given.start, value.start, f"{place}.start")
-            return slice(start, bound(given.stop, value.stop, f"{place}.stop"), value.step)
-        if isinstance(given, tuple | list):
-            pairs = enumerate(zip(given, value, strict=True))
-            items = [walk(a, b, f"{place}.{number}") for number, (a, b) in pairs]
-            return tuple(items) if isinstance(given, tuple) else items
-        if name == "getitem" and isinstance(given, fx.Node):  # a position or mask, worked out
-            return value
-        return bound(given, value, place)
-
-    new = [
-        walk(given, value, f"{node.name}:{number}") if first <= number <= last else value
-        for number, (given, value) in enumerate(zip(node.args, args, strict=True))
-    ]
-    named = {
-        key: walk(node.kwargs[key], value, f"{node.name}:{key}") if key in names else value
-        for key, value in kwargs.items()
-    }
-    return tuple(new), named
-
-
-def _is_pick(given: object) -> bool:
-    """Return True for a list of positions, and for a slice that leaves some out."""
-    if isinstance(given, slice):
-        parts = (given.start, given.stop, given.step)
-        return given.step not in (None, 1) and all(
-            type(each) in (int, type(None)) for each in parts
-        )
-    return isinstance(given, list) and bool(given) and all(type(each) is int for each in given)
-
-
-def value_of(given: Any) -> Value:
-    """Return what is at a place as files have it."""
-    if isinstance(given, slice):
-        parts = (given.start, given.stop, given.step)
-        return ":".join("" if each is None else str(int(each)) for each in parts)
-    return tuple(map(int, given)) if isinstance(given, list | tuple) else int(given)
-
-
-def is_positional(node: fx.Node) -> bool:
-    """Return True for an operator that is given positions, of which 1 and -1 may change, too."""
-    return _operator(node) in POSITIONS
-
-
-def _operator(node: fx.Node) -> str:
-    if node.op == "call_method":
-        return str(node.target)
-    return getattr(node.target, "__name__", "") if node.op == "call_function" else ""
-
-
 def changed(graph: fx.Graph, numbers: Mapping[str, tuple[Value, Value]]) -> fx.Graph:
     """Put numbers into ``graph``, in place, by place: the one that is there, and the new one.
 
@@ -235,9 +138,7 @@ def changed(graph: fx.Graph, numbers: Mapping[str, tuple[Value, Value]]) -> fx.G
         return list(after) if isinstance(after, tuple) else after
 
     for node in graph.nodes:
-        args, kwargs = with_numbers(node, node.args, node.kwargs, change)
-        if _operator(node) in NUMBERS:
-            node.args, node.kwargs = args, kwargs
+        node.args, node.kwargs = with_numbers(node, node.args, node.kwargs, change)
     return graph
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from toolchain.models.rewriting import Value
+from toolchain.models.places import Value
 from toolchain.operators.classes import Classes, Nodes
 from toolchain.surgery.told import Form, Key
 
@@ -101,6 +101,11 @@ class Flow:
     """Lists, and slices with a step, at each place."""
     shapes: dict[Key, tuple[int, ...]] = field(default_factory=dict)
     """Keys of numbers that were read from a shape -> the channels that lie there."""
+    readers: dict[Key, str | None] = field(default_factory=dict)
+    """Such keys -> the module whose code read the shape."""
+    roots: dict[Key, frozenset[Key]] = field(default_factory=dict)
+    """Places in the code of ``in_code`` of which a root is taken, which stay what they are -> what
+    they are worked out from."""
     worked_out: dict[Key, Form] = field(default_factory=dict)
     """Places in the code of ``in_code`` that hold no number but what works one out, from a shape
     say -> how."""

@@ -88,9 +88,13 @@ def _held_in_code(network: nn.Module, flow: Flow) -> frozenset[str]:
 def _rooted(flow: Flow) -> Iterator[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
     """Yield modules with a number of channels of which a root is taken, as in the code's scale."""
     for use in flow.uses:
-        for module, _ in use.keys & flow.pins:
+        for module, _ in (use.keys & flow.pins) - flow.shapes.keys():
             if use.nodes:
                 yield module, [(use.operator, use.nodes)]
+    for key in flow.pins & flow.shapes.keys():
+        reader = flow.readers.get(key)
+        if reader is not None and flow.shapes[key]:
+            yield reader, [("pow", flow.shapes[key])]
 
 
 def watch(

@@ -18,22 +18,27 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from toolchain.models.numbers import CHANGED, Change
+from toolchain.models.places import (
+    ATTENTION,
+    is_positional,
+    is_rooted,
+    is_scale,
+    value_of,
+    with_numbers,
+)
 from toolchain.models.plain import subclass
 from toolchain.models.rewriting import (
     RewritingError,
     arguments_of,
     changed,
-    is_positional,
     is_rewritten,
     own_class,
     traced,
-    value_of,
-    with_numbers,
 )
 from toolchain.operators.classes import Placed
 from toolchain.surgery.channels import Flow, Pick, Use
 from toolchain.surgery.cuts import CUT, PARTED, SIZED, Given, GivenList, cuts, indexed, sizes
-from toolchain.surgery.told import FOLLOWS, SHAPE, Told, tell_attributes, told_list
+from toolchain.surgery.told import FOLLOWS, SHAPE, Key, Told, tell_attributes, told_list
 
 
 class Watching(Protocol):
@@ -107,6 +112,8 @@ class _Interpreter(fx.Interpreter):
 
         def told(place: str, given: Any) -> Any:
             key = self._name, place
+            if is_rooted(n):
+                return self._rooted(key, given)
             if isinstance(given, int) and not isinstance(given, bool):
                 follows = isinstance(given, Told) and not given.may_change
                 if abs(given) < least or follows:
@@ -123,6 +130,28 @@ class _Interpreter(fx.Interpreter):
             return told_list(given, key)
 
         return with_numbers(n, args, kwargs, told)
+
+    def _rooted(self, key: Key, given: Any) -> Any:
+        """Let a width of which a root is taken stay the number that it is; or return ``given``.
+
+        Of attention ``given`` are the queries. What several calls take it of must be one width.
+        """
+        flow = self._flow
+        width = given.shape[-1] if isinstance(given, Tensor) and is_scale(key[1]) else given
+        if not (isinstance(width, Told) and width.is_of_shape and width.may_change):
+            return given
+        known = flow.roots.setdefault(key, width.keys)
+        if self._nodes(known) != self._nodes(width.keys):
+            flow.pins |= known | width.keys
+            flow.worked_out.pop(key, None)
+            flow.values.pop(key, None)
+            flow.roots[key] = frozenset()
+            return given
+        flow.worked_out[key], flow.values[key] = width.form, int(width)
+        return int(width)
+
+    def _nodes(self, keys: Iterable[Key]) -> set[int]:
+        return {node for key in keys for node in self._flow.shapes.get(key, ())}
 
 
 class Numbers(TorchFunctionMode):
@@ -145,6 +174,8 @@ class Numbers(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SIZED or name in PARTED or name in CUT:
             return self._run(name, func, args, kwargs)
+        if name == ATTENTION and kwargs.get("scale") is None:
+            self._note_scale(name, args[0] if args else kwargs.get("query"))
         out = func(*args, **kwargs)
         if name == "size" or (name == "__get__" and func.__self__ is Tensor.shape):
             return self._shape(args[0], out, args[1:] or tuple((kwargs or {}).values()))
@@ -158,6 +189,7 @@ class Numbers(TorchFunctionMode):
             if placed is not None and dim != placed.dim:
                 return Told.of(side, FOLLOWS)
             key = SHAPE, str(len(self._flow.shapes))
+            self._flow.readers[key] = self._module()
             self._flow.shapes[key] = () if placed is None else tuple(placed.nodes)
             self._flow.values[key] = side
             return Told.of(side, key, self._flow.pins)
@@ -233,6 +265,12 @@ class Numbers(TorchFunctionMode):
                         self.uses.append(use)
             elif nodes is not None and (number > 1 or name in CUT):
                 self._note_unknown(name, tuple(placed.nodes))
+
+    def _note_scale(self, name: str, query: object) -> None:
+        """Note that attention takes its scale from the width of its queries."""
+        placed = self._watcher.placed(query)
+        if placed is not None and isinstance(query, Tensor) and placed.dim == query.ndim - 1:
+            self._note_unknown(name, tuple(placed.nodes))
 
     def _note_unknown(self, name: str, nodes: tuple[int, ...]) -> None:
         module = self._module()

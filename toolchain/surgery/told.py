@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from toolchain.models.rewriting import Value, value_of
+from toolchain.models.places import Value, value_of
 from toolchain.surgery.narrowing import WIDTHS
 
 Key: TypeAlias = tuple[str, str]

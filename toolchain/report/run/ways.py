@@ -39,6 +39,8 @@ def _listed(numbers: Sequence[Number]) -> str:
 def _words(number: Number) -> str:
     module = number.module or "the network"
     place = number.place.partition(":")[0]
+    if number.before == number.after:
+        return f"a root in {module} stays that of {_value(number.after)}"
     if number.in_code:  # the graph counts its operators: view, view_1
         operator = re.sub(r"_\d+$", "", place).replace("getitem", "a slice")
         what = f"in {operator} of {module}"
