@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ import toolchain.workflows.stages.measuring as measuring
 from toolchain.cli import run as run_cli
 from toolchain.cli.shrunk import _added_up
 from toolchain.deploy import detect
-from toolchain.errors import ExportError, InputError
+from toolchain.errors import ExportError, InputError, ParityError
 from toolchain.exporting import extra
 from toolchain.lineage import exports, format_choice, verifying
 from toolchain.lineage.calibration import read_calibration
@@ -270,6 +271,23 @@ def test_a_file_that_cannot_be_made_leaves_the_others(
     expected = [*LINKS[:2], "chain/exported.onnx -> model.onnx"]  # no rewrite applies
     assert [link.name for link in report.certificate.links] == expected
     assert any("SYNTHETIC CALIBRATION" in note for note in report.notes)
+
+
+@pytest.mark.slow
+def test_a_surgery_that_its_files_do_not_bear_out_stops_with_its_reason(
+    tmp_path: Path, quick_latency: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = exports.links.measure_link
+
+    def short(folder: Path, before: str, after: str, kind: str, *rest: object) -> Link:
+        link = measured(folder, before, after, kind, *rest)  # type: ignore[arg-type]
+        refused = replace(link.parity, limit=-1.0)
+        return replace(link, parity=refused) if kind == "surgery" else link
+
+    monkeypatch.setattr(exports.links, "measure_link", short)
+    with pytest.raises(ParityError, match=r"^chain/soft.safetensors -> model.safetensors: outputs"):
+        run_shrink(Job(little(), tmp_path / "out", formats=("onnx",)))
+    assert not (tmp_path / "out").exists()
 
 
 # Formats and calibration --------------------------------------------------------------------------

@@ -247,6 +247,34 @@ def test_as_close_to_the_truth_as_the_other_side_passes() -> None:
     assert not parity(answers(soft), answers(worse), limit=1e-5, truth=answers(truth)).passed
 
 
+def test_a_side_that_is_right_by_luck_is_rounded_in_other_ways() -> None:
+    """On this very input it is the truth; with other last digits it is 3e-5 off, as ever."""
+    truth = np.linspace(0, 1, 1600).reshape(1, 1, 40, 40)
+
+    def soft(x: Tensor) -> list[np.ndarray]:
+        return [truth + (3e-5 if bool((x != 1).any()) else 0.0)]
+
+    def judged(off: float, before: Runner = soft) -> bool:
+        proofs = [ProofInput("ones", (torch.ones(1, 3, 2, 2),))]
+        after = answers(truth + off)
+        return compare("x", before, after, proofs, limit=1e-5, truth=answers(truth)).passed
+
+    assert judged(5e-5)
+    assert not judged(1e-4)
+    assert not judged(5e-5, before=answers(truth))
+
+
+def test_whole_numbers_do_not_round() -> None:
+    truth = np.arange(1600).reshape(1, 1, 40, 40)
+
+    def soft(x: Tensor) -> list[np.ndarray]:
+        return [truth + int(bool((x != 1).any()))]
+
+    proofs = [ProofInput("ones", (torch.ones(1, 3, 2, 2),))]
+    off = answers(truth + (truth == 5))
+    assert not compare("x", soft, off, proofs, limit=1e-5, truth=answers(truth)).passed
+
+
 def test_columns_of_a_map_share_what_rounding_makes_of_one_of_them() -> None:
     """Scores of 4e-5 whose logits float32 knows to a thousandth: one column is right by luck."""
     truth = np.full((1, 1, 40, 40), 4e-5) + np.linspace(0, 4e-5, 1600).reshape(1, 1, 40, 40)

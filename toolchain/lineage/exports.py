@@ -109,7 +109,8 @@ class Lineage:
     def extend(self, before: str, after: str, kind: Kind) -> None:
         """Make one file, if it is not there, and its link; note what goes wrong.
 
-        Raises :class:`ParityError` when a rewrite does not keep what the network gives.
+        Raises :class:`ParityError` when the surgery, of which all else is made, or a rewrite does
+        not keep what the network gives.
         """
         if not (self.folder / before).exists():
             self.failures.append(Failure(after, f"not made, for {before} is not there"))
@@ -123,6 +124,8 @@ class Lineage:
             self._take_away(after)
             return
         self.links.append(link)
+        if kind == "surgery" and not link.passed:
+            raise ParityError(f"{link.name}: {_reason(link)}; nothing is exported")
         if kind == "rewrite" and not link.passed:
             raise ParityError(
                 f"{link.name}: {_reason(link)}; choose the rewrites that are done with --rewrites"
