@@ -51,12 +51,14 @@ def coupled_slots(
     try:
         with without_warnings(), mock.patch("torch_pruning.dependency.graph.Group", _BoundedGroup):
             graph = _build_graph(network, example)
-            return [
+            found = [
                 pair
                 for module in graph.module2node
                 if names.get(module) in asked
                 for pair in _pairs_of_group(graph, module, names)
             ]
+            _take_apart(graph)
+            return found
     except Exception as error:  # torch-pruning raises bare errors of every kind
         raise AnalysisError(
             f"torch-pruning cannot follow this network ({type(error).__name__}: {error})"
@@ -93,6 +95,13 @@ def _build_graph(network: nn.Module, example: tuple[Tensor, ...]) -> tp.Dependen
         return tp.DependencyGraph().build_dependency(
             network, example_inputs=example, ignored_params=outside, verbose=False
         )
+
+
+def _take_apart(graph: tp.DependencyGraph) -> None:
+    """Let go of the network and of all values of its run: the graph's nodes know each other."""
+    for node in list(graph.module2node.values()):
+        vars(node).clear()
+    vars(graph).clear()
 
 
 def _pairs_of_group(

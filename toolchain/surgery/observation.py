@@ -194,7 +194,7 @@ def _unseen(network: nn.Module, sizes: Sizes, first: Taint, flow: Flow) -> list[
     for number, alternatives in enumerate(sizes.others):
         for inputs in alternatives:
             try:
-                seen = trace_values(network, random_inputs(inputs, seed=number))
+                seen = trace_values(network, random_inputs(inputs, seed=number), first)
             except Exception:  # a user's code may raise anything at a size that it does not take
                 continue
             note(seen)
@@ -218,7 +218,7 @@ def _constants(name: str, taints: list[Taint]) -> dict[int, Vector]:
     readings = [reading for taint in taints for reading in taint.readings.get(name, [])]
     clean = torch.stack([~reading.tainted for reading in readings]).all(dim=0)
     channels = clean.nonzero().flatten()
-    read = [r.maps if len(channels) == len(clean) else r.maps[channels] for r in readings]
+    read = [reading.of(clean) for reading in readings]
     maps = (read[0] if len(read) == 1 else torch.cat(read, dim=1)).double().contiguous().numpy()
     return dict(zip(channels.tolist(), maps, strict=True))
 
@@ -229,10 +229,10 @@ def _check_constants(
     """Run two random images: what was found constant must hold its value in both."""
     for seed in range(2):
         step("constants on a random input")
-        seen = trace_values(network, random_inputs(inputs, seed, scale=64.0))
+        seen = trace_values(network, random_inputs(inputs, seed, scale=64.0), taint)
         for name, readings in taint.readings.items():
             found = seen.readings.get(name, [])
-            if [r.maps.shape for r in readings] != [r.maps.shape for r in found]:
+            if [each.shape for each in readings] != [each.shape for each in found]:
                 raise AnalysisError(
                     f"{name} is called in another way for another image, so what it reads cannot "
                     f"be known, and nothing is removed"
@@ -245,11 +245,14 @@ def _compare(name: str, expected: Reading, found: Reading, precision: Precision)
     clean = ~expected.tainted
     if not bool(clean.any()):
         return
-    left, right = expected.maps[clean], found.maps[clean]
-    near = torch.isclose(left, right, rtol=precision.exactness, atol=precision.floor)
-    if not bool(near.all()):
-        row = int((~near).any(dim=1).nonzero()[0])
-        channel = int(clean.nonzero().flatten()[row])
+    lost = clean & found.tainted
+    if not bool(lost.any()):
+        near = torch.isclose(
+            expected.of(clean), found.of(clean), rtol=precision.exactness, atol=precision.floor
+        )
+        lost[clean] = ~near.all(dim=1)
+    if bool(lost.any()):
+        channel = int(lost.nonzero()[0])
         raise AnalysisError(
             f"channel {channel} that {name} reads looked constant but changes with the image: an "
             f"operator before it hides where its values come from, so nothing is removed"

@@ -33,11 +33,21 @@ class Reading:
     """What one layer saw in one call."""
 
     tainted: Tensor
-    """bool (in,): True where the channel depends on the image."""
+    """bool (in,): True where the channel depends on the image, or was not to be looked at."""
     maps: Tensor
-    """(in, positions): the values of the channels; NaN where tainted."""
+    """(clean, positions): the values of the channels that are not tainted, in their order."""
     keeps_uniform: bool
     """True if one value everywhere in an input channel gives one value everywhere."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many channels it read, at how many positions."""
+        return len(self.tainted), self.maps.shape[1]
+
+    def of(self, channels: Tensor) -> Tensor:
+        """Return the values of ``channels``, bool (in,), of which none is tainted."""
+        rows = channels[~self.tainted]
+        return self.maps if bool(rows.all()) else self.maps[rows]
 
 
 @dataclass
@@ -51,6 +61,11 @@ class Taint:
     vanishing: list[Tensor] = field(default_factory=list)
     """For each call that multiplies two tensors, bool by place of what is summed over: True where
     all products are zero."""
+
+    def clean(self, name: str) -> Tensor | None:
+        """Return bool (in,): True where a channel that a layer read was clean in some call."""
+        readings = self.readings.get(name)
+        return torch.stack([~each.tainted for each in readings]).any(dim=0) if readings else None
 
 
 def trace_taint(network: nn.Module, example: Example) -> Taint:
@@ -72,10 +87,13 @@ def trace_taint(network: nn.Module, example: Example) -> Taint:
     return tracer.ended()
 
 
-def trace_values(network: nn.Module, example: Example) -> Taint:
-    """Run a copy of ``network`` on real inputs and record what its layers read."""
+def trace_values(network: nn.Module, example: Example, known: Taint) -> Taint:
+    """Run a copy of ``network`` on real inputs and record what its layers read.
+
+    Only channels that were clean in the run ``known`` are looked at.
+    """
     copied = fresh(network)
-    tracer = _Tracer(copied, marks=False)
+    tracer = _Tracer(copied, known=known)
     with plainly(), step_by_step(copied), tracer:
         copied(*as_inputs(example))
     return tracer.ended()
@@ -84,12 +102,12 @@ def trace_values(network: nn.Module, example: Example) -> Taint:
 class _Tracer(OperatorMode):
     """Watches every operator; corrects those that lose or invent NaN."""
 
-    def __init__(self, network: nn.Module, *, marks: bool = True) -> None:
+    def __init__(self, network: nn.Module, *, known: Taint | None = None) -> None:
         super().__init__()
-        self.taint = Taint()
+        self.taint, self.known = Taint(), known
         self.layers = layers_of(network)
         self.calls = LayerCalls(self.layers.values())
-        self.marks = marks
+        self.marks = known is None
         self.marked: dict[int, Tensor] = {}  # by memory: cannot hold NaN; held to keep the memory
 
     def __torch_dispatch__(
@@ -175,9 +193,9 @@ class _Tracer(OperatorMode):
         call = self.calls.find(name, args, kwargs)
         if call is None:
             return
-        layer, maps = call.layer, call.x.transpose(0, 1).flatten(1).clone()
-        tainted = torch.isnan(maps).any(dim=1)
-        reading = Reading(tainted, maps, call.keeps_uniform)
+        layer, maps = call.layer, call.x.transpose(0, 1).flatten(1)
+        tainted = self._tainted(layer.name, maps)
+        reading = Reading(tainted, maps[~tainted], call.keeps_uniform)
         self.taint.readings.setdefault(layer.name, []).append(reading)
         if not self.marks:
             return
@@ -185,10 +203,19 @@ class _Tracer(OperatorMode):
         known = self.taint.written.get(layer.name)
         self.taint.written[layer.name] = written if known is None else known | written
 
+    def _tainted(self, name: str, maps: Tensor) -> Tensor:
+        if self.known is None:
+            return torch.isnan(maps).any(dim=1)
+        tainted, clean = torch.ones(len(maps), dtype=torch.bool), self.known.clean(name)
+        if clean is not None and len(clean) == len(maps):
+            tainted[clean] = torch.isnan(maps[clean]).any(dim=1)
+        return tainted
+
 
 def _together(readings: Sequence[Reading]) -> Reading:
+    tainted = torch.stack([each.tainted for each in readings]).any(dim=0)
     return Reading(
-        torch.stack([each.tainted for each in readings]).any(dim=0),
-        torch.cat([each.maps for each in readings], dim=1),
+        tainted,
+        torch.cat([each.of(~tainted) for each in readings], dim=1),
         all(each.keeps_uniform for each in readings),
     )
