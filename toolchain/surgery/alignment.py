@@ -42,7 +42,7 @@ def demand_alignment(before: Flow, network: nn.Module, inputs: Inputs, kept: Kep
     if not before.moved:
         return
     prepare = functools.partial(_join_as_before, before, kept=kept)
-    after = watch(network, inputs, prepare, before.in_code)
+    after = watch(network, inputs, prepare, before.in_code, before.whole_groups)
     met: dict[int, set[int]] = {}
     for was, now in _pairs(before, after, kept):
         met.setdefault(after.classes.find(now), set()).add(before.classes.find(was))

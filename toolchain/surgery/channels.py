@@ -74,6 +74,8 @@ class Flow:
     """Layer name -> the nodes of the channels that it writes."""
     in_nodes: dict[str, Nodes] = field(default_factory=dict)
     """Layer name -> the nodes of the channels that it reads."""
+    whole_groups: frozenset[str] = frozenset()
+    """Grouped convolutions that lose whole groups; of others every group loses the same places."""
     tensor_nodes: dict[str, Nodes] = field(default_factory=dict)
     """Parameter or buffer with one entry per channel (batch norm, PReLU, a scale) -> nodes."""
     calls: dict[str, int] = field(default_factory=dict)

@@ -28,7 +28,8 @@ class ChannelClass:
     writes: list[tuple[str, int]] = field(default_factory=list)
     """(layer, output channel)."""
     reads: list[tuple[str, int]] = field(default_factory=list)
-    """(layer, input channel); without depthwise layers, which write what they read."""
+    """(layer, input channel); without layers that write what they read: depthwise ones, and those
+    that lose whole groups."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _collect(seen: Observation) -> dict[int, ChannelClass]:
             index = find(node)
             classes.setdefault(index, ChannelClass(index)).writes.append((name, channel))
     for name, nodes in seen.flow.in_nodes.items():
-        if seen.layers[name].is_depthwise:
+        if seen.layers[name].is_depthwise or name in seen.flow.whole_groups:
             continue
         for channel, node in enumerate(nodes):
             index = find(node)

@@ -31,16 +31,19 @@ from toolchain.surgery.scales import Scales
 from toolchain.surgery.watching import Watcher
 
 
-def trace_flow(network: nn.Module, example: Example) -> Flow:
+def trace_flow(
+    network: nn.Module, example: Example, whole_groups: Collection[str] | None = None
+) -> Flow:
     """Run a copy of ``network`` on ``example`` (N, C, H, W) and return where channels flow.
 
-    Where its code holds numbers of channels, and can be written anew with others, it runs again.
+    ``whole_groups`` is as in :func:`~toolchain.surgery.inside.flow_of`. Where its code holds
+    numbers of channels, and can be written anew with others, it runs again.
     """
-    flow = watch(network, example)
+    flow = watch(network, example, whole_groups=whole_groups)
     in_code = _held_in_code(network, flow)
     if in_code:
         with contextlib.suppress(Exception):  # it runs as it is, and not operator by operator
-            flow = watch(network, example, in_code=in_code)
+            flow = watch(network, example, in_code=in_code, whole_groups=whole_groups)
     hold_pinned(flow)
     tie(flow)
     # Torch-pruning takes channels that were put elsewhere for those that were there before.
@@ -102,6 +105,7 @@ def watch(
     example: Example,
     prepare: Callable[[Flow], None] | None = None,
     in_code: Collection[str] = (),
+    whole_groups: Collection[str] | None = None,
 ) -> Flow:
     """Return what the operators of one run show, without torch-pruning.
 
@@ -109,13 +113,14 @@ def watch(
     their code are noted.
     """
     try:
-        return _watch(network, example, prepare, in_code)
+        return _watch(network, example, prepare, in_code, whole_groups)
     except AnalysisError:
         raise
     except Exception:
         if in_code:
             raise
-        return _watch(network, example, prepare, None)  # it does not take numbers that tell
+        # It does not take numbers that tell.
+        return _watch(network, example, prepare, None, whole_groups)
 
 
 def _watch(
@@ -123,10 +128,11 @@ def _watch(
     example: Example,
     prepare: Callable[[Flow], None] | None,
     in_code: Collection[str] | None,
+    whole_groups: Collection[str] | None,
 ) -> Flow:
     """Watch one run, in which numbers do not tell where ``in_code`` is None."""
     network = fresh(network)
-    watcher = _watcher_of(network)
+    watcher = _watcher_of(network, whole_groups)
     flow = watcher.flow
     if prepare is not None:
         prepare(flow)
@@ -152,9 +158,9 @@ def _watch(
     return flow
 
 
-def _watcher_of(network: nn.Module) -> Watcher:
+def _watcher_of(network: nn.Module, whole_groups: Collection[str] | None = None) -> Watcher:
     """Return what watches a run of ``network``; each channel that a layer writes has a node."""
-    flow, layers = flow_of(network)
+    flow, layers = flow_of(network, whole_groups)
     return Watcher(flow, network, layers)
 
 

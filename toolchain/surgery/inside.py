@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Collection
+
+from torch import Tensor, nn
 
 from toolchain.records.reasons import Reason
 from toolchain.surgery.channels import Flow, Parts
 from toolchain.surgery.layers import Layer, RecurrentLayer, layers_of
 
 
-def flow_of(network: nn.Module) -> tuple[Flow, dict[str, Layer]]:
-    """Return a flow in which each channel that a layer reads or writes has a node; the layers."""
+def flow_of(
+    network: nn.Module, whole_groups: Collection[str] | None = None
+) -> tuple[Flow, dict[str, Layer]]:
+    """Return a flow in which each channel that a layer reads or writes has a node; the layers.
+
+    ``whole_groups`` names the grouped convolutions that lose whole groups; None lets their own
+    weights say.
+    """
     layers, flow = layers_of(network), Flow()
+    if whole_groups is None:
+        whole_groups = {name for name, layer in layers.items() if loses_groups(layer)}
+    flow.whole_groups = frozenset(whole_groups)
     for name, layer in layers.items():
         flow.out_nodes[name] = flow.classes.new(layer.out_channels)
         flow.in_nodes[name] = flow.classes.new(layer.in_channels)
@@ -25,6 +36,21 @@ def flow_of(network: nn.Module) -> tuple[Flow, dict[str, Layer]]:
     return flow, layers
 
 
+def loses_groups(layer: Layer, read: Tensor | None = None, written: Tensor | None = None) -> bool:
+    """Tell whether a grouped convolution loses whole groups, or the same places of every group.
+
+    By what is left of more: ``read`` and ``written``, bool (in,) and (out,), are True for channels
+    that may go; without them its zero filters may. If that is none, by what divides it more finely.
+    """
+    if not layer.is_grouped:
+        return False
+    of_groups = (layer.zero_filters() if written is None else written).view(layer.groups, -1)
+    places = [of_groups] if read is None else [of_groups, read.view(layer.groups, -1)]
+    by_place = max(float(each.all(dim=0).float().mean()) for each in places)
+    by_group = float(of_groups.all(dim=1).float().mean())
+    return by_group > by_place or (by_group == by_place and layer.groups > of_groups.shape[1])
+
+
 def _join_inside(flow: Flow, layer: Layer) -> None:
     """Join what a depthwise convolution reads and writes, and what groups must lose together."""
     reads, writes = flow.in_nodes[layer.name], flow.out_nodes[layer.name]
@@ -32,6 +58,11 @@ def _join_inside(flow: Flow, layer: Layer) -> None:
         multiplier = layer.out_channels // layer.in_channels
         for index, node in enumerate(writes):
             flow.classes.join(node, reads[index // multiplier])
+    elif layer.is_grouped and layer.name in flow.whole_groups:
+        for nodes in (reads, writes):
+            width = len(nodes) // layer.groups
+            for index, node in enumerate(nodes):
+                flow.classes.join(node, reads[index // width * (len(reads) // layer.groups)])
     elif layer.is_grouped:  # at the same place of every group, so that all stay as wide
         for nodes in (reads, writes):
             width = len(nodes) // layer.groups

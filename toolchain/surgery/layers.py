@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from toolchain.models.numbers import change_numbers
+from toolchain.surgery.narrowing import narrow_layer, set_widths
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -131,11 +134,22 @@ class Layer:
 
     def narrow(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> None:
         """Keep only the given channels, in place."""
-        is_depthwise = self.is_depthwise
+        is_depthwise, groups = self.is_depthwise, self.groups
+        left = len(self._places(kept_in, self.in_channels)) if self.is_grouped else groups
         narrow_layer(self.module, self._select(kept_out, kept_in), kept_out)
         if is_depthwise:
             cast(_ConvNd, self.module).groups = len(kept_in)
+        elif left < groups:
+            change_numbers(self.module, {"groups": (groups, left)})
         set_widths(self.module, len(kept_out), len(kept_in))
+
+    def _places(self, kept: Sequence[int], width: int) -> dict[int, list[int]]:
+        """Return by group, of those that are left, which of its channels are kept."""
+        found: dict[int, list[int]] = {}
+        for channel in kept:
+            group, place = divmod(channel, width // self.groups)
+            found.setdefault(group, []).append(place)
+        return found
 
     def _select(self, kept_out: Sequence[int], kept_in: Sequence[int]) -> Tensor:
         rows, columns = torch.as_tensor(kept_out), torch.as_tensor(kept_in)
@@ -143,11 +157,11 @@ class Layer:
             if self.is_transposed:
                 return self.weight.detach()[columns]
             return self.weight.detach()[rows]
-        if self.is_grouped:  # at the same places in every group
-            within = kept_out if self.is_transposed else kept_in
-            width = (self.out_channels if self.is_transposed else self.in_channels) // self.groups
-            places = torch.as_tensor([channel for channel in within if channel < width])
-            return self.weight.detach()[columns if self.is_transposed else rows][:, places]
+        if self.is_grouped:  # at the same places in every group that is left
+            inner = (kept_out, self.out_channels), (kept_in, self.in_channels)
+            places = next(iter(self._places(*inner[not self.is_transposed]).values()))
+            chosen = columns if self.is_transposed else rows
+            return self.weight.detach()[chosen][:, torch.as_tensor(places)]
         first, second = (columns, rows) if self.is_transposed else (rows, columns)
         return self.weight.detach()[first][:, second]
 
@@ -236,27 +250,6 @@ def _recurrent_layers(name: str, module: nn.Module) -> dict[str, Layer]:
         for each in names
         if each.startswith(("weight_ih", "weight_hh"))
     }
-
-
-def narrow_layer(module: nn.Module, weight: Tensor, kept_out: Sequence[int]) -> None:
-    """Give ``module`` a new ``weight`` and the kept part of its bias."""
-    old = cast(nn.Parameter, module.weight)
-    requires_grad = old.requires_grad
-    if old.ndim == 4 and not old.is_contiguous():  # channels last, of a network that is so
-        weight = weight.contiguous(memory_format=torch.channels_last)
-    module.weight = nn.Parameter(weight.clone(), requires_grad=requires_grad)
-    if module.bias is not None:
-        bias = cast(Tensor, module.bias).detach()[torch.as_tensor(kept_out)]
-        module.bias = nn.Parameter(bias.clone(), requires_grad=requires_grad)
-
-
-def set_widths(module: nn.Module, out_width: int, in_width: int) -> None:
-    """Set the width attributes of a convolution or linear layer."""
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = out_width, in_width
-    else:
-        convolution = cast(_ConvNd, module)
-        convolution.out_channels, convolution.in_channels = out_width, in_width
 
 
 def layers_of(network: nn.Module) -> dict[str, Layer]:

@@ -1,9 +1,13 @@
-"""Cutting tensors that have one entry per channel, and giving a network its own types back."""
+"""Cutting layers, and tensors with one entry per channel; giving a network its own types back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from toolchain.models.numbers import CHANGED, take_changes
 from toolchain.surgery.running import fresh
@@ -80,3 +84,24 @@ def _parameter(made: dict[int, Tensor], source: nn.Parameter, dtype: torch.dtype
     new = made[id(source)]
     assert isinstance(new, nn.Parameter)
     return new
+
+
+def narrow_layer(module: nn.Module, weight: Tensor, kept_out: Sequence[int]) -> None:
+    """Give ``module`` a new ``weight`` and the kept part of its bias."""
+    old = cast(nn.Parameter, module.weight)
+    requires_grad = old.requires_grad
+    if old.ndim == 4 and not old.is_contiguous():  # channels last, of a network that is so
+        weight = weight.contiguous(memory_format=torch.channels_last)
+    module.weight = nn.Parameter(weight.clone(), requires_grad=requires_grad)
+    if module.bias is not None:
+        bias = cast(Tensor, module.bias).detach()[torch.as_tensor(kept_out)]
+        module.bias = nn.Parameter(bias.clone(), requires_grad=requires_grad)
+
+
+def set_widths(module: nn.Module, out_width: int, in_width: int) -> None:
+    """Set the width attributes of a convolution or linear layer."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = out_width, in_width
+    else:
+        convolution = cast(_ConvNd, module)
+        convolution.out_channels, convolution.in_channels = out_width, in_width

@@ -14,6 +14,7 @@ from toolchain.records.reasons import Reason
 from toolchain.surgery.agreement import random_inputs
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import trace_flow
+from toolchain.surgery.inside import loses_groups
 from toolchain.surgery.layers import Layer, layers_of
 from toolchain.surgery.packing import Vector
 from toolchain.surgery.precision import Precision
@@ -108,7 +109,8 @@ def observe(
         _demand_same_path(sizes.asked, taints[0], inputs, taint)
     last = sizes.looked_at[-1]
     step("where channels flow")
-    flow = trace_flow(network, last)
+    layers = layers_of(network)
+    flow = trace_flow(network, last, _whole_groups(layers, taints[0]))
     for name, reason in held.items():
         flow.classes.protect(flow.out_nodes[name], reason)
     check = functools.cache(
@@ -120,7 +122,7 @@ def observe(
         return _unseen(network, sizes, taints[0], flow)
 
     return Observation(
-        layers=layers_of(network),
+        layers=layers,
         flow=flow,
         constants={name: _constants(name, taints) for name in taints[0].readings},
         absorbs={
@@ -134,6 +136,15 @@ def observe(
         check=check,
         unseen=functools.cache(unseen),
     )
+
+
+def _whole_groups(layers: Mapping[str, Layer], taint: Taint) -> set[str]:
+    """Return the grouped convolutions that lose more by whole groups than by places in each."""
+    return {
+        name
+        for name, layer in layers.items()
+        if name in taint.written and loses_groups(layer, taint.clean(name), ~taint.written[name])
+    }
 
 
 def _taint(network: nn.Module, inputs: Inputs) -> Taint:

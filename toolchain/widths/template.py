@@ -84,7 +84,12 @@ class Template:
         ties = ties_of(network, flow, groups)
         self.ties = {name: axes for name, axes in ties.items() if _is_alone(network, name)}
         layers = layers_of(network).values()
-        self.depthwise = {f"{layer.name}.weight" for layer in layers if layer.is_depthwise}
+        self.per_group = {
+            layer.weight_name: 1 if layer.is_depthwise else len(layer.weight) // layer.groups
+            for layer in layers
+            if layer.is_depthwise or layer.name in flow.whole_groups
+        }
+        """Weights of layers that lose whole groups -> how much of their first axis a group has."""
         self.check_ties()
         self.dimensions: Mapping[str, tuple[Dimension, ...]] = {}
         """Of every value and weight."""
@@ -110,8 +115,8 @@ class Template:
                 tensor.CopyFrom(numpy_helper.from_array(cut, tensor.name))
         sizes = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
         for node in model.graph.node:
-            if node.op_type.startswith("Conv") and node.input[1] in self.depthwise:
-                _set(node, "group", sizes[node.input[1]])
+            if node.op_type.startswith("Conv") and node.input[1] in self.per_group:
+                _set(node, "group", sizes[node.input[1]] // self.per_group[node.input[1]])
         return model
 
     def check_ties(self) -> None:

@@ -38,15 +38,19 @@ def ties_of(
     }
     for name, layer in layers_of(network).items():
         written, read = places(flow.out_nodes[name]), places(flow.in_nodes[name])
-        ties[layer.weight_name] = _axes(layer, written, read)
+        whole = name in flow.whole_groups
+        ties[layer.weight_name] = _axes(layer, written, read, whole_groups=whole)
         if layer.bias is not None:
             ties[layer.bias_name] = (written,)
     return ties
 
 
-def _axes(layer: Layer, written: Places, read: Places) -> tuple[Places, ...]:
+def _axes(layer: Layer, written: Places, read: Places, *, whole_groups: bool) -> tuple[Places, ...]:
     if layer.is_depthwise:
         return (read,) if layer.is_transposed else (written,)
+    if layer.is_grouped and whole_groups:
+        outer, inner = (read, written) if layer.is_transposed else (written, read)
+        return (outer, (None,) * (len(inner) // layer.groups))
     if layer.is_grouped:  # the same places in every group
         if layer.is_transposed:
             return (read, written[: len(written) // layer.groups])

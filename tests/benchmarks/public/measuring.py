@@ -34,7 +34,9 @@ from toolchain.surgery.flow import trace_flow
 from toolchain.workflows.stages import shrinking
 
 RATE = 0.3
-STAGES = ("group", "layer", "peer", "files")
+STAGES = ("layer", "group", "peer", "files")
+"""In this order: what ``group`` gives is kept for the files, and would be counted as memory of
+another."""
 
 
 @dataclass

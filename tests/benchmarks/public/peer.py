@@ -35,7 +35,7 @@ def removed(
     """Remove a share of the filters by magnitude, as its README does; ``outputs`` stay whole.
 
     Of n filters it takes ceil(rate * n); with ``floor`` each layer has a rate of its own, by which
-    it takes floor(rate * n).
+    it takes floor(rate * n). Beside a grouped convolution n is the filters of a group.
     """
     small = copy.deepcopy(network)
     soft = copy.deepcopy(network)
@@ -82,7 +82,7 @@ def _remove(
         example,
         importance=tp.importance.MagnitudeImportance(p=2),
         pruning_ratio=rate,
-        pruning_ratio_dict=_floors(small, rate) if floor else {},
+        pruning_ratio_dict=_floors(small, example, rate) if floor else {},
         ignored_layers=[modules[name] for name in outputs],
     )
     names = {id(module): name for name, module in modules.items()}
@@ -91,11 +91,17 @@ def _remove(
         group.prune()
 
 
-def _floors(network: nn.Module, rate: float) -> dict[nn.Module, float]:
+def _floors(network: nn.Module, example: Tensor, rate: float) -> dict[nn.Module, float]:
     widths = {
         module: getattr(module, "out_channels", getattr(module, "out_features", None))
         for module in network.modules()
     }
+    graph = tp.DependencyGraph().build_dependency(network, example)
+    for group in graph.get_all_groups(root_module_types=[nn.Conv2d, nn.Linear]):
+        members = [dependency.target.module for dependency, _ in group]
+        divided = [each for each in members if 1 < getattr(each, "groups", 1) < each.in_channels]
+        if divided:
+            widths |= dict.fromkeys(members, divided[0].out_channels // divided[0].groups)
     return {
         module: max(0.0, int(rate * width) / width - 1e-9)
         for module, width in widths.items()
