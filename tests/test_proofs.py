@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from toolchain.checking.pictures import smooth_input
-from toolchain.checking.proofs import EXACT_LIMIT, Pair, prove_surgery
+from toolchain.checking.proofs import EXACT_LIMIT, Pair, analysis_example, prove_surgery
 from toolchain.errors import ParityError
 from toolchain.recipe import ModelSection, Recipe, override
 from toolchain.records.stages import Surgery
@@ -162,3 +163,18 @@ def test_inputs_on_which_the_network_itself_fails_are_left_out_and_told() -> Non
     assert found.exact is not None
     assert any(case.input.startswith("random 1x32x32") for case in found.exact.cases)
     assert any("(does not run)" in words for words in found.left_out)
+
+
+@pytest.mark.parametrize(
+    ("side", "pooled", "expected"),
+    [(64, False, (64, 64)), (32, False, (64, 64)), (64, True, (128, 128)), (224, True, (320, 256))],
+)
+def test_the_surgery_looks_at_twice_the_size_where_maps_are_of_few_cells(
+    side: int, pooled: bool, expected: tuple[int, int]
+) -> None:
+    """At an eighth of the size: 64 pixels leave eight cells, 32 leave four, and a mean one."""
+    last = nn.AdaptiveAvgPool2d(1) if pooled else nn.Identity()
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(3)), last).eval()
+    own = replace(RECIPE, anchors=None)
+    look = analysis_example(network, (torch.zeros(1, 3, side, side),), own)
+    assert tuple(look[0].shape[2:]) == expected

@@ -28,7 +28,14 @@ from toolchain.checking.pictures import Photo, smooth_input
 from toolchain.errors import ExportError, ProofError, ToolchainError
 from toolchain.exporting.onnx_file import FIXED
 from toolchain.exporting.probabilities import probabilities_in
-from toolchain.models.sizes import Example, image_size, near_sizes, resized, try_on
+from toolchain.models.sizes import (
+    Example,
+    image_size,
+    near_sizes,
+    resized,
+    smallest_map,
+    try_on,
+)
 from toolchain.models.weights import save_native
 from toolchain.recipe import Recipe
 from toolchain.records.parity import Parity
@@ -38,6 +45,9 @@ from toolchain.system.steps import step
 
 ANALYSIS_SIZE = (320, 256)
 """Height and width at which the surgery looks at networks that take any size."""
+
+CELLS = 8
+"""A map of so many cells a side has some that two convolutions of three keep from its borders."""
 
 PROOF_SIZES = ((160, 160), (320, 256), (333, 517))
 """Sizes at which the surgery of a detector is proved, besides the recipe's own. What else there is
@@ -80,15 +90,18 @@ class Pair:
 def analysis_example(network: nn.Module, example: Example, recipe: Recipe) -> Example:
     """Return an example of the size at which the surgery looks, where the network takes that.
 
-    That is :data:`ANALYSIS_SIZE`, or twice the recipe's own where a network that is no detector
-    is asked for a smaller one. A larger one costs time; in a smaller one the coarsest levels are
-    one cell wide, where borders are all there is, and what holds there holds nowhere else.
+    That is :data:`ANALYSIS_SIZE`; where a network that is no detector is asked for a smaller one,
+    the recipe's own, or twice that where it has maps of less than :data:`CELLS` a side. A larger
+    one costs time; in a smaller one the coarsest levels are one cell wide, where borders are all
+    there is, and what holds there holds nowhere else.
     """
     own = image_size(example)
     if own is None:
         return example
     size = ANALYSIS_SIZE
     if recipe.anchors is None and own[0] * own[1] <= math.prod(ANALYSIS_SIZE) / 4:
+        if smallest_map(network, example) >= CELLS:
+            return example
         size = 2 * own[0], 2 * own[1]
     usual = resized(example, size)
     return usual if try_on(network, usual, example).runs else example

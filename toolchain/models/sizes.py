@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,6 +135,17 @@ def largest_operator(network: nn.Module, example: Example) -> int | None:
     return watcher.largest
 
 
+def smallest_map(network: nn.Module, example: Example) -> int:
+    """Return the shortest side, in cells, of all maps (N, C, H, W) of a run; 0: it does not run."""
+    watcher, copied = _Smallest(), copy.deepcopy(network)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), watcher:
+            copied(*example)
+    except Exception:  # a stranger's code may raise anything
+        return 0
+    return watcher.side
+
+
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """PyTorch logs what does not run on shapes alone."""
@@ -143,6 +155,21 @@ def _silent() -> Iterator[None]:
         yield
     finally:
         logger.disabled = disabled
+
+
+class _Smallest(OperatorMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.side = sys.maxsize
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and leaf.ndim == 4:
+                self.side = min(self.side, *leaf.shape[2:])
+        return out
 
 
 class _Largest(OperatorMode):
