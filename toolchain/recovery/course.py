@@ -17,7 +17,7 @@ from toolchain.recovery.blocks import Blocks
 from toolchain.recovery.cells import cell_weights
 from toolchain.recovery.channels import Known
 from toolchain.recovery.hearing import Arguments, Call, Heard, answer, hearing, run
-from toolchain.recovery.norms import average_batch_norm
+from toolchain.recovery.norms import average_batch_norm, remembers
 from toolchain.recovery.outputs import Output
 from toolchain.recovery.plan import RecoveryPlan
 from toolchain.train.course import Course, cosine
@@ -30,8 +30,8 @@ FIRST, LATEST = 5, 50
 USUAL_WEIGHT = 0.05
 """Root mean square of the weights that the learning rates are made for."""
 LONGEST_STEP = 10.0
-"""How many times the usual step a parameter's is at most, in a network with batch norm. Without,
-weights are as large as what was folded into them made them, and longer steps spoil more."""
+"""How many times the usual step a parameter's is at most, where batch norm was trained. Where it
+was folded, weights are as large as it made them, and longer steps spoil more."""
 Loss = Callable[[Any, Any], Tensor]
 """A user's own loss: the network's outputs and the batch as the user's loader gave it -> scalar."""
 
@@ -126,7 +126,10 @@ class RecoveryCourse(Course[Batch]):
 
     def enter(self, step: int) -> None:  # noqa: ARG002
         """Begin a phase with an Adam that has seen nothing."""
-        normed = any(isinstance(module, _BatchNorm) for module in self.student.modules())
+        normed = any(
+            isinstance(module, _BatchNorm) and remembers(module)
+            for module in self.teacher.modules()
+        )
         longest = LONGEST_STEP if normed else 1.0
         groups = [
             {"params": [parameter], "factor": step_factor(parameter, longest)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from toolchain.errors import InputError, ModelError
 from toolchain.recovery.channels import Moments
 from toolchain.recovery.hearing import Arguments, run
+from toolchain.recovery.norms import remembers
 
 UNLIKE, WRONG = 3.0, 30.0
 """How many times as much, or as little, what reaches the first batch norm varies, or how many of
@@ -70,7 +70,7 @@ class _First:
             assert isinstance(module, _BatchNorm)
             if not self._called:
                 self._called = True
-                if _remembers(module):
+                if remembers(module):
                     self.name, self._norm = name, module
             if module is self._norm:
                 self._moments.add(given[0])
@@ -97,11 +97,3 @@ class _First:
         if times < 1:
             return 1 / max(times, 1e-12), f"varies {times:.2g} times as much as what"
         return times, f"varies {times:.0f} times as much as what"
-
-
-def _remembers(norm: _BatchNorm) -> bool:
-    """Tell whether a batch norm was trained: it holds other statistics than a fresh one."""
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        return False
-    return not bool(torch.all(mean == 0) and torch.all(variance == 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -33,3 +34,11 @@ def average_batch_norm(network: nn.Module, inputs: Iterable[Arguments]) -> None:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
+
+
+def remembers(norm: _BatchNorm) -> bool:
+    """Tell whether a batch norm was trained: it holds other statistics than a fresh one."""
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return False
+    return not bool(torch.all(mean == 0) and torch.all(variance == 1))
