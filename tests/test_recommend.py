@@ -171,8 +171,9 @@ def test_a_peer_that_would_come_first_is_told() -> None:
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.key)
 def test_every_shipped_network_has_a_cost_on_every_board_of_ncnn(board: Target) -> None:
-    found = [c for model in ("eresfd", "extd") for c in shipped_candidates(model, board)]
-    assert len(found) == len(members("eresfd")) + len(members("extd"))
+    models = ("eresfd", "extd", "yunet")
+    found = [c for model in models for c in shipped_candidates(model, board)]
+    assert len(found) == sum(len(members(model)) for model in models)
     assert all(each.cost is not None and each.cost.how == "estimated" for each in found)
 
 
@@ -296,7 +297,10 @@ def test_json_holds_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["eresfdd"], "is no model that ships (eresfd, extd) and no output folder of toolchain"),
+        (
+            ["eresfdd"],
+            "is no model that ships (eresfd, extd, yunet) and no output folder",
+        ),
         (["eresfdd"], "did you mean 'eresfd'?"),
         (["--target", "rpi55"], "did you mean 'rpi5'?"),
         (["."], "is no output folder of toolchain shrink, for it has no certificate.json"),

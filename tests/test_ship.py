@@ -255,8 +255,13 @@ def test_the_known_teachers_are_the_published_files(shared: Path) -> None:
     from toolchain.models.layouts import read_checkpoint
 
     upstream = shared / "weights" / "upstream"
-    found = [read_checkpoint(upstream / "eresfd"), read_checkpoint(upstream / "extd/EXTD_64.pth")]
-    assert [item.sha256 for item in found] == [teacher.sha256 for teacher in TEACHERS]
+    places = (
+        upstream / "eresfd",
+        upstream / "extd/EXTD_64.pth",
+        shared / "peers/yunet_n_dynamic.onnx",
+    )
+    found = {read_checkpoint(place).sha256 for place in places}
+    assert found == {teacher.sha256 for teacher in TEACHERS}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +285,7 @@ def test_an_evaluation_of_something_else_is_refused(
 
 def test_files_of_two_trainings_are_refused(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", record={"seed": 8})
-    with pytest.raises(InputError, match=r"seed is 7 here and 8 in train\.json"):
+    with pytest.raises(InputError, match=r"seed is 7 here and 8 in the record"):
         make(run, tmp_path)
 
 
