@@ -19,9 +19,12 @@ PLAIN = {"own_scale": 1.0, "near_face": 0.0, "brightness": 0.0, "contrast": 0.0,
 
 @pytest.mark.long
 def test_a_network_learns_eight_photos_by_heart(tmp_path: Path) -> None:
-    """From random weights to AP over 0.95 on what it learnt from, scored as on any photos."""
+    """From random weights to AP over 0.95 on what it learnt from, scored as on any photos.
+
+    So many epochs, because processors round otherwise: after 250 it was .92 to 1.0 by seed.
+    """
     split = read_split(make_wider(tmp_path / "wider", 1, train=8), "train")
-    epochs = {"epochs": 250, "hold_epochs": 0, "drops": [170, 225], "batch": 8}
+    epochs = {"epochs": 350, "hold_epochs": 0, "drops": [240, 315], "batch": 8}
     fields = {"learning_rate": 3e-3, "weight_decay": 0.0, **epochs}
     values = {f"train.{name}": value for name, value in fields.items()}
     values |= {f"crops.{name}": value for name, value in {"side": 192, **PLAIN}.items()}
@@ -29,4 +32,4 @@ def test_a_network_learns_eight_photos_by_heart(tmp_path: Path) -> None:
     train(job, split, split, lambda done, total: None, lambda phase, step, steps, loss: None)
     samples = json.loads((tmp_path / "out" / "train.json").read_text())["samples"]
     assert samples[0]["all"] < 0.6  # after 29 steps
-    assert samples[-1] == {"step": 250, "all": pytest.approx(1.0, abs=0.05)}
+    assert samples[-1] == {"step": 350, "all": pytest.approx(1.0, abs=0.05)}
