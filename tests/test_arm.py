@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,6 +58,35 @@ def test_another_python_is_refused(tmp_path: Path) -> None:
     board = dataclasses.replace(find_target("rpi4"), python="3.13")
     with pytest.raises(InputError, match=r"its Python is 3.13; 3.11 alone is emulated"):
         prepare(board, tmp_path, lambda _name: None)
+
+
+@pytest.mark.parametrize(("mixed", "runs"), [(0, 1), (1, 2), (9, emulation.ATTEMPTS)])
+def test_a_run_whose_operators_cannot_be_told_apart_is_taken_again(
+    mixed: int, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine mixes up the times of operators."""
+    ran = list[str]()
+
+    def run(command: list[str], *_: object) -> str:
+        folder = Path(command[-1]).parent
+        np.savez(folder / "out.npz", **{"input0/0": np.zeros(1)})
+        facts = {"operators": [{"name": "a"}], "resident_bytes": 1}
+        (folder / "facts.json").write_text(json.dumps(facts))
+        (folder / "counts").write_text("")
+        ran.append(command[-1])
+        return ""
+
+    def told(*_: object) -> object:
+        return SimpleNamespace(operators=() if len(ran) <= mixed else ("a",))
+
+    monkeypatch.setattr(emulation, "_run", run)
+    monkeypatch.setattr(emulation, "_compiled", lambda _: 0)
+    monkeypatch.setattr(emulation, "guest_python", lambda *_, **__: [])
+    monkeypatch.setattr(emulation, "read_counts", told)
+    sysroot: Any = SimpleNamespace(site=Path("site"), plugin="plugin")
+    found = emulation.emulate(Path("model.onnx"), {"x": np.zeros(1)}, board(), sysroot)  # type: ignore[dict-item]
+    assert len(ran) == runs
+    assert bool(found.counts.operators) is (mixed < runs)
 
 
 # Under QEMU ---------------------------------------------------------------------------------------
