@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from toolchain.exporting.graph import Array, Graph, attributes
-from toolchain.exporting.rewriting.parts import FUSED, merge_parts
+from toolchain.exporting.graph import Graph, attributes
+from toolchain.exporting.rewriting.merging import own_weight, weight_and_bias
+from toolchain.exporting.rewriting.parts import merge_parts
 
 
 def merge_heads(graph: Graph) -> int:
@@ -37,17 +38,9 @@ def _groups(graph: Graph) -> list[list[onnx.NodeProto]]:
 
 def _key(graph: Graph, node: onnx.NodeProto) -> tuple[object, ...] | None:
     """Return what two convolutions must share to become one; None for what stays as it is."""
-    if node.op_type != "Conv" or attributes(node).get("group", 1) != 1:
+    weight = own_weight(graph, node)
+    if weight is None or attributes(node).get("group", 1) != 1:
         return None
-    names = [name for name in node.input[1:] if name]
-    constants = [graph.constant(name) for name in names]
-    own = all(graph.read_once(name) for name in names)
-    if not own or any(value is None or value.dtype != np.float32 for value in constants):
-        return None
-    if any(reader.op_type in FUSED for reader in graph.readers(node.output[0])):
-        return None
-    weight = constants[0]
-    assert weight is not None
     given = {name: str(value) for name, value in attributes(node).items()}
     given["kernel_shape"] = str(weight.shape[2:])
     return node.input[0], *sorted(given.items())
@@ -55,8 +48,7 @@ def _key(graph: Graph, node: onnx.NodeProto) -> tuple[object, ...] | None:
 
 def _merge(graph: Graph, group: Sequence[onnx.NodeProto]) -> None:
     first = group[0]
-    weights = [_constant(graph, node, 1) for node in group]
-    biases = [_bias(graph, node, len(w)) for node, w in zip(group, weights, strict=True)]
+    weights, biases = zip(*(weight_and_bias(graph, node) for node in group), strict=True)
     weight = graph.add_constant(f"{first.input[1]}.merged", np.concatenate(weights))
     bias = graph.add_constant(f"{first.input[1]}.merged_bias", np.concatenate(biases))
     merged = graph.make("Conv", (first.input[0], weight, bias), f"{first.name}_merged")
@@ -80,15 +72,3 @@ def _slice(graph: Graph, value: str, node: onnx.NodeProto, start: int, end: int)
     return onnx.helper.make_node(
         "Slice", [value, *bounds], list(node.output), name=f"{node.name}_channels"
     )
-
-
-def _constant(graph: Graph, node: onnx.NodeProto, index: int) -> Array:
-    value = graph.constant(node.input[index])
-    assert value is not None
-    return value
-
-
-def _bias(graph: Graph, node: onnx.NodeProto, filters: int) -> Array:
-    if len(node.input) > 2 and node.input[2]:
-        return _constant(graph, node, 2)
-    return np.zeros(filters, np.float32)

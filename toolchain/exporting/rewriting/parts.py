@@ -14,10 +14,8 @@ from itertools import pairwise
 import numpy as np
 import onnx
 
-from toolchain.exporting.graph import Array, Graph, attributes
-
-FUSED = ("Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Add", "Sum")
-"""What runtimes compute together with the convolution before it: cut apart, no longer."""
+from toolchain.exporting.graph import Graph, attributes
+from toolchain.exporting.rewriting.merging import own_weight, weight_and_bias
 
 
 @dataclass(frozen=True)
@@ -80,17 +78,9 @@ def _part(graph: Graph, cut: onnx.NodeProto) -> Part | None:
 
 def _is_depthwise(graph: Graph, node: onnx.NodeProto, channels: int) -> bool:
     """Tell whether a convolution has one filter for each channel, with weights of its own."""
-    if node.op_type != "Conv" or attributes(node).get("group", 1) != channels:
-        return False
-    names = [name for name in node.input[1:] if name]
-    constants = [graph.constant(name) for name in names]
-    own = all(graph.read_once(name) for name in names)
-    if not own or any(each is None or each.dtype != np.float32 for each in constants):
-        return False
-    if any(reader.op_type in FUSED for reader in graph.readers(node.output[0])):
-        return False
-    weight = constants[0]
-    return weight is not None and weight.ndim == 4 and weight.shape[:2] == (channels, 1)
+    weight = own_weight(graph, node)
+    one_each = weight is not None and weight.ndim == 4 and weight.shape[:2] == (channels, 1)
+    return one_each and attributes(node).get("group", 1) == channels
 
 
 def _form(node: onnx.NodeProto, graph: Graph) -> tuple[tuple[str, str], ...]:
@@ -104,8 +94,8 @@ def _form(node: onnx.NodeProto, graph: Graph) -> tuple[tuple[str, str], ...]:
 def _merge(graph: Graph, value: str, parts: Sequence[Part]) -> None:
     order = {id(node): place for place, node in enumerate(graph.nodes)}
     first = min((part.convolution for part in parts), key=lambda node: order[id(node)])
-    weights = np.concatenate([_constant(graph, part.convolution) for part in parts])
-    biases = np.concatenate([_bias(graph, part) for part in parts])
+    found = [weight_and_bias(graph, part.convolution) for part in parts]
+    weights, biases = (np.concatenate(each) for each in zip(*found, strict=True))
     names = [
         value,
         graph.add_constant(f"{first.input[1]}.merged", weights),
@@ -128,15 +118,3 @@ def _merge(graph: Graph, value: str, parts: Sequence[Part]) -> None:
         if part.convolution is not first:
             graph.replace(part.convolution, ())
     graph.replace(first, (merged, *cuts))
-
-
-def _constant(graph: Graph, node: onnx.NodeProto) -> Array:
-    value = graph.constant(node.input[1])
-    assert value is not None
-    return value
-
-
-def _bias(graph: Graph, part: Part) -> Array:
-    node = part.convolution
-    value = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    return np.zeros(part.end - part.start, np.float32) if value is None else value
