@@ -67,7 +67,11 @@ def test_the_picture_draws_the_front_as_a_line_and_what_is_beaten_hollow() -> No
     space = "{http://www.w3.org/2000/svg}"
     assert drawing.tag == f"{space}svg"
     marks = [each.attrib["class"] for each in drawing.iter(f"{space}path")]
-    assert sorted(marks) == ["mark eresfd measured"] * 3 + ["mark eresfd published"]
+    drawn, legend = marks[:4], marks[4:]
+    assert sorted(drawn) == ["mark eresfd measured"] * 3 + ["mark eresfd published"]
+    assert legend == ["mark eresfd measured", "mark eresfd published"]
+    words = [each.text for each in drawing.iter(f"{space}text")]
+    assert words[-2:] == ["EResFD, beaten by none", "EResFD, beaten in all"]
     (line,) = drawing.iter(f"{space}polyline")
     across = [float(pair.split(",")[0]) for pair in line.attrib["points"].split()]
     assert (

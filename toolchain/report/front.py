@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -11,12 +11,12 @@ from toolchain.records.front import Front, FrontPoint
 from toolchain.records.recommendation import Level
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import figure
-from toolchain.report.charts.scatter import Point, marks_legend, scatter
+from toolchain.report.charts.scatter import Meaning, Point, marks_legend, scatter
 from toolchain.report.document.model import Document, Drawing, Figure, Paragraph, Section, Table
 
 HEAD = ("network", "input", "Easy", "Medium", "Hard", "mean", "M instructions", "beaten by")
 NUMERIC = (2, 3, 4, 5, 6)
-KINDS = {"eresfd": "EResFD", "extd": "EXTD", "peer": "of others"}
+KINDS = {"eresfd": "EResFD", "extd": "EXTD", "yunet": "YuNet", "peer": "of others"}
 Measure = Callable[[FrontPoint], float]
 
 
@@ -51,8 +51,12 @@ def rows(front: Front) -> list[tuple[str, ...]]:
 
 
 def picture(front: Front) -> Drawing:
-    """Return the chart of the mean of all levels."""
-    return _drawing(front, "mean", lambda point: point.accuracy.mean)
+    """Return the chart of the mean of all levels, with its legend: a file of its own."""
+    return _drawing(front, "mean", _mean, legend=_marks(front))
+
+
+def _mean(point: FrontPoint) -> float:
+    return point.accuracy.mean
 
 
 def _cells(point: FrontPoint) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ def _table(front: Front) -> Table:
 
 
 def _figures(front: Front) -> list[Figure]:
-    drawings = {"mean": picture(front)}
+    drawings = {"mean": _drawing(front, "mean", _mean)}
     for level in LEVELS:
         drawings[level] = _drawing(front, level, partial(_ap, level=level))
     return [
@@ -93,16 +97,22 @@ def _ap(point: FrontPoint, *, level: str) -> float:
     return point.accuracy.at(cast("Level", level))
 
 
-def _marks(front: Front) -> list[tuple[str, bool, str]]:
-    kinds = [kind for kind in KINDS if any(_kind(each) == kind for each in front.points)]
+def _marks(front: Front) -> list[Meaning]:
+    """Return what of kind and filling there is on the chart."""
+    there = {
+        (_kind(each), each.beaten_by is None)
+        for each in front.points
+        if each.instructions is not None
+    }
     return [
         (kind, whole, f"{KINDS[kind]}, {words}")
-        for kind in kinds
+        for kind in KINDS
         for whole, words in ((True, "beaten by none"), (False, "beaten in all"))
+        if (kind, whole) in there
     ]
 
 
-def _drawing(front: Front, level: str, ap_of: Measure) -> Drawing:
+def _drawing(front: Front, level: str, ap_of: Measure, legend: Sequence[Meaning] = ()) -> Drawing:
     points = [_point(each, ap_of(each)) for each in front.points if each.instructions is not None]
     best = sorted((each for each in points if each.measured), key=lambda each: each.amount or 0)
     line: list[Point] = []
@@ -110,7 +120,8 @@ def _drawing(front: Front, level: str, ap_of: Measure) -> Drawing:
         if not line or point.ap > line[-1].ap:
             line.append(point)
     title = f"AP {level} against instructions of one inference on {front.board}"
-    return scatter(title, level, points, f"instructions, {front.runtime.split()[0]}", line)
+    across = f"instructions, {front.runtime.split()[0]}"
+    return scatter(title, level, points, across, line, legend)
 
 
 def _point(point: FrontPoint, ap: float) -> Point:

@@ -5,7 +5,7 @@ Marks whose size is not known stand in a strip of their own beside the axes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from toolchain.report.charts.axes import Box, Scale, Tick, axes, count_ticks, precision_axis
@@ -20,11 +20,15 @@ STRIP = 130
 SHAPES = {
     "extd": "M-4.5,-4.5 h9 v9 h-9 z",
     "eresfd": "M0,-6 l6,6 -6,6 -6,-6 z",
+    "yunet": "M-3,-5.2 h6 l3,5.2 -3,5.2 h-6 l-3,-5.2 z",
     "peer": "M0,-6 l5.5,10 h-11 z",
     "other": "M-4.5,0 a4.5,4.5 0 1 0 9,0 a4.5,4.5 0 1 0 -9,0 z",
 }
-"""Square, diamond, triangle, circle: paths around a mark's middle."""
+"""Square, diamond, hexagon, triangle, circle: paths around a mark's middle."""
 LONGEST_LABEL = 26
+LEGEND_ROW = 22
+Meaning = tuple[str, bool, str]
+"""What a mark stands for: its kind, whether it is filled, and the words."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Point:
     """One mark, in the data's own units."""
 
     kind: str
-    """``extd``, ``eresfd``, ``peer`` or ``other``: its shape and colour."""
+    """``extd``, ``eresfd``, ``yunet``, ``peer`` or ``other``: its shape and colour."""
     measured: bool
     """Filled; others, as published figures, are hollow."""
     amount: int | None
@@ -88,10 +92,11 @@ def scatter(
     points: Sequence[Point],
     across: str = PARAMETERS,
     front: Sequence[Point] = (),
+    legend: Sequence[Meaning] = (),
 ) -> Drawing:
     """Return the chart; ``title`` tells in words what it shows, ``across`` its lower axis.
 
-    A line runs through ``front``.
+    A line runs through ``front``. A ``legend`` stands below the axis, where no page tells it.
     """
     plane = plane_of(points)
     ticks = count_ticks(plane.across.low, plane.across.high)
@@ -105,7 +110,7 @@ def scatter(
         title,
         "",
         WIDTH,
-        HEIGHT,
+        HEIGHT + (LEGEND_ROW if legend else 0),
         frame,
         _strip(plane),
         _line([plane.place(point) for point in front]),
@@ -117,11 +122,20 @@ def scatter(
             for point, (x, y) in zip(points, places, strict=True)
             if point.measured is measured
         ),
+        *_legend_row(legend),
     )
 
 
-def marks_legend(*entries: tuple[str, bool, str]) -> tuple[LegendEntry, ...]:
-    """Return what shapes and fillings mean: (kind, whether measured, words) each."""
+def _legend_row(legend: Sequence[Meaning]) -> Iterator[str]:
+    step = WIDTH / max(1, len(legend))
+    for index, (kind, measured, words) in enumerate(legend):
+        x, y = index * step + 14, HEIGHT + LEGEND_ROW / 2
+        yield mark(Point(kind, measured, None, 0, "", words), x, y)
+        yield words_at(x + 11, y + 4, words)
+
+
+def marks_legend(*entries: Meaning) -> tuple[LegendEntry, ...]:
+    """Return what shapes and fillings mean, for the page that the chart stands on."""
     return tuple(
         LegendEntry(sample(16, 16, mark(Point(kind, measured, None, 0, "", words), 8, 8)), words)
         for kind, measured, words in entries
