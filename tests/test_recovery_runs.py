@@ -351,6 +351,29 @@ def test_a_recovery_goes_on_from_another_of_the_same_filters_alone(
         go(other)
 
 
+@pytest.mark.slow
+def test_filters_that_an_earlier_recovery_took_out_come_back_as_the_teacher_has_them(
+    home: Path, folder: Path
+) -> None:
+    narrow = job_of(home, folder, "narrow")
+    go(dataclasses.replace(narrow, recipe=override(narrow.recipe, {"prune.rate": 0.6})))
+    start, told = home / "narrow" / "model.safetensors", []
+    job = job_of(home, folder, "wider", steps=2, start=start)
+    report = recover_from_photos(job, lambda done, total: None, lambda *step: None, told.append)
+    assert "filters that model.safetensors has not, and this recipe keeps" in told[0]
+    before, after = weights(home, "narrow"), weights(home, "wider")
+    teacher = torch.load(home / "best.pth", weights_only=True)
+    name = told[0].split(": ", 1)[1].split(" of ")[1].split(",")[0] + ".weight"
+    zeros = {key: each[name].flatten(1).abs().sum(dim=1) == 0
+             for key, each in (("before", before), ("after", after))}  # fmt: skip
+    back = zeros["before"] & ~zeros["after"]
+    assert back.any()
+    assert zeros["after"].any()
+    assert not (zeros["after"] & ~zeros["before"]).any()
+    assert (after[name][back] - teacher[name][back]).abs().max() < 0.05  # two steps away
+    assert report.zeroed == go(job_of(home, folder, "fresh", steps=2)).zeroed
+
+
 @pytest.mark.parametrize("closely", [False, True])
 def test_crops_of_networks_that_place_things_are_taken_down_to_a_pixel_by_a_pixel(
     closely: bool,

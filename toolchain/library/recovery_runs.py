@@ -31,6 +31,7 @@ from toolchain.recipe import Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
+from toolchain.recovery.returning import give_back
 from toolchain.recovery.running import Pair, Tell, Wanted, recover
 from toolchain.recovery.tree import tree_lines
 from toolchain.system.files import sha256_of, write_bytes
@@ -90,7 +91,7 @@ def recover_from_photos(
     keep_freed_memory()
     pair, loaded = _prepared(job)
     if job.start is not None:
-        _go_on(pair, job.start, loaded)
+        _go_on(pair, job.start, loaded, tell)
     for note in loaded.notes:
         tell(note)
     blocks = blocks_of(pair, job.blocks)
@@ -118,8 +119,8 @@ def recover_from_photos(
     return report
 
 
-def _go_on(pair: Pair, start: Path, loaded: Loaded) -> None:
-    """Give the student what an earlier recovery made of it.
+def _go_on(pair: Pair, start: Path, loaded: Loaded, tell: Callable[[str], None]) -> None:
+    """Give the student what an earlier recovery made of it, and the teacher's filters beyond that.
 
     Raises :class:`InputError` where that holds filters which this recipe takes out.
     """
@@ -133,6 +134,11 @@ def _go_on(pair: Pair, start: Path, loaded: Loaded) -> None:
             f"--from {start}: {filled[0]} has filters that are to go here; give what a recovery "
             f"with this rate or recipe made, and this very checkpoint by --ckpt"
         )
+    for network in (pair.student, pair.plain_student):
+        back = give_back(pair.plain, network, pair.masks)
+    if back:
+        layers = ", ".join(f"{count} of {name}" for name, count in back.items())
+        tell(f"filters that {start.name} has not, and this recipe keeps, begin as before: {layers}")
 
 
 def _has_boxes(recipe: Recipe) -> bool:
