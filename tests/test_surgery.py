@@ -274,6 +274,33 @@ def test_constants_that_depend_on_the_size_are_not_fitted_by_chance() -> None:
         torch.testing.assert_close(network(image), shrunk(image), rtol=1e-5, atol=1e-5)
 
 
+class SummedOverImages(nn.Module):
+    """What all images together add up to is the same for every image, and not for every number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.hidden, self.last = (
+            nn.Conv2d(3, 4, 1),
+            nn.Linear(4 * 80, 6),
+            nn.Linear(6, 3),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, 8, 10) -> (N, 3)."""
+        x = self.first(image)
+        return self.last(torch.relu(self.hidden((x + 0.01 * x.sum()).flatten(1))))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_constants_that_depend_on_the_number_of_images_are_not_folded(count: int) -> None:
+    network = randomised(SummedOverImages())
+    network.first.weight.data[:] = 0
+    shrunk, _ = shrink(network, torch.zeros(count, 3, 8, 10))
+    for images in (1, 2, 3):
+        image = torch.randn(images, 3, 8, 10)
+        torch.testing.assert_close(network(image), shrunk(image), rtol=1e-5, atol=1e-5)
+
+
 def test_shrinking_again_removes_nothing_and_training_goes_on() -> None:
     network = randomised(two_convolutions(3, 1))
     network[0].weight.data[[1, 2]] = 0

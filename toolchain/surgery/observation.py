@@ -19,7 +19,7 @@ from toolchain.surgery.layers import Layer, layers_of
 from toolchain.surgery.packing import Vector
 from toolchain.surgery.precision import Precision
 from toolchain.surgery.running import Inputs, Working, shape_words
-from toolchain.surgery.sizes import checking_sizes, smaller_size, third_size
+from toolchain.surgery.sizes import checking_sizes, more_images, smaller_size, third_size
 from toolchain.surgery.taint import Reading, Taint, trace_taint, trace_values
 from toolchain.system.steps import step
 
@@ -68,6 +68,8 @@ class Sizes:
     """A size near them by which combinations are checked."""
     others: tuple[tuple[Inputs, ...], ...]
     """Small and long ones by which they are checked as well: of each what runs first."""
+    more: tuple[Inputs, ...]
+    """Of one image more, by which they are checked as well: what runs first."""
 
     @classmethod
     def near(cls, working: Working, inputs: Inputs) -> Sizes:
@@ -76,7 +78,8 @@ class Sizes:
         other = smaller_size(working, inputs)
         third = third_size(working, inputs, other)
         known = [each for each in (other, third) if each is not None]
-        return cls(inputs, other, third, checking_sizes(working, inputs, known))
+        others = checking_sizes(working, inputs, known)
+        return cls(inputs, other, third, others, more_images(working, inputs, others))
 
     @property
     def looked_at(self) -> list[Inputs]:
@@ -188,7 +191,7 @@ def _multiplied(flow: Flow, taints: Sequence[Taint]) -> dict[int, str]:
 
 
 def _unseen(network: nn.Module, sizes: Sizes, first: Taint, flow: Flow) -> list[Unseen]:
-    """Return what holds at sizes that were not looked at.
+    """Return what holds at sizes that were not looked at, and for another number of images.
 
     Only at the third size the run tells what is constant. At the others an image runs, a random
     one: what is constant keeps its combinations, and what is not breaks them.
@@ -202,7 +205,7 @@ def _unseen(network: nn.Module, sizes: Sizes, first: Taint, flow: Flow) -> list[
         taint = _taint(network, sizes.third)
         _demand_same_path(sizes.asked, first, sizes.third, taint)
         note(taint)
-    for number, alternatives in enumerate(sizes.others):
+    for number, alternatives in enumerate((*sizes.others, sizes.more)):
         for inputs in alternatives:
             try:
                 seen = trace_values(network, random_inputs(inputs, seed=number), first)

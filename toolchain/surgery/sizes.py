@@ -2,7 +2,8 @@
 
 What is constant at one size may be another constant at the next (an average over a padded
 border), so two sizes are looked at, and others check: a third one near them, small ones, and long
-ones. No size takes much more memory than the asked one.
+ones, and one of another number of images: what adds up over all of them (``x.sum()``) is another
+constant then. No size takes much more memory than the asked one.
 """
 
 from __future__ import annotations
@@ -78,6 +79,26 @@ def checking_sizes(
         )
         seen |= new.keys()
     return tuple(found)
+
+
+def more_images(
+    working: Working, inputs: Inputs, others: Sequence[Sequence[Inputs]]
+) -> tuple[Inputs, ...]:
+    """Return inputs of one image more, small first: alternatives, for not all may run.
+
+    ``others`` are those of :func:`checking_sizes`. The first dimension of the first of the inputs
+    counts images, and is that of all inputs that are as long there.
+    """
+    count = next((len(x) for x in inputs if x.ndim), None)
+    if count is None:
+        return ()
+    known = [*(x for group in others[:1] for x in group), inputs]
+    grown = [tuple(_one_more(x, count) for x in each) for each in known]
+    return tuple(each for each in grown if _fits(working, inputs, each))
+
+
+def _one_more(x: Tensor, count: int) -> Tensor:
+    return torch.cat((x, x[:1])) if x.ndim and len(x) == count else x
 
 
 def _scaled(inputs: Inputs, size: tuple[int, int], target: tuple[int, int]) -> Iterator[Inputs]:
