@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,19 @@ def test_the_largest_of_proportional_constants_carries_the_others() -> None:
     assert found.keys() == {0, 2}
     assert found[0].alphas == {1: pytest.approx(-0.25)}
     assert found[2].alphas == {1: pytest.approx(-0.5)}
+
+
+def test_what_carries_is_small_in_no_reader() -> None:
+    """Class 100 is the largest in one reader, and would be multiplied by 1,000 in the other."""
+    shape = uneven(1.0, 0.5, 0.25)
+    readers = [
+        reader({0: 90 * shape, 1: 60 * shape}),
+        dataclasses.replace(reader({0: 0.001 * shape, 1: shape}), name="other"),
+    ]
+    plan = plan_removal(readers)
+    assert plan.carriers == {101}
+    assert plan.combinations["reader"][0].alphas == {1: pytest.approx(1.5)}
+    assert plan.combinations["other"][0].alphas == {1: pytest.approx(0.001)}
 
 
 def test_two_carriers_span_three_maps_whatever_their_positions_number() -> None:

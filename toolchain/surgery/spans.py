@@ -32,9 +32,9 @@ class Distances:
             for index in span.rows:
                 self._spans_of[index].append(span)
         self._open = np.ones(len(self.classes), bool)
-        self._magnitudes = np.zeros(len(self.classes))
+        self._sizes = np.full(len(self.classes), np.inf)
         for span in self._spans:
-            np.maximum.at(self._magnitudes, span.places, span.magnitudes)
+            np.minimum.at(self._sizes, span.places, span.sizes)
 
     def carry(self, index: int) -> None:
         """Let a class stay: its maps join the bases of its readers."""
@@ -45,8 +45,9 @@ class Distances:
     def furthest(self) -> tuple[int, float] | None:
         """Return the class of which the largest share is left, and this share; None: all stay.
 
-        Of those that are equally far the one of the largest constant: what it carries is its
-        value times a coefficient, and its own rounding is multiplied by that as well.
+        Of those that are equally far the one whose constant is largest, beside the others in the
+        reader where it is smallest: what it carries is its value times a coefficient, and its own
+        rounding is multiplied by that as well.
         """
         if not self._open.any():
             return None
@@ -56,7 +57,7 @@ class Distances:
         near = shares >= shares[self._open].max() - 2 * 10.0**-TIED
         place = max(
             (int(place) for place in np.flatnonzero(near & self._open)),
-            key=lambda place: (round(float(shares[place]), TIED), self._magnitudes[place]),
+            key=lambda place: (round(float(shares[place]), TIED), self._sizes[place]),
         )
         return self.classes[place], float(shares[place])
 
@@ -71,6 +72,7 @@ class _Span:
             self.rows.setdefault(index, []).append(row)
         weighted, magnitudes = reader.maps.weighted, reader.magnitudes()
         self._maps, self.magnitudes = weighted[reader.going], magnitudes[reader.going]
+        self.sizes = self.magnitudes / max(self.magnitudes.max(initial=0.0), NEGLIGIBLE)
         self._nearly = reader.precision.direction
         self._left = self._maps.copy()
         self._basis = np.zeros((0, weighted.shape[1]))
