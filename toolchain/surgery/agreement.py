@@ -116,17 +116,19 @@ def demand_agreement(
                 raise DisagreementError(images, difference, because)
     for number, alternatives in enumerate(elsewhere):
         for inputs in alternatives:
-            if _is_compared(whole, cut, random_inputs(inputs, seed=number), rows, precision):
+            images = random_inputs(inputs, seed=number)
+            wanted = _rows_for(images, sizes[0], rows or [])
+            if _is_compared(whole, cut, images, wanted, precision):
                 break
 
 
 def _is_compared(
-    whole: nn.Module, cut: nn.Module, images: Inputs, rows: list[int] | None, precision: Precision
+    whole: nn.Module, cut: nn.Module, images: Inputs, rows: list[int], precision: Precision
 ) -> bool:
     """Compare both at a size that no channel was looked at; False where that says nothing.
 
-    A size counts if the whole network runs there and gives as many rows as at the first one: a
-    number in a ``view`` may lay positions into the batch.
+    A size counts if the whole network runs there and gives ``rows``: a number in a ``view`` may
+    lay positions into the batch.
     """
     try:
         expected = run_fresh(whole, images)
@@ -147,6 +149,12 @@ def _is_compared(
 def _rows(outputs: Any) -> list[int]:
     """Return the first dimension of every output."""
     return [len(each) for each in tree_leaves(outputs) if isinstance(each, Tensor) and each.ndim]
+
+
+def _rows_for(images: Inputs, first: Inputs, rows: list[int]) -> list[int]:
+    """Return the rows of every output that are due to ``images``: one for each of them."""
+    now, then = (next((len(x) for x in each if x.ndim), 0) for each in (images, first))
+    return [now if count == then else count for count in rows]
 
 
 def _difference(expected: Any, found: Any, precision: Precision) -> str:

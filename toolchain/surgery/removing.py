@@ -163,14 +163,18 @@ def _narrowed(whole: nn.Module, cut: nn.Module) -> frozenset[str]:
 
 
 def _elsewhere(sizes: Sizes, surgery: Surgery) -> list[Sequence[Inputs]]:
-    """Return sizes that no channel was looked at: there code may cut by the image's size.
+    """Return sizes that no channel was looked at, and another number of images.
 
+    There code may cut by the image's size, or put the images of a batch together.
     All of them where numbers in the code were changed, else few; none if nothing went.
     """
     third = [] if sizes.third is None else [(sizes.third,)]
     if surgery.numbers:
-        return [*((each,) for alternatives in sizes.others for each in alternatives), *third]
-    return [*sizes.others[:1], *sizes.others[-2:], *third] if surgery.rounds > 1 else []
+        all_others = ((each,) for alternatives in sizes.others for each in alternatives)
+        return [*all_others, *third, sizes.more]
+    if surgery.rounds == 1:
+        return []
+    return [*sizes.others[:1], *sizes.others[-2:], *third, sizes.more]
 
 
 def _moved(working: Working, inputs: Inputs) -> dict[str, Reason]:
