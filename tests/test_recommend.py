@@ -328,7 +328,7 @@ def test_bad_words_are_told_in_one_line(
     ("words", "said"),
     [
         (["--min-ap", "0.85"], "nearest is eresfd-0 with mean AP 0.831"),
-        (["--min-ap", "0.85"], "extd-0 would do"),
+        (["--min-ap", "0.86"], "extd-0 would do"),
         (["--min-ap", "0.85"], "(--min-ap easy=0.85)"),
         (["--max-ms", "1"], "toolchain plan eresfd --target rpi5 --latency 1ms"),
         (["--max-ms", "2"], "a smaller input would do, about 192x192"),

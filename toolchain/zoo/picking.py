@@ -30,16 +30,17 @@ def paying(model: str, rate: float, folder: Path | None = None) -> tuple[Member,
     """Return the members of ``model`` for which a rate pays on a board, the most accurate first.
 
     That is, they lack at least that share of the whole network's parameters, and :data:`SAVED` of
-    it of its instructions; of a network that does not ship whole, :data:`SAVED` of it of both.
+    it of its instructions. A network that does not ship whole was made smaller by a plan, which
+    goes by instructions alone: they lack that share of these.
     """
     known = members(model, folder)
     whole = next((each for each in known if not each.rate and not each.widths), None)
-    costs, fewer = read_table(folder or FOLDER).whole.get(model), SAVED
+    costs, fewer, saved = read_table(folder or FOLDER).whole.get(model), 0.0, 1.0
     if whole is not None:
-        costs, fewer = WholeCosts(whole.parameters, whole.instructions), 1.0
+        costs, fewer, saved = WholeCosts(whole.parameters, whole.instructions), 1.0, SAVED
     if costs is None or not rate:
         return ()
-    most = (1 - SAVED * rate) * costs.instructions.get(CORE, 0)
+    most = (1 - saved * rate) * costs.instructions.get(CORE, 0)
     found = [
         member
         for member in known

@@ -72,9 +72,9 @@ def _as_it_is(name: str, asked: str, held: str, *, narrower: bool) -> str:
 def _pays(name: str, asked: str) -> str:
     """Return why a network stands for a rate that training did not have."""
     return (
-        f"{name} is the most accurate network that ships with {asked} fewer parameters, and two "
-        f"thirds of that fewer instructions on a board. Exactly {asked} of every group goes by "
-        f"--align 1, and costs as much as all filters where fewer than four go."
+        f"{name} is the most accurate network that ships for which {asked} pays on a board; the "
+        f"table tells what it saves. Exactly {asked} of every group goes by --align 1, and costs "
+        f"as much as all filters where fewer than four go."
     )
 
 
