@@ -19,10 +19,11 @@ from toolchain.arm.sysroot import Sysroot
 from toolchain.arm.targets import find_target
 from toolchain.errors import InputError
 from toolchain.exporting.graph import Graph
-from toolchain.exporting.ncnn.convert import convert, layers_of
+from toolchain.exporting.ncnn.convert import convert
 from toolchain.exporting.ncnn.extra import lacking_ncnn
 from toolchain.exporting.ncnn.layers import Layer, Layers, Size
 from toolchain.exporting.ncnn.ncnn_file import prepare
+from toolchain.exporting.ncnn.opened import layers_of
 from toolchain.exporting.onnx_file import export_onnx
 from toolchain.pruning.groups import groups_of, zeroed_counts
 from toolchain.recipe import PruneSection, default_recipe, override

@@ -11,8 +11,8 @@ import pytest
 
 from toolchain.arm.sysroot import Sysroot
 from toolchain.cli import run as run_cli
-from toolchain.exporting.ncnn.convert import layers_of
 from toolchain.exporting.ncnn.extra import lacking_ncnn
+from toolchain.exporting.ncnn.opened import layers_of
 from toolchain.recipe import load_recipe
 from toolchain.records.run_folder import NCNN
 from toolchain.widths import looking

@@ -1,4 +1,4 @@
-"""ONNX -> ncnn by pnnx, in a folder of its own; what the runtime does not know is named."""
+"""ONNX -> ncnn by pnnx, in a folder of its own; what does not run is refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from toolchain.errors import ExportError, first_line
-from toolchain.system.quiet import silent
+from toolchain.exporting.ncnn.opened import INSTEAD, check_known, check_runs
 
 LIMIT_SECONDS = 600
 
@@ -27,7 +27,10 @@ class Converted:
 
 
 def convert(model: onnx.ModelProto) -> Converted:
-    """Convert a model of fixed sizes; raise :class:`ExportError` that names what cannot be."""
+    """Convert a model of fixed sizes, and run it once.
+
+    Raises :class:`ExportError` that names what cannot be converted, opened or run.
+    """
     with tempfile.TemporaryDirectory(prefix="ncnn.") as name:
         room = Path(name)
         onnx.save(model, room / "m.onnx")
@@ -37,14 +40,10 @@ def convert(model: onnx.ModelProto) -> Converted:
             weights = (room / "m.ncnn.bin").read_bytes()
         except OSError as error:
             raise ExportError(
-                "the network cannot be converted to ncnn (pnnx wrote no file)"
+                f"the network cannot be converted to ncnn (pnnx wrote no file); {INSTEAD}"
             ) from error
-    unknown = _unknown(param)
-    if unknown:
-        raise ExportError(
-            f"the network cannot be converted to ncnn (it does not know the operator "
-            f"{', '.join(unknown)})"
-        )
+        check_known(param, model)
+        check_runs(room / "m.ncnn.param", room / "m.ncnn.bin", model)
     blobs = tuple(f"out{index}" for index in range(len(model.graph.output)))
     return Converted(param, weights, blobs)
 
@@ -59,22 +58,9 @@ def _run(room: Path) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ExportError(
-            f"the network cannot be converted to ncnn (pnnx: {first_line(error)})"
+            f"the network cannot be converted to ncnn (pnnx: {first_line(error)}); {INSTEAD}"
         ) from error
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         reason = (lines or [f"it ended with code {done.returncode}"])[-1][:200]
-        raise ExportError(f"the network cannot be converted to ncnn (pnnx: {reason})")
-
-
-def layers_of(param: str) -> list[list[str]]:
-    """Return the words of each layer's line: type, name, counts, blobs, parameters."""
-    return [line.split() for line in param.splitlines()[2:] if line.strip()]
-
-
-def _unknown(param: str) -> list[str]:
-    with silent():
-        import ncnn
-
-        kinds = dict.fromkeys(words[0] for words in layers_of(param))
-        return [kind for kind in kinds if ncnn.layer_to_index(kind) < 0]
+        raise ExportError(f"the network cannot be converted to ncnn (pnnx: {reason}); {INSTEAD}")
