@@ -24,8 +24,11 @@ from toolchain.deploy.detector.ncnn_facts import (
 from toolchain.errors import ExportError
 from toolchain.exporting.graph import Graph
 from toolchain.exporting.ncnn.align import align_widths
+from toolchain.exporting.ncnn.batch import batch_of_one
 from toolchain.exporting.ncnn.convert import Converted, convert
 from toolchain.exporting.ncnn.ends import find_ends, keep_ends
+from toolchain.exporting.ncnn.order import plain_order
+from toolchain.exporting.ncnn.recurrent import plain_recurrence
 from toolchain.exporting.ncnn.stem import read_patches
 from toolchain.exporting.ncnn.widen import widen_narrow
 from toolchain.records.run_folder import NCNN, NCNN_FOLDER
@@ -34,6 +37,7 @@ from toolchain.system.files import as_json, sha256_of, write_bytes
 
 NOTHING_FOUND = {
     "ends": "outputs are more than the order of maps, and scores of them",
+    "axes": "every value is a batch of one, with four axes more at most",
     "align": "every width is a multiple of four",
     "widen": "no convolution on 1600 pixels goes from four channels to four",
     "patches": "the first layer's patches overlap, or something else reads the input",
@@ -65,6 +69,7 @@ def prepare(
     if ends is not None:
         keep_ends(whole, ends)
     counts = {"ends": len(ends.values) if ends else 0}
+    counts["axes"] = _plain_axes(whole)
     graph = Graph(whole)
     free = ends.values if ends else ()
     counts["align"] = align_widths(graph, free)
@@ -79,6 +84,20 @@ def prepare(
     onnx.checker.check_model(whole, full_check=True)
     levels, columns = (ends.levels, ends.columns) if ends else (None, None)
     return Prepared(whole, levels, columns, cut)
+
+
+def _plain_axes(model: onnx.ModelProto) -> int:
+    """Rewrite what the converter takes for another axis; return how many operators and ways."""
+    graph = Graph(model)
+    fixed = plain_recurrence(graph)
+    _write(model, graph)
+    graph = Graph(model)
+    count = batch_of_one(graph)
+    _write(model, graph)
+    graph = Graph(model)
+    count += plain_order(graph, fixed)
+    _write(model, graph)
+    return count
 
 
 def _write(model: onnx.ModelProto, graph: Graph) -> None:
