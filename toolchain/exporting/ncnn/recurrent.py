@@ -8,7 +8,7 @@ ones, is given them from that. What the runtime has no layer for is refused by n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import onnx
 
 from toolchain.errors import ExportError
 from toolchain.exporting.graph import Graph, attributes
+from toolchain.exporting.ncnn.opened import INSTEAD
 from toolchain.exporting.ncnn.order import reshaped
 
 ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
@@ -45,20 +46,22 @@ def plain_recurrence(graph: Graph) -> set[str]:
     fixed: set[str] = set()
     for node in list(graph.nodes):
         if node.op_type in ACTIVATIONS:
-            sizes, reason = _sizes(graph, node), _why_not(graph, node)
+            sizes = _sizes(graph, node)
+            reason = _why_not(graph, node, sizes)
             if sizes is None or reason is not None:
                 raise ExportError(
-                    f"ncnn has no layer for {node.op_type} {node.name}: "
-                    f"{reason or 'its sizes are not known'}; use the ONNX file, or change that "
-                    f"layer of the network"
+                    f"ncnn has no layer for {node.op_type} {node.name}: {reason}; {INSTEAD}, or "
+                    f"change that layer of the network"
                 )
             fixed |= _rewrite(graph, node, sizes)
     return fixed
 
 
-def _why_not(graph: Graph, node: onnx.NodeProto) -> str | None:
+def _why_not(graph: Graph, node: onnx.NodeProto, sizes: _Sizes | None) -> str | None:
     """Say what of a layer the runtime lacks; None if nothing."""
     given = attributes(node)
+    if sizes is None:
+        return "its weights and the sizes of its input must be constant"
     direction = given.get("direction", b"forward")
     ways = 2 if direction == b"bidirectional" else 1
     found = [each.decode() for each in given.get("activations", ())]
@@ -70,8 +73,12 @@ def _why_not(graph: Graph, node: onnx.NodeProto) -> str | None:
         return "it has a layout, a clip or an input_forget, which PyTorch's layers have not"
     if node.op_type == "GRU" and not given.get("linear_before_reset", 0):
         return "it resets its state before the product with the weights"
-    if any(_is_given(graph, name) for name in node.input[4:]):
-        return "it is given lengths, or a first state that is not zero"
+    if any(node.input[4:5]):
+        return "it is given the lengths of sequences"
+    if _is_started(graph, node) and sizes.sequences > 1:
+        return f"it is given first states of {sizes.sequences} sequences, and one is possible"
+    if _is_started(graph, node) and ways > 1 and _has_constants(graph, node.input[5:]):
+        return "its first states of both directions are constant, and must be computed"
     if len(node.output) > 2 and _is_read(graph, node.output[2]):
         return "its last cell state is read"
     return None
@@ -85,9 +92,15 @@ def _sizes(graph: Graph, node: onnx.NodeProto) -> _Sizes | None:
     return _Sizes(shape[0] or 0, shape[1] or 0, int(weights.shape[0]), int(weights.shape[2]))
 
 
-def _is_given(graph: Graph, name: str) -> bool:
-    value = graph.constant(name)
-    return bool(name) and (value is None or bool(np.any(value)))
+def _is_started(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether a layer is given first states that are not zero."""
+    values = [graph.constant(name) for name in node.input[5:] if name]
+    return any(value is None or bool(np.any(value)) for value in values)
+
+
+def _has_constants(graph: Graph, names: Iterable[str]) -> bool:
+    """Tell whether one is constant: the runtime keeps the rows of such states apart."""
+    return any(graph.constant(name) is not None for name in names)
 
 
 def _is_read(graph: Graph, name: str) -> bool:
@@ -101,7 +114,8 @@ def _rewrite(graph: Graph, node: onnx.NodeProto, sizes: _Sizes) -> set[str]:
     joint = graph.add_constant(f"{name}_joint", np.array([0, 0, -1], np.int64))
     first = graph.make("Transpose", [node.input[0]], f"{name}_first", perm=SWAPPED)
     entry = graph.make("Transpose", [first.output[0]], f"{name}_steps", perm=SWAPPED)
-    layer = graph.make(node.op_type, [entry.output[0], *node.input[1:4]], name, **kept)
+    inputs = node.input[1:] if _is_started(graph, node) else node.input[1:4]
+    layer = graph.make(node.op_type, [entry.output[0], *inputs], name, **kept)
     turned = graph.make("Transpose", list(layer.output), f"{name}_turned", perm=[0, 2, 1, 3])
     joined = graph.make("Reshape", [turned.output[0], joint], f"{name}_joined")
     states = graph.make("Transpose", [joined.output[0]], f"{name}_states", perm=SWAPPED)
