@@ -173,3 +173,18 @@ class OneAxis(nn.Module):
         """(1, 1, 8, 12) -> four of one axis less."""
         x = self.features(x)
         return x.mean(1), x.sum(2), x.amax(3), x[0].amax(0)
+
+
+class Focus(nn.Module):
+    """Every second row and column, four times over, as YOLOX's stem takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.stem = nn.Conv2d(1, 4, 3, 1, 1), nn.Conv2d(16, 6, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, 1, 8, 12) -> (1, 6, 4, 6)."""
+        x = self.features(x)
+        parts = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        out: Tensor = self.stem(torch.cat(parts, 1))
+        return out

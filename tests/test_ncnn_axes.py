@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from sequences import Encoder, Last, Line, OneAxis, Packed, Rows, Started, Weights, Windows
+from sequences import Encoder, Focus, Last, Line, OneAxis, Packed, Rows, Started, Weights, Windows
 from torch import nn
 
 from toolchain.deploy.detector.ncnn_file import NcnnRunner
@@ -50,6 +50,7 @@ IMAGE = (1, 1, 8, 12)
         Weights,
         Windows,
         OneAxis,
+        Focus,
     ],
 )
 def test_sequences_and_tokens_give_in_the_runtime_what_they_give(

@@ -12,7 +12,7 @@ loses which it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -41,6 +41,23 @@ REDUCED = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceProd", "Red
 Rule = Callable[[Graph, onnx.NodeProto], Viewed | None]
 
 
+def slices_apart(graph: Graph) -> None:
+    """Make of a Slice along several axes, which is not had as it is, one along each, in place."""
+    for node in list(graph.nodes):
+        values = [graph.input_constant(node, index) for index in range(1, len(node.input))]
+        parts = [value for value in values if value is not None]
+        if node.op_type != "Slice" or len(parts) < len(values) or not 3 <= len(parts) <= 4:
+            continue
+        if parts[0].size > 1 and _is_needed(graph, node):
+            made, name = list[onnx.NodeProto](), node.input[0]
+            for numbers in zip(*parts, strict=True):
+                inputs = [name, *_constants(graph, node, numbers)]
+                made.append(graph.make("Slice", inputs, node.name or "slice"))
+                name = made[-1].output[0]
+            made[-1].output[0] = node.output[0]
+            graph.replace(node, made)
+
+
 def batch_of_one(graph: Graph) -> int:
     """Give operators views with a batch of one, in place; return how many needed them."""
     count = 0
@@ -49,8 +66,7 @@ def batch_of_one(graph: Graph) -> int:
             continue
         if not sides_of(graph, node.input[0]) and graph.constant(node.input[0]) is None:
             continue
-        values = (*node.input, *node.output)
-        if not _is_lost(graph, node) and not any(is_odd(graph, name) for name in values):
+        if not _is_needed(graph, node):
             continue
         viewed = RULES[node.op_type](graph, node)
         if viewed is not None and viewed.kind == "Identity":
@@ -61,11 +77,20 @@ def batch_of_one(graph: Graph) -> int:
     return count
 
 
+def _is_needed(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether pnnx does not get an operator right, as it is, or has not its values."""
+    return _is_lost(graph, node) or any(is_odd(graph, name) for name in (*node.input, *node.output))
+
+
 def _is_lost(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether an operator is none that pnnx gets right on a batch of one."""
     if node.op_type in REDUCED:
         return True
-    axes = graph.input_constant(node, 3) if node.op_type == "Slice" else None
+    axes, steps = (
+        graph.input_constant(node, index) if node.op_type == "Slice" else None for index in (3, 4)
+    )
+    if steps is not None and np.any(steps != 1):
+        return True
     found = [attributes(node).get("axis", 1)] if axes is None else axes.tolist()
     rank = len(any_sides(graph, node.input[0]) or ())
     on_the_batch = any(axis in (0, -rank) for axis in found)
@@ -135,11 +160,28 @@ def _part(graph: Graph, node: onnx.NodeProto) -> Viewed | None:
         return None
     if sides_of(graph, node.output[0]) == sides or sides[axis] == 1:
         return Viewed("Identity", {})
+    if step > 1:
+        return _every(graph, node, sides, axis, (start, step))
     view, at = around(sides, axis)
     return Viewed("Slice", {0: view}, {}, _constants(graph, node, (start, stop, at, step)))
 
 
-def _constants(graph: Graph, node: onnx.NodeProto, numbers: tuple[int, ...]) -> list[str]:
+def _every(
+    graph: Graph, node: onnx.NodeProto, sides: Sides, axis: int, bounds: tuple[int, int]
+) -> Viewed | None:
+    """Every so many rows of a whole number of those: one part of rows that are so many as long."""
+    start, step = bounds
+    before, length, after = three(sides, axis)
+    start = start + length if start < 0 else start
+    count = any_sides(graph, node.output[0])
+    if count is None or count[axis] * step != length or start >= step:
+        return None
+    numbers = (start * after, (start + 1) * after, 2, 1)
+    view = (1, before * length // step, step * after)
+    return Viewed("Slice", {0: view}, {}, _constants(graph, node, numbers))
+
+
+def _constants(graph: Graph, node: onnx.NodeProto, numbers: Iterable[int]) -> list[str]:
     return [
         graph.add_constant(f"{node.name}_number", np.array([number], np.int64))
         for number in numbers

@@ -24,7 +24,7 @@ from toolchain.deploy.detector.ncnn_facts import (
 from toolchain.errors import ExportError
 from toolchain.exporting.graph import Graph
 from toolchain.exporting.ncnn.align import align_widths
-from toolchain.exporting.ncnn.batch import batch_of_one
+from toolchain.exporting.ncnn.batch import batch_of_one, slices_apart
 from toolchain.exporting.ncnn.convert import Converted, convert
 from toolchain.exporting.ncnn.ends import find_ends, keep_ends
 from toolchain.exporting.ncnn.order import plain_order
@@ -90,6 +90,7 @@ def _plain_axes(model: onnx.ModelProto) -> int:
     """Rewrite what the converter takes for another axis; return how many operators and ways."""
     graph = Graph(model)
     fixed = plain_recurrence(graph)
+    slices_apart(graph)
     _write(model, graph)
     graph = Graph(model)
     count = batch_of_one(graph)
