@@ -135,6 +135,10 @@ def test_a_target_is_met_by_the_mildest_rate(
     rates = [number / 12 for number in range(1, 12)]
     mildest = next(rate for rate in rates if left(rate) <= target)
     assert count(small) == left(mildest) <= target
+    reached = tc.SoftPruner(new(), EXAMPLE, **{unit: share}).reached
+    assert reached is not None
+    assert (reached.unpruned, reached.budget) == (count(new()), int(share * count(new())))
+    assert (reached.cost, reached.rate) == (left(mildest), mildest)
 
 
 def test_a_criterion_of_ones_own_is_given_filters_side_by_side() -> None:

@@ -176,6 +176,8 @@ def test_processes_of_a_distributed_training_choose_the_same(
         ({"ignored": ["heads"]}, "no layer's name matches 'heads'; did you mean 'head'?"),
         ({"ignored": [nn.ReLU()]}, "ignored: a ReLU is no module of this network"),
         ({"round_to": 0}, "round_to must be >= 1"),
+        ({"rate": None, "macs": 1.5}, "macs must be a whole number, or a share > 0 and < 1"),
+        ({"rate": None, "macs": "half"}, "macs must be int (got 'half')"),
         ({"rate": None, "widths": {"stem.0": 9}}, "its width must be >= 1 and <= 8 (got 9)"),
         ({"rate": None, "widths": {"stem.0": 4}, "round_to": 2}, "widths are exact"),
         ({"rate": None, "widths": {"stem.0": 4}, "scope": "layer"}, "scope must be group"),
@@ -187,6 +189,8 @@ def test_arguments_are_held_to_their_ranges(arguments: dict[str, Any], message: 
 
 
 def test_a_target_out_of_reach_is_told_with_what_can_be_reached() -> None:
+    with pytest.raises(tc.InputError, match=r"parameters=0.01 is out of reach: the highest rate"):
+        tc.SoftPruner(new(), EXAMPLE, parameters=0.01)
     with pytest.raises(tc.InputError, match=r"parameters=10 is out of reach: the highest rate"):
         tc.SoftPruner(new(), EXAMPLE, parameters=10)
 

@@ -256,6 +256,49 @@ def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
 
 
 @pytest.mark.slow
+def test_a_target_in_place_of_a_rate_is_met_and_told(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recover", "mynet:build", "--ckpt", "best.pth", "--scale", "1/64", "--mean", "2"]
+    assert run_command([*words, "--macs", "0.6", "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "MACs" in told
+    words += ["--images", str(folder), "--steps", "2", "--batch", "2", "--cache", "cache"]
+    assert run_command([*words, "--macs", "0.6", "--threads", "1", "--out", "macs"]) == 0
+    assert told in " ".join(capsys.readouterr().out.split())
+    record = json.loads((home / "macs" / "recover.json").read_text())
+    reached = record["reached"]
+    assert reached["cost"] <= 0.6 * reached["unpruned"]
+    assert (record["macs"], record["rate"]) == (0.6, reached["rate"])
+    shrink = ["shrink", "mynet:build", "--ckpt", "macs/model.safetensors", "--formats", "onnx"]
+    assert run_command([*shrink, "--out", "small"]) == 0
+    assert (
+        json.loads((home / "small" / "report.json").read_text())["macs"]["after"] == reached["cost"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--macs", "0.001"], "macs=0.001 is out of reach: the highest rate leaves"),
+        (["--macs", "0.5", "--rate", "0.3"], "give one budget"),
+        (["--macs", "0.5", "--parameters", "1k"], "give one budget"),
+        (["--macs", "1.5"], "--macs must be a number such as 200M, or a share"),
+        (["--parameters", "100M"], "nothing is to be pruned"),
+        (["--rate", "0.3", "--target", "rpi5"], "--target and --runtime are for --instructions"),
+        (["--instructions", "1M", "--target", "rpi9"], "rpi9"),
+        (["--set", "prune.widths={stem=2}", "--macs", "0.5"], "the recipe's plan says how much"),
+        ([], "there is nothing to recover without a rate"),
+    ],
+)
+def test_what_no_target_can_be_is_refused_in_one_line(
+    words: list[str], message: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["recover", "mynet:build", *words, "--dry-run"]) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
 def test_a_detector_keeps_the_anchors_of_its_weights_and_tells_the_boxes_that_both_find(
     home: Path, folder: Path
 ) -> None:

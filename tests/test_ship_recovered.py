@@ -21,7 +21,7 @@ from toolchain.recipe.loading import parse_assignment
 from toolchain.system.files import sha256_of
 from toolchain.workflows.member_costs import write_costs
 from toolchain.zoo import costs, picking, shipping, sources
-from toolchain.zoo.history import TEACHERS, Origins, history_of
+from toolchain.zoo.history import TEACHERS, Origins, _fields, history_of
 from toolchain.zoo.reading import Member
 
 YUNET = next(teacher for teacher in TEACHERS if "YuNet" in teacher.name)
@@ -89,6 +89,12 @@ def test_its_command_makes_it_again(member: Member) -> None:
     assert recipe.prune.widths == WIDTHS
     assert {group: list(gone) for group, gone in recipe.prune.pruned_channels.items()} == GONE
     assert recipe.input.height == 320
+
+
+def test_a_target_is_part_of_the_command() -> None:
+    record = {"rate": 1 / 3, "macs": 0.6, "prune.align": 1}
+    assert _fields(record, "yunet")[:4] == ["--align", "1", "--macs", "0.6"]
+    assert _fields({"rate": 0.3, "prune.align": 4}, "yunet") == ["--align", "4", "--rate", "0.3"]
 
 
 @pytest.mark.slow

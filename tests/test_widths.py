@@ -33,6 +33,7 @@ from toolchain.widths import planning
 from toolchain.widths.choosing import Problem
 from toolchain.widths.cost_table import apart_groups, measure_group_costs, widths_of
 from toolchain.widths.costs import Book, Costs
+from toolchain.widths.free_shapes import free_shape
 from toolchain.widths.importance import Importance
 from toolchain.widths.looking import deploy
 from toolchain.widths.parameters import parameter_problem
@@ -179,6 +180,56 @@ def test_a_file_that_is_not_the_networks_is_refused() -> None:
     model.graph.node[0].input[1] = "another"
     with pytest.raises(AnalysisError, match=r"stem\.weight is not in the exported file"):
         Template(model, network, flow, groups)
+
+
+class Flattened(nn.Module):
+    """A convolution whose cells a linear layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Linear(8 * 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(torch.flatten(self.stem(x), 1))
+        return out
+
+
+def test_a_flattening_that_is_exported_as_numbers_takes_other_widths() -> None:
+    network = Flattened().eval()
+    weights = [
+        numpy_helper.from_array(p.detach().numpy(), n) for n, p in network.named_parameters()
+    ]
+    weights.append(numpy_helper.from_array(np.array([1, 128], np.int64), "shape"))
+    nodes = [
+        helper.make_node("Conv", ["image", "stem.weight", "stem.bias"], ["a"], pads=[1] * 4),
+        helper.make_node("Reshape", ["a", "shape"], ["b"], allowzero=1),
+        helper.make_node("Gemm", ["b", "head.weight", "head.bias"], ["out"], transB=1),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 4, 4])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 3])
+    model = helper.make_model(helper.make_graph(nodes, "flattened", [image], [out], weights))
+    flow = trace_flow(network, torch.zeros(1, 3, 4, 4))
+    template = Template(model, network, flow, groups_of(network, flow, ("head",)))
+    onnx.checker.check_model(template.file({"stem": 5}), full_check=True)
+    assert template.nodes["node b"].shapes(template.removed({"stem": 5})).endswith("-> 1x80")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "free"),
+    [
+        ((1, 16, 1, 1), (1, 16), [0, 0]),
+        ((1, 16, 4, 4), (1, 256), [0, -1]),
+        ((1, 16, 4, 4), (1, 16, 16), [0, 0, -1]),
+        ((1, 16, 4, 4), (16, 16), None),
+        ((1, 49, 16), (1, 49, 4, 4), None),  # heads: which of both are fewer?
+        ((1, 16, 4, 4), (1, 4, 4, 4, 4), None),
+    ],
+)
+def test_shapes_say_no_channels_where_one_size_alone_changes(
+    given: tuple[int, ...], wanted: tuple[int, ...], free: list[int] | None
+) -> None:
+    assert free_shape(given, wanted) == free
 
 
 # Costs, and what is kept of them ------------------------------------------------------------------
@@ -375,7 +426,7 @@ def test_a_plan_by_parameters_loses_as_little_as_any_within_the_budget() -> None
     problem = chain_problem(kept.sensitivity_by)
     for share in (0.3, 0.6, 0.9):
         budget = int(share * parameters_of(8, 6))
-        chosen = planning.plan_parameters(problem, budget)
+        chosen = planning.plan_counted(problem, budget, "parameters")
         assert chosen.cost == parameters_of(chosen.widths["stem"], chosen.widths["inner"])
         assert chosen.cost <= budget
         best = min(
@@ -387,4 +438,4 @@ def test_a_plan_by_parameters_loses_as_little_as_any_within_the_budget() -> None
         assert chosen.loss == pytest.approx(best)
     least = parameters_of(1, 1)
     with pytest.raises(InputError, match=f"any widths need is {least}, .* a smaller --least"):
-        planning.plan_parameters(problem, least - 1)
+        planning.plan_counted(problem, least - 1, "parameters")

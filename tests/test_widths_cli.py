@@ -95,14 +95,19 @@ def test_what_is_no_budget_is_refused(
 
 
 def test_a_budget_of_parameters_needs_no_board() -> None:
-    assert read_budget(None, None, "52k").parameters_of(91_360) == 52_000
+    assert read_budget(None, None, "52k").counted_of(91_360) == 52_000
     assert read_budget(None, None, "1.5M").parameters == 1_500_000
+    assert read_budget(None, None, "0.57").counted_of(91_360) == 52_075
+    assert read_budget(None, None, None, None, "200M").counted_of(10**9) == 200_000_000
+    assert read_budget(None, None, macs="0.6").counted_of(1000) == 600
     with pytest.raises(InputError, match="give one budget"):
         read_budget("0.5", None, "52k")
+    with pytest.raises(InputError, match=r"--macs must be a number .* or a share .*got '0'"):
+        read_budget(None, None, macs="0")
     with pytest.raises(InputError, match=r"--parameters must be a number such as 52k.*got '52 %'"):
         read_budget(None, None, "52 %")
     with pytest.raises(InputError, match="takes 52,000 parameters unpruned, within the budget"):
-        read_budget(None, None, "52k").parameters_of(52_000)
+        read_budget(None, None, "52k").counted_of(52_000)
 
 
 def test_a_budget_that_the_network_meets_is_told() -> None:
@@ -237,8 +242,12 @@ def test_the_page_of_a_plan_says_how_far_off_it_was() -> None:
 # For real -----------------------------------------------------------------------------------------
 
 
+MACS = 32 * 32 * (16 * 27 + 12 * 144 + 16 * 108 + 2 * 16)
+"""Of one image of 64x64, whose first convolution has a stride."""
+
+
 @pytest.mark.slow
-def test_a_plan_by_parameters_is_shrunk_and_counted(
+def test_a_plan_by_parameters_or_macs_is_shrunk_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(Path(__file__).parent)
@@ -264,6 +273,11 @@ def test_a_plan_by_parameters_is_shrunk_and_counted(
     assert (by_size.criterion, by_size.pruned_channels) == ("l1", {})
     assert run_cli([*common, "--parameters", "4k"]) == 2
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
+    assert run_cli([*common, "--macs", "0.6"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["unpruned"] == MACS
+    assert (made["unit"], made["board"], made["budget"]) == ("MACs", None, int(0.6 * MACS))
+    assert made["measured"] == made["predicted"] <= 0.6 * MACS
 
 
 @pytest.mark.slow

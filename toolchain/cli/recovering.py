@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from toolchain.cli.recipes import recipe_for, with_settings
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
+    from toolchain.recipe import PruneSection
     from toolchain.recovery.report import RecoveryReport
 
 
@@ -57,11 +59,8 @@ def recover(
         raise InputError("recover takes one --size")
     asked = recipe_for(model, recipe, recovery.fields, inputs.sizes[0])
     wanted = inputs.fed(with_settings(asked, {}, recovery.settings))
-    if not wanted.prune.zeroes:
-        raise InputError(
-            "there is nothing to recover without a rate; give --rate, such as 0.3, or by --recipe "
-            "the plan.toml that toolchain plan wrote"
-        )
+    target = recovery.target_of_all
+    _demand_one(wanted.prune, target)
     asking.need_module(model)
     need_size(model, wanted, recipe, inputs.size)
     asking.need_checkpoint(ckpt)
@@ -77,7 +76,7 @@ def recover(
         wanted, ckpt, chosen.choice, recovery.images, out, recovery.minutes,
         recovery.steps, recovery.batch, recovery.kinds, recovery.names, recovery.half,
         recovery.device, recovery.threads, recovery.workers, recovery.seed, recovery.cache,
-        recovery.keep_seconds, start,
+        recovery.keep_seconds, start, target,
     )  # fmt: skip
     if dry_run:
         for line in shown_blocks(job):
@@ -86,6 +85,19 @@ def recover(
     with training_progress() as (on_photo, on_step):
         report = recover_from_photos(job, on_photo, on_step, _tell)
     _print(report, model, out)
+
+
+def _demand_one(prune: PruneSection, target: Mapping[str, object]) -> None:
+    """Raise :class:`InputError` where nothing says how much goes, or two things do."""
+    if target and (prune.widths or prune.pruned_channels):
+        raise InputError(
+            f"the recipe's plan says how much goes, and --{next(iter(target))} does; give one"
+        )
+    if not (target or prune.zeroes):
+        raise InputError(
+            "there is nothing to recover without a rate; give --rate, such as 0.3, a target, such "
+            "as --macs 0.6, or by --recipe the plan.toml that toolchain plan wrote"
+        )
 
 
 def _tell(words: str) -> None:

@@ -20,7 +20,7 @@ from toolchain.cli.feeding import need_size
 from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
 from toolchain.cli.options.computing import PHOTOS
 from toolchain.cli.options.grouping import grouped
-from toolchain.cli.options.inputs import Size
+from toolchain.cli.options.inputs import Pixels, Size
 from toolchain.cli.options.pruning import Align
 from toolchain.cli.options.weights import Chosen
 from toolchain.cli.recipes import recipe_for
@@ -103,6 +103,7 @@ def cost(
 def plan(
     model: Model,
     chosen: Chosen,
+    pixels: Pixels,
     target: OnBoard = "rpi4",
     runtime: Runtime = None,
     latency: Annotated[
@@ -113,7 +114,12 @@ def plan(
         str | None, typer.Option(help="Of one inference, as 40M, in place of --latency.")
     ] = None,
     parameters: Annotated[
-        str | None, typer.Option(help="Deployed, as 52k, in place of both; needs no board.")
+        str | None,
+        typer.Option(help="Deployed, as 52k, or a share of them, 0.6; needs no board."),
+    ] = None,
+    macs: Annotated[
+        str | None,
+        typer.Option(help="Multiply-accumulates of one image likewise: 200M, or a share, 0.6."),
     ] = None,
     rate: Annotated[
         float | None,
@@ -146,7 +152,7 @@ def plan(
     targets_file: OwnTargets = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder; out/plan/MODEL-TARGET, MODEL-parameters or MODEL-rate-R."),
+        typer.Option(help="Folder; out/plan/MODEL-TARGET, -parameters, -macs or -rate-R."),
     ] = None,
     cache: ArmCache = CACHE,
     as_json: Json = False,
@@ -154,7 +160,7 @@ def plan(
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
     from toolchain.widths.budget import read_budget
 
-    wanted = read_budget(latency, instructions, parameters, rate)
+    wanted = read_budget(latency, instructions, parameters, rate, macs)
     recipe_for(model, recipe, {}, size)
     asking.need_module(model)
     asking.need_checkpoint(ckpt)
@@ -164,18 +170,18 @@ def plan(
     from toolchain.data.wider import read_split
     from toolchain.report.costs.cost_tables import plan_document
     from toolchain.report.document.html import html
-    from toolchain.workflows.plans import Wish, plan_by_parameters, plan_by_rate, plan_on_board
+    from toolchain.workflows.plans import Wish, plan_by_count, plan_by_rate, plan_on_board
 
     if data is not None and calibration is not None:
         raise InputError("--data and --calibration: widths are looked at on one of them; give one")
     split = read_split(data, "train") if data is not None else None
     of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
-    whole = _unpruned(recipe_for(model, recipe, of_weights, size))
+    whole = pixels.fed(_unpruned(recipe_for(model, recipe, of_weights, size)))
     need_size(model, whole, recipe, size)
     choice = chosen.choice
     load = partial(_load, whole, ckpt, choice)
-    on_board = wanted.parameters is wanted.rate is None
-    kind = target if on_board else "parameters" if wanted.rate is None else f"rate-{wanted.rate:g}"
+    on_board = wanted.counted is None and wanted.rate is None
+    kind = target if on_board else (wanted.counted or f"rate-{wanted.rate:g}").lower()
     place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
     command = shlex.join(["toolchain", *sys.argv[1:]])
 
@@ -194,7 +200,7 @@ def plan(
             )
             made = plan_on_board(wish(loaded), costs, report, board, on_stage)
         else:
-            plan_simply = plan_by_parameters if wanted.rate is None else plan_by_rate
+            plan_simply = plan_by_count if wanted.rate is None else plan_by_rate
             made = plan_simply(wish(load()), on_stage)
     content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
     write_all(place, {"plan.json": content, "plan.html": html(plan_document(made)).encode()})
@@ -286,6 +292,16 @@ def _print_cost(found: CostReport, place: Path) -> None:
     console.print(f"Results are in [bold]{escape(str(place))}[/]; look at cost.html.")
 
 
+def _next(model: str) -> str:
+    """Return what takes a plan on: a training from faces, or else learning from photos."""
+    from toolchain.models.detector import find
+
+    found = find(model)
+    if found is not None and found.blocks:
+        return f"toolchain train {escape(model)} --data WIDER --teacher WEIGHTS"
+    return f"toolchain recover {escape(model)} --ckpt WEIGHTS --images PHOTOS"
+
+
 def _print_plan(made: WidthPlan, place: Path) -> None:
     console = table_console()
     narrowed = [group for group in made.groups if group.after < group.before]
@@ -303,6 +319,6 @@ def _print_plan(made: WidthPlan, place: Path) -> None:
         )
     recipe = escape(str(place / "plan.toml"))
     console.print(
-        f"Next: [bold]toolchain train {escape(made.model)} --recipe {recipe} --data WIDER "
-        f"--teacher WEIGHTS[/], or shrink by the same recipe. Look at plan.html."
+        f"Next: [bold]{_next(made.model)} --recipe {recipe}[/], or shrink by the same recipe. Look "
+        f"at plan.html."
     )

@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from toolchain.checking.cost import macs_by_weight
 from toolchain.errors import InputError, RecipeError
 from toolchain.exporting.fold import fold_batch_norm
 from toolchain.exporting.ncnn.align import BLOCK
 from toolchain.library.board_costs import instructions_of
-from toolchain.library.pruner_arguments import PrunerArguments, Rate, demand_matches, matches
+from toolchain.library.pruner_arguments import (
+    Amount,
+    PrunerArguments,
+    Rate,
+    demand_matches,
+    matches,
+)
 from toolchain.library.taking import Taken
 from toolchain.pruning.blocks import counts_in_blocks
 from toolchain.pruning.criteria import count_of
 from toolchain.pruning.groups import ChannelGroup, groups_of, zeroed_counts
 from toolchain.pruning.prunable import Prunable
+from toolchain.records.cost_tables import Reached
 from toolchain.surgery.flow import trace_flow
 from toolchain.widths.choosing import Problem
 from toolchain.widths.parameters import macs_problem, parameter_problem
 from toolchain.widths.planning import mildest_rate
 
 
-def counts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> dict[str, int]:
+@dataclass(frozen=True)
+class Amounts:
+    """How many filters go."""
+
+    counts: Mapping[str, int]
+    """By group."""
+    reached: Reached | None = None
+    """What a target came to; None where there was none."""
+
+
+def amounts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> Amounts:
     """Return how many filters of each group go.
 
     Raises :class:`RecipeError` where that is none at all though more than that is asked for, and
@@ -30,11 +48,9 @@ def counts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> dict
     """
     groups = prunable.groups
     if wanted.widths is not None:
-        return zeroed_counts(groups, wanted.prune)
-    if wanted.rate is not None:
-        rates = _rates(groups, wanted.rate)
-    else:
-        rates = dict.fromkeys((group.name for group in groups), _target(prunable, taken, wanted))
+        return Amounts(zeroed_counts(groups, wanted.prune))
+    reached = None if wanted.rate is not None else _reached(prunable, taken, wanted)
+    rates = _rates(groups, wanted.rate if reached is None else reached.rate)
     counts = _counts(groups, rates, wanted)
     if any(rates.values()) and not any(counts.values()):
         widest = max(group.width for group in groups)
@@ -43,7 +59,7 @@ def counts_of(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> dict
             f"a rate of {max(rates.values()):g} takes no filter of any layer; give {least}, the "
             f"widest has {widest} filters" + (", or no round_to" if wanted.round_to > 1 else "")
         )
-    return counts
+    return Amounts(counts, reached)
 
 
 def _counts(
@@ -68,8 +84,9 @@ def gone_of(rate: float, width: int, multiple: int = 1) -> int:
     return max(0, width - stays)
 
 
-def _rates(groups: Sequence[ChannelGroup], rate: Rate) -> dict[str, float]:
+def _rates(groups: Sequence[ChannelGroup], rate: Rate | None) -> dict[str, float]:
     """Return each group's rate: the smallest of its layers, of which unnamed ones have none."""
+    assert rate is not None
     if not isinstance(rate, Mapping):
         return {group.name: rate for group in groups}
     layers = [layer for group in groups for layer in group.layers]
@@ -82,9 +99,9 @@ def _rates(groups: Sequence[ChannelGroup], rate: Rate) -> dict[str, float]:
     return {group.name: min(map(of_layer, group.layers)) for group in groups}
 
 
-def _target(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> float:
-    """Return the mildest rate, equal in all groups, that meets a target."""
-    cost_of, budget, unit = _cost(taken, wanted)
+def _reached(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> Reached:
+    """Return the mildest rate, equal in all groups, that meets a target, and what it comes to."""
+    cost_of, amount, unit = _cost(taken, wanted)
     groups = prunable.groups
 
     def widths(rate: float) -> dict[str, int]:
@@ -95,19 +112,21 @@ def _target(prunable: Prunable, taken: Taken, wanted: PrunerArguments) -> float:
     def cost(rate: float) -> float:
         return cost_of(widths(rate))
 
+    whole = round(cost(0))
+    budget = int(amount * whole) if isinstance(amount, float) else amount
     rate = mildest_rate(groups, budget, cost)
     least = round(cost(rate))
     if least > budget:
         raise InputError(
-            f"{unit}={budget} is out of reach: the highest rate leaves {least}, of {round(cost(0))}"
-            f"; give more, ignore fewer layers, or round less"
+            f"{unit}={amount} is out of reach: the highest rate leaves {least}, of {whole}; give "
+            f"more, ignore fewer layers, or round less"
         )
-    return rate
+    return Reached("MACs" if unit == "macs" else unit, budget, least, whole, rate)
 
 
 def _cost(
     taken: Taken, wanted: PrunerArguments
-) -> tuple[Callable[[Mapping[str, int]], float], int, str]:
+) -> tuple[Callable[[Mapping[str, int]], float], Amount, str]:
     """Return what tells a target's cost by widths, the target, and its name."""
     if wanted.instructions is not None:
         return instructions_of(taken, wanted), wanted.instructions, "instructions"
@@ -115,7 +134,7 @@ def _cost(
     return problem.cost, budget, unit
 
 
-def _problem(taken: Taken, wanted: PrunerArguments) -> tuple[Problem, int, str]:
+def _problem(taken: Taken, wanted: PrunerArguments) -> tuple[Problem, Amount, str]:
     """Return what counts a target's cost by widths, the target, and its name."""
     folded = fold_batch_norm(taken.network, taken.example)
     flow = trace_flow(folded, taken.example)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from toolchain.errors import InputError, ModelError, RecipeError
-from toolchain.library.amounts import counts_of
+from toolchain.library.amounts import amounts_of
 from toolchain.library.filter_groups import (
     FilterGroup,
     demand_finite,
@@ -18,11 +18,12 @@ from toolchain.library.filter_groups import (
     summary_table,
 )
 from toolchain.library.left_out import left_out
-from toolchain.library.pruner_arguments import TARGET, Ignored, Rate, Runtime, checked
+from toolchain.library.pruner_arguments import TARGET, Amount, Ignored, Rate, Runtime, checked
 from toolchain.library.taking import Example, live_parameters, take, undisturbed
 from toolchain.pruning.criteria import Scoring, name_of
 from toolchain.pruning.prunable import Prunable
 from toolchain.recipe import Criterion, Scope
+from toolchain.records.cost_tables import Reached
 
 VERSION = 1
 """Of what :meth:`SoftPruner.state_dict` gives."""
@@ -67,15 +68,15 @@ class SoftPruner:
         example: Example,
         *,
         rate: Rate | None = None,
-        parameters: int | None = None,
-        macs: int | None = None,
+        parameters: Amount | None = None,
+        macs: Amount | None = None,
         widths: Mapping[str, int] | None = None,
         criterion: Criterion | Scoring = "fpgm",
         scope: Scope = "group",
         ignored: Ignored = (),
         round_to: int | None = None,
         align: int = 1,
-        instructions: int | None = None,
+        instructions: Amount | None = None,
         target: str = TARGET,
         runtime: Runtime | None = None,
     ) -> None:
@@ -90,7 +91,7 @@ class SoftPruner:
                 holds, what none matches stays whole, and a group goes by the smallest rate of its
                 layers. Exactly one of this, parameters, macs, widths and instructions is given.
             parameters: A target instead: at most so many deployed parameters (batch norm folded),
-                by the mildest rate that is equal in all groups.
+                or a share of the network's as it is, by the mildest rate, equal in all groups.
             macs: The same in multiply-accumulates of one run on ``example``.
             widths: How many filters stay, by a layer of each group: ``{"stem.conv": 12}``; others
                 stay whole. The command ``toolchain plan`` writes them, in ``[prune.widths]``.
@@ -130,12 +131,14 @@ class SoftPruner:
             if not self._prunable.groups:
                 some = "; ".join(f"{n} stays: {why}" for n, why in [*self.left_out.items()][:3])
                 raise ModelError(f"no filter can be removed ({some or 'there is no layer'})")
-            counts = counts_of(self._prunable, taken, wanted)
+            amounts = amounts_of(self._prunable, taken, wanted)
         self.groups: tuple[FilterGroup, ...] = tuple(
-            FilterGroup(group.name, group.layers, group.width, counts[group.name])
+            FilterGroup(group.name, group.layers, group.width, amounts.counts[group.name])
             for group in self._prunable.groups
         )
         """What is chosen among, in the order of layers."""
+        self.reached: Reached | None = amounts.reached
+        """What a target came to: its cost, of which whole, at which rate; None without one."""
         self._network, self._plain, self._wanted = network, taken.network, wanted
         every = {group.name: range(group.width) for group in self._prunable.groups}
         touched = self._prunable.masks(taken.network, every)

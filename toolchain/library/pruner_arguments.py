@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict, get_args
@@ -17,6 +18,8 @@ from toolchain.recipe.checking import Checker
 
 Rate = float | Mapping[str, float]
 Ignored = Sequence[str | nn.Module]
+Amount = int | float
+"""A target: so many at most, or a share ``> 0 and < 1`` of what the whole network takes."""
 
 Runtime = Literal["ncnn", "onnxruntime"]
 
@@ -24,21 +27,22 @@ WILDCARDS = frozenset("*?[")
 TARGET = "rpi4"
 """The board, where none is named."""
 AMOUNT, MULTIPLE = Annotated[int, Range(1, 1e18)], Annotated[int, Range(1, 1024)]
+SHARE = Range(0, 1, low_open=True, high_open=True)
 
 
 class PrunerOptions(TypedDict, total=False):
     """The keyword arguments of :class:`~toolchain.library.pruner.SoftPruner`, which tells them."""
 
     rate: Rate | None
-    parameters: int | None
-    macs: int | None
+    parameters: Amount | None
+    macs: Amount | None
     widths: Mapping[str, int] | None
     criterion: Criterion | Scoring
     scope: Scope
     ignored: Ignored
     round_to: int | None
     align: int
-    instructions: int | None
+    instructions: Amount | None
     target: str
     runtime: Runtime | None
 
@@ -48,8 +52,8 @@ class PrunerArguments:
     """The arguments of a pruner, checked; exactly one says how much goes."""
 
     rate: Rate | None
-    parameters: int | None
-    macs: int | None
+    parameters: Amount | None
+    macs: Amount | None
     widths: Mapping[str, int] | None
     criterion: Criterion | Scoring
     scope: Scope
@@ -59,7 +63,7 @@ class PrunerArguments:
     """Widths that stay are multiples of it."""
     align: int
     """As ``round_to``, where groups share what goes."""
-    instructions: int | None = None
+    instructions: Amount | None = None
     target: str = TARGET
     """The board that instructions are of."""
     runtime: Runtime | None = None
@@ -81,15 +85,15 @@ class PrunerArguments:
 def checked(
     network: nn.Module,
     rate: Rate | None,
-    parameters: int | None,
-    macs: int | None,
+    parameters: Amount | None,
+    macs: Amount | None,
     widths: Mapping[str, int] | None,
     criterion: Criterion | Scoring,
     scope: Scope,
     ignored: Ignored,
     round_to: int | None,
     align: int,
-    instructions: int | None = None,
+    instructions: Amount | None = None,
     target: str = TARGET,
     runtime: Runtime | None = None,
 ) -> PrunerArguments:
@@ -121,15 +125,15 @@ def checked(
         )
     found = PrunerArguments(
         _checked_rate(rate),
-        None if parameters is None else checker.value(AMOUNT, parameters, ("parameters",)),
-        None if macs is None else checker.value(AMOUNT, macs, ("macs",)),
+        _checked_amount(parameters, "parameters"),
+        _checked_amount(macs, "macs"),
         widths,
         criterion,
         scope,
         _patterns(network, ignored),
         1 if round_to is None else checker.value(MULTIPLE, round_to, ("round_to",)),
         checker.value(MULTIPLE, align, ("align",)),
-        None if instructions is None else checker.value(AMOUNT, instructions, ("instructions",)),
+        _checked_amount(instructions, "instructions"),
         target,
         runtime,
     )
@@ -145,6 +149,19 @@ def _checked_rate(rate: Rate | None) -> Rate | None:
             raise RecipeError("rate must name a layer at least, such as {'backbone.*': 0.3}")
         return {str(pattern): _checked_one(value, pattern) for pattern, value in rate.items()}
     return PruneSection(rate=rate).rate
+
+
+def _checked_amount(amount: Amount | None, name: str) -> Amount | None:
+    if amount is None:
+        return None
+    if isinstance(amount, numbers.Real) and not isinstance(amount, numbers.Integral):
+        if float(amount) in SHARE:
+            return float(amount)
+        raise RecipeError(
+            f"{name} must be a whole number, or a share {SHARE} of the whole network's (got "
+            f"{amount!r})"
+        )
+    return int(Checker().value(AMOUNT, amount, (name,)))
 
 
 def _checked_one(rate: float, pattern: str) -> float:

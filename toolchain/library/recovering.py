@@ -73,7 +73,8 @@ def recover(
         on_step: is told of the phase, the steps taken and of how many, and the mean loss.
         on_note: is told in words how it goes: how long a step takes, what the minutes buy.
         on_report: is given the :class:`RecoveryReport` at the end; ``print`` will do.
-        pruning: what goes, as for :class:`SoftPruner`: ``rate=0.3``, ``align=4``, ...
+        pruning: what goes, as for :class:`SoftPruner`: ``rate=0.3``, or a target, ``macs=0.6``,
+            ``parameters=52_000``, ``instructions=22_000_000``; ``align=4``, ...
 
     Returns:
         The pruned network with its zeros, in the mode, type and on the device of ``network``.
@@ -126,7 +127,10 @@ def pair_of(network: nn.Module, example: Example, **pruning: Unpack[PrunerOption
     zeroed = sum(len(channels) for channels in pruner.chosen.values())
     with undisturbed():
         plain_student = take(student, example).network
-    return Pair(teacher, student, taken.network, plain_student, taken.example, pruner.masks, zeroed)
+    return Pair(
+        teacher, student, taken.network, plain_student, taken.example, pruner.masks, zeroed,
+        pruner.reached,
+    )  # fmt: skip
 
 
 def pair_by_section(network: nn.Module, example: Tensor, prune: PruneSection) -> Pair:
@@ -153,15 +157,22 @@ def pair_by_section(network: nn.Module, example: Tensor, prune: PruneSection) ->
 
 def _demand_something_left(pruner: SoftPruner) -> None:
     if not any(group.gone for group in pruner.groups):
-        raise RecipeError("nothing is to be pruned, so there is nothing to recover; give a rate")
+        raise RecipeError(
+            "nothing is to be pruned, so there is nothing to recover; give a rate, or a target "
+            "below what the network is"
+        )
     alone = [group for group in pruner.groups if group.gone >= group.width - 1 >= BOTTLENECK - 1]
     if alone:
         narrow = min(alone, key=lambda group: group.width)
         raise RecipeError(
             f"{narrow.width - narrow.gone} of {narrow.width} filters would be left in "
             f"{narrow.name}, too few to learn through; give a rate below "
-            f"{(narrow.width - 1) / narrow.width:.3g}"
+            f"{(narrow.width - 1) / narrow.width:.3g}{_milder(pruner)}"
         )
+
+
+def _milder(pruner: SoftPruner) -> str:
+    return f", or a milder target ({pruner.reached})" if pruner.reached else ""
 
 
 def blocks_of(pair: Pair, names: Sequence[str] | None) -> Blocks:

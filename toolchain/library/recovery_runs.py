@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from toolchain.models.layouts import read_checkpoint
 from toolchain.models.weights import load_into, save_native
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import BoxAgreement
+from toolchain.records.cost_tables import Reached
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.returning import give_back
@@ -68,12 +69,15 @@ class RecoveryJob:
     keep_every_seconds: float
     start: Path | None = None
     """What an earlier recovery made of the same filters, to go on from."""
+    target: Mapping[str, Any] = field(default_factory=dict)
+    """What a pruner is given in place of a rate: a target, and its board perhaps."""
 
 
 def shown_blocks(job: RecoveryJob) -> list[str]:
-    """Return lines that show what would learn from what."""
+    """Return lines that show what would learn from what, and what a target comes to."""
     pair, _ = _prepared(job)
-    return tree_lines(blocks_of(pair, job.blocks))
+    reached = [] if pair.reached is None else [str(pair.reached)]
+    return [*tree_lines(blocks_of(pair, job.blocks)), *reached]
 
 
 def recover_from_photos(
@@ -94,6 +98,8 @@ def recover_from_photos(
         _go_on(pair, job.start, loaded, tell)
     for note in loaded.notes:
         tell(note)
+    if pair.reached is not None:
+        tell(str(pair.reached))
     blocks = blocks_of(pair, job.blocks)
     recipe, channels = loaded.recipe, loaded.image.shape[1]
     if channels != recipe.input.channels:
@@ -105,7 +111,7 @@ def recover_from_photos(
     feed = PhotoFeed(
         job.images, recipe, job.batch, job.seed, job.cache, job.workers, job.device, on_photo
     )
-    settings = _settings(job, loaded, feed)
+    settings = _settings(job, loaded, feed, pair.reached)
     wanted = Wanted(
         job.minutes, job.steps, job.outputs, half=job.half, goes_on=job.start is not None,
         out=job.out, settings=settings,
@@ -176,7 +182,7 @@ def _prepared(job: RecoveryJob) -> tuple[Pair, Loaded]:
     pair = pair_of(
         network,
         loaded.image,
-        rate=prune.rate,
+        **(job.target or {"rate": prune.rate}),
         criterion=prune.criterion,
         ignored=[pattern for pattern in prune.protected if _names_any(network, pattern)],
         align=prune.align,
@@ -190,14 +196,17 @@ def _names_any(network: torch.nn.Module, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name, _ in network.named_modules())
 
 
-def _settings(job: RecoveryJob, loaded: Loaded, feed: PhotoFeed) -> dict[str, Any]:
+def _settings(
+    job: RecoveryJob, loaded: Loaded, feed: PhotoFeed, reached: Reached | None
+) -> dict[str, Any]:
     """Return all that the weights at the end depend on, as JSON has it."""
     prune = loaded.recipe.prune
     return {
         "tool": f"toolchain {toolchain.__version__}",
         "model": job.recipe.model.name,
         "weights": loaded.source.sha256,
-        "rate": prune.rate,
+        "rate": prune.rate if reached is None else reached.rate,
+        **job.target,
         "criterion": prune.criterion,
         "prune.align": prune.align,
         **({"widths": dict(prune.widths)} if prune.widths else {}),

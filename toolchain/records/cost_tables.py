@@ -115,6 +115,26 @@ class Uniform:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """What a target came to, by the mildest rate of all groups."""
+
+    unit: str
+    """``parameters``, ``MACs``, or ``instructions`` of one inference."""
+    budget: int
+    cost: int
+    """At the widths that were chosen; what is shrunk takes at most so many."""
+    unpruned: int
+    rate: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cost:,} {self.unit} of {self.unpruned:,} ({self.cost / self.unpruned:.3f}) are "
+            f"left at a rate of {self.rate:.4g} of every group, within the target of "
+            f"{self.budget:,}"
+        )
+
+
+@dataclass(frozen=True)
 class PlannedBoard:
     """What instructions were counted on."""
 
@@ -132,9 +152,9 @@ class WidthPlan:
 
     model: str
     unit: str
-    """Of all costs: ``instructions`` of one inference, or ``parameters``."""
+    """Of all costs: ``instructions`` of one inference, ``parameters`` or ``MACs``."""
     board: PlannedBoard | None
-    """None for parameters."""
+    """None for what is counted without one."""
     criterion: str
     unpruned: int
     budget: int

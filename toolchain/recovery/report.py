@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toolchain.records.certificate import BoxAgreement
+from toolchain.records.cost_tables import Reached
 
 SHOWN = 10
 """Classes that are printed: those on which least agreement is left."""
@@ -50,6 +51,8 @@ class RecoveryReport:
     seconds: float = 0.0
     zeroed: int = 0
     """Filters that are held at zero."""
+    reached: Reached | None = None
+    """What a target of parameters, MACs or instructions came to; None without one."""
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -70,6 +73,8 @@ class RecoveryReport:
             lines.append(f"  {name}: {told} ({', '.join(self.evaluated)})")
         if self.kept_step != self.steps:
             lines.append(f"  of step {self.kept_step}, where the evaluation found most")
+        if self.reached is not None:
+            lines.append(f"  {self.reached}")
         return "\n".join([*lines, *self.notes])
 
 

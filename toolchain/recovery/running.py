@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from toolchain.models.reading import read_pickle
+from toolchain.records.cost_tables import Reached
 from toolchain.recovery.blocks import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
@@ -47,6 +48,8 @@ class Pair:
     """By parameter, False for what is held at zero."""
     zeroed: int
     """Filters."""
+    reached: Reached | None = None
+    """What a target came to, if there was one."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def recover(
         kept_step=kept_step,
         seconds=round(before + time.perf_counter() - start, 1),
         zeroed=pair.zeroed,
+        reached=pair.reached,
         notes=(*feed.notes, *taught.notes),
     )
 

@@ -59,12 +59,12 @@ def plan_widths(
     return Chosen(best, costs.total(best), costs.total(least), importance.loss(best))
 
 
-def plan_parameters(problem: Problem, budget: int) -> Chosen:
-    """Choose where costs are counted; raise as :func:`plan_widths`."""
+def plan_counted(problem: Problem, budget: int, unit: str) -> Chosen:
+    """Choose where costs are counted, in ``unit``; raise as :func:`plan_widths`."""
     best, least = choose_widths(problem, budget), cheapest(problem)
     if best is None:
         whole = round(problem.cost(problem.widest))
-        raise _out_of_reach(budget, round(problem.cost(least)), whole, "parameters")
+        raise _out_of_reach(budget, round(problem.cost(least)), whole, unit)
     return Chosen(best, round(problem.cost(best)), round(problem.cost(least)), problem.loss(best))
 
 

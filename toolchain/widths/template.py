@@ -21,6 +21,7 @@ from toolchain.errors import AnalysisError, first_line
 from toolchain.pruning.groups import ChannelGroup
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.layers import layers_of
+from toolchain.widths.free_shapes import set_attribute, without_fixed_shapes
 from toolchain.widths.ties import Places, ties_of
 
 Widths = Mapping[str, int]
@@ -80,7 +81,7 @@ class Template:
         Raises :class:`AnalysisError` where that cannot be done.
         """
         self.groups = {group.name: group for group in groups}
-        self.model = _named(_without_fixed_resizing(model))
+        self.model = _named(without_fixed_shapes(model))
         ties = ties_of(network, flow, groups)
         self.ties = {name: axes for name, axes in ties.items() if _is_alone(network, name)}
         layers = layers_of(network).values()
@@ -116,7 +117,7 @@ class Template:
         sizes = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
         for node in model.graph.node:
             if node.op_type.startswith("Conv") and node.input[1] in self.per_group:
-                _set(node, "group", sizes[node.input[1]] // self.per_group[node.input[1]])
+                set_attribute(node, "group", sizes[node.input[1]] // self.per_group[node.input[1]])
         return model
 
     def check_ties(self) -> None:
@@ -183,31 +184,6 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in model.graph.node:
         node.name = f"node {node.output[0]}"
     return model
-
-
-def _without_fixed_resizing(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy in which what is resized says height and width alone, not the channels."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    del copied.graph.value_info[:]  # shapes of the widths as they are
-    values = {tensor.name: tensor for tensor in copied.graph.initializer}
-    for node in list(copied.graph.node):
-        sizes = (
-            values.get(node.input[3]) if node.op_type == "Resize" and len(node.input) > 3 else None
-        )
-        if sizes is not None and tuple(sizes.dims) == (4,):
-            name = f"{node.output[0]} height and width"
-            side = numpy_helper.from_array(numpy_helper.to_array(sizes)[2:], name)
-            copied.graph.initializer.append(side)
-            node.input[3] = name
-            _set(node, "axes", [2, 3])
-    return copied
-
-
-def _set(node: onnx.NodeProto, name: str, value: object) -> None:
-    kept = [each for each in node.attribute if each.name != name]
-    del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
 
 
 def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from toolchain.arm.checking import check_folder
 from toolchain.arm.emulation import count_layers
+from toolchain.checking.cost import macs_by_weight
 from toolchain.errors import InputError
 from toolchain.models.choosing import Choice
 from toolchain.recipe import Recipe, override
@@ -25,7 +26,7 @@ from toolchain.widths.cost_table import widths_of
 from toolchain.widths.costs import CostModel
 from toolchain.widths.importance import Importance, Ranking
 from toolchain.widths.looking import Board, Deployed, Look, deploy, look_at_widths
-from toolchain.widths.parameters import parameter_problem
+from toolchain.widths.parameters import macs_problem, parameter_problem
 from toolchain.workflows.pipeline import Job, run_shrink
 from toolchain.zoo.sources import Loaded
 
@@ -58,23 +59,26 @@ class Wish:
     command: str
 
 
-def plan_by_parameters(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan:
-    """Choose the widths that lose least within so many parameters; shrink by them, and count."""
+def plan_by_count(wish: Wish, on_stage: Callable[[str], None]) -> WidthPlan:
+    """Choose the widths that lose least within so many parameters, or MACs; shrink by them, and
+    count.
+    """
     loaded = wish.loaded
     deployed = deploy(loaded.network, loaded.recipe, loaded.image)
     groups, look = deployed.groups, wish.look
-    whole = _whole(deployed)
+    unit = wish.wanted.counted or "parameters"
+    whole = _whole(deployed, loaded if unit == "MACs" else None)
     unpruned = round(whole.cost(whole.widest))
-    budget = wish.wanted.parameters_of(unpruned)
+    budget = wish.wanted.counted_of(unpruned)
     widths = {group.name: widths_of(group.width, wish.every, wish.align) for group in groups}
     importance = look_at_widths(loaded, groups, widths, wish.ranking, look, on_stage)
     on_stage("choose widths")
     losses = planning.losses_of(importance, widths, wish.least)
     problem = dataclasses.replace(whole, losses=losses)
-    chosen = planning.plan_parameters(problem, budget)
+    chosen = planning.plan_counted(problem, budget, unit)
     uniform = planning.uniform_within(groups, importance, budget, whole.cost)
     planned = planning.planned_groups(groups, chosen, importance)
-    made = _predicted(wish, "parameters", None, unpruned, budget, chosen, look, uniform, planned)
+    made = _predicted(wish, unit, None, unpruned, budget, chosen, look, uniform, planned)
     return _counted(made, importance, wish, on_stage)
 
 
@@ -118,20 +122,24 @@ def _by_rate_in_blocks(
     return _counted(made, importance, wish, on_stage)
 
 
-def _whole(deployed: Deployed) -> Problem:
-    """Return what counts parameters, before it is known what widths lose."""
+def _whole(deployed: Deployed, of_macs: Loaded | None = None) -> Problem:
+    """Return what counts parameters, or the MACs of a network on its example, before it is known
+    what widths lose.
+    """
     nothing_lost = {group.name: {group.width: 0.0} for group in deployed.groups}
-    return parameter_problem(deployed.network, deployed.flow, deployed.groups, nothing_lost)
+    counted = deployed.network, deployed.flow, deployed.groups, nothing_lost
+    if of_macs is None:
+        return parameter_problem(*counted)
+    return macs_problem(*counted, *macs_by_weight(deployed.network, of_macs.example))
 
 
 def _counted(
     made: WidthPlan, importance: Importance, wish: Wish, on_stage: Callable[[str], None]
 ) -> WidthPlan:
-    """Return the plan with the parameters of what is really shrunk by it."""
+    """Return the plan with the parameters, or MACs, of what is really shrunk by it."""
     after = _shrunk(_write_recipe(made, importance, wish), wish, on_stage).cost_after
-    return dataclasses.replace(
-        made, measured=after.deployed_parameters + after.non_layer_parameters
-    )
+    parameters = after.deployed_parameters + after.non_layer_parameters
+    return dataclasses.replace(made, measured=after.macs if made.unit == "MACs" else parameters)
 
 
 def plan_on_board(

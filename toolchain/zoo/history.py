@@ -19,7 +19,7 @@ from toolchain.models.headers import read_metadata
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.recipe.renamed import settings_now
 from toolchain.zoo.reading import checked_facts
-from toolchain.zoo.recoveries import RECORD, RECOVERY, as_training, command_words
+from toolchain.zoo.recoveries import RECORD, RECOVERY, as_training, command_words, target_words
 
 NOTHING = (None, "None")
 """How a record says that a training started from random weights."""
@@ -234,7 +234,8 @@ def _chained(words: list[str], model: str, before: History | None) -> str:
 def _fields(record: Mapping[str, object], model: str) -> list[str]:
     """Return how much a recovery took out, and the fields of its recipe, as options."""
     rate = record.get("rate")
-    words = ["--align", str(record["prune.align"]), "--rate", f"{rate:.10g}"] if rate else []
+    words = ["--align", str(record["prune.align"])] if rate else []
+    words += target_words(record) or (["--rate", f"{rate:.10g}"] if rate else [])
     return [*words, *_widths(record), *_recipe_fields(record, model)]
 
 

@@ -9,6 +9,8 @@ RECORD = "recover.json"
 """What a recovery wrote of itself."""
 RECOVERY = "recovery"
 """The entry of a file's metadata that holds a recovery's settings."""
+TARGET = ("parameters", "macs", "instructions", "target", "runtime")
+"""Settings that say how much goes, each named as its option."""
 
 
 def as_training(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,3 +44,9 @@ def command_words(record: Mapping[str, Any], teacher_file: str) -> list[str]:
     if record["blocks"] is not None:
         words += ["--blocks", ",".join(record["blocks"])]
     return words
+
+
+def target_words(record: Mapping[str, Any]) -> list[str]:
+    """Return the target that said how much goes, as options; none where a rate or a plan did."""
+    given = [name for name in TARGET if record.get(name) is not None]
+    return [word for name in given for word in (f"--{name}", str(record[name]))]

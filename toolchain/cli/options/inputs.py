@@ -23,6 +23,29 @@ InputShape = Annotated[
 Size = Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")]
 
 
+Scale = Annotated[
+    str | None,
+    typer.Option(help="The network is given (pixel * scale - mean) / std; 1/255, for example."),
+]
+Mean = Annotated[
+    str | None, typer.Option(help="One number, or one per channel, as 0.485,0.456,0.406.")
+]
+Std = Annotated[str | None, typer.Option(help="The same.")]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What becomes of pixels."""
+
+    scale: Scale = None
+    mean: Mean = None
+    std: Std = None
+
+    def fed(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with what was said of pixels."""
+        return fed_as(recipe, {"scale": self.scale, "mean": self.mean, "std": self.std})
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The sizes, and what becomes of pixels."""
@@ -32,14 +55,9 @@ class Inputs:
         typer.Option(help="Input size, HEIGHTxWIDTH; may be repeated, a folder for each."),
     ] = None
     input_shape: InputShape = None
-    scale: Annotated[
-        str | None,
-        typer.Option(help="The network is given (pixel * scale - mean) / std; 1/255, for example."),
-    ] = None
-    mean: Annotated[
-        str | None, typer.Option(help="One number, or one per channel, as 0.485,0.456,0.406.")
-    ] = None
-    std: Annotated[str | None, typer.Option(help="The same.")] = None
+    scale: Scale = None
+    mean: Mean = None
+    std: Std = None
 
     @property
     def sizes(self) -> list[str | None]:
@@ -58,4 +76,4 @@ class Inputs:
 
     def fed(self, recipe: Recipe) -> Recipe:
         """Return the recipe with what was said of pixels."""
-        return fed_as(recipe, {"scale": self.scale, "mean": self.mean, "std": self.std})
+        return Pixels(self.scale, self.mean, self.std).fed(recipe)
