@@ -159,6 +159,11 @@ build.input_size = (16, 16)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of any size, nested, one grey, one broken."""
     place = tmp_path_factory.mktemp("photos")
+    pictures_in(place)
+    return place
+
+
+def pictures_in(place: Path) -> None:
     (place / "more").mkdir()
     generator = np.random.default_rng(0)
     for number in range(12):
@@ -170,7 +175,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(place / ("more" if number % 2 else "") / f"{number}.png"), pixels)
     (place / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
     (place / "notes.txt").write_text("no photo")
-    return place
 
 
 @pytest.fixture

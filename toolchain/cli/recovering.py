@@ -15,7 +15,7 @@ from toolchain.cli.options.grouping import grouped
 from toolchain.cli.options.inputs import Inputs
 from toolchain.cli.options.recovery import Recovery
 from toolchain.cli.options.weights import Chosen
-from toolchain.cli.progress import training_progress
+from toolchain.cli.progress import is_first, training_progress
 from toolchain.cli.recipes import recipe_for, with_settings
 from toolchain.errors import InputError
 
@@ -84,7 +84,8 @@ def recover(
         return
     with training_progress() as (on_photo, on_step):
         report = recover_from_photos(job, on_photo, on_step, _tell)
-    _print(report, model, out)
+    if is_first():
+        _print(report, model, out)
 
 
 def _demand_one(prune: PruneSection, target: Mapping[str, object]) -> None:
@@ -101,7 +102,8 @@ def _demand_one(prune: PruneSection, target: Mapping[str, object]) -> None:
 
 
 def _tell(words: str) -> None:
-    messages.print(words, markup=False)
+    if is_first():
+        messages.print(words, markup=False)
 
 
 def _print(report: RecoveryReport, model: str, out: Path) -> None:

@@ -23,6 +23,7 @@ from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.running import Pair, Wanted
 from toolchain.recovery.running import recover as run_recovery
 from toolchain.train.filters import BOTTLENECK
+from toolchain.train.ranks import ranks
 
 
 @in_python_words()
@@ -81,7 +82,7 @@ def recover(
 
     Raises:
         InputError: there are too few images, they do not fit the example, or the network gives
-            nearly the same for all of them.
+            nearly the same for all of them; or processes train together.
         ModelError: the network gives other outputs from run to run, or none that are finite.
         RecipeError: nothing is left of a layer, or nothing goes, or an option is wrong.
         ProofError: the loss runs away.
@@ -94,6 +95,11 @@ def recover(
         raise RecipeError(f"minutes must be more than 0 (got {minutes!r})")
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise RecipeError(f"steps must be a whole number, 1 at least (got {steps!r})")
+    if ranks() > 1:
+        raise InputError(
+            "recover computes in one process, and a process group is there; call it before "
+            "init_process_group, or start the command toolchain recover by torchrun"
+        )
     pair = pair_of(network, example, **pruning)
     found = blocks_of(pair, blocks)
     device = next(pair.student.parameters()).device

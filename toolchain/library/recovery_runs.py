@@ -38,6 +38,7 @@ from toolchain.recovery.tree import tree_lines
 from toolchain.system.files import sha256_of, write_bytes
 from toolchain.system.memory import keep_freed_memory
 from toolchain.train.keeping import OnStep
+from toolchain.train.ranks import demand_even, joined, rank, ranks
 from toolchain.workflows.stages.origin import native_metadata
 from toolchain.zoo.sources import Loaded, load_network
 
@@ -85,6 +86,7 @@ def recover_from_photos(
 ) -> RecoveryReport:
     """Prune and recover a network, or take a recovery up where it was; write its files.
 
+    Of processes that ``torchrun`` started each takes its share of a batch, and the first writes.
     Raises what :func:`toolchain.recover` raises, and :class:`CheckpointError` for a state of other
     settings.
     """
@@ -93,6 +95,14 @@ def recover_from_photos(
     torch.set_num_threads(job.threads)
     cv2.setNumThreads(0)  # crops are small
     keep_freed_memory()
+    with joined(job.device):
+        demand_even(job.batch)
+        return _recovered(job, on_photo, on_step, tell)
+
+
+def _recovered(
+    job: RecoveryJob, on_photo: Callable[[int, int], None], on_step: OnStep, tell: Tell
+) -> RecoveryReport:
     pair, loaded = _prepared(job)
     if job.start is not None:
         _go_on(pair, job.start, loaded, tell)
@@ -120,8 +130,9 @@ def recover_from_photos(
     )  # fmt: skip
     report = recover(pair, blocks, feed, wanted, on_step, tell)
     pair.student.cpu()
-    report = replace(report, boxes=_boxes(pair, loaded, feed))
-    _write(job, pair, {**native_metadata(loaded), "trained": True}, settings, report)
+    if rank() == 0:
+        report = replace(report, boxes=_boxes(pair, loaded, feed))
+        _write(job, pair, {**native_metadata(loaded), "trained": True}, settings, report)
     return report
 
 
@@ -221,6 +232,7 @@ def _settings(
         "outputs": dict(job.outputs),
         "blocks": None if job.blocks is None else list(job.blocks),
         "threads": job.threads,
+        **({"processes": ranks()} if ranks() > 1 else {}),
         "seed": job.seed,
         "device": job.device,
         "bfloat16": job.half,

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from toolchain.recovery.outputs import DISTRIBUTIONS, Output, probabilities_of
+from toolchain.train.ranks import mean_of_all
 
 LEAST = 0.01
 """What a cell counts beside one of a sure score: a detection moves in from its neighbours."""
 
 
 def cell_weights(outputs: Sequence[Output], theirs: Sequence[Tensor]) -> list[Tensor | None]:
-    """Return for each output what its cells count, 1 on average; None where all count alike.
+    """Return for each output what its cells count, 1 on average over all processes; None where all
+    count alike.
 
     ``theirs`` are the teacher's. Scores of each cell are outputs that a sigmoid gave or follows;
     they are of the cells of another output where all dimensions but that of channels are the same.
@@ -45,4 +47,4 @@ def _weight(scores: Sequence[Tensor]) -> Tensor | None:
         return None
     mean = torch.stack([each.clamp(min=1e-12).log() for each in scores]).mean(dim=0).exp()
     weight = mean + LEAST
-    return weight / weight.mean()
+    return weight / mean_of_all(weight.mean())

@@ -22,7 +22,7 @@ from toolchain.recovery.outputs import Output
 from toolchain.recovery.plan import RecoveryPlan
 from toolchain.train.course import Course, cosine
 from toolchain.train.masks import Masks, apply_masks
-from toolchain.train.ranks import total
+from toolchain.train.ranks import follow_first, ranks, total
 from toolchain.train.slopes import quick_slopes
 
 FIRST, LATEST = 5, 50
@@ -114,6 +114,7 @@ class RecoveryCourse(Course[Batch]):
         average_batch_norm(self.student, inputs)
         if not self.error() < before:
             self.student.load_state_dict(kept)
+        follow_first(self.student)
 
     def error(self) -> float:
         """Return how far the student's outputs are from the teacher's, where it settles."""
@@ -157,11 +158,11 @@ class RecoveryCourse(Course[Batch]):
 
         def learn(heard: Heard) -> None:
             with torch.enable_grad():
-                loss = self.block_loss(heard) / count
+                loss = self.block_loss(heard) / count / ranks()
                 if loss.requires_grad:
                     loss.backward()
             losses.append(loss.detach())
-            self._note(heard.block.name, loss.detach() * count)
+            self._note(heard.block.name, loss.detach() * count * ranks())
 
         blocks = self.lesson.blocks.blocks
         with self.precision(), quick_slopes(self.student), hearing(self.teacher, blocks, learn):
@@ -192,7 +193,10 @@ class RecoveryCourse(Course[Batch]):
         return _mean(known.errors(found, heard.gave))
 
     def loss(self, step: int, batch: Batch) -> Tensor:  # noqa: ARG002
-        """Return how far the student is from its teacher end to end, with the user's own loss."""
+        """Return how far the student is from its teacher end to end, with the user's own loss.
+
+        Of processes that share a batch each returns its part: their sum is the whole's.
+        """
         stages = self.lesson.blocks.stages
         wanted: dict[Call, Any] = {}
         found: dict[Call, Any] = {}
@@ -202,14 +206,14 @@ class RecoveryCourse(Course[Batch]):
             ours = self.student(*batch.inputs[0], **batch.inputs[1])
         errors = []
         for call, gave in found.items():
-            each = self.lesson.known[call].errors(gave, wanted[call])
+            each = [error / ranks() for error in self.lesson.known[call].errors(gave, wanted[call])]
             # As a divisor the error is a constant: what is far off must not drown the rest.
             errors.append(_mean([error / (1 + total(error)) for error in each]))
-        loss = self.distance(ours, theirs)
+        loss = self.distance(ours, theirs) / ranks()
         if errors:
             loss = loss + self.plan.features * torch.stack(errors).mean()
         if self.lesson.loss is not None:
-            loss = loss + self.plan.loss * own_loss(self.lesson.loss, ours, batch.whole)
+            loss = loss + self.plan.loss * own_loss(self.lesson.loss, ours, batch.whole) / ranks()
         return loss
 
     def distance(self, ours: Any, theirs: Any) -> Tensor:

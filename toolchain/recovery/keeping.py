@@ -16,6 +16,7 @@ from toolchain.system.files import write_bytes
 from toolchain.train.events import open_events
 from toolchain.train.keeping import OnStep, StateKeeper, filters_of
 from toolchain.train.masks import zero_filters_of
+from toolchain.train.ranks import rank
 from toolchain.train.state import State
 
 
@@ -45,7 +46,7 @@ class RecoveryKeeper(StateKeeper):
     ) -> None:
         super().__init__(out, keep_every_seconds, state, course, look, on_step, open_events(None))
         self.recovery, self.look, self.photos = course, look, photos
-        if out is not None:
+        if out is not None and rank() == 0:
             self.show(out)
 
     def show(self, out: Path) -> None:

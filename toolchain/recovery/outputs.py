@@ -17,6 +17,7 @@ from toolchain.models.watching import OperatorMode
 from toolchain.operators import operator_name
 from toolchain.recovery.channels import Moments
 from toolchain.surgery.running import Example, as_inputs, fresh, plainly
+from toolchain.train.ranks import mean_of_all
 
 Kind = Literal["logits", "binary", "probabilities", "scores", "boxes", "values"]
 """Of an output:
@@ -56,6 +57,7 @@ class Output:
     def distance(self, ours: Tensor, theirs: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return how far two are apart, as a share of the teacher's spread.
 
+        Of processes that share a batch each returns that of its part; their mean is the whole's.
         ``weight`` is what cells of boxes or values count, 1 on average.
         """
         ours, theirs = ours.float(), theirs.float()
@@ -73,7 +75,10 @@ class Output:
 
     @staticmethod
     def _squares(ours: Tensor, theirs: Tensor) -> Tensor:
-        return ((ours - theirs) ** 2).mean() / theirs.var(correction=0).clamp(min=1e-6)
+        mean = theirs.mean()
+        between = mean_of_all((mean - mean_of_all(mean)) ** 2)  # 0 of one process
+        variance = mean_of_all(theirs.var(correction=0)) + between
+        return ((ours - theirs) ** 2).mean() / variance.clamp(min=1e-6)
 
 
 def along(tensor: Tensor, dim: int) -> list[int]:

@@ -23,6 +23,7 @@ from toolchain.recovery.teaching import FEWEST_HELD, HELD_BYTES
 from toolchain.train.batches import CROP, Crops, batches
 from toolchain.train.crops import Crop, CropSettings, Image, recolour
 from toolchain.train.photos import Photos, prepare_images
+from toolchain.train.ranks import rank, ranks
 
 FEW, MOST_OUT = 50, 200
 """Photos under which a person is warned, and that are kept out at most."""
@@ -152,13 +153,22 @@ class PhotoFeed:
         return [Picture(each.name, each.pixels(self._out.longest)) for each in some]
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Give the batches of the steps from ``first`` to ``last`` (without it)."""
-        return self._batches(self._views, self._batch, first, last, self._workers)
+        """Give the batches of the steps from ``first`` to ``last`` (without it), or this process's
+        share of each.
+        """
+        mine = (rank(), ranks())
+        return self._batches(self._views, self._batch, first, last, self._workers, mine)
 
     def _batches(
-        self, crops: Crops, size: int, first: int, last: int, workers: int = 0
+        self,
+        crops: Crops,
+        size: int,
+        first: int,
+        last: int,
+        workers: int = 0,
+        mine: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        for batch in batches(crops, size, first, last, workers, device=self._device):
+        for batch in batches(crops, size, first, last, workers, *mine, device=self._device):
             yield Batch(((batch.images,), {}), batch.images)
 
 

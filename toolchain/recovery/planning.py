@@ -14,6 +14,7 @@ from toolchain.recovery.course import RecoveryCourse
 from toolchain.recovery.feeding import Feed, size_of
 from toolchain.recovery.plan import RecoveryPlan
 from toolchain.train.keeping import LOOKING, SAMPLES
+from toolchain.train.ranks import agreed
 
 PACE_STEPS = 4
 """Steps of each kind by which the pace is measured; the first of them is not counted."""
@@ -55,8 +56,8 @@ def plan_within(
     Raises :class:`InputError` where they are too few for a step of each kind.
     """
     began = time.perf_counter()
-    local, joint = (_pace(student, course_of, feed, kind) for kind in range(2))
-    left = beside.left(60 * minutes - (time.perf_counter() - began))
+    local, joint = (agreed(_pace(student, course_of, feed, kind)) for kind in range(2))
+    left = agreed(beside.left(60 * minutes - (time.perf_counter() - began)))
     if left < 2 * (local + joint):
         raise InputError(
             f"{minutes:g} minutes are too few: all but the steps takes "

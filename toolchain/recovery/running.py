@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from toolchain.models.reading import read_pickle
@@ -29,6 +30,7 @@ from toolchain.recovery.teaching import look_at
 from toolchain.surgery.running import Example
 from toolchain.train.keeping import OnStep, StateKeeper
 from toolchain.train.masks import Masks
+from toolchain.train.ranks import follow_first, total
 from toolchain.train.state import State, read_state
 
 
@@ -105,6 +107,7 @@ def recover(
     lesson = Lesson(blocks, known, taught.outputs, feed.looked, wanted.loss)
 
     state = _state_of(wanted)
+    total(torch.zeros(1))  # nobody goes on before all have read it
     if state is None:
         settling = 0.0 if wanted.goes_on else _solve(pair, lesson)
         solved = look.agreement(pair.student)
@@ -187,6 +190,7 @@ def _solve(pair: Pair, lesson: Lesson) -> float:
     course.settle()
     if not course.error() < before:
         pair.student.load_state_dict(kept)
+    follow_first(pair.student)
     return settling
 
 

@@ -77,6 +77,36 @@ def total(figure: Tensor) -> Tensor:
     return summed
 
 
+def mean_of_all(figure: Tensor) -> Tensor:
+    """Return the mean over processes of ``figure``, through which no gradient flows."""
+    return total(figure) / ranks()
+
+
+def agreed(figure: float) -> float:
+    """Return one figure for all, the mean, where each process has measured its own."""
+    return float(mean_of_all(torch.tensor(figure, dtype=torch.float64)))
+
+
+def demand_even(batch: int) -> None:
+    """Raise :class:`InputError` for a batch that processes cannot share evenly."""
+    if batch % ranks():
+        raise InputError(
+            f"a batch of {batch} crops cannot be shared evenly by {ranks()} processes; choose a "
+            f"multiple of {ranks()} by --batch"
+        )
+
+
+@torch.no_grad()
+def follow_first(network: nn.Module) -> None:
+    """Give every process the parameters and buffers that the first has, in place.
+
+    For what each computes of the same images on its own: a GPU may round otherwise.
+    """
+    if ranks() > 1:
+        for tensor in network.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Let every process have the sum of all processes' gradients, in place.
 

@@ -30,7 +30,7 @@ from toolchain.train.filters import check_rate
 from toolchain.train.job import TrainingJob
 from toolchain.train.labels import LabelCourse, LabelPlan
 from toolchain.train.photos import Photos, prepare_photos
-from toolchain.train.ranks import rank, ranks, total
+from toolchain.train.ranks import agreed, demand_even, rank, ranks
 from toolchain.train.recording import WARM_STEPS
 from toolchain.train.state import State, read_state
 from toolchain.zoo.sources import Loaded, example_input, load_network
@@ -84,11 +84,7 @@ def prepare(job: TrainingJob, split: Split, on_photo: Callable[[int, int], None]
 
 
 def _check_batch(job: TrainingJob, coarsest: int) -> None:
-    if job.batch % ranks():
-        raise InputError(
-            f"a batch of {job.batch} crops cannot be shared evenly by {ranks()} processes; choose "
-            f"a multiple of {ranks()} by --batch"
-        )
+    demand_even(job.batch)
     recalibrates = job.teacher is None or _plan(job, job.images or MANY).recalibration_steps > 0
     if recalibrates and job.batch == 1 and job.crop.side <= coarsest:
         raise InputError(
@@ -192,9 +188,7 @@ def _images_in_time(setup: Setup) -> int:
         if share
     )
     left = 60 * job.minutes - (_seconds_to_solve(setup, course) if job.start is None else 0)
-    images = max(left, 0.0) / seconds
-    images = float(total(torch.tensor(images, dtype=torch.float64))) / ranks()  # all agree
-    return max(20 * job.batch, int(images))
+    return max(20 * job.batch, int(agreed(max(left, 0.0) / seconds)))
 
 
 def _seconds_to_solve(setup: Setup, course: DistillationTrainer) -> float:

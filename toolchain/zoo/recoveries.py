@@ -35,6 +35,9 @@ def as_training(settings: Mapping[str, Any]) -> dict[str, Any]:
 def command_words(record: Mapping[str, Any], teacher_file: str) -> list[str]:
     """Return the words of the command that makes it again, but for its recipe's fields."""
     words = ["toolchain", "recover", str(record["model"]), "--ckpt", teacher_file]
+    if record.get("processes", 1) != 1:
+        start = f"torchrun --nproc-per-node {record['processes']} -m toolchain.cli"
+        words = start.split() + words[1:]
     words += ["--images", "WIDER/WIDER_train/images"]
     for name in ("steps", "batch", "threads", "seed", "device"):
         words += [f"--{name}", str(record[name])]
