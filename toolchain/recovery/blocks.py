@@ -29,6 +29,10 @@ RESOLUTIONS = 2
 """What a block may work at: one, or that before and that after a stride."""
 
 
+Dims = tuple[int, ...]
+"""Dimensions: 1 in maps (N, C, H, W), 2 in tokens (N, T, C)."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of a network that learns from the same part of the teacher."""
@@ -47,6 +51,9 @@ class Block:
     """In one run."""
     sums: tuple[str, ...] = ()
     """Layers that write the dependency group that its last layer writes, where there are others."""
+    dims: tuple[tuple[Dims, Dims], ...] = ()
+    """By call, along which dimension channels lie in each map that it is given, and that it gives;
+    empty where it is the second in all."""
     ends_stage: bool = False
     """True if the block after it works at another resolution: what it gives is compared end to
     end."""
@@ -114,7 +121,7 @@ def _is_named(name: str, pattern: str) -> bool:
 class _Finder:
     def __init__(self, network: nn.Module, example: Example, flow: Flow | None) -> None:
         self.flow = flow or watch(network, example)
-        self.run: Run = observe(network, example)
+        self.run: Run = observe(network, example, self.flow)
         self.modules = dict(network.named_modules())
         known = layers_of(network)
         self.layers = {name for name in known if name in self.run.calls}
@@ -260,7 +267,18 @@ class _Finder:
             self.run.calls[names[-1]][0].size,
             len(calls),
             self._sums_of(layers),
+            self._dims_of(names),
             writes_given=any(call.writes_given for call in calls),
+        )
+
+    def _dims_of(self, names: Sequence[str]) -> tuple[tuple[Dims, Dims], ...]:
+        calls = zip(self.run.calls[names[0]], self.run.calls[names[-1]], strict=True)
+        return tuple(
+            (
+                tuple(map(self.run.dim_of, first.maps[0])),
+                tuple(map(self.run.dim_of, last.maps[1])),
+            )
+            for first, last in calls
         )
 
     def _sums_of(self, layers: Sequence[str]) -> tuple[str, ...]:

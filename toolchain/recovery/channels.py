@@ -19,20 +19,26 @@ from toolchain.train.channels import floored
 
 @dataclass(frozen=True)
 class Alive:
-    """Which channels of a tensor (N, C, ...) depend on the image in the student."""
+    """Which channels of a tensor depend on the image in the student."""
 
     mask: Tensor
     """bool (C,)."""
     constant: Tensor
     """(C,): what the others hold; 0 where the mask is True."""
+    dim: int
+    """Along which dimension of the tensor they lie."""
 
     def feed(self, tensor: Tensor) -> Tensor:
         """Return the teacher's tensor with what the student holds where it lacks a channel."""
         if bool(self.mask.all()):
             return tensor
-        shape = (1, -1, *[1] * (tensor.ndim - 2))
+        shape = [-1 if place == self.dim else 1 for place in range(tensor.ndim)]
         mask, constant = (each.to(tensor.device).view(shape) for each in (self.mask, self.constant))
         return torch.where(mask, tensor, constant.to(tensor.dtype))
+
+
+Lying = tuple[Tensor, int]
+"""A tensor, and along which dimension its channels lie."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Known:
     """Numbers of the channels that the student has."""
     variance: tuple[Tensor, ...]
     """(C,): the teacher's, over many inputs; of each map that it gives."""
+    dims: tuple[int, ...]
+    """Along which dimension of each of these channels lie."""
 
     def feed(self, given: Arguments) -> Arguments:
         """Return the teacher's arguments as the student's block is given them."""
@@ -52,10 +60,10 @@ class Known:
     def errors(self, found: object, wanted: object) -> list[Tensor]:
         """Return the squared error over the teacher's variance, by map and channel (C,)."""
         return [
-            ((ours.float() - theirs.float()) ** 2).mean(dim=_but_channels(ours))[asked]
+            ((ours.float() - theirs.float()) ** 2).mean(dim=_but(dim, ours))[asked]
             / variance[asked]
-            for ours, theirs, asked, variance in zip(
-                maps(found), maps(wanted), self.asked, self.variance, strict=True
+            for ours, theirs, asked, variance, dim in zip(
+                maps(found), maps(wanted), self.asked, self.variance, self.dims, strict=True
             )
         ]
 
@@ -77,7 +85,8 @@ def known_of(
     found = {}
     for call, variance in variances.items():
         given, gave = alive[call]
-        found[call] = Known(given, _asked(gave, variance), variance)
+        dims = tuple(each.dim for each in gave)
+        found[call] = Known(given, _asked(gave, variance), variance, dims)
     return found
 
 
@@ -95,11 +104,14 @@ def _alive(
 
     Of a network that cannot be followed so, all channels count.
     """
-    found: dict[Call, tuple[list[Tensor], list[Tensor]]] = {}
+    found: dict[Call, tuple[list[Lying], list[Lying]]] = {}
 
     def note(heard: Heard) -> None:
-        given, gave = ([x.clone() for x in maps(each)] for each in (heard.given, heard.gave))
-        found[heard.call] = given, gave
+        given, gave = maps(heard.given), maps(heard.gave)
+        found[heard.call] = (
+            [(x.clone(), dim) for x, dim in zip(given, heard.dims_given, strict=True)],
+            [(x.clone(), dim) for x, dim in zip(gave, heard.dims_gave, strict=True)],
+        )
 
     network = copy.deepcopy(student).eval()
     with hearing(network, blocks, note):
@@ -112,22 +124,22 @@ def _alive(
         else:
             look = _alive_of
     return {
-        call: (tuple(map(look, given)), tuple(map(look, gave)))
+        call: (tuple(look(*each) for each in given), tuple(look(*each) for each in gave))
         for call, (given, gave) in found.items()
     }
 
 
-def _alive_of(tensor: Tensor) -> Alive:
-    cells = tensor.transpose(0, 1).flatten(1)
+def _alive_of(tensor: Tensor, dim: int) -> Alive:
+    cells = tensor.movedim(dim, 0).flatten(1)
     mask = cells.isnan().any(dim=1)
     if not mask.any():  # nothing depends on the image, or NaN was lost: ask for all
-        return _whole(tensor)
-    return Alive(mask, torch.where(mask, 0.0, cells.median(dim=1).values.nan_to_num()))
+        return _whole(tensor, dim)
+    return Alive(mask, torch.where(mask, 0.0, cells.median(dim=1).values.nan_to_num()), dim)
 
 
-def _whole(tensor: Tensor) -> Alive:
-    channels = tensor.shape[1]
-    return Alive(torch.ones(channels, dtype=torch.bool), torch.zeros(channels))
+def _whole(tensor: Tensor, dim: int) -> Alive:
+    channels = tensor.shape[dim]
+    return Alive(torch.ones(channels, dtype=torch.bool), torch.zeros(channels), dim)
 
 
 def _variances(
@@ -139,8 +151,8 @@ def _variances(
     def note(heard: Heard) -> None:
         tensors = maps(heard.gave)
         moments = found.setdefault(heard.call, [Moments() for _ in tensors])
-        for each, tensor in zip(moments, tensors, strict=True):
-            each.add(tensor)
+        for each, tensor, dim in zip(moments, tensors, heard.dims_gave, strict=True):
+            each.add(tensor, dim)
 
     for arguments in inputs:
         with hearing(teacher, blocks, note):
@@ -149,19 +161,19 @@ def _variances(
 
 
 class Moments:
-    """Mean and spread of the channels of many tensors (N, C, ...)."""
+    """Mean and spread of the channels of many tensors."""
 
     def __init__(self) -> None:
         self._count = 0
         self._sum: Tensor | float = 0.0
         self._square: Tensor | float = 0.0
 
-    def add(self, tensor: Tensor) -> None:
-        """Take in a tensor."""
-        precise = tensor.detach().double()
-        self._count += tensor.numel() // tensor.shape[1]
-        self._sum = self._sum + precise.sum(dim=_but_channels(tensor))
-        self._square = self._square + precise.square().sum(dim=_but_channels(tensor))
+    def add(self, tensor: Tensor, dim: int = 1) -> None:
+        """Take in a tensor, whose channels lie along ``dim``."""
+        precise, others = tensor.detach().double(), _but(dim, tensor)
+        self._count += tensor.numel() // tensor.shape[dim]
+        self._sum = self._sum + precise.sum(dim=others)
+        self._square = self._square + precise.square().sum(dim=others)
 
     def mean(self) -> Tensor:
         """Return the mean of each channel (C,), in float64."""
@@ -180,5 +192,5 @@ class Moments:
         return floored(self.spread() ** 2, square.mean()).float()
 
 
-def _but_channels(tensor: Tensor) -> list[int]:
-    return [0, *range(2, tensor.ndim)]
+def _but(dim: int, tensor: Tensor) -> list[int]:
+    return [place for place in range(tensor.ndim) if place != dim]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from toolchain.recovery.blocks import Block
+from toolchain.recovery.observing import is_map
 
 Call = tuple[str, int]
 """A block's name, and which of its calls: 0 is the first."""
@@ -29,6 +30,20 @@ class Heard:
     call: Call
     given: Arguments
     gave: Any
+
+    @property
+    def dims_given(self) -> tuple[int, ...]:
+        """Along which dimension channels lie, of each map that is given."""
+        return self._dims(0, self.given)
+
+    @property
+    def dims_gave(self) -> tuple[int, ...]:
+        """The same of each map that the block gave."""
+        return self._dims(1, self.gave)
+
+    def _dims(self, side: int, value: Any) -> tuple[int, ...]:
+        known = self.block.dims
+        return known[self.call[1]][side] if known else (1,) * len(maps(value))
 
 
 @contextmanager
@@ -81,13 +96,8 @@ def answer(modules: Mapping[str, nn.Module], block: Block, given: Arguments) -> 
 
 
 def maps(value: Any) -> list[Tensor]:
-    """Return the floating tensors with channels (N, C, ...) in what a block is given or gives."""
+    """Return the floating tensors with channels in what a block is given or gives."""
     return [leaf for leaf in tree_leaves(value) if is_map(leaf)]
-
-
-def is_map(leaf: Any) -> bool:
-    """Tell whether something is a floating tensor (N, C, ...)."""
-    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 1
 
 
 def with_maps(given: Arguments, change: Callable[[int, Tensor], Tensor]) -> Arguments:

@@ -196,7 +196,7 @@ def _spread(kind: Kind, dim: int, tensors: Sequence[Tensor]) -> Tensor:
         return torch.stack(figures).mean().clamp(min=1e-4)
     moments = Moments()
     for each in tensors:
-        moments.add(each.movedim(dim, 1) if each.ndim > 1 else each.view(-1, 1))
+        moments.add(each if each.ndim > 1 else each.view(-1, 1), dim if each.ndim > 1 else 1)
     return moments.variance()
 
 

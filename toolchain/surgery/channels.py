@@ -78,6 +78,9 @@ class Flow:
     """Grouped convolutions that lose whole groups; of others every group loses the same places."""
     tensor_nodes: dict[str, Nodes] = field(default_factory=dict)
     """Parameter or buffer with one entry per channel (batch norm, PReLU, a scale) -> nodes."""
+    dims_given: dict[str, list[tuple[int | None, ...]]] = field(default_factory=dict)
+    """Module -> for each of its calls, along which dimension channels lie in each tensor that it
+    gives; None where no layer's channels are known in it."""
     calls: dict[str, int] = field(default_factory=dict)
     """Layer name -> how often it is called in one run."""
     parts: list[Parts] = field(default_factory=list)

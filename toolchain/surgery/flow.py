@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.records.reasons import Reason
+from toolchain.surgery.boundaries import note_boundaries
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.dependencies import Slot, coupled_slots
 from toolchain.surgery.following import hold_pinned, note_shapes, tie
@@ -136,6 +137,7 @@ def _watch(
     flow = watcher.flow
     if prepare is not None:
         prepare(flow)
+    flow.dims_given = note_boundaries(network, watcher)
     numbers = Numbers(network, watcher, flow)
     if in_code is not None:
         tell(network, in_code, flow)

@@ -109,6 +109,11 @@ class Watcher(OperatorMode):
         entry = self.nodes.get(id(tensor))
         return entry[1] if entry else None
 
+    def dim_of(self, tensor: Tensor) -> int | None:
+        """Return along which dimension channels lie, or None; what is put off stays so."""
+        entry = self.nodes.get(id(tensor))
+        return entry[1].dim if entry else None
+
     def divide(self, operator: str, parts: Sequence[Nodes]) -> None:
         """Remember that an operator's parts must lose as many channels each."""
         divided = Parts(operator, tuple(map(tuple, parts)))
