@@ -83,6 +83,7 @@ help: ## List the targets
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
 	@echo "make train MODEL=eresfd RATE=0.3 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@echo "make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=photos MINUTES=30   without labels"
+	@echo "     RATES=0.1,0.3,0.5 in its place: a sweep; or PARAMETERS=52k, INSTRUCTIONS=40M, LATENCY=0.6"
 	@echo "make sweep MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
@@ -183,7 +184,9 @@ train: setup
 recover: setup
 	@$(if $(strip $(IMAGES)),,echo "recover: say which photos: make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=folder MINUTES=30" >&2; exit 2)
 	$(BIN)/toolchain recover '$(subst ','\'',$(MODEL))' $(call option,--ckpt,$(CKPT)) \
-	  $(call option,--rate,$(RATE)) $(call option,--images,$(IMAGES)) $(call option,--size,$(SIZE)) \
+	  $(call option,--rate,$(RATE)) $(call option,--rates,$(RATES)) $(call option,--parameters,$(PARAMETERS)) \
+	  $(call option,--instructions,$(INSTRUCTIONS)) $(call option,--latency,$(LATENCY)) \
+	  $(call option,--images,$(IMAGES)) $(call option,--size,$(SIZE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--steps,$(STEPS)) \
 	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 

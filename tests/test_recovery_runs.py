@@ -281,9 +281,35 @@ def test_a_target_in_place_of_a_rate_is_met_and_told(
     )
 
 
+@pytest.mark.slow
+def test_a_sweep_recovers_and_shrinks_at_each_rate_and_tells_what_fails(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recover", "mynet:build", "--ckpt", "best.pth", "--scale", "1/64", "--mean", "2"]
+    words += ["--images", str(folder), "--steps", "2", "--batch", "2", "--cache", "cache"]
+    words += ["--threads", "1", "--rates", "0.5,0.99", "--out", "sweep"]
+    assert run_command(words) != 0
+    told = capsys.readouterr()
+    assert "1 of 2 members failed (rate 0.99: " in " ".join(told.err.split())
+    made = json.loads((home / "sweep" / "sweep.json").read_text())
+    half, failed = made["members"]
+    assert failed["state"] == "failed"
+    record = json.loads((home / "sweep" / "rate-0.5" / "recovered" / "recover.json").read_text())
+    assert half["accuracy"] == record["recovered"] != {}
+    page = (home / "sweep" / "sweep.html").read_text()
+    assert "Size against agreement, with the network before" in page
+    assert "./rate-0.5/shrunk/report.html" in page
+    shrunk = home / "sweep" / "rate-0.5" / "shrunk" / "model.onnx"
+    before = shrunk.stat().st_mtime_ns
+    assert run_command([*words, "--rates", "0.5"]) == 0
+    assert shrunk.stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--rates", "0.1,0.3", "--rate", "0.3"], "give it without --rate, a target"),
+        (["--rates", "0.1,0.3"], "--dry-run shows one network"),
         (["--macs", "0.001"], "macs=0.001 is out of reach: the highest rate leaves"),
         (["--macs", "0.5", "--rate", "0.3"], "give one budget"),
         (["--macs", "0.5", "--parameters", "1k"], "give one budget"),

@@ -166,6 +166,17 @@ def test_any_size_and_precision_has_its_axes(parameters: int, easy: float) -> No
     assert len(ticks) > 1
 
 
+def test_a_sweep_of_recoveries_is_drawn_by_output_and_never_below_nothing() -> None:
+    agreement = {"scores": 0.75, "boxes": -3.0}
+    member = done(0.3, 52_000, 0.5, accuracy=agreement)
+    shown = Sweep("mynet:build", "fpgm", "group", "", 0, (member,), "agreement")
+    drawing = chart(shown)
+    assert "rate 0.3, 52,000: scores .7500, boxes -3.0000" in drawing.findtext("desc", "")
+    assert set(labels(drawing)) == {"0.3", "Scores", "Boxes"}
+    assert max(y for line in lines(drawing) for _, y in line) <= 316.05
+    assert "WIDER FACE" not in words(tree(shown))
+
+
 # --- table
 
 

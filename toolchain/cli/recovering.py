@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +21,11 @@ from toolchain.cli.options.recovery import Recovery
 from toolchain.cli.options.weights import Chosen
 from toolchain.cli.progress import is_first, training_progress
 from toolchain.cli.recipes import recipe_for, with_settings
+from toolchain.cli.sweeping import OnRay, finish, run
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
+    from toolchain.library.recovery_runs import RecoveryJob
     from toolchain.recipe import PruneSection
     from toolchain.recovery.report import RecoveryReport
 
@@ -46,6 +52,11 @@ def recover(
         Path | None,
         typer.Option("--from", help="What an earlier recovery of the same filters made: go on."),
     ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(help="In place of a rate several, as 0.1,0.3,0.5: each recovered and shrunk."),
+    ] = None,
+    cluster: OnRay = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would learn from what, and stop.")
     ] = False,
@@ -60,7 +71,7 @@ def recover(
     asked = recipe_for(model, recipe, recovery.fields, inputs.sizes[0])
     wanted = inputs.fed(with_settings(asked, {}, recovery.settings))
     target = recovery.target_of_all
-    _demand_one(wanted.prune, target)
+    _demand_one(wanted.prune, target, rates, start)
     asking.need_module(model)
     need_size(model, wanted, recipe, inputs.size)
     asking.need_checkpoint(ckpt)
@@ -78,6 +89,11 @@ def recover(
         recovery.device, recovery.threads, recovery.workers, recovery.seed, recovery.cache,
         recovery.keep_seconds, start, target,
     )  # fmt: skip
+    if rates is not None and dry_run:
+        raise InputError("--dry-run shows one network; give --rate in place of --rates")
+    if rates is not None:
+        _sweep(job, rates, cluster)
+        return
     if dry_run:
         for line in shown_blocks(job):
             print(line)
@@ -88,8 +104,33 @@ def recover(
         _print(report, model, out)
 
 
-def _demand_one(prune: PruneSection, target: Mapping[str, object]) -> None:
+def _sweep(job: RecoveryJob, rates: str, cluster: str | None) -> None:
+    from toolchain.library.recovery_sweeps import RecoverySweep
+    from toolchain.workflows.sweep.job import parse_rates
+
+    place = job.out.resolve()
+    paths = {
+        name: path.resolve()
+        for name in ("ckpt", "images", "cache")
+        if (path := getattr(job, name)) is not None
+    }
+    everywhere = dataclasses.replace(job, out=place, **paths)
+    command = shlex.join(["toolchain", *sys.argv[1:]])
+    finish(run(RecoverySweep(everywhere, parse_rates(rates), command), cluster), place)
+
+
+def _demand_one(
+    prune: PruneSection, target: Mapping[str, object], rates: str | None, start: Path | None
+) -> None:
     """Raise :class:`InputError` where nothing says how much goes, or two things do."""
+    if rates is not None:
+        if target or prune.zeroes or start is not None:
+            raise InputError(
+                "--rates says how much goes; give it without --rate, a target, --from or a plan"
+            )
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError("--rates: one process makes the members; start torchrun for each rate")
+        return
     if target and (prune.widths or prune.pruned_channels):
         raise InputError(
             f"the recipe's plan says how much goes, and --{next(iter(target))} does; give one"

@@ -23,7 +23,17 @@ from toolchain.errors import ProofError
 
 if TYPE_CHECKING:
     from toolchain.records.training import Sweep
-    from toolchain.workflows.sweep.job import SweepJob
+    from toolchain.workflows.sweep.job import Making
+
+
+OnRay = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Spread the members of a sweep over the Ray cluster at this address; 'auto': the one "
+        "on this machine; 'local': start one. All machines must see the same folders.",
+    ),
+]
 
 
 @app.command(
@@ -45,14 +55,7 @@ def sweep(
         bool,
         typer.Option("--chained", help="Each member starts from the one of the next lower rate."),
     ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            help="Spread the members over the Ray cluster at this address; 'auto': the one on "
-            "this machine; 'local': start one. All machines must see the same folders.",
-        ),
-    ] = None,
+    cluster: OnRay = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; out/sweep/MODEL.")] = None,
 ) -> None:
     """Train, shrink, export and evaluate a network at several rates, and draw size against AP."""
@@ -78,7 +81,7 @@ def sweep(
         sample=sample,
         command=command,
     )
-    _finish(_run(job, cluster), place)
+    finish(run(job, cluster), place)
 
 
 def _usual_folder(model: str) -> Path:
@@ -87,7 +90,8 @@ def _usual_folder(model: str) -> Path:
     return earlier if earlier.is_dir() else Path("out") / "sweep" / model
 
 
-def _run(job: SweepJob, cluster: str | None) -> Sweep:
+def run(job: Making, cluster: str | None) -> Sweep:
+    """Make the members of a sweep, here or on a cluster, and show how far they are."""
     from toolchain.workflows.sweep.cluster import on_cluster
     from toolchain.workflows.sweep.members import Listeners
     from toolchain.workflows.sweep.running import in_order, run_sweep
@@ -101,16 +105,14 @@ def _run(job: SweepJob, cluster: str | None) -> Sweep:
         return run_sweep(job, in_order(Listeners(say, on_photo, on_step)))
 
 
-def _finish(made: Sweep, out: Path) -> None:
+def finish(made: Sweep, out: Path) -> None:
     """Print the members; raise what failed."""
-    from toolchain.records.accuracy import LEVELS
-
     table = Table(box=None, pad_edge=False)
-    for heading in ("rate", "parameters", "ONNX bytes", "easy", "medium", "hard", "hours"):
+    for heading in ("rate", "parameters", "ONNX bytes", *made.figures, "hours"):
         table.add_column(heading, justify="right")
     for member in made.members:
         if member.state == "done" and member.accuracy is not None:
-            figures = [f"{member.accuracy.get(level, float('nan')):.4f}" for level in LEVELS]
+            figures = [f"{member.accuracy.get(name, float('nan')):.4f}" for name in made.figures]
             table.add_row(
                 f"{member.rate:g}",
                 f"{member.deployed_parameters:,}",

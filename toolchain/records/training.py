@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from toolchain.records.accuracy import LEVELS
+
 
 @dataclass(frozen=True)
 class TrainingProgress:
@@ -75,9 +77,10 @@ class SweepMember:
     onnx_bytes: int | None = None
     """Size of the file for the board."""
     accuracy: Mapping[str, float] | None = None
-    """Average precision from 0 to 1 by level: ``easy``, ``medium``, ``hard``."""
+    """Average precision from 0 to 1 by level: ``easy``, ``medium``, ``hard``; of a recovery, the
+    agreement with the network before by output, 1 at most."""
     hours: float | None = None
-    """Hours of training."""
+    """Hours of learning."""
     folder: str | None = None
     """Where its report lies, relative to the sweep's page and with ``/`` between names."""
 
@@ -90,11 +93,20 @@ class Sweep:
     criterion: str
     scope: str
     protocol: str
-    """Of the evaluation: ``single`` or ``paper``."""
+    """Of the evaluation: ``single`` or ``paper``; empty for an agreement."""
     photos: int
-    """Photos on which every member is scored."""
+    """Photos on which every member is scored; 0 where that is not known yet."""
     members: tuple[SweepMember, ...]
     """The members, by rising rate."""
+    measure: str = "average precision"
+    """What the members' ``accuracy`` is; ``agreement`` of recoveries."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures of ``accuracy``: levels, or outputs."""
+        if self.measure == "average precision":
+            return LEVELS
+        return tuple(dict.fromkeys(name for each in self.members for name in each.accuracy or {}))
 
     @property
     def is_finished(self) -> bool:

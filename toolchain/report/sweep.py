@@ -1,4 +1,4 @@
-"""A sweep over pruning rates: size against average precision, and a table of all members.
+"""A sweep over pruning rates: size against average precision, or agreement, and a table.
 
 It only shows what the records hold; it loads itself again until no member is waiting or running.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from toolchain.records.accuracy import LEVELS
 from toolchain.records.training import MemberState, Sweep, SweepMember
 from toolchain.report import wording
 from toolchain.report.accuracy.precision_words import NOTHING, figure
@@ -41,11 +40,6 @@ ROOM = 1.25
 """The axis of sizes goes so many times beyond the smallest and the largest."""
 TICK_ROOM = 36
 """Ticks of sizes are at least so many user units apart."""
-HEAD = (
-    *("rate", "state", "deployed parameters", "MACs", "ONNX bytes"),
-    *(level.capitalize() for level in LEVELS),
-    *("hours of training", "report"),
-)
 STATES: dict[MemberState, str] = {
     "done": "✓ done",
     "failed": "✗ failed",
@@ -89,10 +83,10 @@ def _lead(sweep: Sweep) -> tuple[Block, ...]:
     hours = [member.hours for member in sweep.members if member.hours is not None]
     words = [
         f"Filters chosen by {sweep.criterion.upper()}, scope {sweep.scope}",
-        f"average precision {_on(sweep)}",
+        f"{sweep.measure} {_on(sweep)}",
     ]
     if hours:
-        words.append(f"{wording.decimal(sum(hours), 1)} hours of training in all")
+        words.append(f"{wording.decimal(sum(hours), 1)} {_hours(sweep)} in all")
     failed = [
         Notice(f"Rate {member.rate:g} failed: {member.reason or 'the reason is not known'}")
         for member in sweep.members
@@ -101,33 +95,41 @@ def _lead(sweep: Sweep) -> tuple[Block, ...]:
     return (Paragraph("; ".join(words)), *failed)
 
 
+def _hours(sweep: Sweep) -> str:
+    return "hours of training" if sweep.protocol else "hours"
+
+
 def _on(sweep: Sweep) -> str:
+    if not sweep.protocol:
+        return "with the network before, on photos kept out"
     return f"on {wording.plural(sweep.photos, 'photo')}, protocol {sweep.protocol}"
 
 
 def _figures(sweep: Sweep) -> Section:
-    title = f"Size against average precision, {_on(sweep)}"
+    title = f"Size against {sweep.measure}, {_on(sweep)}"
     drawn = tuple(
-        _figure(measure, members)
+        _figure(measure, members, sweep)
         for measure in MEASURES
         if (members := measured(sweep.members, measure))
     )
     if not drawn:
         return Section("sizes", title, (Paragraph("No member is measured yet."),))
-    words = (
-        "The number above a mark is the rate: the share of filters held at zero in training. "
-        "Figures on fewer than the 3,226 photos of the validation set are no WIDER FACE results."
-    )
+    words = "The number above a mark is the rate: the share of filters held at zero in training."
+    if sweep.protocol:
+        words += (
+            " Figures on fewer than the 3,226 photos of the validation set are no WIDER FACE "
+            "results."
+        )
     return Section("sizes", title, (Paragraph(words, quiet=True), Beside(drawn, wide=True)))
 
 
 def measured(members: Sequence[SweepMember], measure: Measure) -> list[SweepMember]:
-    """Return the members that have this size and any average precision, smallest first."""
+    """Return the members that have this size and any figure of accuracy, smallest first."""
     found = [
         (size, member)
         for member in members
         for size in [measure.of(member)]
-        if size and any(_ap(member, level) is not None for level in LEVELS)
+        if size and _known(member)
     ]
     return [member for _, member in sorted(found, key=lambda entry: entry[0])]
 
@@ -137,20 +139,29 @@ def _ap(member: SweepMember, level: str) -> float | None:
     return ap if ap is not None and math.isfinite(ap) else None
 
 
-def _figure(measure: Measure, members: Sequence[SweepMember]) -> Figure:
+def _known(member: SweepMember) -> list[float]:
+    """Return the figures of accuracy that there are, as they are drawn: none below 0."""
+    found = (_ap(member, level) for level in member.accuracy or {})
+    return [max(ap, 0.0) for ap in found if ap is not None]
+
+
+def _figure(measure: Measure, members: Sequence[SweepMember], sweep: Sweep) -> Figure:
     """Return one chart; ``members`` have the size, smallest first."""
     across = _across([measure.of(member) or 0 for member in members])
-    figures = [ap for m in members for level in LEVELS if (ap := _ap(m, level)) is not None]
+    figures = [ap for member in members for ap in _known(member)]
     up, up_ticks = precision_axis(figures, FRAME.bottom, FRAME.top)
-    lines = [_line(level, measure, members, across, up) for level in LEVELS]
+    lines = [
+        LevelLine(level, _stops(level, measure, members, across, up), sweep.figures)
+        for level in sweep.figures
+    ]
     frame = axes(
         FRAME,
         (across, _ticks(across), f"{measure.name}, logarithmic"),
-        (up, up_ticks, "average precision"),
+        (up, up_ticks, sweep.measure),
     )
     drawing = chart(
-        f"Average precision over {measure.name}",
-        _words(measure, members),
+        f"{sweep.measure.capitalize()} over {measure.name}",
+        _words(measure, members, sweep.figures),
         WIDTH,
         HEIGHT,
         frame,
@@ -172,19 +183,18 @@ def _ticks(across: Scale) -> list[Tick]:
     return kept
 
 
-def _line(
+def _stops(
     level: str, measure: Measure, members: Sequence[SweepMember], across: Scale, up: Scale
-) -> LevelLine:
-    stops = [
+) -> tuple[Stop, ...]:
+    return tuple(
         Stop(
             across.place(size),
-            up.place(ap),
+            up.place(max(ap, 0.0)),
             f"rate {member.rate:g}: {level} {figure(ap)}, {wording.count(size)} {measure.name}",
         )
         for member in members
         if (ap := _ap(member, level)) is not None and (size := measure.of(member))
-    ]
-    return LevelLine(level, tuple(stops))
+    )
 
 
 def _rates(
@@ -194,37 +204,42 @@ def _rates(
     return [
         (
             across.place(measure.of(member) or 0),
-            up.place(max(ap for level in LEVELS if (ap := _ap(member, level)) is not None)),
+            up.place(max(_known(member))),
             f"{member.rate:g}",
         )
         for member in members
     ]
 
 
-def _words(measure: Measure, members: Sequence[SweepMember]) -> str:
+def _words(measure: Measure, members: Sequence[SweepMember], levels: Sequence[str]) -> str:
     """Return each member's figures, for those who do not see the chart."""
     return "; ".join(
         f"rate {member.rate:g}, {wording.count(measure.of(member) or 0)}: "
-        + ", ".join(f"{level} {figure(_ap(member, level))}" for level in LEVELS)
+        + ", ".join(f"{level} {figure(_ap(member, level))}" for level in levels)
         for member in members
     )
 
 
 def _table(sweep: Sweep) -> Section:
-    caption = f"All members; average precision {_on(sweep)}"
-    rows = tuple(map(_row, sweep.members))
-    numeric = tuple(range(2, len(HEAD) - 1))
-    return Section("members", "Members", (Table(caption, HEAD, rows, numeric),))
+    caption = f"All members; {sweep.measure} {_on(sweep)}"
+    head = (
+        *("rate", "state", "deployed parameters", "MACs", "ONNX bytes"),
+        *(level.capitalize() for level in sweep.figures),
+        *(_hours(sweep), "report"),
+    )
+    rows = tuple(_row(member, sweep.figures) for member in sweep.members)
+    numeric = tuple(range(2, len(head) - 1))
+    return Section("members", "Members", (Table(caption, head, rows, numeric),))
 
 
-def _row(member: SweepMember) -> tuple[Words, ...]:
+def _row(member: SweepMember, levels: Sequence[str]) -> tuple[Words, ...]:
     return (
         f"{member.rate:g}",
         STATES[member.state] + (f": {member.reason}" if member.reason else ""),
         count(member.deployed_parameters),
         NOTHING if member.macs is None else millions(member.macs),
         count(member.onnx_bytes),
-        *(figure(_ap(member, level)) for level in LEVELS),
+        *(figure(_ap(member, level)) for level in levels),
         NOTHING if member.hours is None else wording.decimal(member.hours, 1),
         _link(member),
     )

@@ -37,11 +37,13 @@ class LevelLine:
 
     level: str
     stops: tuple[Stop, ...]
+    levels: tuple[str, ...] = LEVELS
+    """All levels that there are."""
 
     @property
     def number(self) -> int:
         """Decides colour and dashes: the same for a level wherever it is drawn."""
-        return LEVELS.index(self.level)
+        return self.levels.index(self.level)
 
 
 def drawn_lines(

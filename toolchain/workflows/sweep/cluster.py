@@ -13,7 +13,7 @@ from typing import Any
 from toolchain.errors import InputError
 from toolchain.records.training import SweepMember
 from toolchain.system.installation import how_to_get
-from toolchain.workflows.sweep.job import SweepJob
+from toolchain.workflows.sweep.job import Making
 from toolchain.workflows.sweep.running import Maker
 
 RETRIES = 5
@@ -32,7 +32,7 @@ def on_cluster(address: str) -> Maker:
     """
     ray = _ray()
 
-    def make(job: SweepJob) -> Iterator[SweepMember]:
+    def make(job: Making) -> Iterator[SweepMember]:
         _connect(ray, address)
         try:
             yield from _members(ray, job)
@@ -75,8 +75,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
-def _members(ray: Any, job: SweepJob) -> Iterator[SweepMember]:
-    task = ray.remote(num_cpus=job.training.threads, max_retries=RETRIES)(_make)
+def _members(ray: Any, job: Making) -> Iterator[SweepMember]:
+    task = ray.remote(num_cpus=job.threads, max_retries=RETRIES)(_make)
     tasks: dict[float, Any] = {}
     for rate in job.rates:
         before = job.before(rate)
@@ -93,7 +93,7 @@ def _members(ray: Any, job: SweepJob) -> Iterator[SweepMember]:
             yield SweepMember(rate, "failed", f"its worker died {RETRIES + 1} times: {words}")
 
 
-def _make(job: SweepJob, rate: float, before: SweepMember | None) -> SweepMember:
+def _make(job: Making, rate: float, before: SweepMember | None) -> SweepMember:
     """Make a member in a worker, whose processor may be another than that of the driver.
 
     Ray calls it when the member ``before``, from which this one starts, is made.
@@ -103,6 +103,6 @@ def _make(job: SweepJob, rate: float, before: SweepMember | None) -> SweepMember
     from toolchain.train.processor import keep_gradients_right
 
     keep_gradients_right()
-    from toolchain.workflows.sweep.members import Listeners, make_member
+    from toolchain.workflows.sweep.members import Listeners
 
-    return make_member(job, rate, Listeners())
+    return job.make(rate, Listeners())

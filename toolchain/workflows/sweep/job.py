@@ -5,11 +5,44 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from toolchain.errors import InputError
 from toolchain.recipe import override
+from toolchain.records.training import Sweep, SweepMember
 from toolchain.train.job import TrainingJob
+from toolchain.workflows.sweep.members import Listeners, make_member, photos_of
+
+
+class Making(Protocol):
+    """Members that are to be made, one for each rate, in any order or in that of ``before``."""
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Share of filters zeroed in each member, rising."""
+        ...
+
+    @property
+    def out(self) -> Path:
+        """The sweep's folder."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """That making a member takes."""
+        ...
+
+    def before(self, rate: float) -> float | None:
+        """Return the rate of the member that is to be made before that of ``rate``; or None."""
+        ...
+
+    def begun(self) -> Sweep:
+        """Return the sweep before any member is made; raise what is wrong for all at once."""
+        ...
+
+    def make(self, rate: float, listeners: Listeners) -> SweepMember:
+        """Make a member, or what is missing of it; a failure is a record too."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +69,33 @@ class SweepJob:
     def out(self) -> Path:
         """The sweep's folder."""
         return self.training.out
+
+    @property
+    def threads(self) -> int:
+        """That training a member takes."""
+        return self.training.threads
+
+    def begun(self) -> Sweep:
+        """Return the sweep before any member is made.
+
+        Raises what is wrong for all of them at once: photos, or the recipe.
+        """
+        for rate in self.rates:
+            self.training_of(rate)
+        _, scored, _ = photos_of(self)
+        prune = self.training.recipe.prune
+        return Sweep(
+            self.training.recipe.model.name,
+            prune.criterion,
+            prune.scope,
+            self.protocol,
+            len(scored.images),
+            tuple(SweepMember(rate, "waiting") for rate in self.rates),
+        )
+
+    def make(self, rate: float, listeners: Listeners) -> SweepMember:
+        """Make a member, or what is missing of it; a failure is a record too."""
+        return make_member(self, rate, listeners)
 
     def folder(self, rate: float) -> Path:
         """Return the folder of a member."""

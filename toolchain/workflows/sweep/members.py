@@ -10,10 +10,10 @@ Every stage goes on where it was stopped, so making a member that is there alrea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolchain.data.wider import Split, read_split
 from toolchain.detection.opening import plan_for
@@ -25,7 +25,9 @@ from toolchain.system.files import sha256_of
 from toolchain.train.training import train
 from toolchain.workflows.evaluation import Settings, evaluate, write_results
 from toolchain.workflows.pipeline import Job, run_shrink
-from toolchain.workflows.sweep.job import SweepJob
+
+if TYPE_CHECKING:
+    from toolchain.workflows.sweep.job import SweepJob
 
 
 def _nothing(*_: object) -> None:
@@ -62,10 +64,8 @@ def _make(job: SweepJob, rate: float, listeners: Listeners) -> SweepMember:
     listeners.on_stage(f"{name}: train")
     trained = train(job.training_of(rate), learnt, looked, listeners.on_photo, listeners.on_step)
     shrunk = folder / "shrunk"
-    if not _is_of(shrunk, trained.weights):
-        listeners.on_stage(f"{name}: shrink and export")
-        recipe = job.training.recipe  # it zeroes nothing: what training zeroed is zero
-        run_shrink(Job(recipe, shrunk, trained.weights, command=job.command))
+    recipe = job.training.recipe  # it zeroes nothing: what training zeroed is zero
+    shrink_member(Job(recipe, shrunk, trained.weights, command=job.command), name, listeners)
     listeners.on_stage(f"{name}: evaluate")
     settings = Settings(folder / "eval", command=job.command)
     plan = plan_for(shrunk, PROTOCOLS[job.protocol])
@@ -74,6 +74,14 @@ def _make(job: SweepJob, rate: float, listeners: Listeners) -> SweepMember:
     )
     _, content = write_results([result], scored, settings)
     return _record(rate, folder, content)
+
+
+def shrink_member(job: Job, name: str, listeners: Listeners) -> None:
+    """Shrink and export what a member has learnt, unless its folder is of just these weights."""
+    assert job.checkpoint is not None
+    if not _is_of(job.out, job.checkpoint):
+        listeners.on_stage(f"{name}: shrink and export")
+        run_shrink(job)
 
 
 def _is_of(shrunk: Path, weights: Path) -> bool:
@@ -85,15 +93,23 @@ def _is_of(shrunk: Path, weights: Path) -> bool:
 
 
 def _record(rate: float, folder: Path, evaluated: dict[str, Any] | Any) -> SweepMember:
-    run = RunFolder.open(folder / "shrunk")
     training = json.loads((folder / "train" / "train.json").read_bytes())
+    accuracy = {level: ap for level, ap in evaluated["ap"].items() if ap is not None}
+    return done_member(rate, folder, accuracy, training["seconds"])
+
+
+def done_member(
+    rate: float, folder: Path, accuracy: Mapping[str, float], seconds: float
+) -> SweepMember:
+    """Return the record of a member that learnt for so long, and is shrunk in its folder."""
+    run = RunFolder.open(folder / "shrunk")
     return SweepMember(
         rate,
         "done",
         deployed_parameters=run.report.deployed_parameters_after,
         macs=run.report.macs_after,
         onnx_bytes=run.onnx.stat().st_size,
-        accuracy={level: ap for level, ap in evaluated["ap"].items() if ap is not None},
-        hours=training["seconds"] / 3600,
+        accuracy=accuracy,
+        hours=seconds / 3600,
         folder=f"{folder.name}/shrunk",
     )

@@ -15,41 +15,30 @@ from toolchain.records.training import Sweep, SweepMember
 from toolchain.report.document.html import html
 from toolchain.report.sweep import sweep_document
 from toolchain.system.files import write_bytes
-from toolchain.workflows.sweep.job import SweepJob
-from toolchain.workflows.sweep.members import Listeners, make_member, photos_of
+from toolchain.workflows.sweep.job import Making
+from toolchain.workflows.sweep.members import Listeners
 
-Maker = Callable[[SweepJob], Iterable[SweepMember]]
+Maker = Callable[[Making], Iterable[SweepMember]]
 """Gives a member each time that it is known to run, to be done, or to have failed."""
 
 
 def in_order(listeners: Listeners) -> Maker:
     """Return what makes one member after the other, in this process."""
 
-    def make(job: SweepJob) -> Iterator[SweepMember]:
+    def make(job: Making) -> Iterator[SweepMember]:
         for rate in job.rates:
             yield SweepMember(rate, "running")
-            yield make_member(job, rate, listeners)
+            yield job.make(rate, listeners)
 
     return make
 
 
-def run_sweep(job: SweepJob, maker: Maker) -> Sweep:
+def run_sweep(job: Making, maker: Maker) -> Sweep:
     """Make all members and keep the page; members that failed are in the result.
 
     Raises what is wrong for all of them at once: photos, recipe, or a folder that is read-only.
     """
-    for rate in job.rates:
-        job.training_of(rate)
-    _, scored, _ = photos_of(job)
-    prune = job.training.recipe.prune
-    sweep = Sweep(
-        job.training.recipe.model.name,
-        prune.criterion,
-        prune.scope,
-        job.protocol,
-        len(scored.images),
-        tuple(SweepMember(rate, "waiting") for rate in job.rates),
-    )
+    sweep = job.begun()
     _show(job, sweep)
     for member in maker(job):
         members = tuple(member if one.rate == member.rate else one for one in sweep.members)
@@ -58,7 +47,7 @@ def run_sweep(job: SweepJob, maker: Maker) -> Sweep:
     return sweep
 
 
-def _show(job: SweepJob, sweep: Sweep) -> None:
+def _show(job: Making, sweep: Sweep) -> None:
     content = json.dumps(dataclasses.asdict(sweep), indent=2)
     try:
         job.out.mkdir(parents=True, exist_ok=True)
