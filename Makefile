@@ -40,6 +40,7 @@ TARGET ?= rpi4
 LATENCY ?=
 INSTRUCTIONS ?=
 PARAMETERS ?=
+MACS ?=
 RUNTIME ?=
 MIN_AP ?=
 MAX_MS ?=
@@ -72,7 +73,7 @@ help: ## List the targets
 	@echo "make check-arm MODEL=eresfd TARGET=rpi4   what make shrink left, on an emulated board"
 	@echo "make cost MODEL=eresfd TARGET=rpi4  what every width costs there; SIZE=320x320 CKPT=file"
 	@echo "make plan MODEL=eresfd LATENCY=0.6  the widths that meet a budget; 0.6, 30ms,"
-	@echo "     or in its place INSTRUCTIONS=40M, PARAMETERS=52k or RATE=0.3"
+	@echo "     or in its place INSTRUCTIONS=40M, PARAMETERS=52k, MACS=0.6 or RATE=0.3"
 	@echo "     DATA=WIDER, or CALIBRATION=folder of photos: what widths are looked at on"
 	@echo "make bundle MODEL=eresfd TARGET=rpi4 OFFLINE=1   one archive that the board installs"
 	@echo "     TARGET=local: this machine     RUNTIME=onnxruntime|litert"
@@ -83,7 +84,7 @@ help: ## List the targets
 	@echo "make tables WEIGHTS=folder DATA=WIDER   the paper's tables and figures, measured again"
 	@echo "make train MODEL=eresfd RATE=0.3 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@echo "make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=photos MINUTES=30   without labels"
-	@echo "     RATES=0.1,0.3,0.5 in its place: a sweep; or PARAMETERS=52k, INSTRUCTIONS=40M, LATENCY=0.6"
+	@echo "     RATES=0.1,0.3,0.5 in its place: a sweep; or PARAMETERS=52k, MACS=0.6, INSTRUCTIONS=40M, LATENCY=0.6"
 	@echo "make sweep MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
@@ -150,7 +151,7 @@ cost: setup
 plan: setup
 	@$(BIN)/toolchain plan '$(subst ','\'',$(MODEL))' $(call option,--target,$(TARGET)) $(call option,--runtime,$(RUNTIME)) \
 	  $(call option,--latency,$(LATENCY)) $(call option,--instructions,$(INSTRUCTIONS)) \
-	  $(call option,--parameters,$(PARAMETERS)) $(call option,--rate,$(RATE)) \
+	  $(call option,--parameters,$(PARAMETERS)) $(call option,--macs,$(MACS)) $(call option,--rate,$(RATE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--ckpt,$(CKPT)) $(call option,--size,$(SIZE)) \
 	  $(call option,--calibration,$(CALIBRATION)) $(call option,--data,$(DATA)) \
 	  $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
@@ -185,7 +186,7 @@ recover: setup
 	@$(if $(strip $(IMAGES)),,echo "recover: say which photos: make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=folder MINUTES=30" >&2; exit 2)
 	$(BIN)/toolchain recover '$(subst ','\'',$(MODEL))' $(call option,--ckpt,$(CKPT)) \
 	  $(call option,--rate,$(RATE)) $(call option,--rates,$(RATES)) $(call option,--parameters,$(PARAMETERS)) \
-	  $(call option,--instructions,$(INSTRUCTIONS)) $(call option,--latency,$(LATENCY)) \
+	  $(call option,--macs,$(MACS)) $(call option,--instructions,$(INSTRUCTIONS)) $(call option,--latency,$(LATENCY)) \
 	  $(call option,--images,$(IMAGES)) $(call option,--size,$(SIZE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--steps,$(STEPS)) \
 	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)

@@ -273,8 +273,9 @@ def test_a_plan_by_parameters_or_macs_is_shrunk_and_counted(
     assert (by_size.criterion, by_size.pruned_channels) == ("l1", {})
     assert run_cli([*common, "--parameters", "4k"]) == 2
     assert "takes 3,966 parameters unpruned, within" in capsys.readouterr().err
-    assert run_cli([*common, "--macs", "0.6"]) == 0
+    assert run_cli([*common, "--macs", "0.6", "--scale", "1/255"]) == 0
     made = json.loads(capsys.readouterr().out)
+    assert load_recipe(tmp_path / "plan.toml").input.scale == pytest.approx(1 / 255)
     assert made["unpruned"] == MACS
     assert (made["unit"], made["board"], made["budget"]) == ("MACs", None, int(0.6 * MACS))
     assert made["measured"] == made["predicted"] <= 0.6 * MACS
