@@ -15,7 +15,8 @@ from toolchain.errors import InputError, ModelError, RecipeError
 from toolchain.models.arguments import Arguments
 from toolchain.recovery import teaching
 from toolchain.recovery.agreement import agreement, by_class
-from toolchain.recovery.blocks import Block, find_blocks
+from toolchain.recovery.block import Block
+from toolchain.recovery.blocks import find_blocks
 from toolchain.recovery.cells import LEAST, cell_weights
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, RecoveryCourse

@@ -8,7 +8,8 @@ from teaching import Detector, Mobile, Residual, Split, plain, unit
 from torch import Tensor, nn
 
 from toolchain.errors import InputError
-from toolchain.recovery.blocks import Blocks, find_blocks, named_blocks
+from toolchain.recovery.block import Blocks
+from toolchain.recovery.blocks import find_blocks, named_blocks
 from toolchain.recovery.tree import tree_lines
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)

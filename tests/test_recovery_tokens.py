@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 import toolchain as tc
 from toolchain.library.recovering import blocks_of, pair_of
-from toolchain.recovery.blocks import Block, find_blocks
+from toolchain.recovery.block import Block
+from toolchain.recovery.blocks import find_blocks
 from toolchain.recovery.channels import known_of
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)

@@ -16,7 +16,8 @@ from toolchain.library.wording import in_python_words
 from toolchain.pruning.prunable import Prunable, apply_masks
 from toolchain.pruning.zeroing import chosen_by
 from toolchain.recipe import PruneSection
-from toolchain.recovery.blocks import Blocks, find_blocks, named_blocks
+from toolchain.recovery.block import Blocks
+from toolchain.recovery.blocks import find_blocks, named_blocks
 from toolchain.recovery.course import Loss
 from toolchain.recovery.feeding import Figures, LoaderFeed
 from toolchain.recovery.report import RecoveryReport

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from torch import nn
 
 from toolchain.errors import InputError, did_you_mean
+from toolchain.recovery.block import Block, Blocks, Dims
 from toolchain.recovery.observing import ModuleCall, Run, observe
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.flow import watch
@@ -27,52 +28,6 @@ MOST, FEW = 16, 2
 """Layers that mix channels in a block whose paths join, and in one whose paths do not."""
 RESOLUTIONS = 2
 """What a block may work at: one, or that before and that after a stride."""
-
-
-Dims = tuple[int, ...]
-"""Dimensions: 1 in maps (N, C, H, W), 2 in tokens (N, T, C)."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a network that learns from the same part of the teacher."""
-
-    name: str
-    """Its module's, or that of the first of its modules."""
-    modules: tuple[str, ...]
-    """One, or several of which each is given what the one before it gives, and nothing else is."""
-    kind: str
-    """The class of its module, or of its modules: ``Conv2d + BatchNorm2d``."""
-    layers: tuple[str, ...]
-    """Convolutions and linear layers in it."""
-    size: tuple[int, ...]
-    """Height and width of what it gives, on the example; empty for vectors."""
-    calls: int
-    """In one run."""
-    sums: tuple[str, ...] = ()
-    """Layers that write the dependency group that its last layer writes, where there are others."""
-    dims: tuple[tuple[Dims, Dims], ...] = ()
-    """By call, along which dimension channels lie in each map that it is given, and that it gives;
-    empty where it is the second in all."""
-    ends_stage: bool = False
-    """True if the block after it works at another resolution: what it gives is compared end to
-    end."""
-    writes_given: bool = False
-    """True if it writes into what it is given, which must be copied."""
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The blocks of a network, in the order in which they are called first."""
-
-    blocks: tuple[Block, ...]
-    outside: tuple[str, ...]
-    """Layers in no block: they learn end to end alone."""
-
-    @property
-    def stages(self) -> tuple[Block, ...]:
-        """Those that end a stage."""
-        return tuple(block for block in self.blocks if block.ends_stage)
 
 
 def find_blocks(network: nn.Module, example: Example, flow: Flow | None = None) -> Blocks:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import AnalysisError
-from toolchain.recovery.blocks import Block
+from toolchain.recovery.block import Block
 from toolchain.recovery.hearing import Arguments, Call, Heard, hearing, maps, run, with_maps
 from toolchain.surgery.running import Example, as_inputs
 from toolchain.surgery.taint import trace_taint

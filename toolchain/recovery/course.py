@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from toolchain.errors import InputError
 from toolchain.models.leaves import tensors_in
-from toolchain.recovery.blocks import Blocks
+from toolchain.recovery.block import Blocks
 from toolchain.recovery.cells import cell_weights
 from toolchain.recovery.channels import Known
 from toolchain.recovery.hearing import Arguments, Call, Heard, answer, hearing, run

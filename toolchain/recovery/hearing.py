@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from toolchain.recovery.blocks import Block
+from toolchain.recovery.block import Block
 from toolchain.recovery.observing import is_map
 
 Call = tuple[str, int]

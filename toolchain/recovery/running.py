@@ -15,7 +15,7 @@ from torch import nn
 
 from toolchain.models.reading import read_pickle
 from toolchain.records.cost_tables import Reached
-from toolchain.recovery.blocks import Blocks
+from toolchain.recovery.block import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
 from toolchain.recovery.feeding import Feed, Figures

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from toolchain.exporting.fold import paired_norms
-from toolchain.recovery.blocks import Block
+from toolchain.recovery.block import Block
 from toolchain.recovery.channels import Known
 from toolchain.recovery.hearing import Arguments, Call, Heard, hearing, maps, run
 from toolchain.surgery.layers import layers_of

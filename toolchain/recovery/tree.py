@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolchain.recovery.blocks import Block, Blocks
+from toolchain.recovery.block import Block, Blocks
 
 MANY = 3
 """Layers that are named; more are counted."""
