@@ -13,6 +13,7 @@ import torch
 from tiny import Faces
 from torch import Tensor, nn
 
+from toolchain.checking.ncnn import run_ncnn
 from toolchain.deploy.detector.errors import DetectError
 from toolchain.deploy.detector.ncnn_facts import BIN, METADATA, PARAM, Level, Patches
 from toolchain.deploy.detector.ncnn_file import NcnnRunner
@@ -218,6 +219,17 @@ def test_a_folder_that_is_not_whole_is_refused(
     break_it(tmp_path)
     with pytest.raises(DetectError, match=message):
         NcnnRunner(tmp_path, 1)
+
+
+def test_a_file_that_opens_and_does_not_run_says_so(folder: Path, tmp_path: Path) -> None:
+    for name in (PARAM, BIN):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    facts = json.loads((folder / METADATA).read_text())
+    facts["blobs"] = [f"not_{blob}" for blob in facts["blobs"]]
+    (tmp_path / METADATA).write_text(json.dumps(facts))
+    run = run_ncnn(tmp_path / PARAM)
+    with pytest.raises(ExportError, match="does not run: ncnn .* cannot run it"):
+        run(torch.zeros(facts["input"]["shape"]))
 
 
 def test_an_operator_that_the_runtime_does_not_know_is_named() -> None:

@@ -14,7 +14,8 @@ from toolchain.errors import ExportError
 def run_ncnn(path: Path) -> Runner:
     """Return a function from an input (1, C, H, W) to all outputs, by ncnn, one thread.
 
-    Raises :class:`ExportError` if the file, or one beside it, cannot be opened.
+    Raises :class:`ExportError` if the file, or one beside it, cannot be opened; so does the
+    function if it cannot be run.
     """
     try:
         runner = detect.NcnnRunner(path, 1)
@@ -22,6 +23,9 @@ def run_ncnn(path: Path) -> Runner:
         raise ExportError(f"{path.parent.name}: {error}") from error
 
     def run(image: Tensor) -> Outputs:
-        return list(runner.run(runner.fed(image.numpy())))
+        try:
+            return list(runner.run(runner.fed(image.numpy())))
+        except (detect.DetectError, ValueError) as error:
+            raise ExportError(f"{path.parent.name} does not run: {error}") from error
 
     return run
