@@ -6,11 +6,13 @@ from toolchain.cli import (
     bundling,
     checking,
     comparing,
+    costing,
     doctor,
     evaluating,
     gating,
     inspecting,
     pareto,
+    planning,
     recommending,
     recovering,
     shipping,
@@ -18,7 +20,6 @@ from toolchain.cli import (
     sweeping,
     training,
     verifying,
-    widths,
 )
 from toolchain.cli.app import main, run
 
@@ -28,12 +29,14 @@ __all__ = [
     "bundling",
     "checking",
     "comparing",
+    "costing",
     "doctor",
     "evaluating",
     "gating",
     "inspecting",
     "main",
     "pareto",
+    "planning",
     "recommending",
     "recovering",
     "run",
@@ -42,5 +45,4 @@ __all__ = [
     "sweeping",
     "training",
     "verifying",
-    "widths",
 ]

@@ -1,42 +1,21 @@
-"""The commands ``cost`` and ``plan``: widths by measured cost."""
+"""What the commands ``cost`` and ``plan`` share: their options, and a network on a board."""
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
-import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from toolchain.cli import asking
-from toolchain.cli.app import Json, app, messages, stage_progress, table_console
-from toolchain.cli.feeding import need_size
-from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
-from toolchain.cli.options.computing import PHOTOS
-from toolchain.cli.options.grouping import grouped
-from toolchain.cli.options.inputs import Pixels, Size
-from toolchain.cli.options.pruning import Align
-from toolchain.cli.options.weights import Chosen
-from toolchain.cli.recipes import recipe_for
-from toolchain.cli.streams import print_json_text
-from toolchain.cli.writing import write_all
-from toolchain.errors import InputError
-from toolchain.system.files import as_json as as_json_bytes
+from toolchain.cli.app import messages
 
 if TYPE_CHECKING:
-    from toolchain.data.wider import Split
     from toolchain.models.choosing import Choice
     from toolchain.recipe import Recipe
-    from toolchain.records.cost_tables import CostReport, WidthPlan
+    from toolchain.records.cost_tables import CostReport
     from toolchain.widths.costs import CostModel
-    from toolchain.widths.looking import Board, Look
-    from toolchain.workflows.plans import Wish
+    from toolchain.widths.looking import Board
     from toolchain.zoo.sources import Loaded
 
 Model = Annotated[str, typer.Argument(help="eresfd, extd, yunet, or module:factory for your own.")]
@@ -54,163 +33,7 @@ Runtime = Annotated[
 OwnRecipe = Annotated[Path | None, typer.Option(help="A recipe instead of the shipped one.")]
 
 
-@app.command(epilog="Example:  [bold]toolchain cost eresfd --target rpi4 --size 320x320[/]")
-@grouped
-def cost(
-    model: Model,
-    chosen: Chosen,
-    target: OnBoard = "rpi4",
-    runtime: Runtime = None,
-    size: Size = None,
-    ckpt: Weights = None,
-    every: Every = 1,
-    recipe: OwnRecipe = None,
-    targets_file: OwnTargets = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; out/cost/MODEL-TARGET.")] = None,
-    cache: ArmCache = CACHE,
-    as_json: Json = False,
-) -> None:
-    """Measure what every width of every dependency group costs, on an emulated board."""
-    from toolchain.report.costs.cost_tables import cost_document
-    from toolchain.report.document.html import html
-    from toolchain.widths.files import NAME, place_of, report_json
-
-    whole = _unpruned(recipe_for(model, recipe, {}, size))
-    need_size(model, whole, recipe, size)
-    asking.need_module(model)
-    asking.need_checkpoint(ckpt)
-    asking.need_room(out)
-    choice = chosen.choice
-    with stage_progress() as on_stage:
-        load = partial(_load, whole, ckpt, choice)
-        _, _, found, _ = _measured(load, (target, targets_file), runtime, cache, every, on_stage)
-    place = out or place_of(model, target).parent
-    page = html(cost_document(found))
-    write_all(place, {NAME: report_json(found), "cost.html": page.encode()})
-    if as_json:
-        print_json_text(report_json(found).decode())
-    else:
-        _print_cost(found, place)
-
-
-@app.command(
-    epilog="Examples:  [bold]toolchain plan eresfd --target rpi4 --latency 0.6[/]   |   "
-    "[bold]toolchain plan eresfd --ckpt mine.pth --instructions 40M[/]   |   "
-    "[bold]toolchain plan eresfd --parameters 52k --data WIDER[/]   and then   "
-    "[bold]toolchain train eresfd --recipe out/plan/eresfd-rpi4/plan.toml ...[/]"
-)
-@grouped
-def plan(
-    model: Model,
-    chosen: Chosen,
-    pixels: Pixels,
-    target: OnBoard = "rpi4",
-    runtime: Runtime = None,
-    latency: Annotated[
-        str | None,
-        typer.Option(help="A share of the unpruned cost, 0.6, or 30ms by the board's estimate."),
-    ] = None,
-    instructions: Annotated[
-        str | None, typer.Option(help="Of one inference, as 40M, in place of --latency.")
-    ] = None,
-    parameters: Annotated[
-        str | None,
-        typer.Option(help="Deployed, as 52k, or a share of them, 0.6; needs no board."),
-    ] = None,
-    macs: Annotated[
-        str | None,
-        typer.Option(help="Multiply-accumulates of one image likewise: 200M, or a share, 0.6."),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Of every group, in place of all; only filters are chosen."
-        ),
-    ] = None,
-    criterion: Annotated[
-        Literal["outputs", "fpgm", "l1"],
-        typer.Option(help="Which filters go first: by what outputs lose, or by their weights."),
-    ] = "outputs",
-    size: Size = None,
-    ckpt: Weights = None,
-    every: Every = 1,
-    align: Align = None,
-    least: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of its filters that every group keeps.")
-    ] = 0.25,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photos to see on what widths lose; without, random shapes."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="WIDER FACE, in place of --calibration: crops that show faces of all sizes."
-        ),
-    ] = None,
-    recipe: OwnRecipe = None,
-    targets_file: OwnTargets = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder; out/plan/MODEL-TARGET, -parameters, -macs or -rate-R."),
-    ] = None,
-    cache: ArmCache = CACHE,
-    as_json: Json = False,
-) -> None:
-    """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
-    from toolchain.widths.budget import read_budget
-
-    wanted = read_budget(latency, instructions, parameters, rate, macs)
-    recipe_for(model, recipe, {}, size)
-    asking.need_module(model)
-    asking.need_checkpoint(ckpt)
-    asking.need_folder(calibration, "a folder of photos")
-    asking.need_room(out)
-
-    from toolchain.data.wider import read_split
-    from toolchain.report.costs.cost_tables import plan_document
-    from toolchain.report.document.html import html
-    from toolchain.workflows.plans import Wish, plan_by_count, plan_by_rate, plan_on_board
-
-    if data is not None and calibration is not None:
-        raise InputError("--data and --calibration: widths are looked at on one of them; give one")
-    split = read_split(data, "train") if data is not None else None
-    of_weights: dict[str, object] = {} if criterion == "outputs" else {"criterion": criterion}
-    whole = pixels.fed(_unpruned(recipe_for(model, recipe, of_weights, size)))
-    need_size(model, whole, recipe, size)
-    choice = chosen.choice
-    load = partial(_load, whole, ckpt, choice)
-    on_board = wanted.counted is None and wanted.rate is None
-    kind = target if on_board else (wanted.counted or f"rate-{wanted.rate:g}").lower()
-    place = out or Path("out") / "plan" / f"{model.replace(':', '-')}-{kind}"
-    command = shlex.join(["toolchain", *sys.argv[1:]])
-
-    with stage_progress() as on_stage:
-
-        def wish(loaded: Loaded) -> Wish:
-            look = _look(loaded, split, calibration, on_stage)
-            return Wish(
-                loaded, ckpt, choice, wanted, criterion, least, every, look, align or 1, place,
-                command,
-            )  # fmt: skip
-
-        if on_board:
-            board, loaded, report, costs = _measured(
-                load, (target, targets_file), runtime, cache, every, on_stage
-            )
-            made = plan_on_board(wish(loaded), costs, report, board, on_stage)
-        else:
-            plan_simply = plan_by_count if wanted.rate is None else plan_by_rate
-            made = plan_simply(wish(load()), on_stage)
-    content = as_json_bytes(dataclasses.asdict(made) | {"prediction_error": made.error})
-    write_all(place, {"plan.json": content, "plan.html": html(plan_document(made)).encode()})
-    if as_json:
-        print_json_text(content.decode())
-    else:
-        _print_plan(made, place)
-
-
-def _unpruned(recipe: Recipe) -> Recipe:
+def unpruned(recipe: Recipe) -> Recipe:
     """Return the recipe of the whole network: costs are measured of that, plans made from it."""
     from toolchain.recipe import override
 
@@ -225,7 +48,7 @@ def _unpruned(recipe: Recipe) -> Recipe:
     )
 
 
-def _measured(
+def measured(
     load: Callable[[], Loaded],
     target: tuple[str, Path | None],
     runtime: str | None,
@@ -233,6 +56,7 @@ def _measured(
     every: int,
     on_stage: Callable[[str], None],
 ) -> tuple[Board, Loaded, CostReport, CostModel]:
+    """Return the board, the network, what its widths cost there, and what tells of others."""
     from toolchain.arm.sysroot import prepare
     from toolchain.arm.targets import find_target
 
@@ -248,77 +72,11 @@ def _measured(
     return board, loaded, measure_report(loaded, costs, board, every, on_stage), costs
 
 
-def _load(recipe: Recipe, ckpt: Path | None, choice: Choice) -> Loaded:
+def load(recipe: Recipe, ckpt: Path | None, choice: Choice) -> Loaded:
+    """Return the network with its weights; print what is to be known of them."""
     from toolchain.zoo.sources import load_start
 
     loaded = load_start(recipe, ckpt, choice=choice)
     for note in loaded.notes:
         messages.print(note, markup=False)
     return loaded
-
-
-def _look(
-    loaded: Loaded, split: Split | None, calibration: Path | None, on_stage: Callable[[str], None]
-) -> Look:
-    from toolchain.widths.looking import look_at_faces, read_look
-
-    if split is None:
-        return read_look(calibration, loaded)
-    on_stage("read photos")
-    return look_at_faces(split, loaded, PHOTOS)
-
-
-def _print_cost(found: CostReport, place: Path) -> None:
-    console = table_console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("group", "filters", "millions of instructions", "at half", "narrowest"):
-        table.add_column(heading, justify="left" if heading == "group" else "right")
-    for group_cost in sorted(found.groups, key=lambda each: -each.instructions[-1]):
-        table.add_row(
-            escape(group_cost.group),
-            str(group_cost.width),
-            f"{group_cost.instructions[-1] / 1e6:.2f}",
-            f"{group_cost.at((group_cost.width + 1) // 2) / 1e6:.2f}",
-            f"{group_cost.instructions[0] / 1e6:.2f}",
-        )
-    console.print(table)
-    height, width = found.size
-    console.print(
-        f"{escape(found.name)} emulated, {escape(found.runtime)}, input {height}x{width}, one "
-        f"thread: "
-        f"{found.instructions:,} instructions of one inference. Each group: the operators that "
-        f"touch it, all others whole."
-    )
-    console.print(f"Results are in [bold]{escape(str(place))}[/]; look at cost.html.")
-
-
-def _next(model: str) -> str:
-    """Return what takes a plan on: a training from faces, or else learning from photos."""
-    from toolchain.models.detector import find
-
-    found = find(model)
-    if found is not None and found.blocks:
-        return f"toolchain train {escape(model)} --data WIDER --teacher WEIGHTS"
-    return f"toolchain recover {escape(model)} --ckpt WEIGHTS --images PHOTOS"
-
-
-def _print_plan(made: WidthPlan, place: Path) -> None:
-    console = table_console()
-    narrowed = [group for group in made.groups if group.after < group.before]
-    for group in narrowed:
-        console.print(f"{escape(group.group)}: {group.after} of {group.before}")
-    console.print(
-        f"predicted {made.predicted:,} {made.unit} ({made.predicted / made.unpruned:.3f} of the "
-        f"unpruned), measured {made.measured:,}: off by {made.error:+.2%}"
-    )
-    if made.uniform is not None:
-        console.print(
-            f"lost on {escape(made.looked_at)}: {made.loss:.2f}; at rate "
-            f"{made.uniform.rate:.4g} for all, with {made.uniform.cost:,} {made.unit}, "
-            f"{made.uniform.loss:.2f}"
-        )
-    recipe = escape(str(place / "plan.toml"))
-    console.print(
-        f"Next: [bold]{_next(made.model)} --recipe {recipe}[/], or shrink by the same recipe. Look "
-        f"at plan.html."
-    )
