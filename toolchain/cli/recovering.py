@@ -50,7 +50,7 @@ def recover(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", help="What an earlier recovery of the same filters made: go on."),
+        typer.Option("--from", help="What an earlier recovery made: go on, with fewer filters or more."),
     ] = None,
     rates: Annotated[
         str | None,

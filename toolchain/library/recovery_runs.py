@@ -32,7 +32,7 @@ from toolchain.records.certificate import BoxAgreement
 from toolchain.records.cost_tables import Reached
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
-from toolchain.recovery.returning import give_back
+from toolchain.recovery.returning import give_back, take_out
 from toolchain.recovery.running import Pair, Tell, Wanted, recover
 from toolchain.recovery.tree import tree_lines
 from toolchain.system.files import sha256_of, write_bytes
@@ -104,8 +104,7 @@ def _recovered(
     job: RecoveryJob, on_photo: Callable[[int, int], None], on_step: OnStep, tell: Tell
 ) -> RecoveryReport:
     pair, loaded = _prepared(job)
-    if job.start is not None:
-        _go_on(pair, job.start, loaded, tell)
+    goes_on = job.start is not None and _go_on(pair, job.start, loaded, tell)
     for note in loaded.notes:
         tell(note)
     if pair.reached is not None:
@@ -123,7 +122,7 @@ def _recovered(
     )
     settings = _settings(job, loaded, feed, pair.reached)
     wanted = Wanted(
-        job.minutes, job.steps, job.outputs, half=job.half, goes_on=job.start is not None,
+        job.minutes, job.steps, job.outputs, half=job.half, goes_on=goes_on,
         out=job.out, settings=settings,
         images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
         keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
@@ -136,26 +135,26 @@ def _recovered(
     return report
 
 
-def _go_on(pair: Pair, start: Path, loaded: Loaded, tell: Callable[[str], None]) -> None:
+def _go_on(pair: Pair, start: Path, loaded: Loaded, tell: Tell) -> bool:
     """Give the student what an earlier recovery made of it, and the teacher's filters beyond that.
 
-    Raises :class:`InputError` where that holds filters which this recipe takes out.
+    Returns False where filters of it go now: then all is learnt as from the teacher's weights.
     """
     checkpoint = read_checkpoint(start)
     for network in (pair.student, pair.plain_student):
         load_into(network, checkpoint, loaded.recipe.model.name)
-    held = dict(pair.student.named_parameters())
-    filled = [name for name, mask in pair.masks.items() if bool(held[name][~mask].any())]
-    if filled:
-        raise InputError(
-            f"--from {start}: {filled[0]} has filters that are to go here; give what a recovery "
-            f"with this rate or recipe made, and this very checkpoint by --ckpt"
-        )
     for network in (pair.student, pair.plain_student):
+        gone = take_out(network, pair.masks)
         back = give_back(pair.plain, network, pair.masks)
+    if gone:
+        tell(f"filters that {start.name} has, and that go now: {_counts(gone)}")
     if back:
-        layers = ", ".join(f"{count} of {name}" for name, count in back.items())
-        tell(f"filters that {start.name} has not, and this recipe keeps, begin as before: {layers}")
+        tell(f"filters that {start.name} has not, and that stay, begin as before: {_counts(back)}")
+    return not gone
+
+
+def _counts(by_layer: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {name}" for name, count in by_layer.items())
 
 
 def _has_boxes(recipe: Recipe) -> bool:

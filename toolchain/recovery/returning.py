@@ -1,4 +1,4 @@
-"""Filters that an earlier recovery took out and this one keeps."""
+"""Filters that an earlier recovery took out and this one keeps, and the other way round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from toolchain.train.masks import Masks
+from toolchain.train.masks import Masks, apply_masks
 
 
 def give_back(teacher: nn.Module, student: nn.Module, masks: Masks) -> dict[str, int]:
@@ -34,6 +34,21 @@ def give_back(teacher: nn.Module, student: nn.Module, masks: Masks) -> dict[str,
         if wanted.any() and own["weight"].ndim > 1:
             back[name] = int(wanted.sum())
     return back
+
+
+def take_out(student: nn.Module, masks: Masks) -> dict[str, int]:
+    """Zero what is masked; return how many filters that were filled went, by layer."""
+    gone = {}
+    for name, layer in student.named_modules():
+        own = _by_filter(layer)
+        key = f"{name}.weight"
+        if not own or own["weight"].ndim < 2 or key not in masks:
+            continue
+        stays = _filled(_turned(layer, {"weight": masks[key]}).values())
+        if count := int((_filled([own["weight"]]) & ~stays).sum()):
+            gone[name] = count
+    apply_masks(student, masks)
+    return gone
 
 
 def _by_filter(layer: nn.Module) -> dict[str, Tensor]:
