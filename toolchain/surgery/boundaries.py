@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,12 +15,14 @@ Dims = tuple[int | None, ...]
 """Of each tensor that a module gives: where channels lie; None if no layer's are known in it."""
 
 
-def note_boundaries(network: nn.Module, watcher: Watcher) -> dict[str, list[Dims]]:
-    """Return what a run of ``network`` under ``watcher`` will fill in, by module and call.
+@contextlib.contextmanager
+def noting_boundaries(
+    network: nn.Module, watcher: Watcher, found: dict[str, list[Dims]]
+) -> Iterator[None]:
+    """Let a run of ``network`` under ``watcher`` fill ``found``, by module and call.
 
-    The network is given hooks, in place: it is a copy.
+    The hooks go with the run: they hold the watcher, which holds all tensors of it.
     """
-    found: dict[str, list[Dims]] = {}
 
     def noting(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _given: Any, gave: Any) -> None:
@@ -28,6 +31,9 @@ def note_boundaries(network: nn.Module, watcher: Watcher) -> dict[str, list[Dims
 
         return hook
 
-    for name, module in network.named_modules():
-        module.register_forward_hook(noting(name))
-    return found
+    hooks = [module.register_forward_hook(noting(name)) for name, module in network.named_modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

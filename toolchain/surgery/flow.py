@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from toolchain.errors import AnalysisError
 from toolchain.records.reasons import Reason
-from toolchain.surgery.boundaries import note_boundaries
+from toolchain.surgery.boundaries import noting_boundaries
 from toolchain.surgery.channels import Flow
 from toolchain.surgery.dependencies import Slot, coupled_slots
 from toolchain.surgery.following import hold_pinned, note_shapes, tie
@@ -137,12 +137,12 @@ def _watch(
     flow = watcher.flow
     if prepare is not None:
         prepare(flow)
-    flow.dims_given = note_boundaries(network, watcher)
     numbers = Numbers(network, watcher, flow)
     if in_code is not None:
         tell(network, in_code, flow)
     telling = contextlib.nullcontext() if in_code is None else numbers
-    with _watched(network, watcher), Scales(watcher), telling, watcher:
+    noting = noting_boundaries(network, watcher, flow.dims_given)
+    with _watched(network, watcher), Scales(watcher), telling, noting, watcher:
         outputs = network(*as_inputs(example))
     flow.uses, flow.unknown, flow.in_code = numbers.uses, numbers.unknown, frozenset(in_code or ())
     for output in tree_leaves(outputs):
