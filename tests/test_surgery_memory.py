@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from toolchain.surgery import dependencies
+from toolchain.surgery import dependencies, flow
 from toolchain.surgery.taint import trace_taint, trace_values
+from toolchain.surgery.watching import Watcher
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 
@@ -46,6 +48,23 @@ def test_torch_prunings_graph_is_let_go_at_once(
     monkeypatch.setattr(dependencies, "fresh", noted)
     assert dependencies.coupled_slots(made(), (IMAGE,), ["0"])
     assert [ref() for ref in seen] == [None] * 4
+
+
+def test_what_watched_a_run_is_let_go_at_once(
+    monkeypatch: pytest.MonkeyPatch, without_collector: None
+) -> None:
+    """It holds all tensors of the run."""
+    seen: list[weakref.ref[Watcher]] = []
+    watcher_of = flow._watcher_of
+
+    def noted(*given: Any) -> Watcher:
+        watcher = watcher_of(*given)
+        seen.append(weakref.ref(watcher))
+        return watcher
+
+    monkeypatch.setattr(flow, "_watcher_of", noted)
+    assert flow.trace_flow(made(), IMAGE).dims_given["0"] == [(1,)]
+    assert [ref() for ref in seen] == [None]
 
 
 def test_values_are_kept_of_channels_that_do_not_depend_on_the_image_alone() -> None:
