@@ -228,7 +228,7 @@ def test_a_file_that_opens_and_does_not_run_says_so(folder: Path, tmp_path: Path
     facts["blobs"] = [f"not_{blob}" for blob in facts["blobs"]]
     (tmp_path / METADATA).write_text(json.dumps(facts))
     run = run_ncnn(tmp_path / PARAM)
-    with pytest.raises(ExportError, match="does not run: ncnn .* cannot run it"):
+    with pytest.raises(ExportError, match=r"does not run: ncnn .* cannot run it"):
         run(torch.zeros(facts["input"]["shape"]))
 
 
