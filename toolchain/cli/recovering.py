@@ -50,7 +50,7 @@ def recover(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", help="What an earlier recovery made: go on, with other filters too."),
+        typer.Option("--from", help="What an earlier recovery made: go on, other filters too."),
     ] = None,
     rates: Annotated[
         str | None,
