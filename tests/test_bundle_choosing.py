@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from reports import parity_of
 
+from toolchain.arm.checking import kept_check
 from toolchain.arm.sysroot import runtime_of
 from toolchain.arm.targets import estimate, find_target
 from toolchain.bundle.choosing import choose
 from toolchain.bundle.destination import find_destination
-from toolchain.records.timings import FileCheck, Instructions
+from toolchain.records.timings import FileCheck, Instructions, OperatorCount
 from toolchain.system.files import as_json, sha256_of
 
 LOCAL = find_destination("local", None, None)
@@ -45,6 +46,22 @@ def checked(
         operators=(),
         outputs=(),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told", "count"),
+    [("a.onnx", True, 1), ("a.onnx", False, 0), ("a.tflite", False, 1)],
+)
+def test_a_check_is_kept_unless_a_busy_machine_mixed_up_its_operators(
+    name: str, is_told: bool, count: int, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"network")
+    check = checked(tmp_path / name, 5)
+    if is_told:
+        check = dataclasses.replace(check, operators=(OperatorCount("conv", "Conv", 5),))
+    for _ in range(2):
+        assert kept_check([name], tmp_path, lambda: check) == check
+    assert len(list(tmp_path.glob("checks/*.json"))) == count
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from toolchain.train.masks import Masks, apply_masks
 def give_back(teacher: nn.Module, student: nn.Module, masks: Masks) -> dict[str, int]:
     """Let filters that are all zero in ``student``, and are not to be, begin as the teacher's.
 
-    Both have the same layers. Returns how many came back, by layer: of normalisations none is told.
+    Both have the same layers; statistics of normalisations come back as well. Returns how many
+    filters came back, by layer: of normalisations none is told.
     """
     back = {}
     theirs = dict(teacher.named_modules())
@@ -31,6 +32,9 @@ def give_back(teacher: nn.Module, student: nn.Module, masks: Masks) -> dict[str,
         with torch.no_grad():
             for key, parameter in own.items():
                 parameter[wanted] = given[key][wanted].to(parameter.device)
+            for key, buffer in layer.named_buffers(recurse=False):
+                if buffer.shape == wanted.shape:
+                    buffer[wanted] = theirs[name].get_buffer(key)[wanted].to(buffer.device)
         if wanted.any() and own["weight"].ndim > 1:
             back[name] = int(wanted.sum())
     return back
