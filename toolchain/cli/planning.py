@@ -17,6 +17,7 @@ from toolchain.cli import asking
 from toolchain.cli.app import Json, app, stage_progress, table_console
 from toolchain.cli.feeding import need_size
 from toolchain.cli.options.boards import CACHE, ArmCache, OwnTargets
+from toolchain.cli.options.budgets import Budget
 from toolchain.cli.options.computing import PHOTOS
 from toolchain.cli.options.grouping import grouped
 from toolchain.cli.options.inputs import Pixels, Size
@@ -58,27 +59,13 @@ def plan(
     model: Model,
     chosen: Chosen,
     pixels: Pixels,
+    budget: Budget,
     target: OnBoard = "rpi4",
     runtime: Runtime = None,
-    latency: Annotated[
-        str | None,
-        typer.Option(help="A share of the unpruned cost, 0.6, or 30ms by the board's estimate."),
-    ] = None,
-    instructions: Annotated[
-        str | None, typer.Option(help="Of one inference, as 40M, in place of --latency.")
-    ] = None,
-    parameters: Annotated[
-        str | None,
-        typer.Option(help="Deployed, as 52k, or a share of them, 0.6; needs no board."),
-    ] = None,
-    macs: Annotated[
-        str | None,
-        typer.Option(help="Multiply-accumulates of one image likewise: 200M, or a share, 0.6."),
-    ] = None,
     rate: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Of every group, in place of all; only filters are chosen."
+            min=0, max=1, help="Of every group, in place of a budget; only filters are chosen."
         ),
     ] = None,
     criterion: Annotated[
@@ -112,9 +99,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Choose the widths that meet a budget and lose least; shrink by them, and measure that."""
-    from toolchain.widths.budget import read_budget
-
-    wanted = read_budget(latency, instructions, parameters, rate, macs)
+    wanted = budget.within(rate)
     recipe_for(model, recipe, {}, size)
     asking.need_module(model)
     asking.need_checkpoint(ckpt)

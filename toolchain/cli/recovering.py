@@ -15,6 +15,7 @@ import typer
 from toolchain.cli import asking
 from toolchain.cli.app import app, messages
 from toolchain.cli.feeding import need_size
+from toolchain.cli.options.budgets import Budget
 from toolchain.cli.options.grouping import grouped
 from toolchain.cli.options.inputs import Inputs
 from toolchain.cli.options.recovery import Recovery
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @grouped
 def recover(
     model: Annotated[str, typer.Argument(help="module:factory, eresfd, extd or yunet.")],
+    budget: Budget,
     recovery: Recovery,
     chosen: Chosen,
     inputs: Inputs,
@@ -70,7 +72,7 @@ def recover(
         raise InputError("recover takes one --size")
     asked = recipe_for(model, recipe, recovery.fields, inputs.sizes[0])
     wanted = inputs.fed(with_settings(asked, {}, recovery.settings))
-    target = recovery.target_of_all
+    target = recovery.target_of_all(budget)
     _demand_one(wanted.prune, target, rates, start)
     asking.need_module(model)
     need_size(model, wanted, recipe, inputs.size)

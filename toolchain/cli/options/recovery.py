@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from toolchain.cli.options.budgets import Budget
 from toolchain.cli.options.computing import (
     PHOTOS,
     Device,
@@ -30,25 +31,6 @@ class Recovery:
 
     rate: Annotated[
         float | None, typer.Option(help="Share of the filters of every group that goes.")
-    ] = None
-    parameters: Annotated[
-        str | None,
-        typer.Option(
-            help="In place of a rate: at most so many deployed parameters, as 52k, or a share of "
-            "them, 0.6, by the mildest rate of all groups."
-        ),
-    ] = None
-    macs: Annotated[
-        str | None,
-        typer.Option(help="Multiply-accumulates of one image likewise: 200M, or a share, 0.6."),
-    ] = None
-    instructions: Annotated[
-        str | None,
-        typer.Option(help="Of one inference on an emulated board likewise, as 40M; in blocks."),
-    ] = None
-    latency: Annotated[
-        str | None,
-        typer.Option(help="A share of the unpruned cost there, 0.6, or 30ms by its estimate."),
     ] = None
     target: Annotated[
         str | None, typer.Option(help="The board of --instructions and --latency; rpi4.")
@@ -98,20 +80,20 @@ class Recovery:
         """The fields of ``[prune]``, None where nothing was said."""
         return {"rate": self.rate, "criterion": self.criterion, "align": self.align}
 
-    @property
-    def target_of_all(self) -> Mapping[str, object]:
-        """What a pruner is given in place of a rate; empty where a rate or a recipe says it."""
-        budgets = (self.latency, self.instructions, self.parameters, self.macs)
+    def target_of_all(self, budget: Budget) -> Mapping[str, object]:
+        """Return what a pruner is given in place of a rate; empty where a rate or a recipe says it.
+
+        Raises :class:`InputError` for two of these, and for a board that nothing asks.
+        """
         on_board = {"target": self.target, "runtime": self.runtime}
         board = {name: value for name, value in on_board.items() if value is not None}
-        if board and self.latency is self.instructions is None:
+        if board and not budget.on_board:
             raise InputError("--target and --runtime are for --instructions and --latency")
-        if not any(budgets):
+        if not budget:
             return {}
         from toolchain.arm.targets import find_target
-        from toolchain.widths.budget import read_budget
 
-        wanted = read_budget(self.latency, self.instructions, self.parameters, self.rate, self.macs)
+        wanted = budget.within(self.rate)
         if wanted.counted is not None:
             return {wanted.counted.lower(): wanted.parameters or wanted.macs}
         return {"instructions": wanted.on(find_target(self.target or TARGET)), **board}
