@@ -17,13 +17,12 @@ from toolchain.recovery import teaching
 from toolchain.recovery.agreement import agreement, by_class
 from toolchain.recovery.block import Block
 from toolchain.recovery.blocks import find_blocks
-from toolchain.recovery.cells import LEAST, cell_weights
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, RecoveryCourse
 from toolchain.recovery.fed import demand_fed_alike
 from toolchain.recovery.feeding import LoaderFeed
 from toolchain.recovery.norms import average_batch_norm
-from toolchain.recovery.outputs import Kind, Output, outputs_of, seen_kinds
+from toolchain.recovery.outputs import Output, outputs_of, seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
 from toolchain.recovery.planning import Beside
 from toolchain.recovery.solving import solvable, solve
@@ -260,25 +259,6 @@ def test_distances_are_shares_of_what_the_teacher_varies() -> None:
     expected = (divergence / float(logits.spread) + squares) / 2
     assert float(logits.distance(ours, wanted)) == pytest.approx(expected, rel=1e-4)
     assert float(logits.spread) == pytest.approx(math.log(2), rel=0.01)
-
-
-def test_boxes_count_where_the_teacher_sees_something() -> None:
-    """Of two cells with a face in the first: scores 0.9 * 0.4 and 0.001 * 0.001, in the mean."""
-    face = torch.tensor([[[0.9], [0.001]]])
-    there = torch.tensor([[[0.4], [0.001]]])
-    box = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [5.0, 5.0, 5.0, 5.0]]])
-    kinds: tuple[Kind, ...] = ("scores", "scores", "values", "values")
-    other = torch.zeros(1, 3, 4)
-    outputs = [Output(kind, kind, 2, torch.ones(()), torch.zeros(1)) for kind in kinds]
-    weights = cell_weights(outputs, [face, there, box, other])
-    assert weights[0] is weights[1] is weights[3] is None  # scores themselves, and other cells
-    counted = torch.tensor([math.sqrt(0.9 * 0.4), 0.001]) + LEAST
-    assert weights[2] is not None
-    assert weights[2].flatten().tolist() == pytest.approx((counted / counted.mean()).tolist())
-    values = Output("x", "values", 2, torch.ones(4), torch.zeros(1, 1, 4))
-    off = box + torch.tensor([[[0.0], [1.0]]])
-    share = float(counted[1] / counted.sum())
-    assert float(values.distance(off, box, weights[2])) == pytest.approx(share)
 
 
 def test_agreement_is_one_for_the_same_and_nought_for_the_mean() -> None:

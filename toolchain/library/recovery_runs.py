@@ -30,6 +30,7 @@ from toolchain.models.weights import load_into, save_native
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.cost_tables import Reached
+from toolchain.recovery.outputs import told_kinds
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.returning import give_back, take_out
@@ -122,7 +123,7 @@ def _recovered(
     )
     settings = _settings(job, loaded, feed, pair.reached)
     wanted = Wanted(
-        job.minutes, job.steps, job.outputs, half=job.half, goes_on=goes_on,
+        job.minutes, job.steps, _kinds(job), half=job.half, goes_on=goes_on,
         out=job.out, settings=settings,
         images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
         keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
@@ -155,6 +156,10 @@ def _go_on(pair: Pair, start: Path, loaded: Loaded, tell: Tell) -> bool:
 
 def _counts(by_layer: Mapping[str, int]) -> str:
     return ", ".join(f"{count} of {name}" for name, count in by_layer.items())
+
+
+def _kinds(job: RecoveryJob) -> dict[str, str]:
+    return {**told_kinds(job.recipe), **job.outputs}
 
 
 def _has_boxes(recipe: Recipe) -> bool:
@@ -228,7 +233,7 @@ def _settings(
         "minutes": None if job.steps else job.minutes,
         "steps": job.steps,
         "batch": job.batch,
-        "outputs": dict(job.outputs),
+        "outputs": _kinds(job),
         "blocks": None if job.blocks is None else list(job.blocks),
         "threads": job.threads,
         **({"processes": ranks()} if ranks() > 1 else {}),

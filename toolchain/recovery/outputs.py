@@ -15,6 +15,7 @@ from toolchain.errors import RecipeError, did_you_mean
 from toolchain.models.leaves import output_names, tensors_in
 from toolchain.models.watching import OperatorMode
 from toolchain.operators import operator_name
+from toolchain.recipe import Recipe
 from toolchain.recovery.channels import Moments
 from toolchain.surgery.running import Example, as_inputs, fresh, plainly
 from toolchain.train.ranks import mean_of_all
@@ -30,6 +31,8 @@ Kind = Literal["logits", "binary", "probabilities", "scores", "boxes", "values"]
 """
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DISTRIBUTIONS = ("logits", "binary", "probabilities", "scores")
+NOTHING = 0.5
+"""Mean probability over all cells from which on a class may mean that there is nothing in one."""
 LEAST = 1e-6
 """Probabilities count as this at least."""
 MOVING = frozenset(
@@ -37,6 +40,16 @@ MOVING = frozenset(
     "expand alias split split_with_sizes unbind cat stack contiguous _to_copy".split()
 )
 """Operators (``aten``) that move values and change none."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How likely a detector takes it, over cells and inputs, that something is in a cell."""
+
+    least: float
+    """What nine of ten cells do not exceed: how sure it is where there is nothing."""
+    above: float
+    """By how much cells exceed that, in the mean over all."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +66,35 @@ class Output:
     mean: Tensor
     """The teacher's own over inputs, a probability where it is a distribution: of each cell
     (1, ...), or of each channel (1, C, 1, ...) where inputs differ in size."""
+    seen: Seen | None = None
+    """What other outputs tell of its cells; None where none does, and all count alike."""
+
+    @property
+    def nothing(self) -> int | None:
+        """Return the class of (N, ..., C, ...) that most cells are of: a detector's background.
+
+        None where there are no classes, or none is as frequent.
+        """
+        if self.kind not in ("logits", "probabilities") or self.mean.ndim < 3:
+            return None
+        by_class = by_channel(self.mean, self.dim).flatten()
+        return int(by_class.argmax()) if float(by_class.max()) >= NOTHING else None
 
     def distance(self, ours: Tensor, theirs: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return how far two are apart, as a share of the teacher's spread.
 
         Of processes that share a batch each returns that of its part; their mean is the whole's.
-        ``weight`` is what cells of boxes or values count, 1 on average.
+        ``weight`` (N, ..., 1, ...) is what cells count, about 1 on average.
         """
         ours, theirs = ours.float(), theirs.float()
         if self.kind in DISTRIBUTIONS:
-            found = divergence(self.kind, self.dim, ours, theirs).mean() / self.spread
+            divergences = divergence(self.kind, self.dim, ours, theirs)
+            if weight is not None:
+                one = self.kind in ("logits", "probabilities")  # one figure for all classes
+                divergences = divergences * (weight.squeeze(self.dim) if one else weight)
+            found = divergences.mean() / self.spread
             if self.kind in ("logits", "binary"):  # a sure teacher's divergence says little more
-                return (found + self._squares(ours, theirs)) / 2
+                return (found + self._squares(ours, theirs, weight)) / 2
             return found
         if self.kind == "boxes":
             scale = self.spread.view(along(ours, self.dim)).sqrt()
@@ -74,11 +104,12 @@ class Output:
         return (errors if weight is None else errors * weight).mean()
 
     @staticmethod
-    def _squares(ours: Tensor, theirs: Tensor) -> Tensor:
+    def _squares(ours: Tensor, theirs: Tensor, weight: Tensor | None) -> Tensor:
         mean = theirs.mean()
         between = mean_of_all((mean - mean_of_all(mean)) ** 2)  # 0 of one process
         variance = mean_of_all(theirs.var(correction=0)) + between
-        return ((ours - theirs) ** 2).mean() / variance.clamp(min=1e-6)
+        errors = (ours - theirs) ** 2
+        return (errors if weight is None else errors * weight).mean() / variance.clamp(min=1e-6)
 
 
 def along(tensor: Tensor, dim: int) -> list[int]:
@@ -200,7 +231,12 @@ def _spread(kind: Kind, dim: int, tensors: Sequence[Tensor]) -> Tensor:
     return moments.variance()
 
 
-# What the network's own operators show ----------------------------------------------------------
+# What a recipe tells, and what the network's own operators show ---------------------------------
+
+
+def told_kinds(recipe: Recipe) -> dict[str, str]:
+    """Return the kinds of outputs that a recipe tells: anchors have boxes and scores of classes."""
+    return {"1": "logits"} if recipe.anchors is not None else {}
 
 
 def seen_kinds(network: nn.Module, example: Example) -> list[Kind]:

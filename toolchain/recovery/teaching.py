@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import InputError, ModelError
 from toolchain.models.leaves import output_names, tensors_in
+from toolchain.recovery.cells import weighed
 from toolchain.recovery.course import Batch
 from toolchain.recovery.fed import CHECK, demand_fed_alike
 from toolchain.recovery.feeding import Feed, size_of
@@ -69,7 +70,7 @@ def look_at(
             f"then: check {CHECK}"
         )
     notes = [f"{name} is nearly the same for all images, and teaches nothing." for name in still]
-    outputs = outputs_of(looked, told, seen)
+    outputs = weighed(outputs_of(looked, told, seen), looked)
     silent = {*told, *still}
     words = (*fed, *notes, *_could_be_classes(outputs, looked[0], silent))
     return Taught(outputs, kept_out, theirs, words)
