@@ -342,8 +342,15 @@ def test_a_detector_keeps_the_anchors_of_its_weights_and_tells_the_boxes_that_bo
         default_recipe("eresfd"), {"prune.rate": 0.3, "input.height": 64, "input.width": 64}
     )
     report = go(job_of(home, folder, "out", recipe=recipe, ckpt=home / "eresfd.safetensors",
-                       steps=2, batch=2))  # fmt: skip
+                       steps=2, batch=2, learn=("conf.*",)))  # fmt: skip
     assert read_checkpoint(home / "out" / "model.safetensors").aspect_ratio == 1.5
+    assert {"output_0_stride_4", "output_1_stride_128 same class"} <= set(report.recovered)
+    kept = read_checkpoint(home / "eresfd.safetensors").state
+    assert all(  # the heads are not pruned, and only scores learn
+        torch.equal(tensor, kept[name]) == name.startswith("loc.")
+        for name, tensor in weights(home, "out").items()
+        if name.startswith(("loc.", "conf."))
+    )
     assert set(report.boxes) == {"pruned", "recovered"}
     assert report.boxes["pruned"].photos == 1
     assert "boxes, recovered: " in str(report)
@@ -358,6 +365,7 @@ def test_a_detector_keeps_the_anchors_of_its_weights_and_tells_the_boxes_that_bo
         (["--rate", "0"], "without a rate"),
         (["--outputs", "logits"], "NAME=KIND"),
         (["--blocks", ""], "--blocks must be names"),
+        (["--learn", "head,,neck"], "--learn must be names"),
     ],
 )
 @pytest.mark.slow

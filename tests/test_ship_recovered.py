@@ -117,6 +117,22 @@ def test_one_that_went_on_from_it_has_both_commands(
 
 
 @pytest.mark.slow
+def test_one_that_is_shipped_may_teach_and_is_named_by_its_own_teachers(
+    recovered: Path, member: Member, tmp_path: Path
+) -> None:
+    settings = json.loads((recovered / "recover.json").read_text())
+    taught = {**settings, "weights": sha256_of(member.path), "learn": ["bbox_head.*", "neck"]}
+    (tmp_path / "recover.json").write_text(json.dumps(taught))
+    history = history_of(tmp_path, Origins({sha256_of(member.path): member.path}))
+    assert history.teachers == (YUNET,)
+    words = shlex.split(history.command)
+    assert words[words.index("--ckpt") + 1] == f"toolchain/zoo/{member.path.name}"
+    assert words[words.index("--learn") + 1] == "bbox_head.*,neck"
+    with pytest.raises(InputError, match="not known to allow"):
+        history_of(tmp_path, Origins({}))
+
+
+@pytest.mark.slow
 def test_it_is_chosen_by_what_the_whole_network_would_cost(member: Member) -> None:
     folder = member.path.parent
     whole = costs.read_table(folder).whole["yunet"]

@@ -89,7 +89,7 @@ def recover(
         wanted, ckpt, chosen.choice, recovery.images, out, recovery.minutes,
         recovery.steps, recovery.batch, recovery.kinds, recovery.names, recovery.half,
         recovery.device, recovery.threads, recovery.workers, recovery.seed, recovery.cache,
-        recovery.keep_seconds, start, target,
+        recovery.keep_seconds, start, target, recovery.learning,
     )  # fmt: skip
     if rates is not None and dry_run:
         raise InputError("--dry-run shows one network; give --rate in place of --rates")

@@ -40,6 +40,7 @@ def recover(
     evaluate: Figures | None = None,
     kept_out: Any = None,
     blocks: Sequence[str] | None = None,
+    learn: Sequence[str] | None = None,
     bfloat16: bool = False,
     on_step: Callable[[str, int, int, float], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -54,7 +55,7 @@ def recover(
 
     Args:
         network: any trained network of convolutions. It teaches in eval mode, whatever mode it is
-            in; the copy learns in eval mode too, and all its parameters do.
+            in; the copy learns in eval mode too, and all its parameters do, but for ``learn``.
         example: what it is called with, as for :class:`SoftPruner`.
         images: batches as the network is trained on: a ``DataLoader``, any iterable that can be
             gone through again, a list, or one tensor (N, C, H, W). Of a batch that is a tuple, the
@@ -71,6 +72,8 @@ def recover(
         kept_out: batches like ``images`` on which the agreement is told. Without, a tenth of a list
             or tensor is kept out, and of a loader the first batches are looked at.
         blocks: names, or shell patterns, of the modules that learn on their own; found by default.
+        learn: names, or shell patterns, of the modules that learn, with all that is in them; all
+            others stay as they are, pruned, and need no gradients. All learn by default.
         bfloat16: compute in bfloat16.
         on_step: is told of the phase, the steps taken and of how many, and the mean loss.
         on_note: is told in words how it goes: how long a step takes, what the minutes buy.
@@ -105,7 +108,7 @@ def recover(
     found = blocks_of(pair, blocks)
     device = next(pair.student.parameters()).device
     feed = LoaderFeed(images, arguments_of(example), device, kept_out)
-    wanted = Wanted(minutes, steps, outputs or {}, loss, evaluate, bfloat16)
+    wanted = Wanted(minutes, steps, outputs or {}, learn, loss, evaluate, bfloat16)
     with torch.enable_grad():
         report = run_recovery(pair, found, feed, wanted, on_step or _unseen, on_note or _unseen)
     if on_report is not None:

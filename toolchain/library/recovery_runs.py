@@ -30,6 +30,7 @@ from toolchain.models.weights import load_into, save_native
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.cost_tables import Reached
+from toolchain.recovery.levels import in_levels, strides_of
 from toolchain.recovery.outputs import told_kinds
 from toolchain.recovery.photos import PhotoFeed
 from toolchain.recovery.report import RecoveryReport
@@ -73,6 +74,8 @@ class RecoveryJob:
     """What an earlier recovery made of the same filters, to go on from."""
     target: Mapping[str, Any] = field(default_factory=dict)
     """What a pruner is given in place of a rate: a target, and its board perhaps."""
+    learn: tuple[str, ...] | None = None
+    """The modules that learn; None: all."""
 
 
 def shown_blocks(job: RecoveryJob) -> list[str]:
@@ -123,12 +126,13 @@ def _recovered(
     )
     settings = _settings(job, loaded, feed, pair.reached)
     wanted = Wanted(
-        job.minutes, job.steps, _kinds(job), half=job.half, goes_on=goes_on,
+        job.minutes, job.steps, _kinds(job), job.learn, half=job.half, goes_on=goes_on,
         out=job.out, settings=settings,
         images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
         keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
     )  # fmt: skip
-    report = recover(pair, blocks, feed, wanted, on_step, tell)
+    with in_levels((pair.teacher, pair.student, pair.plain), strides_of(recipe)):
+        report = recover(pair, blocks, feed, wanted, on_step, tell)
     pair.student.cpu()
     if rank() == 0:
         report = replace(report, boxes=_boxes(pair, loaded, feed))
@@ -235,6 +239,7 @@ def _settings(
         "batch": job.batch,
         "outputs": _kinds(job),
         "blocks": None if job.blocks is None else list(job.blocks),
+        **({} if job.learn is None else {"learn": list(job.learn)}),
         "threads": job.threads,
         **({"processes": ranks()} if ranks() > 1 else {}),
         "seed": job.seed,

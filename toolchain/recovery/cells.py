@@ -77,7 +77,7 @@ def _scores(outputs: Sequence[Output], theirs: Sequence[Tensor]) -> list[Tensor 
     """
     told: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
     for place, (output, tensor) in enumerate(zip(outputs, theirs, strict=True)):
-        score = _score(output, tensor)
+        score = score_of(output, tensor)
         if score is not None:
             told.setdefault(tuple(score.shape), []).append((place, score))
     found = []
@@ -88,7 +88,7 @@ def _scores(outputs: Sequence[Output], theirs: Sequence[Tensor]) -> list[Tensor 
     return found
 
 
-def _score(output: Output, tensor: Tensor) -> Tensor | None:
+def score_of(output: Output, tensor: Tensor) -> Tensor | None:
     """Return how likely something is in each cell, where an output tells that; else None."""
     if tensor.ndim < 3:
         return None

@@ -17,7 +17,7 @@ from toolchain.recovery.block import Blocks
 from toolchain.recovery.cells import cell_weights
 from toolchain.recovery.channels import Known
 from toolchain.recovery.hearing import Arguments, Call, Heard, answer, hearing, run
-from toolchain.recovery.norms import average_batch_norm, remembers
+from toolchain.recovery.norms import average_batch_norm, averaged, remembers
 from toolchain.recovery.outputs import Output
 from toolchain.recovery.plan import RecoveryPlan
 from toolchain.train.course import Course, cosine
@@ -70,7 +70,11 @@ class Lesson:
     outputs: tuple[Output, ...]
     settling: Sequence[Batch]
     """Over which batch norm is averaged."""
+    heard: Sequence[tuple[Batch, Any]]
+    """Some of these, and what the teacher gives for each: by them it is told what comes nearer."""
     loss: Loss | None = None
+    staying: frozenset[str] = frozenset()
+    """Modules that do not learn."""
 
 
 class RecoveryCourse(Course[Batch]):
@@ -109,9 +113,11 @@ class RecoveryCourse(Course[Batch]):
 
     def settle(self) -> None:
         """Average batch norm over the student's own way, where that brings it nearer."""
+        if not averaged(self.student, self.lesson.staying):
+            return
         inputs = [batch.inputs for batch in self.lesson.settling]
         before, kept = self.error(), {k: v.clone() for k, v in self.student.state_dict().items()}
-        average_batch_norm(self.student, inputs)
+        average_batch_norm(self.student, inputs, self.lesson.staying)
         if not self.error() < before:
             self.student.load_state_dict(kept)
         follow_first(self.student)
@@ -120,8 +126,8 @@ class RecoveryCourse(Course[Batch]):
         """Return how far the student's outputs are from the teacher's, where it settles."""
         self.student.eval()
         distances = [
-            self.distance(run(self.student, batch.inputs), run(self.teacher, batch.inputs))
-            for batch in self.lesson.settling
+            self.distance(run(self.student, batch.inputs), theirs)
+            for batch, theirs in self.lesson.heard
         ]
         return float(torch.stack(distances).mean())
 
@@ -135,6 +141,7 @@ class RecoveryCourse(Course[Batch]):
         groups = [
             {"params": [parameter], "factor": step_factor(parameter, longest)}
             for parameter in self.student.parameters()
+            if parameter.requires_grad
         ]
         self.optimizer = torch.optim.Adam(groups, lr=1.0)
 
@@ -221,7 +228,8 @@ class RecoveryCourse(Course[Batch]):
         wanted = tensors_in(theirs)
         weights = cell_weights(self.lesson.outputs, wanted)
         pairs = zip(self.lesson.outputs, tensors_in(ours), wanted, weights, strict=True)
-        return torch.stack([o.distance(a, b, weight) for o, a, b, weight in pairs]).mean()
+        distances = [o.weight * o.distance(a, b, weight) for o, a, b, weight in pairs]
+        return torch.stack(distances).mean()
 
 
 def step_factor(parameter: Tensor, longest: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import torch
 from torch import nn
@@ -11,16 +11,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from toolchain.recovery.hearing import Arguments, run
 
 
-def average_batch_norm(network: nn.Module, inputs: Iterable[Arguments]) -> None:
+def average_batch_norm(
+    network: nn.Module, inputs: Iterable[Arguments], staying: Container[str] = ()
+) -> None:
     """Let batch norm take the plain average of mean and variance over some inputs, in place.
 
-    All else stays in eval mode, as ``network`` does in the end.
+    All else stays in eval mode, as ``network`` does in the end; modules whose names are in
+    ``staying`` keep theirs.
     """
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    norms = averaged(network, staying)
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
@@ -34,6 +33,15 @@ def average_batch_norm(network: nn.Module, inputs: Iterable[Arguments]) -> None:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
+
+
+def averaged(network: nn.Module, staying: Container[str] = ()) -> list[_BatchNorm]:
+    """Return the batch norms that hold statistics, but those whose names are in ``staying``."""
+    return [
+        module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats and name not in staying
+    ]
 
 
 def remembers(norm: _BatchNorm) -> bool:

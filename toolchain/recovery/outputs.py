@@ -68,6 +68,8 @@ class Output:
     (1, ...), or of each channel (1, C, 1, ...) where inputs differ in size."""
     seen: Seen | None = None
     """What other outputs tell of its cells; None where none does, and all count alike."""
+    weight: float = 1.0
+    """What it counts beside others, 1 on average."""
 
     @property
     def nothing(self) -> int | None:

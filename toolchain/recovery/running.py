@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
 from toolchain.recovery.feeding import Feed, Figures
 from toolchain.recovery.keeping import Photos, RecoveryKeeper
+from toolchain.recovery.learning import let_learn
 from toolchain.recovery.looking import Look
 from toolchain.recovery.outputs import seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
@@ -63,6 +64,8 @@ class Wanted:
     """So many, whatever the time."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Kinds of outputs by number or name."""
+    learn: Sequence[str] | None = None
+    """Names, or shell patterns, of the modules that learn; None: all."""
     loss: Loss | None = None
     evaluate: Figures | None = None
     half: bool = False
@@ -93,6 +96,7 @@ def recover(
     :class:`ProofError` where the loss runs away.
     """
     start = time.perf_counter()
+    staying = let_learn(pair.student, wanted.learn)
     kinds = seen_kinds(pair.plain, pair.example)
     taught = look_at(pair.teacher, feed, wanted.outputs, kinds)
     for note in taught.notes:  # before the minutes are spent
@@ -104,7 +108,7 @@ def recover(
         evaluated = {"before": look.own(pair.teacher), "pruned": look.own(pair.student)}
     looked = [batch.inputs for batch in feed.looked]
     known = known_of(pair.plain_student, pair.example, pair.teacher, looked, blocks.blocks)
-    lesson = Lesson(blocks, known, taught.outputs, feed.looked, wanted.loss)
+    lesson = Lesson(blocks, known, taught.outputs, feed.looked, taught.heard, wanted.loss, staying)
 
     state = _state_of(wanted)
     total(torch.zeros(1))  # nobody goes on before all have read it
@@ -183,7 +187,11 @@ def _solve(pair: Pair, lesson: Lesson) -> float:
     settling = time.perf_counter() - began
     before = course.error()
     kept = {key: value.clone() for key, value in pair.student.state_dict().items()}
-    layers = solvable(pair.plain, pair.example)
+    layers = [
+        layer
+        for layer in solvable(pair.plain, pair.example)
+        if not lesson.staying.intersection(layer.modules)
+    ]
     known = known_of(pair.plain_student, pair.example, pair.teacher, looked, layers)
     solve(pair.student, pair.teacher, layers, known, looked)
     course.filters.after(0, pair.student)

@@ -16,6 +16,7 @@ from toolchain.recovery.course import Batch
 from toolchain.recovery.fed import CHECK, demand_fed_alike
 from toolchain.recovery.feeding import Feed, size_of
 from toolchain.recovery.hearing import run
+from toolchain.recovery.levels import balanced, told_by_level
 from toolchain.recovery.outputs import Kind, Output, outputs_of
 
 HELD_BYTES = 2**28
@@ -32,6 +33,8 @@ class Taught:
 
     outputs: tuple[Output, ...]
     """What is known of each of its outputs."""
+    heard: Sequence[tuple[Batch, Any]]
+    """Of what is looked at as much as may be held, and its outputs for each batch of it."""
     kept_out: Sequence[Batch]
     """What it is compared on: of what is kept out as much as may be held."""
     theirs: Sequence[Any]
@@ -51,7 +54,7 @@ def look_at(
     first = feed.looked[0].inputs
     _demand_same(run(teacher, first), run(teacher, first))
     fed = demand_fed_alike(teacher, [batch.inputs for batch in feed.looked])
-    _, looked = _run_some(teacher, feed.looked)
+    batches, looked = _run_some(teacher, feed.looked)
     kept_out, theirs = _run_some(teacher, feed.kept_out)
     names = output_names(looked[0])
     for index, name in enumerate(names):
@@ -70,10 +73,12 @@ def look_at(
             f"then: check {CHECK}"
         )
     notes = [f"{name} is nearly the same for all images, and teaches nothing." for name in still]
-    outputs = weighed(outputs_of(looked, told, seen), looked)
+    told = told_by_level(told, names)
+    outputs = balanced(weighed(outputs_of(looked, told, seen), looked), looked)
     silent = {*told, *still}
     words = (*fed, *notes, *_could_be_classes(outputs, looked[0], silent))
-    return Taught(outputs, kept_out, theirs, words)
+    heard = [*zip(batches, looked, strict=True)]
+    return Taught(outputs, heard, kept_out, theirs, words)
 
 
 def _run_some(teacher: nn.Module, batches: Sequence[Batch]) -> tuple[Sequence[Batch], list[Any]]:

@@ -18,6 +18,7 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.models.headers import read_metadata
 from toolchain.recipe import Recipe, default_recipe, override
 from toolchain.recipe.renamed import settings_now
+from toolchain.records.members import MemberFacts
 from toolchain.zoo.reading import checked_facts
 from toolchain.zoo.recoveries import RECORD, RECOVERY, as_training, command_words, target_words
 
@@ -150,7 +151,7 @@ def history_of(folder: Path, origins: Origins) -> History:
     if own is not None and own not in teachers:
         teachers.append(own)
     return History(
-        _command(record, path, before),
+        _command(record, path, before, origins),
         entry(record, "images", int, path) + (before.images if before else 0),
         entry(record, "seconds", float, path) / 3600 + (before.hours if before else 0.0),
         tuple(teachers),
@@ -173,9 +174,16 @@ def _before(record: Mapping[str, object], path: Path, origins: Origins) -> Histo
         demand_one_training(read_record(start.parent), metadata, start)
         return history_of(start.parent, origins)
     facts = checked_facts(metadata, start)
-    teacher = Teacher(facts["teacher_name"], facts["teacher_licence"], facts["teacher_sha256"])
-    teachers = (teacher,) if teacher.sha256 else ()
+    teacher = _teacher_of(facts)
+    teachers = () if teacher is None else (teacher,)
     return History(facts["command"], facts["images"], float(facts["hours"]), teachers)
+
+
+def _teacher_of(facts: MemberFacts) -> Teacher | None:
+    """Return the teacher of a network that is shipped, or several as one; None without."""
+    if not facts["teacher_sha256"]:
+        return None
+    return Teacher(facts["teacher_name"], facts["teacher_licence"], facts["teacher_sha256"])
 
 
 def _teacher(record: Mapping[str, object], path: Path, origins: Origins) -> Teacher | None:
@@ -185,6 +193,9 @@ def _teacher(record: Mapping[str, object], path: Path, origins: Origins) -> Teac
     known = next((teacher for teacher in TEACHERS if teacher.sha256 == digest), None)
     if known is not None:
         return known
+    shipped = _shipped(record, origins)
+    if shipped is not None:  # what it teaches comes from those that taught it
+        return _teacher_of(checked_facts(read_metadata(shipped), shipped))
     file, licence = record.get("teacher_file"), origins.teacher_licence
     if licence is None:
         raise InputError(
@@ -199,11 +210,19 @@ def _teacher(record: Mapping[str, object], path: Path, origins: Origins) -> Teac
     return Teacher(origins.teacher_name or str(file), licence, str(digest))
 
 
-def _command(record: Mapping[str, object], path: Path, before: History | None) -> str:
+def _shipped(record: Mapping[str, object], origins: Origins) -> Path | None:
+    """Return the file of a teacher that is shipped itself."""
+    path = origins.starts.get(str(record.get("teacher")))
+    return path if path is not None and "command" in read_metadata(path) else None
+
+
+def _command(
+    record: Mapping[str, object], path: Path, before: History | None, origins: Origins
+) -> str:
     """Return what makes the weights again, with every setting that the command line knows."""
     model = entry(record, "model", str, path)
     if record.get("recovery"):
-        recovery = [*command_words(record, _file_of(record)), *_fields(record, model)]
+        recovery = [*command_words(record, _file_of(record, origins)), *_fields(record, model)]
         return _chained(recovery, model, before)
     words = ["toolchain", "train", model, "--data", "WIDER"]
     processes = record.get("processes", 1)
@@ -239,8 +258,11 @@ def _fields(record: Mapping[str, object], model: str) -> list[str]:
     return [*words, *_widths(record), *_recipe_fields(record, model)]
 
 
-def _file_of(record: Mapping[str, object]) -> str:
+def _file_of(record: Mapping[str, object], origins: Origins) -> str:
     """Return the file of a recovery's teacher, as its name tells; else a word for it."""
+    shipped = _shipped(record, origins)
+    if shipped is not None:
+        return f"toolchain/zoo/{shipped.name}"
     known = next((each for each in TEACHERS if each.sha256 == record.get("teacher")), None)
     found = re.search(r"\((\S+)\)$", known.name) if known is not None else None
     return found[1] if found is not None else "WEIGHTS"

@@ -46,6 +46,8 @@ def command_words(record: Mapping[str, Any], teacher_file: str) -> list[str]:
         words += ["--outputs", ",".join(f"{key}={kind}" for key, kind in record["outputs"].items())]
     if record["blocks"] is not None:
         words += ["--blocks", ",".join(record["blocks"])]
+    if record.get("learn") is not None:
+        words += ["--learn", ",".join(record["learn"])]
     return words
 
 

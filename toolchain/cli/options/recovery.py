@@ -61,6 +61,10 @@ class Recovery:
         str | None,
         typer.Option(help="Modules that learn on their own, as 'stem,layer1.*'; found by default."),
     ] = None
+    learn: Annotated[
+        str | None,
+        typer.Option(help="Modules that learn, as 'neck.*,head.*'; the others stay. All learn."),
+    ] = None
     criterion: Criterion = None
     align: Align = None
     settings: Annotated[
@@ -101,14 +105,12 @@ class Recovery:
     @property
     def names(self) -> tuple[str, ...] | None:
         """The blocks that were named; None for those that are found."""
-        if self.blocks is None:
-            return None
-        names = tuple(name.strip() for name in self.blocks.split(","))
-        if not all(names):
-            raise InputError(
-                f"--blocks must be names, as 'stem,layer1.*' (got {self.blocks!r}); see --dry-run"
-            )
-        return names
+        return _names("--blocks", self.blocks)
+
+    @property
+    def learning(self) -> tuple[str, ...] | None:
+        """The modules that learn; None for all."""
+        return _names("--learn", self.learn)
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -120,3 +122,14 @@ class Recovery:
                 raise InputError(f"--outputs must be NAME=KIND, as 0=logits,1=boxes (got {part!r})")
             found[name.strip()] = kind.strip()
         return found
+
+
+def _names(option: str, given: str | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = tuple(name.strip() for name in given.split(","))
+    if not all(names):
+        raise InputError(
+            f"{option} must be names, as 'stem,layer1.*' (got {given!r}); see --dry-run"
+        )
+    return names
