@@ -76,7 +76,7 @@ def test_an_old_command_is_run_under_its_new_name(
 
 def test_shipped_networks_of_an_earlier_version_speak_the_new_names() -> None:
     found = {member.path.stem: member for model in ("eresfd", "extd") for member in members(model)}
-    assert found["extd-30"].pruned_channels
+    assert found["eresfd-54k"].pruned_channels
     for name, member in found.items():
         said = json.dumps(member.facts) + (FOLDER / f"{name}.md").read_text()
         assert not any(f"{old}=" in said or f"| {old} |" in said for old in renamed.KEYS)

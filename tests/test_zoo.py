@@ -33,7 +33,7 @@ MEMBERS = [member for model in detector.names() for member in members(model)]
 _OF_EACH_KIND = [
     member
     for member in MEMBERS
-    if member.path.stem in ("eresfd-0", "eresfd-54k", "eresfd-50", "extd-30", "yunet-62k")
+    if member.path.stem in ("eresfd-0", "eresfd-54k", "eresfd-50", "extd-86k", "yunet-64k")
 ]
 """Whole, with a width for each group, and with one rate."""
 
