@@ -69,17 +69,17 @@ def _which(facts: MemberFacts) -> str:
 
 def _zeros(facts: MemberFacts, asked: str) -> str:
     if trained_widths(facts):
-        by_cost = "--instructions" in asked
-        by_cost_or_unknown = by_cost or bool(facts["training"].get("recovery"))
-        within = " within so many parameters"
-        if by_cost_or_unknown:  # a recovery's record does not tell what its plan was to meet
-            within = " within so many instructions on a board" if by_cost else ""
+        by_cost, recovered = "--instructions" in asked, bool(facts["training"].get("recovery"))
+        if by_cost:
+            within = " within so many instructions on a board"
+        else:  # a recovery's record does not tell what its plan was to meet
+            within = "" if recovered else " within so many parameters"
         words = (
             f"Each group of layers has a width of its own: a plan chose those that lose least"
             f"{within}. In training the other filters were held at zero "
             f"({_choice(facts)}); they are in the file, and the command removes them."
         )
-        if by_cost_or_unknown:
+        if by_cost or recovered:
             return words
         return (
             f"{words} It takes more computation than a network of as many parameters that lost the "
