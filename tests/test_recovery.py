@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from toolchain.recovery.blocks import find_blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, RecoveryCourse
 from toolchain.recovery.norms import average_batch_norm
-from toolchain.recovery.outputs import outputs_of, seen_kinds
+from toolchain.recovery.outputs import Seen, outputs_of, seen_kinds
 from toolchain.recovery.plan import RecoveryPlan
 from toolchain.recovery.planning import Beside
 from toolchain.recovery.solving import solvable, solve
@@ -183,9 +184,11 @@ def test_without_batch_norm_there_is_nothing_to_settle(monkeypatch: pytest.Monke
 
 
 def test_time_is_turned_into_steps_of_both_kinds() -> None:
-    plan = RecoveryPlan.within(seconds=60, local_seconds=0.5, joint_seconds=1.0)
+    plan = RecoveryPlan.within(seconds=60, local_seconds=0.5, joint_seconds=1.0, images=8)
     assert (plan.local_steps, plan.joint_steps) == (21, 49)  # 59.5 s
-    assert RecoveryPlan.within(0.1, 1.0, 1.0).steps == 2
+    assert RecoveryPlan.within(0.1, 1.0, 1.0, images=8).steps == 2
+    going_on = RecoveryPlan.within(60, 0.5, 1.0, images=8, goes_on=True)
+    assert (going_on.local_steps, going_on.joint_steps) == (0, 60)
 
 
 def test_of_the_minutes_what_is_no_step_is_taken_off() -> None:
@@ -198,10 +201,42 @@ def test_of_the_minutes_what_is_no_step_is_taken_off() -> None:
 
 
 def test_a_few_steps_are_short_ones() -> None:
-    few, many = RecoveryPlan.of(5), RecoveryPlan.of(500)
+    few, many = RecoveryPlan.of(5, images=8), RecoveryPlan.of(500, images=8)
     assert few.joint_rate == pytest.approx(many.joint_rate / 10)
     assert few.local_rate == pytest.approx(many.local_rate / 10)
-    assert RecoveryPlan.of(50).joint_rate == many.joint_rate == 1e-3
+    assert RecoveryPlan.of(50, images=8).joint_rate == many.joint_rate == 1e-3
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_steps_of_few_images_are_shorter_end_to_end(goes_on: bool) -> None:
+    one, two, eight, many = (
+        RecoveryPlan.of(500, images=images, goes_on=goes_on) for images in (1, 2, 8, 64)
+    )
+    assert eight.joint_rate == pytest.approx(2 * two.joint_rate)
+    assert two.joint_rate == pytest.approx(math.sqrt(2) * one.joint_rate)
+    assert many.joint_rate == eight.joint_rate  # a rate that is whole stays so
+    assert one.local_rate == many.local_rate  # maps of many cells, as steady as batches
+    assert RecoveryPlan.of(500, images=0).joint_rate > 0  # inputs that are no batch
+
+
+def test_features_count_more_where_outputs_tell_of_few_cells() -> None:
+    torch.manual_seed(0)
+    network = trained(Residual())
+    student = copy.deepcopy(network)
+    with torch.no_grad():
+        next(student.parameters()).mul_(0.9)
+    lesson = course_of(network, student, RecoveryPlan(0, 10)).lesson
+    batch = Batch(((images(4),), {}), None)
+
+    def of_features(seen: Seen | None) -> float:
+        outputs = tuple(replace(output, seen=seen) for output in lesson.outputs)
+        told = replace(lesson, outputs=outputs)
+        course = RecoveryCourse(student, network, {}, told, RecoveryPlan(0, 10))
+        ours, theirs = (each(batch.inputs[0][0]) for each in (student, network))
+        return float((course.loss(0, batch) - course.distance(ours, theirs)).detach())
+
+    assert of_features(None) > 0
+    assert of_features(Seen(0.0, 0.01)) == pytest.approx(10 * of_features(None), rel=1e-4)
 
 
 # Outputs ----------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ FIRST, LATEST = 5, 50
 """Calls of a block whose losses are averaged, for people."""
 USUAL_WEIGHT = 0.05
 """Root mean square of the weights that the learning rates are made for."""
+FEATURES, FEATURES_OF_FEW = 1.0, 10.0
+"""What features of stages count end to end, beside all outputs; and where outputs count in the few
+cells alone in which something is seen: of one step these tell little, and of each another thing."""
 LONGEST_STEP = 10.0
 """How many times the usual step a parameter's is at most, where batch norm was trained. Where it
 was folded, weights are as large as it made them, and longer steps spoil more."""
@@ -90,6 +93,8 @@ class RecoveryCourse(Course[Batch]):
         half: bool = False,
     ) -> None:
         self.teacher, self.lesson, self.plan, self.phases = teacher, lesson, plan, plan.phases
+        few = any(output.seen is not None for output in lesson.outputs)
+        self.features = FEATURES_OF_FEW if few else FEATURES
         super().__init__(student, HeldMasks(masks), half)
         self._modules = dict(student.named_modules())
         self._first: dict[str, list[Tensor]] = {}
@@ -218,7 +223,7 @@ class RecoveryCourse(Course[Batch]):
             errors.append(_mean([error / (1 + total(error)) for error in each]))
         loss = self.distance(ours, theirs) / ranks()
         if errors:
-            loss = loss + self.plan.features * torch.stack(errors).mean()
+            loss = loss + self.features * torch.stack(errors).mean()
         if self.lesson.loss is not None:
             loss = loss + self.plan.loss * own_loss(self.lesson.loss, ours, batch.whole) / ranks()
         return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 LOCAL_SHARE = 0.3
@@ -12,6 +13,9 @@ FEWEST = 2
 """Steps of a plan."""
 FULL_RATE = 50
 """Steps of a plan from which on learning rates are whole: a few long ones would end anywhere."""
+FULL_BATCH = 8
+"""Images of a step from which on the learning rate end to end is whole. Of fewer it falls with
+their square root, as the noise of their gradients rises: Adam then ends as near."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,6 @@ class RecoveryPlan:
     """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
     joint_rate: float = 1e-3
     """The same of the steps end to end."""
-    features: float = 1.0
-    """Weight of what stages give, end to end; that of each output is 1."""
     loss: float = 1.0
     """Weight of the user's own loss."""
 
@@ -42,22 +44,29 @@ class RecoveryPlan:
         return (("block by block", self.local_steps), ("end to end", self.steps))
 
     @classmethod
-    def of(cls, steps: int) -> RecoveryPlan:
-        """Return a plan of so many steps."""
-        local, share = round(steps * LOCAL_SHARE), min(1.0, steps / FULL_RATE)
-        return cls(local, steps - local, cls.local_rate * share, cls.joint_rate * share)
+    def of(cls, steps: int, images: int, *, goes_on: bool = False) -> RecoveryPlan:
+        """Return a plan of so many steps of so many images each.
 
-    @classmethod
-    def going_on(cls, steps: int) -> RecoveryPlan:
-        """Return a plan of so many steps from weights that learnt before: end to end, smaller."""
-        return cls(0, steps, joint_rate=cls.joint_rate * GOING_ON * min(1.0, steps / FULL_RATE))
+        ``goes_on``: from weights that learnt before, which is end to end, and with smaller steps.
+        """
+        share = min(1.0, steps / FULL_RATE)
+        joint_rate = cls.joint_rate * share * min(1.0, math.sqrt(max(1, images) / FULL_BATCH))
+        if goes_on:
+            return cls(0, steps, joint_rate=GOING_ON * joint_rate)
+        local = round(steps * LOCAL_SHARE)
+        return cls(local, steps - local, cls.local_rate * share, joint_rate)
 
     @classmethod
     def within(
-        cls, seconds: float, local_seconds: float, joint_seconds: float, *, goes_on: bool = False
+        cls,
+        seconds: float,
+        local_seconds: float,
+        joint_seconds: float,
+        images: int,
+        *,
+        goes_on: bool = False,
     ) -> RecoveryPlan:
         """Return a plan that takes so long, given how long a step of each kind takes."""
-        if goes_on:
-            return cls.going_on(max(FEWEST, int(seconds / joint_seconds)))
-        mean = LOCAL_SHARE * local_seconds + (1 - LOCAL_SHARE) * joint_seconds
-        return cls.of(max(FEWEST, int(seconds / mean)))
+        share = 0.0 if goes_on else LOCAL_SHARE
+        mean = share * local_seconds + (1 - share) * joint_seconds
+        return cls.of(max(FEWEST, int(seconds / mean)), images, goes_on=goes_on)

@@ -63,8 +63,8 @@ def plan_within(
             f"{minutes:g} minutes are too few: all but the steps takes "
             f"{60 * minutes - left:.0f} s, and a step {local + joint:.1f} s; give more"
         )
-    plan = RecoveryPlan.within(left, local, joint, goes_on=goes_on)
     images = size_of(feed.looked[0])
+    plan = RecoveryPlan.within(left, local, joint, images, goes_on=goes_on)
     tell(
         f"a step block by block takes {local:.2f} s, end to end {joint:.2f} s; of {minutes:g} "
         f"minutes {left / 60:.1f} are left for steps, {plan.local_steps} and {plan.joint_steps} of "

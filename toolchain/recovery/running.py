@@ -18,7 +18,7 @@ from toolchain.records.cost_tables import Reached
 from toolchain.recovery.block import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, Loss, RecoveryCourse
-from toolchain.recovery.feeding import Feed, Figures
+from toolchain.recovery.feeding import Feed, Figures, size_of
 from toolchain.recovery.keeping import Photos, RecoveryKeeper
 from toolchain.recovery.learning import let_learn
 from toolchain.recovery.looking import Look
@@ -121,7 +121,7 @@ def recover(
         state = State({**wanted.settings, "planned_steps": plan.steps}, 0, {}, {}, ())
         state = _with_sample(state, {"step": 0, **solved})
     else:
-        plan = _plan_of(int(state.settings["planned_steps"]), wanted)
+        plan = _plan_of(int(state.settings["planned_steps"]), feed, wanted)
         pair.student.load_state_dict(dict(state.network))
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
     before, course = state.seconds, _course_of(pair, lesson, wanted)(pair.student, plan)
@@ -224,13 +224,13 @@ def _plan(
 ) -> RecoveryPlan:
     """Return the plan that was asked for; by the time, once the pace is known."""
     if wanted.steps is not None:
-        return _plan_of(wanted.steps, wanted)
+        return _plan_of(wanted.steps, feed, wanted)
     course_of, minutes = _course_of(pair, lesson, wanted), wanted.minutes
     return plan_within(minutes, pair.student, course_of, feed, beside, tell, goes_on=wanted.goes_on)
 
 
-def _plan_of(steps: int, wanted: Wanted) -> RecoveryPlan:
-    return RecoveryPlan.going_on(steps) if wanted.goes_on else RecoveryPlan.of(steps)
+def _plan_of(steps: int, feed: Feed, wanted: Wanted) -> RecoveryPlan:
+    return RecoveryPlan.of(steps, size_of(feed.looked[0]), goes_on=wanted.goes_on)
 
 
 def _learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
