@@ -219,7 +219,7 @@ def test_steps_of_few_images_are_shorter_end_to_end(goes_on: bool) -> None:
     assert RecoveryPlan.of(500, images=0).joint_rate > 0  # inputs that are no batch
 
 
-def test_features_count_more_where_outputs_tell_of_few_cells() -> None:
+def test_features_lead_at_first_where_outputs_tell_of_few_cells() -> None:
     torch.manual_seed(0)
     network = trained(Residual())
     student = copy.deepcopy(network)
@@ -228,15 +228,21 @@ def test_features_count_more_where_outputs_tell_of_few_cells() -> None:
     lesson = course_of(network, student, RecoveryPlan(0, 10)).lesson
     batch = Batch(((images(4),), {}), None)
 
-    def of_features(seen: Seen | None) -> float:
+    def of_features(seen: Seen | None, step: int, plan: RecoveryPlan) -> float:
         outputs = tuple(replace(output, seen=seen) for output in lesson.outputs)
-        told = replace(lesson, outputs=outputs)
-        course = RecoveryCourse(student, network, {}, told, RecoveryPlan(0, 10))
+        course = RecoveryCourse(student, network, {}, replace(lesson, outputs=outputs), plan)
         ours, theirs = (each(batch.inputs[0][0]) for each in (student, network))
-        return float((course.loss(0, batch) - course.distance(ours, theirs)).detach())
+        return float((course.loss(step, batch) - course.distance(ours, theirs)).detach())
 
-    assert of_features(None) > 0
-    assert of_features(Seen(0.0, 0.01)) == pytest.approx(10 * of_features(None), rel=1e-4)
+    few, plan = Seen(0.0, 0.01), RecoveryPlan.of(100, images=8)
+    usual = of_features(None, 30, plan)
+    assert usual > 0
+    assert of_features(None, 99, plan) == pytest.approx(usual, rel=1e-3)
+    assert of_features(few, 30, plan) == pytest.approx(10 * usual, rel=1e-3)
+    assert of_features(few, 65, plan) == pytest.approx(5.5 * usual, rel=1e-3)
+    assert of_features(few, 99, plan) == pytest.approx(usual, rel=0.02)
+    going_on = RecoveryPlan.of(100, images=8, goes_on=True)
+    assert of_features(few, 0, going_on) == pytest.approx(usual, rel=1e-3)
 
 
 # Outputs ----------------------------------------------------------------------------------------

@@ -29,9 +29,6 @@ FIRST, LATEST = 5, 50
 """Calls of a block whose losses are averaged, for people."""
 USUAL_WEIGHT = 0.05
 """Root mean square of the weights that the learning rates are made for."""
-FEATURES, FEATURES_OF_FEW = 1.0, 10.0
-"""What features of stages count end to end, beside all outputs; and where outputs count in the few
-cells alone in which something is seen: of one step these tell little, and of each another thing."""
 LONGEST_STEP = 10.0
 """How many times the usual step a parameter's is at most, where batch norm was trained. Where it
 was folded, weights are as large as it made them, and longer steps spoil more."""
@@ -93,8 +90,6 @@ class RecoveryCourse(Course[Batch]):
         half: bool = False,
     ) -> None:
         self.teacher, self.lesson, self.plan, self.phases = teacher, lesson, plan, plan.phases
-        few = any(output.seen is not None for output in lesson.outputs)
-        self.features = FEATURES_OF_FEW if few else FEATURES
         super().__init__(student, HeldMasks(masks), half)
         self._modules = dict(student.named_modules())
         self._first: dict[str, list[Tensor]] = {}
@@ -204,7 +199,7 @@ class RecoveryCourse(Course[Batch]):
         found = answer(self._modules, heard.block, known.feed(heard.given))
         return _mean(known.errors(found, heard.gave))
 
-    def loss(self, step: int, batch: Batch) -> Tensor:  # noqa: ARG002
+    def loss(self, step: int, batch: Batch) -> Tensor:
         """Return how far the student is from its teacher end to end, with the user's own loss.
 
         Of processes that share a batch each returns its part: their sum is the whole's.
@@ -223,10 +218,22 @@ class RecoveryCourse(Course[Batch]):
             errors.append(_mean([error / (1 + total(error)) for error in each]))
         loss = self.distance(ours, theirs) / ranks()
         if errors:
-            loss = loss + self.features * torch.stack(errors).mean()
+            loss = loss + self.features(step) * torch.stack(errors).mean()
         if self.lesson.loss is not None:
             loss = loss + self.plan.loss * own_loss(self.lesson.loss, ours, batch.whole) / ranks()
         return loss
+
+    def features(self, step: int) -> float:
+        """Return what features of stages count end to end, beside all outputs together.
+
+        Outputs that count in the few cells alone in which something is seen tell little in a step,
+        and each time another thing; so features lead there at first. In the end they stand in the
+        way of what cells of the finest levels give.
+        """
+        if all(output.seen is None for output in self.lesson.outputs):
+            return 1.0
+        done = (step - self.plan.local_steps) / self.plan.joint_steps
+        return 1.0 + (self.plan.features - 1.0) * cosine(done)
 
     def distance(self, ours: Any, theirs: Any) -> Tensor:
         """Return the mean over outputs of how far they are apart."""

@@ -30,6 +30,9 @@ class RecoveryPlan:
     """Adam's learning rate at the start of the local steps; falls to zero as a cosine."""
     joint_rate: float = 1e-3
     """The same of the steps end to end."""
+    features: float = 10.0
+    """Weight of what stages give when the steps end to end begin, where outputs count in few cells;
+    falls to 1 as a cosine. That of other networks, and of all outputs together, is 1."""
     loss: float = 1.0
     """Weight of the user's own loss."""
 
@@ -52,7 +55,7 @@ class RecoveryPlan:
         share = min(1.0, steps / FULL_RATE)
         joint_rate = cls.joint_rate * share * min(1.0, math.sqrt(max(1, images) / FULL_BATCH))
         if goes_on:
-            return cls(0, steps, joint_rate=GOING_ON * joint_rate)
+            return cls(0, steps, joint_rate=GOING_ON * joint_rate, features=1.0)
         local = round(steps * LOCAL_SHARE)
         return cls(local, steps - local, cls.local_rate * share, joint_rate)
 
