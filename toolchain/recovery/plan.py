@@ -14,8 +14,8 @@ FEWEST = 2
 FULL_RATE = 50
 """Steps of a plan from which on learning rates are whole: a few long ones would end anywhere."""
 FULL_BATCH = 8
-"""Images of a step from which on the learning rate end to end is whole. Of fewer it falls with
-their square root, as the noise of their gradients rises: Adam then ends as near."""
+"""Images of a step from which on the learning rate end to end is whole. It falls with the square
+root of fewer, as the noise of their gradients rises: Adam then ends as near."""
 
 
 @dataclass(frozen=True)
