@@ -220,11 +220,12 @@ def weights(home: Path, out: str) -> Mapping[str, Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 9])
 def test_a_recovery_that_is_taken_up_ends_bit_for_bit_the_same(
-    home: Path, folder: Path, stop_after: int
+    home: Path, folder: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = go(job_of(home, folder, "whole"))
     with pytest.raises(KeyboardInterrupt):
         go(job_of(home, folder, "parts"), stop_after)
+    monkeypatch.setattr("toolchain.recovery.plan.FULL_BATCH", 1)  # another version's rates
     taken_up = go(job_of(home, folder, "parts"))
     ours, theirs = weights(home, "whole"), weights(home, "parts")
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
@@ -232,6 +233,21 @@ def test_a_recovery_that_is_taken_up_ends_bit_for_bit_the_same(
     assert taken_up.solved == whole.solved
     with pytest.raises(CheckpointError, match="seed was 0, is 1"):
         go(job_of(home, folder, "parts", seed=1))
+    with pytest.raises(CheckpointError, match="steps was 12, is 14"):
+        go(job_of(home, folder, "parts", steps=14))
+
+
+@pytest.mark.slow
+def test_a_state_that_keeps_no_plan_of_its_steps_is_refused(home: Path, folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        go(job_of(home, folder, "old"), 2)
+    path = home / "old" / "state.pt"
+    content = torch.load(path, weights_only=True)
+    settings = json.loads(content["settings"])
+    del settings["plan"]
+    torch.save({**content, "settings": json.dumps(settings)}, path)
+    with pytest.raises(CheckpointError, match="begun by an earlier version"):
+        go(job_of(home, folder, "old"))
 
 
 @pytest.mark.slow

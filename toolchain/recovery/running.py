@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from toolchain.errors import CheckpointError
 from toolchain.models.reading import read_pickle
 from toolchain.records.cost_tables import Reached
 from toolchain.recovery.block import Blocks
@@ -118,10 +119,10 @@ def recover(
         began = "it begins at" if wanted.goes_on else "layers solved in closed form"
         tell(f"{began}: {_told(solved)}")
         plan = _plan(pair, lesson, feed, wanted, tell, _beside(start, look, wanted, settling))
-        state = State({**wanted.settings, "planned_steps": plan.steps}, 0, {}, {}, ())
+        state = State({**wanted.settings, "plan": asdict(plan)}, 0, {}, {}, ())
         state = _with_sample(state, {"step": 0, **solved})
     else:
-        plan = _plan_of(int(state.settings["planned_steps"]), feed, wanted)
+        plan = RecoveryPlan(**state.settings["plan"])
         pair.student.load_state_dict(dict(state.network))
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
     before, course = state.seconds, _course_of(pair, lesson, wanted)(pair.student, plan)
@@ -156,15 +157,22 @@ def recover(
 
 
 def _state_of(wanted: Wanted) -> State | None:
-    """Return the state that is there, if there is a place for one."""
+    """Return the state that is there, if there is a place for one.
+
+    It goes on by the plan that it began with: neither the pace of another hour nor rates of another
+    version are asked.
+    """
     path = None if wanted.out is None else wanted.out / "state.pt"
     if path is None or not path.exists():
         return None
     content: Mapping[str, Any] = read_pickle(path)
-    planned = wanted.steps
-    if planned is None and "settings" in content:  # the pace of another hour is not asked
-        planned = json.loads(content["settings"]).get("planned_steps")
-    return read_state(path, {**wanted.settings, "planned_steps": planned})
+    plan = json.loads(content.get("settings", "{}")).get("plan")
+    if plan is None and content.get("settings"):
+        raise CheckpointError(
+            f"{path} was begun by an earlier version, which kept no plan of its steps; remove it "
+            f"to begin anew, or give another --out"
+        )
+    return read_state(path, {**wanted.settings, "plan": plan})
 
 
 def _with_sample(state: State, sample: Mapping[str, float]) -> State:
