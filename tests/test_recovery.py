@@ -18,7 +18,7 @@ from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, RecoveryCourse
 from toolchain.recovery.norms import average_batch_norm
 from toolchain.recovery.outputs import Seen, outputs_of, seen_kinds
-from toolchain.recovery.plan import RecoveryPlan
+from toolchain.recovery.plan import RecoveryPlan, crops_of_step
 from toolchain.recovery.planning import Beside
 from toolchain.recovery.solving import solvable, solve
 
@@ -217,6 +217,24 @@ def test_steps_of_few_images_are_shorter_end_to_end(goes_on: bool) -> None:
     assert many.joint_rate == eight.joint_rate  # a rate that is whole stays so
     assert one.local_rate == many.local_rate  # maps of many cells, as steady as batches
     assert RecoveryPlan.of(500, images=0).joint_rate > 0  # inputs that are no batch
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "processes", "crops"),
+    [
+        ((640, 640), "cpu", 1, 1),
+        ((480, 480), "cpu", 1, 1),
+        ((320, 320), "cpu", 1, 2),
+        ((32, 32), "cpu", 1, 8),
+        ((640, 640), "cuda", 1, 8),
+        ((640, 640), "cpu", 2, 2),
+        ((32, 32), "cpu", 3, 9),
+    ],
+)
+def test_a_step_takes_few_crops_where_they_are_large(
+    size: tuple[int, int], device: str, processes: int, crops: int
+) -> None:
+    assert crops_of_step(*size, device, processes) == crops
 
 
 def test_features_lead_at_first_where_outputs_tell_of_few_cells() -> None:

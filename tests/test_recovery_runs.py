@@ -283,13 +283,14 @@ def test_a_target_in_place_of_a_rate_is_met_and_told(
     assert run_command([*words, "--macs", "0.6", "--dry-run"]) == 0
     told = capsys.readouterr().out.splitlines()[-1]
     assert "MACs" in told
-    words += ["--images", str(folder), "--steps", "2", "--batch", "2", "--cache", "cache"]
+    words += ["--images", str(folder), "--steps", "2", "--cache", "cache"]
     assert run_command([*words, "--macs", "0.6", "--threads", "1", "--out", "macs"]) == 0
     assert told in " ".join(capsys.readouterr().out.split())
     record = json.loads((home / "macs" / "recover.json").read_text())
     reached = record["reached"]
     assert reached["cost"] <= 0.6 * reached["unpruned"]
     assert (record["macs"], record["rate"]) == (0.6, reached["rate"])
+    assert record["batch"] == 8  # small ones, and nobody said another number
     shrink = ["shrink", "mynet:build", "--ckpt", "macs/model.safetensors", "--formats", "onnx"]
     assert run_command([*shrink, "--out", "small"]) == 0
     assert (

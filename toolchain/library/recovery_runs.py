@@ -33,6 +33,7 @@ from toolchain.records.cost_tables import Reached
 from toolchain.recovery.levels import in_levels, strides_of
 from toolchain.recovery.outputs import told_kinds
 from toolchain.recovery.photos import PhotoFeed
+from toolchain.recovery.plan import crops_of_step
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.returning import give_back, take_out
 from toolchain.recovery.running import Pair, Tell, Wanted, recover
@@ -60,7 +61,8 @@ class RecoveryJob:
     out: Path
     minutes: float
     steps: int | None
-    batch: int
+    batch: int | None
+    """Crops in a step; None: :func:`~toolchain.recovery.plan.crops_of_step`."""
     outputs: Mapping[str, str]
     blocks: tuple[str, ...] | None
     half: bool
@@ -100,7 +102,8 @@ def recover_from_photos(
     cv2.setNumThreads(0)  # crops are small
     keep_freed_memory()
     with joined(job.device):
-        demand_even(job.batch)
+        if job.batch is not None:
+            demand_even(job.batch)
         return _recovered(job, on_photo, on_step, tell)
 
 
@@ -121,10 +124,14 @@ def _recovered(
             f"channels; say the color_order (RGB, BGR, GRAY) in [input] of a recipe"
         )
     assert job.images is not None
+    batch = job.batch
+    if batch is None:
+        size = recipe.input
+        batch = crops_of_step(size.height, size.width, job.device, ranks())
     feed = PhotoFeed(
-        job.images, recipe, job.batch, job.seed, job.cache, job.workers, job.device, on_photo
+        job.images, recipe, batch, job.seed, job.cache, job.workers, job.device, on_photo
     )
-    settings = _settings(job, loaded, feed, pair.reached)
+    settings = _settings(replace(job, batch=batch), loaded, feed, pair.reached)
     wanted = Wanted(
         job.minutes, job.steps, _kinds(job), job.learn, half=job.half, goes_on=goes_on,
         out=job.out, settings=settings,
