@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_boxes_count_where_the_teacher_sees_something() -> None:
 def test_a_score_counts_where_another_says_that_there_is_something() -> None:
     """As YuNet's and FCOS's do: whether a face is there, and how good a box, trained at faces."""
     there, quality = column(0.9, 0.001), column(0.8, 0.6)
-    outputs = [output("scores"), output("scores"), output("values")]
+    outputs = [replace(output("scores"), name="there"), output("scores"), output("values")]
     known = weighed(outputs, [[there, quality, torch.zeros(1, CELLS, 4)]])
     assert known[0].seen is None  # a quality of 0.6 everywhere finds nothing
     assert known[1].seen is not None

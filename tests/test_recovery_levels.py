@@ -10,7 +10,8 @@ from torch import nn
 
 from toolchain.models.registry import build
 from toolchain.recipe import default_recipe
-from toolchain.recovery.levels import balanced, in_levels, strides_of, told_by_level
+from toolchain.recovery.cells import cell_weights, weighed
+from toolchain.recovery.levels import balanced, in_levels, joined, strides_of, told_by_level
 from toolchain.recovery.outputs import outputs_of
 
 STRIDES = (4, 8, 16, 32, 64, 128)
@@ -21,12 +22,12 @@ def test_levels_are_given_one_by_one_and_are_all_there_is() -> None:
     network = build("eresfd", 0).eval()
     image = torch.randn(1, 3, 70, 133)
     with torch.no_grad():
-        joined = network(image)
+        whole_cells = network(image)
         with in_levels([network, network], STRIDES):
             levels = network(image)
         after = network(image)
     assert [*levels] == [f"output_{part}_stride_{stride}" for part in (0, 1) for stride in STRIDES]
-    for part, whole in enumerate(joined):
+    for part, whole in enumerate(whole_cells):
         found = [levels[f"output_{part}_stride_{stride}"] for stride in STRIDES]
         assert [each.shape[1] for each in found] == [18 * 34, 9 * 17, 5 * 9, 3 * 5, 2 * 3, 1 * 2]
         assert torch.equal(torch.cat(found, dim=1), whole)
@@ -100,3 +101,27 @@ def test_a_level_counts_half_by_what_is_found_there_and_half_evenly(
     told = {"output_1_stride_4": "logits", "output_1_stride_8": "logits"}
     outputs = balanced(outputs_of([given, given], told, []), [given, given])
     assert [output.weight for output in outputs] == pytest.approx([*weights, *weights, 1])
+
+
+@pytest.mark.parametrize("sure", [3.0, -3.0])
+def test_boxes_count_where_something_is_seen_at_levels_that_are_never_sure_as_well(
+    sure: float,
+) -> None:
+    """At the coarsest no score comes to a half; another level's do, or none does."""
+    fine, coarse = scores(3, 64), scores(1, 16)
+    fine[:, :3] = torch.tensor([0.0, sure])
+    coarse[:, 0] = torch.tensor([1.0, 0.0])
+    given = {
+        "output_0_stride_4": torch.randn(1, 64, 4),
+        "output_0_stride_8": torch.randn(1, 16, 4),
+        "output_1_stride_4": fine,
+        "output_1_stride_8": coarse,
+    }
+    told = {"output_1_stride_4": "logits", "output_1_stride_8": "logits"}
+    outputs = weighed(outputs_of([given, given], told, []), [given, given], joined)
+    weights = cell_weights(outputs, [*given.values()])
+    assert weights[2:] == [None, None]
+    assert (weights[1] is None) == (weights[0] is None) == (sure < 0)
+    if (weight := weights[1]) is not None:
+        assert int(weight.flatten().argmax()) == 0
+        assert float(weight.flatten()[0]) > 20 * float(weight.flatten()[1])

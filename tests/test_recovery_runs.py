@@ -16,12 +16,10 @@ import pytest
 import torch
 from conftest import ROOT
 from teaching import Residual
-from test_detect_photos import orientation, with_segment
 from torch import Tensor, nn
 
 import toolchain as tc
 from toolchain.cli.app import run as run_command
-from toolchain.data.wider import WiderImage
 from toolchain.errors import CheckpointError, InputError, RecipeError
 from toolchain.library.recovery_runs import RecoveryJob, recover_from_photos
 from toolchain.models.choosing import PLAIN
@@ -29,9 +27,7 @@ from toolchain.models.layouts import read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import save_native
 from toolchain.recipe import default_recipe, override
-from toolchain.recovery.photos import _drawn_place
 from toolchain.system.files import sha256_of
-from toolchain.train.photos import prepare_images
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -144,7 +140,6 @@ FACTORY = """
 import torch
 from torch import nn
 from teaching import Residual
-from test_detect_photos import orientation, with_segment
 
 def build():
     torch.manual_seed(0)
@@ -396,20 +391,6 @@ def test_the_command_refuses_in_one_line(
     assert words in capsys.readouterr().err
 
 
-def test_photos_are_turned_as_their_cameras_say(tmp_path: Path) -> None:
-    path = tmp_path / "wide.jpg"
-    cv2.imwrite(str(path), np.zeros((20, 40, 3), np.uint8))
-    path.write_bytes(with_segment(path.read_bytes(), orientation(6)))
-    found = [WiderImage("wide", path)]
-    for _ in range(2):  # decoded, and from the cache
-        photos = prepare_images(found, tmp_path / "cache", on_photo=lambda done, total: None)
-        assert photos.photos[0].pixels(1024).shape == (40, 20, 3)
-    unkept = prepare_images(
-        found, tmp_path / "none", budget_bytes=0, on_photo=lambda done, total: None
-    )
-    assert unkept.photos[0].pixels(1024).shape == (40, 20, 3)
-
-
 @pytest.mark.slow
 def test_what_a_plan_chose_goes_and_stays_gone(home: Path, folder: Path) -> None:
     job = job_of(home, folder, "planned")
@@ -486,20 +467,6 @@ def test_a_rate_that_rises_takes_out_more_of_what_an_earlier_recovery_left(
             assert not weights(home, "risen")[name][zeros].any()
     record = json.loads((home / "risen" / "recover.json").read_text())
     assert record["start"] == sha256_of(start)
-
-
-@pytest.mark.parametrize("closely", [False, True])
-def test_crops_of_networks_that_place_things_are_taken_down_to_a_pixel_by_a_pixel(
-    closely: bool,
-) -> None:
-    """Of a photo of 400x800 and a network of 40x80: a hundredth of the area, or a quarter."""
-    image, generator = np.zeros((400, 800, 3), np.uint8), np.random.default_rng(0)
-    least = (40, 80) if closely else None
-    places = [_drawn_place(image, generator, least) for _ in range(400)]
-    shares = np.array([rows * columns / (400 * 800) for _, _, rows, columns in places])
-    assert shares.min() >= (0.0099 if closely else 0.2)
-    assert (shares < 0.1).mean() == pytest.approx(0.5 if closely else 0.0, abs=0.1)
-    assert all(top >= 0 and top + rows <= 400.001 for top, _, rows, _ in places)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ OUT/recover.html         how it goes
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,6 @@ import cv2
 import torch
 
 import toolchain
-from toolchain.checking.boxes import reads_boxes
 from toolchain.checking.parity import run_network
 from toolchain.errors import InputError, ModelError
 from toolchain.library.recovering import blocks_of, pair_by_section, pair_of
@@ -30,6 +30,7 @@ from toolchain.models.weights import load_into, save_native
 from toolchain.recipe import Recipe
 from toolchain.records.certificate import BoxAgreement
 from toolchain.records.cost_tables import Reached
+from toolchain.recovery.finding import finder, has_boxes
 from toolchain.recovery.levels import in_levels, strides_of
 from toolchain.recovery.outputs import told_kinds
 from toolchain.recovery.photos import PhotoFeed
@@ -128,14 +129,15 @@ def _recovered(
     if batch is None:
         size = recipe.input
         batch = crops_of_step(size.height, size.width, job.device, ranks())
+    find = finder(copy.deepcopy(pair.plain), recipe, loaded.outputs)
     feed = PhotoFeed(
-        job.images, recipe, batch, job.seed, job.cache, job.workers, job.device, on_photo
+        job.images, recipe, batch, job.seed, job.cache, job.workers, job.device, on_photo, find
     )
     settings = _settings(replace(job, batch=batch), loaded, feed, pair.reached)
     wanted = Wanted(
         job.minutes, job.steps, _kinds(job), job.learn, half=job.half, goes_on=goes_on,
         out=job.out, settings=settings,
-        images_after=3 * LOOKED_FOR_BOXES * _has_boxes(recipe),
+        images_after=3 * LOOKED_FOR_BOXES * has_boxes(recipe),
         keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
     )  # fmt: skip
     with in_levels((pair.teacher, pair.student, pair.plain), strides_of(recipe)):
@@ -173,14 +175,10 @@ def _kinds(job: RecoveryJob) -> dict[str, str]:
     return {**told_kinds(job.recipe), **job.outputs}
 
 
-def _has_boxes(recipe: Recipe) -> bool:
-    return recipe.anchors is not None or reads_boxes(recipe)
-
-
 def _boxes(pair: Pair, loaded: Loaded, feed: PhotoFeed) -> dict[str, BoxAgreement]:
     """Return how many boxes both networks find, where the recipe says how outputs become boxes."""
     recipe = loaded.recipe
-    if not _has_boxes(recipe):
+    if not has_boxes(recipe):
         return {}
     photos = feed.pictures(LOOKED_FOR_BOXES)
     before, pruned, recovered = map(run_network, (pair.plain, pair.plain_student, pair.student))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,28 +28,39 @@ YES = 0.5
 """A score from which on something is seen."""
 
 
-def weighed(outputs: Sequence[Output], given: Sequence[Any]) -> tuple[Output, ...]:
+def weighed(
+    outputs: Sequence[Output], given: Sequence[Any], joined: Callable[[str], str] = str
+) -> tuple[Output, ...]:
     """Return the outputs, told what is seen in their cells over many inputs.
 
-    ``given`` are the teacher's outputs for these.
+    ``given`` are the teacher's outputs for these. Of outputs that ``joined`` names alike, levels of
+    one detector, all are told where one is: it may never be sure of what the coarsest show.
     """
     scores: list[list[Tensor]] = [[] for _ in outputs]
     for each in given:
         for found, score in zip(scores, _scores(outputs, tensors_in(each)), strict=True):
             if score is not None:
                 found.append(score.flatten())
+    flat = [torch.cat(found) if found else None for found in scores]
+    detecting = {
+        joined(output.name)
+        for output, score in zip(outputs, flat, strict=True)
+        if score is not None and 0 < float((score > YES).float().mean()) < RARE
+    }
     return tuple(
-        dataclasses.replace(output, seen=_seen(torch.cat(found)) if found else None)
-        for output, found in zip(outputs, scores, strict=True)
+        dataclasses.replace(
+            output,
+            seen=_seen(score) if score is not None and joined(output.name) in detecting else None,
+        )
+        for output, score in zip(outputs, flat, strict=True)
     )
 
 
 def _seen(scores: Tensor) -> Seen | None:
-    """Return what is seen, where that is in few cells, and in some."""
-    if not 0 < float((scores > YES).float().mean()) < RARE:
-        return None
+    """Return what is seen in few cells; None where all are alike."""
     least = float(scores.kthvalue(math.ceil((1 - RARE) * len(scores))).values)
-    return Seen(least, float((scores - least).clamp(min=0).mean()))
+    above = float((scores - least).clamp(min=0).mean())
+    return Seen(least, above) if above > 0 else None
 
 
 def cell_weights(outputs: Sequence[Output], theirs: Sequence[Tensor]) -> list[Tensor | None]:

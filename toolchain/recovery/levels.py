@@ -92,6 +92,11 @@ def balanced(outputs: Sequence[Output], given: Sequence[Any]) -> tuple[Output, .
     )
 
 
+def joined(name: str) -> str:
+    """Return the name of the output of which one of that name is a level; its own of any other."""
+    return re.sub(r"_stride_\d+$", "", name)
+
+
 def _stride(name: str) -> str | None:
     match = re.search(r"_stride_(\d+)$", name)
     return match and match[1]

@@ -19,9 +19,10 @@ from toolchain.errors import InputError
 from toolchain.lineage.calibration import SUFFIXES
 from toolchain.recipe import Recipe
 from toolchain.recovery.course import Batch
+from toolchain.recovery.finding import Find
 from toolchain.recovery.teaching import FEWEST_HELD, HELD_BYTES
 from toolchain.train.batches import CROP, Crops, batches
-from toolchain.train.crops import Crop, CropSettings, Image, recolour
+from toolchain.train.crops import Crop, CropSettings, Faces, Image, recolour
 from toolchain.train.photos import Photos, prepare_images
 from toolchain.train.ranks import rank, ranks
 
@@ -32,6 +33,13 @@ AREA, ASPECT = (0.25, 1.0), 4 / 3
 """Share of a photo's area that a crop shows, and by how much at most it is stretched."""
 PLACED = ("faces", "boxes", "points", "mask")
 """Tasks whose networks see things of many sizes: crops show photos down to a pixel by a pixel."""
+NEAR = 0.5
+"""Share of crops that show something the teacher finds, where it finds something."""
+SMALLEST, LARGEST = 32.0, 0.9
+"""Sides that it has there: from so many pixels to such a share of the network's shorter side.
+Smaller ones are in the other crops, but large ones hardly ever."""
+CLOSEST = 4.0
+"""Pixels of the network by one of the photo at most."""
 LOOKED = 64
 """Crops on which channels are looked at, layers solved, and batch norm averaged."""
 LOOK = 10**9
@@ -51,19 +59,36 @@ class Views(Crops):
         seed: int,
         size: tuple[int, int],
         closely: bool = False,
+        find: Find | None = None,
     ) -> None:
-        """``closely``: down to a pixel of the photo by one of the network's."""
+        """``closely``: down to a pixel of the photo by one of the network's.
+
+        Half of the crops show something that ``find`` finds, at any size; each photo is searched
+        when it first comes up.
+        """
         super().__init__(photos, settings, seed)
-        self.size, self.closely = size, closely
+        self.size, self.closely, self.find = size, closely, find
+        self._found: dict[int, Faces] = {}
 
     def __getitem__(self, index: int) -> Crop:
-        image = self.photos.photos[self.photo_of(index)].pixels(self.photos.longest)
+        number = self.photo_of(index)
+        image = self.photos.photos[number].pixels(self.photos.longest)
         generator = np.random.default_rng([self.seed, CROP, index])
-        least = self.size if self.closely else None
-        pixels = _cut(image, _drawn_place(image, generator, least), self.size)
+        place = self._place(number, image, generator)
+        pixels = _cut(image, place, self.size)
         if generator.random() < 0.5:
             pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
         return Crop(recolour(pixels, generator, self.settings), NO_FACES)
+
+    def _place(self, number: int, image: Image, generator: np.random.Generator) -> Place:
+        """Draw which part of photo ``number`` is seen."""
+        if self.find is not None and generator.random() < NEAR:
+            if number not in self._found:
+                self._found[number] = self.find(image)
+            if len(boxes := self._found[number]):
+                box = boxes[generator.integers(len(boxes))]
+                return _drawn_near(box, image, generator, self.size)
+        return _drawn_place(image, generator, self.size if self.closely else None)
 
 
 class Whole(Crops):
@@ -102,6 +127,28 @@ def _drawn_place(
     return float(top), float(left), rows, columns
 
 
+def _drawn_near(
+    box: Faces, image: Image, generator: np.random.Generator, size: tuple[int, int]
+) -> Place:
+    """Draw a part of a photo, inside of it, that shows a whole box; all scales alike."""
+    left, top, right, bottom = map(float, box)
+    side = math.sqrt(max(1.0, (right - left) * (bottom - top)))
+    low, high = math.log(SMALLEST), math.log(max(SMALLEST, LARGEST * min(size)))
+    scale = min(math.exp(generator.uniform(low, high)) / side, CLOSEST)
+    scale = max(scale, *(seen / whole for seen, whole in zip(size, image.shape[:2], strict=True)))
+    rows, columns = size[0] / scale, size[1] / scale
+    first = _edge(top, bottom, rows, image.shape[0], generator)
+    return first, _edge(left, right, columns, image.shape[1], generator), rows, columns
+
+
+def _edge(
+    first: float, last: float, extent: float, whole: int, generator: np.random.Generator
+) -> float:
+    """Draw where a part of so much begins that what lies from ``first`` to ``last`` is in."""
+    low, high = sorted((first, last - extent))
+    return min(max(0.0, generator.uniform(low, high)), whole - extent)
+
+
 def _cut(image: Image, place: Place, size: tuple[int, int]) -> Image:
     """Return a part of a photo at ``size`` (height, width)."""
     top, left, rows, columns = place
@@ -126,6 +173,7 @@ class PhotoFeed:
         workers: int,
         device: str,
         on_photo: Callable[[int, int], None],
+        find: Find | None = None,
     ) -> None:
         photos = prepare_images(_found(folder), cache, longest=LONGEST, on_photo=on_photo)
         self.photos, self.broken = len(photos.photos), photos.broken
@@ -133,7 +181,7 @@ class PhotoFeed:
         each = 4 * recipe.input.channels * size[0] * size[1]
         learnt, out = _divided(photos, folder, min(MOST_OUT, max(FEWEST_HELD, HELD_BYTES // each)))
         settings = CropSettings.of(recipe)
-        self._views = Views(learnt, settings, seed, size, recipe.task_kind in PLACED)
+        self._views = Views(learnt, settings, seed, size, recipe.task_kind in PLACED, find)
         self._batch, self._workers, self._device = batch, workers, device
         whole = Whole(out, settings, size)
         self.kept_out = [*self._batches(whole, 1, 0, len(out.photos))]

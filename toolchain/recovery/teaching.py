@@ -16,7 +16,7 @@ from toolchain.recovery.course import Batch
 from toolchain.recovery.fed import CHECK, demand_fed_alike
 from toolchain.recovery.feeding import Feed, size_of
 from toolchain.recovery.hearing import run
-from toolchain.recovery.levels import balanced, told_by_level
+from toolchain.recovery.levels import balanced, joined, told_by_level
 from toolchain.recovery.outputs import Kind, Output, outputs_of
 
 HELD_BYTES = 2**28
@@ -74,7 +74,7 @@ def look_at(
         )
     notes = [f"{name} is nearly the same for all images, and teaches nothing." for name in still]
     told = told_by_level(told, names)
-    outputs = balanced(weighed(outputs_of(looked, told, seen), looked), looked)
+    outputs = balanced(weighed(outputs_of(looked, told, seen), looked, joined), looked)
     silent = {*told, *still}
     words = (*fed, *notes, *_could_be_classes(outputs, looked[0], silent))
     heard = [*zip(batches, looked, strict=True)]
