@@ -35,7 +35,7 @@ def test_crops_of_networks_that_place_things_are_taken_down_to_a_pixel_by_a_pixe
     assert all(top >= 0 and top + rows <= 400.001 for top, _, rows, _ in places)
 
 
-def test_what_the_teacher_finds_is_shown_at_every_size() -> None:
+def test_what_the_teacher_finds_is_shown_from_32_pixels_to_nine_tenths_of_the_crop() -> None:
     """Of 40 pixels, in a photo of 400x800 that a network of 96x96 sees from 0.24 times on."""
     image, generator = np.zeros((400, 800, 3), np.uint8), np.random.default_rng(0)
     places = [_drawn_near(BOX, image, generator, SIZE) for _ in range(400)]

@@ -129,6 +129,7 @@ def _recovered(
     if batch is None:
         size = recipe.input
         batch = crops_of_step(size.height, size.width, job.device, ranks())
+    # A copy: what finds boxes reads outputs whose levels are joined.
     find = finder(copy.deepcopy(pair.plain), recipe, loaded.outputs)
     feed = PhotoFeed(
         job.images, recipe, batch, job.seed, job.cache, job.workers, job.device, on_photo, find

@@ -45,7 +45,7 @@ def weighed(
     detecting = {
         joined(output.name)
         for output, score in zip(outputs, flat, strict=True)
-        if score is not None and 0 < float((score > YES).float().mean()) < RARE
+        if score is not None and _tells(score)
     }
     return tuple(
         dataclasses.replace(
@@ -54,6 +54,11 @@ def weighed(
         )
         for output, score in zip(outputs, flat, strict=True)
     )
+
+
+def _tells(scores: Tensor) -> bool:
+    """Tell whether something is surely seen in few cells, and in some."""
+    return 0 < float((scores > YES).float().mean()) < RARE
 
 
 def _seen(scores: Tensor) -> Seen | None:

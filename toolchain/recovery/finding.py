@@ -1,4 +1,4 @@
-"""What the teacher finds on photos: crops show it at every size, though nobody labelled it."""
+"""What the teacher finds on photos: crops show it, large ones too, though nobody labelled it."""
 
 from __future__ import annotations
 

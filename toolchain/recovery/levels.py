@@ -23,6 +23,9 @@ from toolchain.recovery.cells import YES, score_of
 from toolchain.recovery.outputs import Output
 from toolchain.train.teacher_outputs import level_shapes
 
+STRIDE = re.compile(r"_stride_(\d+)$")
+"""What the name of a level ends in."""
+
 
 def strides_of(recipe: Recipe) -> tuple[int, ...]:
     """Return the pixels between cells of each level that is joined; nothing without anchors."""
@@ -94,11 +97,11 @@ def balanced(outputs: Sequence[Output], given: Sequence[Any]) -> tuple[Output, .
 
 def joined(name: str) -> str:
     """Return the name of the output of which one of that name is a level; its own of any other."""
-    return re.sub(r"_stride_\d+$", "", name)
+    return STRIDE.sub("", name)
 
 
 def _stride(name: str) -> str | None:
-    match = re.search(r"_stride_(\d+)$", name)
+    match = STRIDE.search(name)
     return match and match[1]
 
 

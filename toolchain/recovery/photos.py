@@ -63,8 +63,8 @@ class Views(Crops):
     ) -> None:
         """``closely``: down to a pixel of the photo by one of the network's.
 
-        Half of the crops show something that ``find`` finds, at any size; each photo is searched
-        when it first comes up.
+        Half of the crops show something that ``find`` finds, from :data:`SMALLEST` pixels on; each
+        photo is searched when it first comes up.
         """
         super().__init__(photos, settings, seed)
         self.size, self.closely, self.find = size, closely, find

@@ -17,7 +17,7 @@ FULL_BATCH = 8
 """Images of a step from which on the learning rate end to end is whole. It falls with the square
 root of fewer, as the noise of their gradients rises: Adam then ends as near."""
 FULL_STEP = 200_000
-"""Pixels of a step from which on a CPU takes no less time for each by taking more of them."""
+"""Pixels of a step from which on a CPU takes hardly less time for each in a larger one."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class RecoveryPlan:
 def crops_of_step(height: int, width: int, device: str, processes: int = 1) -> int:
     """Return how many crops of so many pixels a step takes where nobody says it.
 
-    Many steps of few teach more than few of many. On a CPU they are as few as cost no time;
+    Many steps of few teach more than few of many. On a CPU they are as few as cost little time;
     elsewhere as many as have the whole learning rate. So many processes share them evenly.
     """
     crops = FULL_BATCH
