@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from recoveries import FACTORY, network, pictures_in
 from test_ranks import children, printed, torchrun
-from test_recovery_runs import FACTORY, network, pictures_in
 
 import toolchain as tc
 from toolchain.library import recovering

@@ -23,7 +23,9 @@ from toolchain.recovery.feeding import Figures, LoaderFeed
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.running import Pair, Wanted
 from toolchain.recovery.running import recover as run_recovery
+from toolchain.recovery.soft import recover_softly
 from toolchain.train.filters import BOTTLENECK
+from toolchain.train.masks import Masking, Masks
 from toolchain.train.ranks import ranks
 
 
@@ -41,6 +43,7 @@ def recover(
     kept_out: Any = None,
     blocks: Sequence[str] | None = None,
     learn: Sequence[str] | None = None,
+    soft_share: float = 0.0,
     bfloat16: bool = False,
     on_step: Callable[[str, int, int, float], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -74,6 +77,9 @@ def recover(
         blocks: names, or shell patterns, of the modules that learn on their own; found by default.
         learn: names, or shell patterns, of the modules that learn, with all that is in them; all
             others stay as they are, pruned, and need no gradients. All learn by default.
+        soft_share: of the minutes, or of the steps, those at the beginning in which filters are
+            chosen anew ten times, zeroed, and may come back (soft filter pruning); then those that
+            were chosen last go for good. 0 chooses once, in the network as it is.
         bfloat16: compute in bfloat16.
         on_step: is told of the phase, the steps taken and of how many, and the mean loss.
         on_note: is told in words how it goes: how long a step takes, what the minutes buy.
@@ -108,9 +114,10 @@ def recover(
     found = blocks_of(pair, blocks)
     device = next(pair.student.parameters()).device
     feed = LoaderFeed(images, arguments_of(example), device, kept_out)
-    wanted = Wanted(minutes, steps, outputs or {}, learn, loss, evaluate, bfloat16)
+    wanted = Wanted(minutes, steps, outputs or {}, learn, loss, evaluate, bfloat16, soft_share)
+    begin = recover_softly if soft_share else run_recovery
     with torch.enable_grad():
-        report = run_recovery(pair, found, feed, wanted, on_step or _unseen, on_note or _unseen)
+        report = begin(pair, found, feed, wanted, on_step or _unseen, on_note or _unseen)
     if on_report is not None:
         on_report(report)
     return _as_given(pair.student, network)
@@ -133,13 +140,18 @@ def pair_of(network: nn.Module, example: Example, **pruning: Unpack[PrunerOption
     student.requires_grad_(True)
     pruner = SoftPruner(student, example, **pruning)
     _demand_something_left(pruner)
-    pruner.hold()
+    pruner.step()
     zeroed = sum(len(channels) for channels in pruner.chosen.values())
     with undisturbed():
         plain_student = take(student, example).network
+
+    def choose(_: nn.Module) -> Masks:
+        pruner.step()
+        return dict(pruner.masks)
+
     return Pair(
         teacher, student, taken.network, plain_student, taken.example, pruner.masks, zeroed,
-        pruner.reached,
+        pruner.reached, choose,
     )  # fmt: skip
 
 
@@ -162,7 +174,10 @@ def pair_by_section(network: nn.Module, example: Tensor, prune: PruneSection) ->
     with undisturbed():
         plain_student = take(student, example).network
     zeroed = sum(map(len, chosen.values()))
-    return Pair(teacher, student, taken.network, plain_student, taken.example, masks, zeroed)
+    choose = None if prune.pruned_channels else Masking(example, prune).choose
+    return Pair(
+        teacher, student, taken.network, plain_student, taken.example, masks, zeroed, choose=choose
+    )
 
 
 def _demand_something_left(pruner: SoftPruner) -> None:

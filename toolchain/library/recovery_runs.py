@@ -38,6 +38,7 @@ from toolchain.recovery.plan import crops_of_step
 from toolchain.recovery.report import RecoveryReport
 from toolchain.recovery.returning import give_back, take_out
 from toolchain.recovery.running import Pair, Tell, Wanted, recover
+from toolchain.recovery.soft import recover_softly
 from toolchain.recovery.tree import tree_lines
 from toolchain.system.files import sha256_of, write_bytes
 from toolchain.system.memory import keep_freed_memory
@@ -79,6 +80,8 @@ class RecoveryJob:
     """What a pruner is given in place of a rate: a target, and its board perhaps."""
     learn: tuple[str, ...] | None = None
     """The modules that learn; None: all."""
+    soft_share: float = 0.0
+    """Of the steps, the first ones, in which filters are chosen anew and may come back."""
 
 
 def shown_blocks(job: RecoveryJob) -> list[str]:
@@ -102,6 +105,11 @@ def recover_from_photos(
     torch.set_num_threads(job.threads)
     cv2.setNumThreads(0)  # crops are small
     keep_freed_memory()
+    if job.soft_share and job.start is not None:
+        raise InputError(
+            "--from: an earlier recovery's filters are chosen for good; leave it out, or "
+            "--soft-share"
+        )
     with joined(job.device):
         if job.batch is not None:
             demand_even(job.batch)
@@ -117,7 +125,37 @@ def _recovered(
         tell(note)
     if pair.reached is not None:
         tell(str(pair.reached))
-    blocks = blocks_of(pair, job.blocks)
+    blocks, recipe = blocks_of(pair, job.blocks), loaded.recipe
+    job = replace(job, batch=_batch(job, recipe))
+    feed = _feed(job, pair, loaded, on_photo)
+    settings = _settings(job, loaded, feed, pair.reached)
+    wanted = Wanted(
+        job.minutes, job.steps, _kinds(job), job.learn, half=job.half,
+        soft_share=job.soft_share, goes_on=goes_on, out=job.out, settings=settings,
+        images_after=3 * LOOKED_FOR_BOXES * has_boxes(recipe),
+        keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
+    )  # fmt: skip
+    with in_levels((pair.teacher, pair.student, pair.plain), strides_of(recipe)):
+        begin = recover_softly if job.soft_share else recover
+        report = begin(pair, blocks, feed, wanted, on_step, tell)
+    pair.student.cpu()
+    if rank() == 0:
+        report = replace(report, boxes=_boxes(pair, loaded, feed))
+        _write(job, pair, {**native_metadata(loaded), "trained": True}, settings, report)
+    return report
+
+
+def _batch(job: RecoveryJob, recipe: Recipe) -> int:
+    """Return how many crops a step takes, in all processes together."""
+    if job.batch is not None:
+        return job.batch
+    return crops_of_step(recipe.input.height, recipe.input.width, job.device, ranks())
+
+
+def _feed(
+    job: RecoveryJob, pair: Pair, loaded: Loaded, on_photo: Callable[[int, int], None]
+) -> PhotoFeed:
+    """Return the crops; raise :class:`InputError` where they are not what the network takes."""
     recipe, channels = loaded.recipe, loaded.image.shape[1]
     if channels != recipe.input.channels:
         raise InputError(
@@ -125,29 +163,12 @@ def _recovered(
             f"channels; say the color_order (RGB, BGR, GRAY) in [input] of a recipe"
         )
     assert job.images is not None
-    batch = job.batch
-    if batch is None:
-        size = recipe.input
-        batch = crops_of_step(size.height, size.width, job.device, ranks())
+    assert job.batch is not None
     # A copy: what finds boxes reads outputs whose levels are joined.
     find = finder(copy.deepcopy(pair.plain), recipe, loaded.outputs)
-    feed = PhotoFeed(
-        job.images, recipe, batch, job.seed, job.cache, job.workers, job.device, on_photo, find
+    return PhotoFeed(
+        job.images, recipe, job.batch, job.seed, job.cache, job.workers, job.device, on_photo, find
     )
-    settings = _settings(replace(job, batch=batch), loaded, feed, pair.reached)
-    wanted = Wanted(
-        job.minutes, job.steps, _kinds(job), job.learn, half=job.half, goes_on=goes_on,
-        out=job.out, settings=settings,
-        images_after=3 * LOOKED_FOR_BOXES * has_boxes(recipe),
-        keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
-    )  # fmt: skip
-    with in_levels((pair.teacher, pair.student, pair.plain), strides_of(recipe)):
-        report = recover(pair, blocks, feed, wanted, on_step, tell)
-    pair.student.cpu()
-    if rank() == 0:
-        report = replace(report, boxes=_boxes(pair, loaded, feed))
-        _write(job, pair, {**native_metadata(loaded), "trained": True}, settings, report)
-    return report
 
 
 def _go_on(pair: Pair, start: Path, loaded: Loaded, tell: Tell) -> bool:
@@ -246,6 +267,7 @@ def _settings(
         "outputs": _kinds(job),
         "blocks": None if job.blocks is None else list(job.blocks),
         **({} if job.learn is None else {"learn": list(job.learn)}),
+        **({"soft_share": job.soft_share} if job.soft_share else {}),
         "threads": job.threads,
         **({"processes": ranks()} if ranks() > 1 else {}),
         "seed": job.seed,

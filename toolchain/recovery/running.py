@@ -30,6 +30,7 @@ from toolchain.recovery.report import RecoveryReport, class_agreements
 from toolchain.recovery.solving import solvable, solve
 from toolchain.recovery.teaching import look_at
 from toolchain.surgery.running import Example
+from toolchain.train.filters import Choose
 from toolchain.train.keeping import OnStep, StateKeeper
 from toolchain.train.masks import Masks
 from toolchain.train.ranks import follow_first, total
@@ -54,6 +55,8 @@ class Pair:
     """Filters."""
     reached: Reached | None = None
     """What a target came to, if there was one."""
+    choose: Choose | None = None
+    """Chooses filters anew in the student as it is; None where they are named."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Wanted:
     loss: Loss | None = None
     evaluate: Figures | None = None
     half: bool = False
+    soft_share: float = 0.0
+    """Of the steps, or of the minutes: at first filters are chosen anew, and may come back."""
     goes_on: bool = False
     """True if the student has learnt before: nothing is solved, and steps are smaller."""
     out: Path | None = None
@@ -111,7 +116,7 @@ def recover(
     known = known_of(pair.plain_student, pair.example, pair.teacher, looked, blocks.blocks)
     lesson = Lesson(blocks, known, taught.outputs, feed.looked, taught.heard, wanted.loss, staying)
 
-    state = _state_of(wanted)
+    state = state_of(wanted)
     total(torch.zeros(1))  # nobody goes on before all have read it
     if state is None:
         settling = 0.0 if wanted.goes_on else _solve(pair, lesson)
@@ -125,7 +130,7 @@ def recover(
         plan = RecoveryPlan(**state.settings["plan"])
         pair.student.load_state_dict(dict(state.network))
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
-    before, course = state.seconds, _course_of(pair, lesson, wanted)(pair.student, plan)
+    before, course = state.seconds, course_of(pair, lesson, wanted)(pair.student, plan)
     if state.step:
         course.enter(state.step)
         course.optimizer.load_state_dict(dict(state.optimizer))
@@ -133,7 +138,7 @@ def recover(
     keeper = RecoveryKeeper(
         wanted.out, wanted.keep_every_seconds, state, course, look, on_step, photos
     )
-    _learn(course, keeper, feed)
+    learn(course, keeper, feed)
     if keeper.step > state.step:
         state = keeper.keep()
     kept_step = look.take_best(pair.student, plan.steps)
@@ -156,7 +161,7 @@ def recover(
     )
 
 
-def _state_of(wanted: Wanted) -> State | None:
+def state_of(wanted: Wanted) -> State | None:
     """Return the state that is there, if there is a place for one.
 
     It goes on by the plan that it began with: neither the pace of another hour nor rates of another
@@ -210,9 +215,10 @@ def _solve(pair: Pair, lesson: Lesson) -> float:
     return settling
 
 
-def _course_of(
+def course_of(
     pair: Pair, lesson: Lesson, wanted: Wanted
 ) -> Callable[[nn.Module, RecoveryPlan], RecoveryCourse]:
+    """Return what makes a course of a plan, for the student or a copy of it."""
     return lambda student, plan: RecoveryCourse(
         student, pair.teacher, pair.masks, lesson, plan, wanted.half
     )
@@ -233,15 +239,15 @@ def _plan(
     """Return the plan that was asked for; by the time, once the pace is known."""
     if wanted.steps is not None:
         return _plan_of(wanted.steps, feed, wanted)
-    course_of, minutes = _course_of(pair, lesson, wanted), wanted.minutes
-    return plan_within(minutes, pair.student, course_of, feed, beside, tell, goes_on=wanted.goes_on)
+    courses, minutes = course_of(pair, lesson, wanted), wanted.minutes
+    return plan_within(minutes, pair.student, courses, feed, beside, tell, goes_on=wanted.goes_on)
 
 
 def _plan_of(steps: int, feed: Feed, wanted: Wanted) -> RecoveryPlan:
     return RecoveryPlan.of(steps, size_of(feed.looked[0]), goes_on=wanted.goes_on)
 
 
-def _learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
+def learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
     """Take all steps that are left, phase by phase."""
     ends = [last for _, last in course.phases]
     for (name, _), (first, last) in zip(course.phases, pairwise([0, *ends]), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -35,20 +36,21 @@ class Schedule:
         return step >= self.hold
 
 
-class Filters:
+Choose = Callable[[nn.Module], Masks]
+"""Returns the masks of the filters that matter least in a network as it is."""
+
+
+class SoftMasks:
     """Which filters are zeroed, and whether they may come back."""
 
-    def __init__(
-        self, schedule: Schedule, prune: PruneSection, example: Tensor, masks: Masks | None = None
-    ) -> None:
-        self.schedule, self.prune, self.masks = schedule, prune, masks
-        self._masking = Masking(example, prune)
+    def __init__(self, schedule: Schedule, choose: Choose, masks: Masks | None = None) -> None:
+        self.schedule, self.choose, self.masks = schedule, choose, masks
 
     def before(self, step: int, network: nn.Module) -> bool:
         """Choose and zero filters of ``network``, in place, if that is due; tell whether it was."""
-        if not (self.prune.zeroes and self.schedule.chooses(step)):
+        if not self.schedule.chooses(step):
             return False
-        self.masks = self._masking.choose(network)
+        self.masks = self.choose(network)
         apply_masks(network, self.masks)
         return True
 
@@ -56,6 +58,20 @@ class Filters:
         """Hold at zero, in place, what must stay there."""
         if self.masks is not None and self.schedule.holds(step):
             apply_masks(network, self.masks)
+
+
+class Filters(SoftMasks):
+    """The same as a recipe says it."""
+
+    def __init__(
+        self, schedule: Schedule, prune: PruneSection, example: Tensor, masks: Masks | None = None
+    ) -> None:
+        self.prune = prune
+        super().__init__(schedule, Masking(example, prune).choose, masks)
+
+    def before(self, step: int, network: nn.Module) -> bool:
+        """Choose and zero filters, if the recipe wants any zeroed and it is due."""
+        return self.prune.zeroes and super().before(step, network)
 
 
 def check_rate(network: nn.Module, example: Tensor, prune: PruneSection) -> None:

@@ -72,6 +72,15 @@ class Recovery:
         str | None,
         typer.Option(help="Modules that learn, as 'neck.*,head.*'; the others stay. All learn."),
     ] = None
+    soft_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.95,
+            help="Of the steps, the first ones: filters are chosen anew, zeroed, and may come "
+            "back (soft filter pruning). Without, they are chosen once.",
+        ),
+    ] = 0.0
     criterion: Criterion = None
     align: Align = None
     settings: Annotated[

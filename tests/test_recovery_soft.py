@@ -1,0 +1,127 @@
+"""Recoveries before which filters are chosen anew, and may come back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recoveries import EXAMPLE, go, home_in, job_of, network, pictures, pictures_in, weights
+from torch import nn
+
+import toolchain as tc
+from toolchain.errors import CheckpointError, InputError, RecipeError
+from toolchain.recipe import override
+from toolchain.recovery.soft import SoftCourse
+from toolchain.train.masks import Masks, zero_filters_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("photos")
+    pictures_in(place)
+    return place
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return home_in(tmp_path, monkeypatch)
+
+
+def recovered(**options: Any) -> tuple[nn.Module, tc.RecoveryReport]:
+    reports: list[tc.RecoveryReport] = []
+    settings = {"images": pictures(64), "steps": 40, "rate": 0.3, "on_report": reports.append}
+    student = tc.recover(network(), EXAMPLE, **{**settings, **options})
+    return student, reports[0]
+
+
+def zeros_of(student: nn.Module) -> dict[str, list[int]]:
+    masks = {name: each != 0 for name, each in student.named_parameters()}
+    return zero_filters_of(student, masks)
+
+
+@pytest.mark.slow
+def test_filters_come_back_until_the_last_choice_and_as_many_go_as_without() -> None:
+    told: list[str] = []
+    softly, report = recovered(soft_share=0.5, on_note=told.append)
+    once, plain = recovered()
+    ours, theirs = zeros_of(softly), zeros_of(once)
+    assert {name: len(each) for name, each in ours.items()} == {
+        name: len(each) for name, each in theirs.items()
+    }
+    assert report.pruned == plain.pruned
+    assert report.zeroed == plain.zeroed
+    assert report.steps == 20
+    assert "before these, 20 steps in which filters might come back" in report.notes[-1]
+    assert report.recovered["output"] > report.pruned["output"]
+    assert not tc.shrink(softly, EXAMPLE).report.kept
+
+
+@pytest.mark.slow
+def test_what_was_zeroed_comes_back_between_choices_and_the_last_ones_are_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever scores filters by chance has others zeroed each time."""
+    generator = torch.Generator().manual_seed(0)
+    chosen: list[Masks | None] = []
+    filled: list[int] = []
+    take = SoftCourse.take
+
+    def watched(self: SoftCourse, step: int, batch: Any) -> float:
+        chosen.append(self.filters.masks)
+        filled.append(sum(map(len, zeros_of(self.student).values())))
+        return take(self, step, batch)
+
+    def by_chance(filters: torch.Tensor) -> torch.Tensor:
+        return torch.rand(len(filters), generator=generator)
+
+    monkeypatch.setattr(SoftCourse, "take", watched)
+    student, report = recovered(soft_share=0.5, criterion=by_chance)
+    moved = [step for step in range(1, 20) if chosen[step] is not chosen[step - 1]]
+    assert moved == [*range(2, 20, 2)]
+    assert all(filled[step] > filled[step + 1] for step in (0, *moved) if step + 1 < 20)
+    others = int(report.notes[-1].split(", ")[-1].split()[0])
+    assert others > 0
+    zeros = zeros_of(student)
+    assert sum(map(len, zeros.values())) > 0
+    assert not tc.shrink(student, EXAMPLE).report.kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_after", [3, 4, 6])
+def test_one_that_is_taken_up_ends_bit_for_bit_the_same(
+    stop_after: int, home: Path, folder: Path
+) -> None:
+    """While filters may come back, after the last choice, and once they are held."""
+    whole = job_of(home, folder, "whole", soft_share=0.33)
+    go(whole)
+    parts = dataclasses.replace(whole, out=home / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        go(parts, stop_after=stop_after)
+    assert (home / "parts" / "soft" / "state.pt").exists()
+    go(parts)
+    ours, theirs = weights(home, "parts"), weights(home, "whole")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(CheckpointError, match="soft_share"):
+        go(dataclasses.replace(parts, soft_share=0.5))
+
+
+@pytest.mark.slow
+def test_where_no_filter_can_be_chosen_anew_it_is_refused(home: Path, folder: Path) -> None:
+    job = job_of(home, folder, "first")
+    width = {"prune.widths": {"layer1.0.conv1": 6}}
+    named = {**width, "prune.pruned_channels": {"layer1.0.conv1": [1, 3]}}
+    planned = dataclasses.replace(job, recipe=override(job.recipe, named), soft_share=0.3)
+    with pytest.raises(RecipeError, match="names the filters that go"):
+        go(planned)
+    widths = override(job.recipe, width)
+    go(dataclasses.replace(job, recipe=widths, soft_share=0.3))
+    start = home / "first" / "model.safetensors"
+    more = dataclasses.replace(job, recipe=widths, soft_share=0.3, start=start, out=home / "more")
+    with pytest.raises(InputError, match="are chosen for good"):
+        go(more)
+    for share in (-0.1, 0.99):
+        with pytest.raises(RecipeError, match="soft_share must be"):
+            recovered(soft_share=share)

@@ -1,0 +1,182 @@
+"""Soft filter pruning before a recovery: filters are chosen anew as the network learns.
+
+He et al., "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks" (IJCAI 2018),
+with a teacher in place of labels. From time to time filters are chosen and zeroed; they learn on,
+and may come back. Those that are chosen last are held at zero by the recovery that follows.
+
+Until then their biases, scales and shifts stay, as in the paper: through these a filter of zeros
+has a gradient. Where all of a channel is zero, ReLU gives none.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict, replace
+
+from toolchain.errors import RecipeError
+from toolchain.recovery.block import Blocks
+from toolchain.recovery.channels import known_of
+from toolchain.recovery.course import Batch, Lesson, RecoveryCourse
+from toolchain.recovery.feeding import Feed, size_of
+from toolchain.recovery.keeping import Photos, RecoveryKeeper
+from toolchain.recovery.learning import let_learn
+from toolchain.recovery.looking import Look
+from toolchain.recovery.outputs import seen_kinds
+from toolchain.recovery.plan import RecoveryPlan
+from toolchain.recovery.planning import Beside, plan_within
+from toolchain.recovery.report import RecoveryReport
+from toolchain.recovery.running import Pair, Tell, Wanted, course_of, learn, recover, state_of
+from toolchain.recovery.teaching import look_at
+from toolchain.train.filters import Choose, Schedule, SoftMasks
+from toolchain.train.keeping import OnStep
+from toolchain.train.masks import Masks, apply_masks, zero_filters_of
+from toolchain.train.state import State
+
+CHOICES = 10
+"""How often filters are chosen before the last time."""
+FILTERS = 2
+"""Dimensions of a layer's filters, at least."""
+FOLDER = "soft"
+"""Where the state of these steps is, in the recovery's folder."""
+MOST = 0.95
+"""Share of the steps in which filters may come back, at most."""
+
+
+class SoftCourse(RecoveryCourse):
+    """Steps end to end, between which filters are chosen anew in the student."""
+
+    def __init__(
+        self, pair: Pair, choose: Choose, lesson: Lesson, plan: RecoveryPlan, half: bool
+    ) -> None:
+        super().__init__(pair.student, pair.teacher, pair.masks, lesson, plan, half)
+        self.phases = (("filters chosen anew", plan.steps),)
+        schedule = Schedule(plan.steps, every=max(1, plan.steps // CHOICES))
+        self.filters = SoftMasks(schedule, choose, pair.masks)
+
+    def before(self, step: int) -> None:
+        """Choose filters where that is due; batch norm stays the teacher's."""
+        vectors = {
+            name: parameter.detach().clone()
+            for name, parameter in self.student.named_parameters()
+            if parameter.ndim < FILTERS
+        }
+        if self.filters.before(step, self.student):
+            self.student.load_state_dict(vectors, strict=False)
+
+    def take(self, step: int, batch: Batch) -> float:
+        """Take a step; after the last one, choose those that go for good."""
+        loss = super().take(step, batch)
+        if step + 1 == self.plan.steps:
+            self.filters.before(self.plan.steps, self.student)
+        return loss
+
+
+def recover_softly(
+    pair: Pair, blocks: Blocks, feed: Feed, wanted: Wanted, on_step: OnStep, tell: Tell
+) -> RecoveryReport:
+    """Choose filters as the student learns, for a share of the steps; then recover without them.
+
+    Raises :class:`RecipeError` where none can be chosen anew, and what :func:`recover` raises.
+    """
+    share = wanted.soft_share
+    if not 0 < share <= MOST:
+        raise RecipeError(f"soft_share must be above 0, and at most {MOST} (got {share})")
+    if pair.choose is None:
+        raise RecipeError(
+            "the recipe's plan names the filters that go, so none can be chosen anew; leave out "
+            "soft_share, or prune.pruned_channels"
+        )
+    out = None if wanted.out is None else wanted.out / FOLDER
+    steps = None if wanted.steps is None else max(1, round(wanted.steps * share))
+    soft = replace(wanted, minutes=wanted.minutes * share, steps=steps, out=out, evaluate=None)
+    state, now = _soften(pair, pair.choose, blocks, feed, soft, on_step, tell)
+    left = None if wanted.steps is None else max(1, wanted.steps - (steps or 0))
+    held = replace(wanted, minutes=wanted.minutes * (1 - share), steps=left)
+    report = recover(now, blocks, feed, held, on_step, tell)
+    return replace(
+        report,
+        pruned={name: value for name, value in state.samples[0].items() if name != "step"},
+        seconds=round(state.seconds + report.seconds, 1),
+        notes=(*report.notes, _words(state.step, pair, now)),
+    )
+
+
+def _soften(
+    pair: Pair,
+    choose: Choose,
+    blocks: Blocks,
+    feed: Feed,
+    wanted: Wanted,
+    on_step: OnStep,
+    tell: Tell,
+) -> tuple[State, Pair]:
+    """Let the student learn while filters may come back, or take that up; return where it ended."""
+    start = time.perf_counter()
+    staying = let_learn(pair.student, wanted.learn)
+    taught = look_at(pair.teacher, feed, wanted.outputs, seen_kinds(pair.plain, pair.example))
+    look = Look(taught, None)
+    looked = [batch.inputs for batch in feed.looked]
+    known = known_of(pair.plain, pair.example, pair.teacher, looked, blocks.blocks)
+    lesson = Lesson(blocks, known, taught.outputs, feed.looked, taught.heard, wanted.loss, staying)
+    state = state_of(wanted)
+    if state is None:
+        pruned = look.agreement(pair.student)
+        pair.student.load_state_dict(pair.teacher.state_dict())
+        plan = _plan(pair, lesson, feed, wanted, tell, time.perf_counter() - start, look)
+        settings = {**wanted.settings, "plan": asdict(plan)}
+        state = State(settings, 0, {}, {}, (), samples=({"step": 0, **pruned},))
+    else:
+        plan = RecoveryPlan(**state.settings["plan"])
+        pair.student.load_state_dict(dict(state.network))
+    course = SoftCourse(pair, choose, lesson, plan, wanted.half)
+    if state.step:
+        course.filters.masks = state.masks
+        course.optimizer.load_state_dict(dict(state.optimizer))
+    photos = Photos(wanted.photos, wanted.broken)
+    keeper = RecoveryKeeper(
+        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, photos
+    )
+    learn(course, keeper, feed)
+    if keeper.step > state.step:
+        state = keeper.keep()
+    return state, _without(pair, course.filters.masks or {})
+
+
+def _without(pair: Pair, masks: Masks) -> Pair:
+    """Return the pair, of which the filters go that were chosen last."""
+    device = next(pair.student.parameters()).device
+    plain = copy.deepcopy(pair.plain)
+    apply_masks(plain, {name: mask.cpu() for name, mask in masks.items()})
+    masks = {name: mask.to(device) for name, mask in masks.items()}
+    return replace(pair, masks=masks, plain_student=plain)
+
+
+def _plan(
+    pair: Pair,
+    lesson: Lesson,
+    feed: Feed,
+    wanted: Wanted,
+    tell: Tell,
+    spent: float,
+    look: Look,
+) -> RecoveryPlan:
+    """Return a plan whose steps are all end to end, at the rate of those from the teacher."""
+    steps = wanted.steps
+    if steps is None:
+        courses, beside = course_of(pair, lesson, wanted), Beside(spent, look.seconds, 0.0, 0.0)
+        found = plan_within(wanted.minutes, pair.student, courses, feed, beside, tell, goes_on=True)
+        steps = found.steps
+    usual = RecoveryPlan.of(steps, size_of(feed.looked[0]))
+    return RecoveryPlan(0, steps, joint_rate=usual.joint_rate)
+
+
+def _words(steps: int, before: Pair, after: Pair) -> str:
+    """Tell how many filters other than those chosen first went."""
+    first, last = (zero_filters_of(each.student, each.masks) for each in (before, after))
+    gone = sum(map(len, last.values()))
+    others = sum(len({*zeros} - {*first.get(name, ())}) for name, zeros in last.items())
+    return (
+        f"before these, {steps} steps in which filters might come back: of {gone} that went, layer "
+        f"by layer, {others} are others than were chosen first"
+    )
