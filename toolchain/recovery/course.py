@@ -111,16 +111,26 @@ class RecoveryCourse(Course[Batch]):
             if step:
                 self.enter(step)
 
-    def settle(self) -> None:
-        """Average batch norm over the student's own way, where that brings it nearer."""
+    def settle(self) -> float | None:
+        """Average batch norm over the student's own way, where that brings it nearer.
+
+        Return how far its outputs are from the teacher's then; None where there is none to average.
+        """
         if not averaged(self.student, self.lesson.staying):
-            return
+            return None
         inputs = [batch.inputs for batch in self.lesson.settling]
         before, kept = self.error(), {k: v.clone() for k, v in self.student.state_dict().items()}
         average_batch_norm(self.student, inputs, self.lesson.staying)
-        if not self.error() < before:
+        after = self.error()
+        if not after < before:
             self.student.load_state_dict(kept)
         follow_first(self.student)
+        return min(before, after)
+
+    def settled_error(self) -> float:
+        """Do the same, and return how far its outputs are from the teacher's in any case."""
+        found = self.settle()
+        return self.error() if found is None else found
 
     def error(self) -> float:
         """Return how far the student's outputs are from the teacher's, where it settles."""

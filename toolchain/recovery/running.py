@@ -196,9 +196,8 @@ def _solve(pair: Pair, lesson: Lesson) -> float:
     looked = [batch.inputs for batch in lesson.settling]
     course = RecoveryCourse(pair.student, pair.teacher, pair.masks, lesson, RecoveryPlan(1, 1))
     began = time.perf_counter()
-    course.settle()
+    before = course.settled_error()
     settling = time.perf_counter() - began
-    before = course.error()
     kept = {key: value.clone() for key, value in pair.student.state_dict().items()}
     layers = [
         layer
@@ -208,8 +207,7 @@ def _solve(pair: Pair, lesson: Lesson) -> float:
     known = known_of(pair.plain_student, pair.example, pair.teacher, looked, layers)
     solve(pair.student, pair.teacher, layers, known, looked)
     course.filters.after(0, pair.student)
-    course.settle()
-    if not course.error() < before:
+    if not course.settled_error() < before:
         pair.student.load_state_dict(kept)
     follow_first(pair.student)
     return settling
