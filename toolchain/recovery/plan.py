@@ -57,7 +57,7 @@ class RecoveryPlan:
         share = min(1.0, steps / FULL_RATE)
         joint_rate = cls.joint_rate * share * min(1.0, math.sqrt(max(1, images) / FULL_BATCH))
         if goes_on:
-            return cls(0, steps, joint_rate=GOING_ON * joint_rate)
+            return cls(0, steps, joint_rate=GOING_ON * joint_rate, features=1.0)
         local = round(steps * LOCAL_SHARE)
         return cls(local, steps - local, cls.local_rate * share, joint_rate)
 
