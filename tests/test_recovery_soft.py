@@ -60,6 +60,19 @@ def test_filters_come_back_until_the_last_choice_and_as_many_go_as_without() -> 
 
 
 @pytest.mark.slow
+def test_figures_of_the_pruned_network_are_of_before_the_first_step() -> None:
+    def evaluate(student: nn.Module) -> dict[str, float]:
+        with torch.no_grad():
+            return {"mean": float(student(pictures(4)).abs().mean())}
+
+    softly, report = recovered(soft_share=0.5, evaluate=evaluate)
+    _, plain = recovered(evaluate=evaluate)
+    assert report.evaluated["pruned"] == plain.evaluated["pruned"]
+    assert [*report.evaluated] == ["before", "pruned", "recovered"]
+    assert evaluate(softly.eval()) == pytest.approx(report.evaluated["recovered"])
+
+
+@pytest.mark.slow
 def test_what_was_zeroed_comes_back_between_choices_and_the_last_ones_are_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

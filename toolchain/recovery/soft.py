@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from toolchain.errors import RecipeError
@@ -89,14 +90,15 @@ def recover_softly(
         )
     out = None if wanted.out is None else wanted.out / FOLDER
     steps = None if wanted.steps is None else max(1, round(wanted.steps * share))
-    soft = replace(wanted, minutes=wanted.minutes * share, steps=steps, out=out, evaluate=None)
-    state, now = _soften(pair, pair.choose, blocks, feed, soft, on_step, tell)
+    soft = replace(wanted, minutes=wanted.minutes * share, steps=steps, out=out)
+    state, now, own = _soften(pair, pair.choose, blocks, feed, soft, on_step, tell)
     left = None if wanted.steps is None else max(1, wanted.steps - (steps or 0))
     held = replace(wanted, minutes=wanted.minutes * (1 - share), steps=left)
     report = recover(now, blocks, feed, held, on_step, tell)
     return replace(
         report,
         pruned={name: value for name, value in state.samples[0].items() if name != "step"},
+        evaluated={**report.evaluated, **({"pruned": own} if own else {})},
         seconds=round(state.seconds + report.seconds, 1),
         notes=(*report.notes, _words(state.step, pair, now)),
     )
@@ -110,18 +112,23 @@ def _soften(
     wanted: Wanted,
     on_step: OnStep,
     tell: Tell,
-) -> tuple[State, Pair]:
-    """Let the student learn while filters may come back, or take that up; return where it ended."""
+) -> tuple[State, Pair, Mapping[str, float]]:
+    """Let the student learn while filters may come back, or take that up.
+
+    Return where it ended, and the user's own figures of the pruned network before the first step.
+    """
     start = time.perf_counter()
     staying = let_learn(pair.student, wanted.learn)
     taught = look_at(pair.teacher, feed, wanted.outputs, seen_kinds(pair.plain, pair.example))
-    look = Look(taught, None)
+    look, own = Look(taught, None), dict[str, float]()
     looked = [batch.inputs for batch in feed.looked]
     known = known_of(pair.plain, pair.example, pair.teacher, looked, blocks.blocks)
     lesson = Lesson(blocks, known, taught.outputs, feed.looked, taught.heard, wanted.loss, staying)
     state = state_of(wanted)
     if state is None:
         pruned = look.agreement(pair.student)
+        if wanted.evaluate is not None:
+            own = Look(taught, wanted.evaluate).own(pair.student)
         pair.student.load_state_dict(pair.teacher.state_dict())
         plan = _plan(pair, lesson, feed, wanted, tell, time.perf_counter() - start, look)
         settings = {**wanted.settings, "plan": asdict(plan)}
@@ -140,7 +147,7 @@ def _soften(
     learn(course, keeper, feed)
     if keeper.step > state.step:
         state = keeper.keep()
-    return state, _without(pair, course.filters.masks or {})
+    return state, _without(pair, course.filters.masks or {}), own
 
 
 def _without(pair: Pair, masks: Masks) -> Pair:
