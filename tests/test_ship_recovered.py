@@ -23,6 +23,7 @@ from toolchain.workflows.member_costs import write_costs
 from toolchain.zoo import costs, picking, shipping, sources
 from toolchain.zoo.history import TEACHERS, Origins, _fields, history_of
 from toolchain.zoo.reading import Member
+from toolchain.zoo.recoveries import command_words
 
 YUNET = next(teacher for teacher in TEACHERS if "YuNet" in teacher.name)
 WIDTHS = {"backbone.model2.conv1.conv1": 40, "backbone.model5.conv1.conv1": 24}
@@ -89,6 +90,17 @@ def test_its_command_makes_it_again(member: Member) -> None:
     assert recipe.prune.widths == WIDTHS
     assert {group: list(gone) for group, gone in recipe.prune.pruned_channels.items()} == GONE
     assert recipe.input.height == 320
+
+
+def test_the_share_in_which_filters_came_back_is_part_of_the_command() -> None:
+    record = {
+        "model": "yunet", "steps": 97, "batch": 1, "threads": 1, "seed": 0, "device": "cpu",
+        "bfloat16": False, "outputs": {}, "blocks": None, "soft_share": 0.3, "soft_steps": 31,
+    }  # fmt: skip
+    words = command_words(record, "net.onnx")
+    share = float(words[words.index("--soft-share") + 1])
+    assert round(97 * share) == 31  # of minutes it comes to other steps than the share of them
+    assert "--soft-share" not in command_words({**record, "soft_share": 0.0}, "net.onnx")
 
 
 def test_a_target_is_part_of_the_command() -> None:

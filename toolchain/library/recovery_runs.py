@@ -1,6 +1,7 @@
 """A recovery from a folder of photos, as the command line runs it: its files, and its resume.
 
 OUT/state.pt             the state, every minute
+OUT/soft/                the same of its first steps, where filters may come back in them
 OUT/model.safetensors    the pruned network, when all steps are taken
 OUT/recover.json         settings, and how near it came
 OUT/recover.html         how it goes

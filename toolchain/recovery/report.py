@@ -46,6 +46,8 @@ class RecoveryReport:
     evaluated: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """What the user's own evaluation gives: ``before`` pruning, ``pruned``, ``recovered``."""
     steps: int = 0
+    soft_steps: int = 0
+    """Of these the first ones, in which filters were chosen anew and might come back."""
     kept_step: int = 0
     """After which step the network was that is given back."""
     seconds: float = 0.0

@@ -117,7 +117,6 @@ def recover(
     lesson = Lesson(blocks, known, taught.outputs, feed.looked, taught.heard, wanted.loss, staying)
 
     state = state_of(wanted)
-    total(torch.zeros(1))  # nobody goes on before all have read it
     if state is None:
         settling = 0.0 if wanted.goes_on else _solve(pair, lesson)
         solved = look.agreement(pair.student)
@@ -131,16 +130,7 @@ def recover(
         pair.student.load_state_dict(dict(state.network))
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
     before, course = state.seconds, course_of(pair, lesson, wanted)(pair.student, plan)
-    if state.step:
-        course.enter(state.step)
-        course.optimizer.load_state_dict(dict(state.optimizer))
-    photos = Photos(wanted.photos, wanted.broken)
-    keeper = RecoveryKeeper(
-        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, photos
-    )
-    learn(course, keeper, feed)
-    if keeper.step > state.step:
-        state = keeper.keep()
+    learn(course, state, look, feed, wanted, on_step)
     kept_step = look.take_best(pair.student, plan.steps)
     pair.student.eval()
     if wanted.evaluate:
@@ -162,11 +152,17 @@ def recover(
 
 
 def state_of(wanted: Wanted) -> State | None:
-    """Return the state that is there, if there is a place for one.
+    """Return the state that is there, if there is a place for one; of processes, all have read it.
 
     It goes on by the plan that it began with: neither the pace of another hour nor rates of another
     version are asked.
     """
+    found = _read(wanted)
+    total(torch.zeros(1))  # nobody goes on, and writes it, before all have read it
+    return found
+
+
+def _read(wanted: Wanted) -> State | None:
     path = None if wanted.out is None else wanted.out / "state.pt"
     if path is None or not path.exists():
         return None
@@ -178,6 +174,21 @@ def state_of(wanted: Wanted) -> State | None:
             f"to begin anew, or give another --out"
         )
     return read_state(path, {**wanted.settings, "plan": plan})
+
+
+def learn(
+    course: RecoveryCourse, state: State, look: Look, feed: Feed, wanted: Wanted, on_step: OnStep
+) -> State:
+    """Take all steps that are left after ``state``, and keep what comes of them; return that."""
+    if state.step:
+        course.enter(state.step)
+        course.optimizer.load_state_dict(dict(state.optimizer))
+    photos = Photos(wanted.photos, wanted.broken)
+    keeper = RecoveryKeeper(
+        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, photos
+    )
+    _take_steps(course, keeper, feed)
+    return keeper.keep() if keeper.step > state.step else state
 
 
 def _with_sample(state: State, sample: Mapping[str, float]) -> State:
@@ -245,7 +256,7 @@ def _plan_of(steps: int, feed: Feed, wanted: Wanted) -> RecoveryPlan:
     return RecoveryPlan.of(steps, size_of(feed.looked[0]), goes_on=wanted.goes_on)
 
 
-def learn(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
+def _take_steps(course: RecoveryCourse, keeper: StateKeeper, feed: Feed) -> None:
     """Take all steps that are left, phase by phase."""
     ends = [last for _, last in course.phases]
     for (name, _), (first, last) in zip(course.phases, pairwise([0, *ends]), strict=True):

@@ -20,7 +20,6 @@ from toolchain.recovery.block import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, RecoveryCourse
 from toolchain.recovery.feeding import Feed, size_of
-from toolchain.recovery.keeping import Photos, RecoveryKeeper
 from toolchain.recovery.learning import let_learn
 from toolchain.recovery.looking import Look
 from toolchain.recovery.outputs import seen_kinds
@@ -52,18 +51,20 @@ class SoftCourse(RecoveryCourse):
     ) -> None:
         super().__init__(pair.student, pair.teacher, pair.masks, lesson, plan, half)
         self.phases = (("filters chosen anew", plan.steps),)
-        schedule = Schedule(plan.steps, every=max(1, plan.steps // CHOICES))
-        self.filters = SoftMasks(schedule, choose, pair.masks)
+        self.schedule = Schedule(plan.steps, every=max(1, plan.steps // CHOICES))
+        self.filters = SoftMasks(self.schedule, choose, pair.masks)
 
     def before(self, step: int) -> None:
         """Choose filters where that is due; batch norm stays the teacher's."""
+        if not self.schedule.chooses(step):
+            return
         vectors = {
             name: parameter.detach().clone()
             for name, parameter in self.student.named_parameters()
             if parameter.ndim < FILTERS
         }
-        if self.filters.before(step, self.student):
-            self.student.load_state_dict(vectors, strict=False)
+        self.filters.before(step, self.student)
+        self.student.load_state_dict(vectors, strict=False)
 
     def take(self, step: int, batch: Batch) -> float:
         """Take a step; after the last one, choose those that go for good."""
@@ -88,15 +89,25 @@ def recover_softly(
             "the recipe's plan names the filters that go, so none can be chosen anew; leave out "
             "soft_share, or prune.pruned_channels"
         )
+    told: list[str] = []
+
+    def once(words: str) -> None:
+        if words not in told:  # what the teacher gives is looked at twice
+            told.append(words)
+            tell(words)
+
     out = None if wanted.out is None else wanted.out / FOLDER
     steps = None if wanted.steps is None else max(1, round(wanted.steps * share))
     soft = replace(wanted, minutes=wanted.minutes * share, steps=steps, out=out)
-    state, now, own = _soften(pair, pair.choose, blocks, feed, soft, on_step, tell)
+    state, now, own = _soften(pair, pair.choose, blocks, feed, soft, on_step, once)
     left = None if wanted.steps is None else max(1, wanted.steps - (steps or 0))
     held = replace(wanted, minutes=wanted.minutes * (1 - share), steps=left)
-    report = recover(now, blocks, feed, held, on_step, tell)
+    report = recover(now, blocks, feed, held, on_step, once)
     return replace(
         report,
+        steps=state.step + report.steps,
+        soft_steps=state.step,
+        kept_step=state.step + report.kept_step,
         pruned={name: value for name, value in state.samples[0].items() if name != "step"},
         evaluated={**report.evaluated, **({"pruned": own} if own else {})},
         seconds=round(state.seconds + report.seconds, 1),
@@ -120,6 +131,8 @@ def _soften(
     start = time.perf_counter()
     staying = let_learn(pair.student, wanted.learn)
     taught = look_at(pair.teacher, feed, wanted.outputs, seen_kinds(pair.plain, pair.example))
+    for note in taught.notes:  # before the minutes are spent
+        tell(note)
     look, own = Look(taught, None), dict[str, float]()
     looked = [batch.inputs for batch in feed.looked]
     known = known_of(pair.plain, pair.example, pair.teacher, looked, blocks.blocks)
@@ -139,14 +152,7 @@ def _soften(
     course = SoftCourse(pair, choose, lesson, plan, wanted.half)
     if state.step:
         course.filters.masks = state.masks
-        course.optimizer.load_state_dict(dict(state.optimizer))
-    photos = Photos(wanted.photos, wanted.broken)
-    keeper = RecoveryKeeper(
-        wanted.out, wanted.keep_every_seconds, state, course, look, on_step, photos
-    )
-    learn(course, keeper, feed)
-    if keeper.step > state.step:
-        state = keeper.keep()
+    state = learn(course, state, look, feed, wanted, on_step)
     return state, _without(pair, course.filters.masks or {}), own
 
 
@@ -184,6 +190,6 @@ def _words(steps: int, before: Pair, after: Pair) -> str:
     gone = sum(map(len, last.values()))
     others = sum(len({*zeros} - {*first.get(name, ())}) for name, zeros in last.items())
     return (
-        f"before these, {steps} steps in which filters might come back: of {gone} that went, layer "
+        f"of these, {steps} first in which filters might come back: of {gone} that went, layer "
         f"by layer, {others} are others than were chosen first"
     )

@@ -48,6 +48,10 @@ def command_words(record: Mapping[str, Any], teacher_file: str) -> list[str]:
         words += ["--blocks", ",".join(record["blocks"])]
     if record.get("learn") is not None:
         words += ["--learn", ",".join(record["learn"])]
+    if record.get("soft_share"):
+        soft = record.get("soft_steps")  # of minutes, what they came to
+        share = soft / record["steps"] if soft else record["soft_share"]
+        words += ["--soft-share", str(share)]
     return words
 
 
