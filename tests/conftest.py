@@ -64,6 +64,24 @@ def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "compare_latency", brief)
 
 
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos as a stranger's folder holds them; it is only read."""
+    from recoveries import pictures_in
+
+    place = tmp_path_factory.mktemp("photos")
+    pictures_in(place)
+    return place
+
+
+@pytest.fixture
+def home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a stranger's network and its weights in it."""
+    from recoveries import home_in
+
+    return home_in(tmp_path, monkeypatch)
+
+
 def _made_of() -> str:
     """Name all that what tests share is made of: this code, Python, and the packages."""
     digest = hashlib.sha256(sys.version.encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recoveries import go, home_in, job_of, pictures_in, weights
+from recoveries import go, job_of, weights
 
 from toolchain.cli.app import run as run_command
 from toolchain.errors import CheckpointError, InputError
@@ -18,36 +18,24 @@ from toolchain.models.weights import save_native
 from toolchain.recipe import default_recipe, override
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("photos")
-    pictures_in(place)
-    return place
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return home_in(tmp_path, monkeypatch)
-
-
 @pytest.mark.slow
 def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
-    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    home_folder: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["recover", "mynet:build", "--ckpt", "best.pth", "--rate", "0.3", "--scale", "1/64",
              "--mean", "2"]  # fmt: skip
     assert run_command([*words, "--dry-run"]) == 0
     assert "  0  Basic, 2 layers" in capsys.readouterr().out
-    words += ["--images", str(folder), "--steps", "6", "--batch", "2", "--cache", "cache"]
+    words += ["--images", str(photo_folder), "--steps", "6", "--batch", "2", "--cache", "cache"]
     assert run_command([*words, "--threads", "1", "--outputs", "0=logits", "--out", "done"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "output same class" in out
     assert "left out: broken" in out
     assert "There are 12 photos" in out
-    page = (home / "done" / "recover.html").read_text()
+    page = (home_folder / "done" / "recover.html").read_text()
     for shown in ("recovery, done", "12 photos", "Loss by block", "layer1", "Zero filters"):
         assert shown in page
-    record = json.loads((home / "done" / "recover.json").read_text())
+    record = json.loads((home_folder / "done" / "recover.json").read_text())
     assert {each["number"] for each in record["classes"]["output"]} <= {0, 1, 2}
     assert record["steps"] == 6
     assert record["images"] == 1
@@ -57,16 +45,16 @@ def test_the_command_shows_blocks_recovers_and_names_what_it_left_out(
 
 @pytest.mark.slow
 def test_a_target_in_place_of_a_rate_is_met_and_told(
-    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    home_folder: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["recover", "mynet:build", "--ckpt", "best.pth", "--scale", "1/64", "--mean", "2"]
     assert run_command([*words, "--macs", "0.6", "--dry-run"]) == 0
     told = capsys.readouterr().out.splitlines()[-1]
     assert "MACs" in told
-    words += ["--images", str(folder), "--steps", "2", "--cache", "cache"]
+    words += ["--images", str(photo_folder), "--steps", "2", "--cache", "cache"]
     assert run_command([*words, "--macs", "0.6", "--threads", "1", "--out", "macs"]) == 0
     assert told in " ".join(capsys.readouterr().out.split())
-    record = json.loads((home / "macs" / "recover.json").read_text())
+    record = json.loads((home_folder / "macs" / "recover.json").read_text())
     reached = record["reached"]
     assert reached["cost"] <= 0.6 * reached["unpruned"]
     assert (record["macs"], record["rate"]) == (0.6, reached["rate"])
@@ -74,29 +62,32 @@ def test_a_target_in_place_of_a_rate_is_met_and_told(
     shrink = ["shrink", "mynet:build", "--ckpt", "macs/model.safetensors", "--formats", "onnx"]
     assert run_command([*shrink, "--out", "small"]) == 0
     assert (
-        json.loads((home / "small" / "report.json").read_text())["macs"]["after"] == reached["cost"]
+        json.loads((home_folder / "small" / "report.json").read_text())["macs"]["after"]
+        == reached["cost"]
     )
 
 
 @pytest.mark.slow
 def test_a_sweep_recovers_and_shrinks_at_each_rate_and_tells_what_fails(
-    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    home_folder: Path, photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["recover", "mynet:build", "--ckpt", "best.pth", "--scale", "1/64", "--mean", "2"]
-    words += ["--images", str(folder), "--steps", "2", "--batch", "2", "--cache", "cache"]
+    words += ["--images", str(photo_folder), "--steps", "2", "--batch", "2", "--cache", "cache"]
     words += ["--threads", "1", "--rates", "0.5,0.99", "--out", "sweep"]
     assert run_command(words) != 0
     told = capsys.readouterr()
     assert "1 of 2 members failed (rate 0.99: " in " ".join(told.err.split())
-    made = json.loads((home / "sweep" / "sweep.json").read_text())
+    made = json.loads((home_folder / "sweep" / "sweep.json").read_text())
     half, failed = made["members"]
     assert failed["state"] == "failed"
-    record = json.loads((home / "sweep" / "rate-0.5" / "recovered" / "recover.json").read_text())
+    record = json.loads(
+        (home_folder / "sweep" / "rate-0.5" / "recovered" / "recover.json").read_text()
+    )
     assert half["accuracy"] == record["recovered"] != {}
-    page = (home / "sweep" / "sweep.html").read_text()
+    page = (home_folder / "sweep" / "sweep.html").read_text()
     assert "Size against agreement, with the network before" in page
     assert "./rate-0.5/shrunk/report.html" in page
-    shrunk = home / "sweep" / "rate-0.5" / "shrunk" / "model.onnx"
+    shrunk = home_folder / "sweep" / "rate-0.5" / "shrunk" / "model.onnx"
     before = shrunk.stat().st_mtime_ns
     assert run_command([*words, "--rates", "0.5"]) == 0
     assert shrunk.stat().st_mtime_ns == before
@@ -119,7 +110,7 @@ def test_a_sweep_recovers_and_shrinks_at_each_rate_and_tells_what_fails(
     ],
 )
 def test_what_no_target_can_be_is_refused_in_one_line(
-    words: list[str], message: str, home: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, home_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(["recover", "mynet:build", *words, "--dry-run"]) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
@@ -127,25 +118,27 @@ def test_what_no_target_can_be_is_refused_in_one_line(
 
 @pytest.mark.slow
 def test_a_detector_keeps_the_anchors_of_its_weights_and_tells_the_boxes_that_both_find(
-    home: Path, folder: Path
+    home_folder: Path, photo_folder: Path
 ) -> None:
     """A checkpoint's anchors may be other than the recipe's."""
     network = build("eresfd", 0)
     with torch.no_grad():
         network.train()(torch.randn(2, 3, 128, 128) * 60)
-    save_native(network, home / "eresfd.safetensors",
+    save_native(network, home_folder / "eresfd.safetensors",
                 {"model": "eresfd", "trained": True, "aspect_ratio": 1.5})  # fmt: skip
     recipe = override(
         default_recipe("eresfd"), {"prune.rate": 0.3, "input.height": 64, "input.width": 64}
     )
-    report = go(job_of(home, folder, "out", recipe=recipe, ckpt=home / "eresfd.safetensors",
-                       steps=2, batch=2, learn=("conf.*",)))  # fmt: skip
-    assert read_checkpoint(home / "out" / "model.safetensors").aspect_ratio == 1.5
+    options = {"ckpt": home_folder / "eresfd.safetensors", "learn": ("conf.*",)}
+    report = go(
+        job_of(home_folder, photo_folder, "out", recipe=recipe, steps=2, batch=2, **options)
+    )
+    assert read_checkpoint(home_folder / "out" / "model.safetensors").aspect_ratio == 1.5
     assert {"output_0_stride_4", "output_1_stride_128 same class"} <= set(report.recovered)
-    kept = read_checkpoint(home / "eresfd.safetensors").state
+    kept = read_checkpoint(home_folder / "eresfd.safetensors").state
     assert all(  # the heads are not pruned, and only scores learn
         torch.equal(tensor, kept[name]) == name.startswith("loc.")
-        for name, tensor in weights(home, "out").items()
+        for name, tensor in weights(home_folder, "out").items()
         if name.startswith(("loc.", "conf."))
     )
     assert set(report.boxes) == {"pruned", "recovered"}
@@ -167,24 +160,24 @@ def test_a_detector_keeps_the_anchors_of_its_weights_and_tells_the_boxes_that_bo
 )
 @pytest.mark.slow
 def test_the_command_refuses_in_one_line(
-    home: Path, extra: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    home_folder: Path, extra: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = [] if "--images" in extra or not extra else ["--images", "."]
-    (home / "empty").mkdir()
+    (home_folder / "empty").mkdir()
     command = ["recover", "mynet:build", "--ckpt", "best.pth", "--rate", "0.3", *images, *extra]
     assert run_command(command) == 2
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_what_a_plan_chose_goes_and_stays_gone(home: Path, folder: Path) -> None:
-    job = job_of(home, folder, "planned")
+def test_what_a_plan_chose_goes_and_stays_gone(home_folder: Path, photo_folder: Path) -> None:
+    job = job_of(home_folder, photo_folder, "planned")
     group = "layer1.0.conv1"
     chosen = {"prune.widths": {group: 6}, "prune.pruned_channels": {group: [1, 3]}}
     recipe = override(job.recipe, chosen)  # other groups go by the rate
     report = go(dataclasses.replace(job, recipe=recipe))
     assert report.zeroed > 2
-    weight = weights(home, "planned")[f"{group}.weight"]
+    weight = weights(home_folder, "planned")[f"{group}.weight"]
     assert torch.nonzero(weight.flatten(1).abs().sum(dim=1) == 0).flatten().tolist() == [1, 3]
     other = override(recipe, {"prune.pruned_channels": {group: [1, 2]}})
     with pytest.raises(CheckpointError, match="pruned_channels"):
@@ -192,9 +185,11 @@ def test_what_a_plan_chose_goes_and_stays_gone(home: Path, folder: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_single_photo_is_not_enough(home: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_single_photo_is_not_enough(
+    home_folder: Path, photo_folder: Path, tmp_path: Path
+) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
-    (alone / "0.png").write_bytes((folder / "0.png").read_bytes())
+    (alone / "0.png").write_bytes((photo_folder / "0.png").read_bytes())
     with pytest.raises(InputError, match="single photo"):
-        go(job_of(home, alone, "out"))
+        go(job_of(home_folder, alone, "out"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recoveries import go, home_in, job_of, pictures_in, weights
+from recoveries import go, job_of, weights
 
 from toolchain.errors import CheckpointError
 from toolchain.library.recovery_runs import recover_from_photos
@@ -16,60 +16,50 @@ from toolchain.recipe import override
 from toolchain.system.files import sha256_of
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("photos")
-    pictures_in(place)
-    return place
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return home_in(tmp_path, monkeypatch)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 9])
 def test_a_recovery_that_is_taken_up_ends_bit_for_bit_the_same(
-    home: Path, folder: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
+    home_folder: Path, photo_folder: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = go(job_of(home, folder, "whole"))
+    whole = go(job_of(home_folder, photo_folder, "whole"))
     with pytest.raises(KeyboardInterrupt):
-        go(job_of(home, folder, "parts"), stop_after)
+        go(job_of(home_folder, photo_folder, "parts"), stop_after)
     monkeypatch.setattr("toolchain.recovery.plan.FULL_BATCH", 1)  # another version's rates
-    taken_up = go(job_of(home, folder, "parts"))
-    ours, theirs = weights(home, "whole"), weights(home, "parts")
+    taken_up = go(job_of(home_folder, photo_folder, "parts"))
+    ours, theirs = weights(home_folder, "whole"), weights(home_folder, "parts")
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     assert taken_up.recovered == whole.recovered
     assert taken_up.solved == whole.solved
     with pytest.raises(CheckpointError, match="seed was 0, is 1"):
-        go(job_of(home, folder, "parts", seed=1))
+        go(job_of(home_folder, photo_folder, "parts", seed=1))
     with pytest.raises(CheckpointError, match="steps was 12, is 14"):
-        go(job_of(home, folder, "parts", steps=14))
+        go(job_of(home_folder, photo_folder, "parts", steps=14))
 
 
 @pytest.mark.slow
-def test_a_state_that_keeps_no_plan_of_its_steps_is_refused(home: Path, folder: Path) -> None:
+def test_a_state_that_keeps_no_plan_of_its_steps_is_refused(
+    home_folder: Path, photo_folder: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(job_of(home, folder, "old"), 2)
-    path = home / "old" / "state.pt"
+        go(job_of(home_folder, photo_folder, "old"), 2)
+    path = home_folder / "old" / "state.pt"
     content = torch.load(path, weights_only=True)
     settings = json.loads(content["settings"])
     del settings["plan"]
     torch.save({**content, "settings": json.dumps(settings)}, path)
     with pytest.raises(CheckpointError, match="begun by an earlier version"):
-        go(job_of(home, folder, "old"))
+        go(job_of(home_folder, photo_folder, "old"))
 
 
 @pytest.mark.slow
 def test_a_recovery_goes_on_from_another_of_the_same_filters_alone(
-    home: Path, folder: Path
+    home_folder: Path, photo_folder: Path
 ) -> None:
-    first = go(job_of(home, folder, "first"))
-    start = home / "first" / "model.safetensors"
-    more = go(job_of(home, folder, "more", steps=4, start=start))
+    first = go(job_of(home_folder, photo_folder, "first"))
+    start = home_folder / "first" / "model.safetensors"
+    more = go(job_of(home_folder, photo_folder, "more", steps=4, start=start))
     assert more.solved == first.recovered
-    ours, theirs = weights(home, "more"), weights(home, "first")
+    ours, theirs = weights(home_folder, "more"), weights(home_folder, "first")
     gone = [name for name, tensor in theirs.items() if name.endswith("conv1.weight")
             and bool((tensor.flatten(1).abs().sum(dim=1) == 0).any())]  # fmt: skip
     assert gone
@@ -77,22 +67,22 @@ def test_a_recovery_goes_on_from_another_of_the_same_filters_alone(
         zeros = theirs[name].flatten(1).abs().sum(dim=1) == 0
         assert torch.equal(zeros, ours[name].flatten(1).abs().sum(dim=1) == 0)
         assert not torch.equal(ours[name], theirs[name])
-    record = json.loads((home / "more" / "recover.json").read_text())
+    record = json.loads((home_folder / "more" / "recover.json").read_text())
     assert record["start"] == sha256_of(start)
 
 
 @pytest.mark.slow
 def test_filters_that_an_earlier_recovery_took_out_come_back_as_the_teacher_has_them(
-    home: Path, folder: Path
+    home_folder: Path, photo_folder: Path
 ) -> None:
-    narrow = job_of(home, folder, "narrow")
+    narrow = job_of(home_folder, photo_folder, "narrow")
     go(dataclasses.replace(narrow, recipe=override(narrow.recipe, {"prune.rate": 0.6})))
-    start, told = home / "narrow" / "model.safetensors", []
-    job = job_of(home, folder, "wider", steps=2, start=start)
+    start, told = home_folder / "narrow" / "model.safetensors", []
+    job = job_of(home_folder, photo_folder, "wider", steps=2, start=start)
     report = recover_from_photos(job, lambda done, total: None, lambda *step: None, told.append)
     assert "filters that model.safetensors has not, and that stay" in told[0]
-    before, after = weights(home, "narrow"), weights(home, "wider")
-    teacher = torch.load(home / "best.pth", weights_only=True)
+    before, after = weights(home_folder, "narrow"), weights(home_folder, "wider")
+    teacher = torch.load(home_folder / "best.pth", weights_only=True)
     name = told[0].split(": ", 1)[1].split(" of ")[1].split(",")[0] + ".weight"
     zeros = {key: each[name].flatten(1).abs().sum(dim=1) == 0
              for key, each in (("before", before), ("after", after))}  # fmt: skip
@@ -101,24 +91,24 @@ def test_filters_that_an_earlier_recovery_took_out_come_back_as_the_teacher_has_
     assert zeros["after"].any()
     assert not (zeros["after"] & ~zeros["before"]).any()
     assert (after[name][back] - teacher[name][back]).abs().max() < 0.05  # two steps away
-    assert report.zeroed == go(job_of(home, folder, "fresh", steps=2)).zeroed
+    assert report.zeroed == go(job_of(home_folder, photo_folder, "fresh", steps=2)).zeroed
 
 
 @pytest.mark.slow
 def test_a_rate_that_rises_takes_out_more_of_what_an_earlier_recovery_left(
-    home: Path, folder: Path
+    home_folder: Path, photo_folder: Path
 ) -> None:
-    first, told = go(job_of(home, folder, "first")), []
-    start = home / "first" / "model.safetensors"
-    job = job_of(home, folder, "risen", start=start)
+    first, told = go(job_of(home_folder, photo_folder, "first")), []
+    start = home_folder / "first" / "model.safetensors"
+    job = job_of(home_folder, photo_folder, "risen", start=start)
     job = dataclasses.replace(job, recipe=override(job.recipe, {"prune.rate": 0.6}))
     report = recover_from_photos(job, lambda done, total: None, lambda *step: None, told.append)
     assert "filters that model.safetensors has, and that go now" in told[0]
     assert any(words.startswith("layers solved in closed form") for words in told)
     assert report.zeroed > first.zeroed
-    for name, mask in weights(home, "first").items():
+    for name, mask in weights(home_folder, "first").items():
         if mask.ndim == 4:  # what was zero stays so
             zeros = mask.flatten(1).abs().sum(dim=1) == 0
-            assert not weights(home, "risen")[name][zeros].any()
-    record = json.loads((home / "risen" / "recover.json").read_text())
+            assert not weights(home_folder, "risen")[name][zeros].any()
+    record = json.loads((home_folder / "risen" / "recover.json").read_text())
     assert record["start"] == sha256_of(start)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from recoveries import EXAMPLE, go, home_in, job_of, network, pictures, pictures_in, weights
+from recoveries import EXAMPLE, go, job_of, network, pictures, weights
 from torch import nn
 
 import toolchain as tc
@@ -16,18 +16,6 @@ from toolchain.errors import CheckpointError, InputError, RecipeError
 from toolchain.recipe import override
 from toolchain.recovery.soft import SoftCourse
 from toolchain.train.masks import Masks, zero_filters_of
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("photos")
-    pictures_in(place)
-    return place
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return home_in(tmp_path, monkeypatch)
 
 
 def recovered(**options: Any) -> tuple[nn.Module, tc.RecoveryReport]:
@@ -106,7 +94,7 @@ def test_what_was_zeroed_comes_back_between_choices_and_the_last_ones_are_held(
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [3, 4, 6])
 def test_one_that_is_taken_up_ends_bit_for_bit_the_same(
-    stop_after: int, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    stop_after: int, home_folder: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While filters may come back, after the last choice, and once they are held."""
     take = SoftCourse.take
@@ -122,22 +110,24 @@ def test_one_that_is_taken_up_ends_bit_for_bit_the_same(
         return take(self, step, batch)
 
     monkeypatch.setattr(SoftCourse, "take", shaken)
-    whole = job_of(home, folder, "whole", soft_share=0.33)
+    whole = job_of(home_folder, photo_folder, "whole", soft_share=0.33)
     assert ", 0 are others" not in go(whole).notes[-1]
-    parts = dataclasses.replace(whole, out=home / "parts")
+    parts = dataclasses.replace(whole, out=home_folder / "parts")
     with pytest.raises(KeyboardInterrupt):
         go(parts, stop_after=stop_after)
-    assert (home / "parts" / "soft" / "state.pt").exists()
+    assert (home_folder / "parts" / "soft" / "state.pt").exists()
     go(parts)
-    ours, theirs = weights(home, "parts"), weights(home, "whole")
+    ours, theirs = weights(home_folder, "parts"), weights(home_folder, "whole")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     with pytest.raises(CheckpointError, match="soft_share"):
         go(dataclasses.replace(parts, soft_share=0.5))
 
 
 @pytest.mark.slow
-def test_where_no_filter_can_be_chosen_anew_it_is_refused(home: Path, folder: Path) -> None:
-    job = job_of(home, folder, "first")
+def test_where_no_filter_can_be_chosen_anew_it_is_refused(
+    home_folder: Path, photo_folder: Path
+) -> None:
+    job = job_of(home_folder, photo_folder, "first")
     width = {"prune.widths": {"layer1.0.conv1": 6}}
     named = {**width, "prune.pruned_channels": {"layer1.0.conv1": [1, 3]}}
     planned = dataclasses.replace(job, recipe=override(job.recipe, named), soft_share=0.3)
@@ -145,8 +135,10 @@ def test_where_no_filter_can_be_chosen_anew_it_is_refused(home: Path, folder: Pa
         go(planned)
     widths = override(job.recipe, width)
     go(dataclasses.replace(job, recipe=widths, soft_share=0.3))
-    start = home / "first" / "model.safetensors"
-    more = dataclasses.replace(job, recipe=widths, soft_share=0.3, start=start, out=home / "more")
+    start = home_folder / "first" / "model.safetensors"
+    more = dataclasses.replace(
+        job, recipe=widths, soft_share=0.3, start=start, out=home_folder / "more"
+    )
     with pytest.raises(InputError, match="are chosen for good"):
         go(more)
     for share in (-0.1, 0.99):
