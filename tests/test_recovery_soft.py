@@ -121,6 +121,9 @@ def test_one_that_is_taken_up_ends_bit_for_bit_the_same(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     with pytest.raises(CheckpointError, match="soft_share"):
         go(dataclasses.replace(parts, soft_share=0.5))
+    (home_folder / "parts" / "soft" / "state.pt").unlink()
+    with pytest.raises(CheckpointError, match="which is gone"):
+        go(parts)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ from toolchain.train.filters import Choose
 from toolchain.train.keeping import OnStep, StateKeeper
 from toolchain.train.masks import Masks
 from toolchain.train.ranks import follow_first, total
-from toolchain.train.state import State, read_state
+from toolchain.train.state import STATE, State, read_state
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def state_of(wanted: Wanted) -> State | None:
 
 
 def _read(wanted: Wanted) -> State | None:
-    path = None if wanted.out is None else wanted.out / "state.pt"
+    path = None if wanted.out is None else wanted.out / STATE
     if path is None or not path.exists():
         return None
     content: Mapping[str, Any] = read_pickle(path)

@@ -14,8 +14,9 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from toolchain.errors import RecipeError
+from toolchain.errors import CheckpointError, RecipeError
 from toolchain.recovery.block import Blocks
 from toolchain.recovery.channels import known_of
 from toolchain.recovery.course import Batch, Lesson, RecoveryCourse
@@ -31,7 +32,7 @@ from toolchain.recovery.teaching import look_at
 from toolchain.train.filters import Choose, Schedule, SoftMasks
 from toolchain.train.keeping import OnStep
 from toolchain.train.masks import Masks, apply_masks, zero_filters_of
-from toolchain.train.state import State
+from toolchain.train.state import STATE, State
 
 CHOICES = 10
 """How often filters are chosen before the last time."""
@@ -79,7 +80,8 @@ def recover_softly(
 ) -> RecoveryReport:
     """Choose filters as the student learns, for a share of the steps; then recover without them.
 
-    Raises :class:`RecipeError` where none can be chosen anew, and what :func:`recover` raises.
+    Raises :class:`RecipeError` where none can be chosen anew, :class:`CheckpointError` where their
+    state is gone and a later one is there, and what :func:`recover` raises.
     """
     share = wanted.soft_share
     if not 0 < share <= MOST:
@@ -96,7 +98,7 @@ def recover_softly(
             told.append(words)
             tell(words)
 
-    out = None if wanted.out is None else wanted.out / FOLDER
+    out = None if wanted.out is None else _place(wanted.out)
     steps = None if wanted.steps is None else max(1, round(wanted.steps * share))
     soft = replace(wanted, minutes=wanted.minutes * share, steps=steps, out=out)
     state, now, own = _soften(pair, pair.choose, blocks, feed, soft, on_step, once)
@@ -113,6 +115,20 @@ def recover_softly(
         seconds=round(state.seconds + report.seconds, 1),
         notes=(*report.notes, _words(state.step, pair, now)),
     )
+
+
+def _place(out: Path) -> Path:
+    """Return where the state of these steps is; raise where that of the steps after them is alone.
+
+    Which filters were chosen last is told there only: others would be held in their place.
+    """
+    place = out / FOLDER
+    if (out / STATE).exists() and not (place / STATE).exists():
+        raise CheckpointError(
+            f"{out / STATE} goes on from {place / STATE}, which is gone; put it back, or remove "
+            f"both, or give another --out, to begin anew"
+        )
+    return place
 
 
 def _soften(

@@ -23,7 +23,7 @@ from toolchain.train.masks import Masks, zero_filters_of, zeroed_share
 from toolchain.train.photos import Photos, faces_of
 from toolchain.train.ranks import rank
 from toolchain.train.sample import Sample
-from toolchain.train.state import State, write_state
+from toolchain.train.state import STATE, State, write_state
 
 STRETCH, FIGURES = 50, 10
 """Steps whose losses are averaged into one figure; fewer where a run has not so many figures."""
@@ -151,7 +151,7 @@ class StateKeeper:
         )
         self.kept = now
         if rank() == 0 and self.out is not None:
-            write_state(self.out / "state.pt", self.state)
+            write_state(self.out / STATE, self.state)
             self.show(self.out)
         return self.state
 

@@ -32,7 +32,7 @@ from toolchain.train.labels import LabelCourse, LabelPlan
 from toolchain.train.photos import Photos, prepare_photos
 from toolchain.train.ranks import agreed, demand_even, rank, ranks
 from toolchain.train.recording import WARM_STEPS
-from toolchain.train.state import State, read_state
+from toolchain.train.state import STATE, State, read_state
 from toolchain.zoo.sources import Loaded, example_input, load_network
 
 EXAMPLE = 256
@@ -141,7 +141,7 @@ def _fed(shape: InputSection) -> dict[str, Any]:
 
 def state_of(setup: Setup) -> State:
     """Return the state that is there, or a new one."""
-    path = setup.job.out / "state.pt"
+    path = setup.job.out / STATE
     if path.exists():
         images = setup.job.images if setup.teacher and setup.job.images else _images_of(path)
         return read_state(path, settings_of(setup, images))

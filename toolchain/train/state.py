@@ -18,6 +18,8 @@ from toolchain.recipe.renamed import settings_now
 from toolchain.system.files import write_bytes
 
 FORMAT = 2
+STATE = "state.pt"
+"""The file, in the run's folder."""
 
 
 @dataclass(frozen=True)
