@@ -10,7 +10,7 @@ import pytest
 import torch
 from recoveries import go, job_of, weights
 
-from toolchain.errors import CheckpointError
+from toolchain.errors import CheckpointError, InputError
 from toolchain.library.recovery_runs import recover_from_photos
 from toolchain.recipe import override
 from toolchain.system.files import sha256_of
@@ -112,3 +112,46 @@ def test_a_rate_that_rises_takes_out_more_of_what_an_earlier_recovery_left(
             assert not weights(home_folder, "risen")[name][zeros].any()
     record = json.loads((home_folder / "risen" / "recover.json").read_text())
     assert record["start"] == sha256_of(start)
+
+
+@pytest.mark.slow
+def test_an_average_lies_halfway_between_its_start_and_what_was_learnt(
+    home_folder: Path, photo_folder: Path
+) -> None:
+    go(job_of(home_folder, photo_folder, "first"))
+    start = home_folder / "first" / "model.safetensors"
+    plain = job_of(home_folder, photo_folder, "plain", steps=4, start=start)
+    halfway = dataclasses.replace(plain, out=home_folder / "halfway", average=True)
+    learnt, report = go(plain), go(halfway)
+    began, ended = weights(home_folder, "first"), weights(home_folder, "plain")
+    found = weights(home_folder, "halfway")
+    for name in (name for name in began if "running" not in name):  # statistics are taken anew
+        torch.testing.assert_close(found[name].double(), (began[name] + ended[name]).double() / 2)
+    assert not torch.equal(ended["conv1.weight"], began["conv1.weight"])
+    assert report.steps == 4
+    assert "mean of those it began with" in report.notes[-1]
+    for name, value in learnt.recovered.items():
+        assert f"{name} {value:.3f}" in report.notes[-1]
+    parts = dataclasses.replace(halfway, out=home_folder / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        go(parts, stop_after=2)
+    go(parts)
+    again = weights(home_folder, "parts")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in found.items())
+    with pytest.raises(CheckpointError, match="average"):
+        go(dataclasses.replace(parts, average=False))
+
+
+@pytest.mark.slow
+def test_an_average_needs_a_start_that_has_all_that_stays(
+    home_folder: Path, photo_folder: Path
+) -> None:
+    job = job_of(home_folder, photo_folder, "first", steps=2)
+    with pytest.raises(InputError, match="give by --from"):
+        go(dataclasses.replace(job, average=True))
+    go(job)
+    fewer = override(job.recipe, {"prune.rate": 0.6})
+    start = home_folder / "first" / "model.safetensors"
+    job = dataclasses.replace(job, recipe=fewer, start=start, out=home_folder / "risen")
+    with pytest.raises(InputError, match="has filters that go now"):
+        go(dataclasses.replace(job, average=True))

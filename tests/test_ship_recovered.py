@@ -101,6 +101,8 @@ def test_the_share_in_which_filters_came_back_is_part_of_the_command() -> None:
     share = float(words[words.index("--soft-share") + 1])
     assert round(97 * share) == 31  # of minutes it comes to other steps than the share of them
     assert "--soft-share" not in command_words({**record, "soft_share": 0.0}, "net.onnx")
+    assert "--average" not in words
+    assert command_words({**record, "average": True}, "net.onnx")[-1] == "--average"
 
 
 def test_a_target_is_part_of_the_command() -> None:

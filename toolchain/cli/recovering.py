@@ -90,7 +90,7 @@ def recover(
         recovery.steps, recovery.batch, recovery.kinds, recovery.names, recovery.half,
         recovery.device, recovery.threads, recovery.workers, recovery.seed, recovery.cache,
         recovery.keep_seconds, start, target, recovery.learning,
-        recovery.soft_share,
+        recovery.soft_share, recovery.average,
     )  # fmt: skip
     if rates is not None and dry_run:
         raise InputError("--dry-run shows one network; give --rate in place of --rates")

@@ -83,6 +83,8 @@ class RecoveryJob:
     """The modules that learn; None: all."""
     soft_share: float = 0.0
     """Of the steps, the first ones, in which filters are chosen anew and may come back."""
+    average: bool = False
+    """True if it ends halfway between ``start`` and what it learnt."""
 
 
 def shown_blocks(job: RecoveryJob) -> list[str]:
@@ -111,6 +113,11 @@ def recover_from_photos(
             "--from: an earlier recovery's filters are chosen for good; leave it out, or "
             "--soft-share"
         )
+    if job.average and job.start is None:
+        raise InputError(
+            "--average: it ends halfway between what it begins with and what it learns; give by "
+            "--from what an earlier recovery made, to begin with"
+        )
     with joined(job.device):
         if job.batch is not None:
             demand_even(job.batch)
@@ -122,6 +129,11 @@ def _recovered(
 ) -> RecoveryReport:
     pair, loaded = _prepared(job)
     goes_on = job.start is not None and _go_on(pair, job.start, loaded, tell)
+    if job.average and not goes_on:
+        raise InputError(
+            f"--average: {job.start} has filters that go now, and a mean is of one network; "
+            f"first recover from it without, and give what comes of that by --from"
+        )
     for note in loaded.notes:
         tell(note)
     if pair.reached is not None:
@@ -132,7 +144,8 @@ def _recovered(
     settings = _settings(job, loaded, feed, pair.reached)
     wanted = Wanted(
         job.minutes, job.steps, _kinds(job), job.learn, half=job.half,
-        soft_share=job.soft_share, goes_on=goes_on, out=job.out, settings=settings,
+        soft_share=job.soft_share, goes_on=goes_on, average=job.average, out=job.out,
+        settings=settings,
         images_after=3 * LOOKED_FOR_BOXES * has_boxes(recipe),
         keep_every_seconds=job.keep_every_seconds, photos=feed.photos, broken=feed.broken,
     )  # fmt: skip
@@ -269,6 +282,7 @@ def _settings(
         "blocks": None if job.blocks is None else list(job.blocks),
         **({} if job.learn is None else {"learn": list(job.learn)}),
         **({"soft_share": job.soft_share} if job.soft_share else {}),
+        **({"average": True} if job.average else {}),
         "threads": job.threads,
         **({"processes": ranks()} if ranks() > 1 else {}),
         "seed": job.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toolchain.errors import CheckpointError
 from toolchain.models.reading import read_pickle
@@ -77,6 +78,8 @@ class Wanted:
     """Of the steps, or of the minutes: at first filters are chosen anew, and may come back."""
     goes_on: bool = False
     """True if the student has learnt before: nothing is solved, and steps are smaller."""
+    average: bool = False
+    """True if it ends halfway between what it began with and what it learnt, where it goes on."""
     out: Path | None = None
     """Where the state is kept."""
     images_after: int = 0
@@ -102,6 +105,7 @@ def recover(
     :class:`ProofError` where the loss runs away.
     """
     start = time.perf_counter()
+    began_with = copy.deepcopy(pair.student.state_dict()) if wanted.average else {}
     staying = let_learn(pair.student, wanted.learn)
     kinds = seen_kinds(pair.plain, pair.example)
     taught = look_at(pair.teacher, feed, wanted.outputs, kinds)
@@ -131,6 +135,7 @@ def recover(
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
     before, course = state.seconds, course_of(pair, lesson, wanted)(pair.student, plan)
     learn(course, state, look, feed, wanted, on_step)
+    words = _averaged(course, began_with, look) if wanted.average else ()
     kept_step = look.take_best(pair.student, plan.steps)
     pair.student.eval()
     if wanted.evaluate:
@@ -147,7 +152,7 @@ def recover(
         seconds=round(before + time.perf_counter() - start, 1),
         zeroed=pair.zeroed,
         reached=pair.reached,
-        notes=(*feed.notes, *taught.notes),
+        notes=(*feed.notes, *taught.notes, *words),
     )
 
 
@@ -189,6 +194,29 @@ def learn(
     )
     _take_steps(course, keeper, feed)
     return keeper.keep() if keeper.step > state.step else state
+
+
+def _averaged(
+    course: RecoveryCourse, began_with: Mapping[str, Tensor], look: Look
+) -> tuple[str, ...]:
+    """Put the student halfway between what it began with and what it learnt; tell what that gave.
+
+    Both lie around what is best, and their mean lies nearer (Wortsman et al., "Robust fine-tuning
+    of zero-shot models", CVPR 2022). Where batch norm was averaged, it is anew.
+    """
+    student = course.student
+    learnt = look.agreement(student)
+    for name, tensor in student.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.add_(began_with[name]).div_(2)
+    course.settle()
+    if look.evaluate is not None:
+        look.step = course.steps
+        look.score(student, None)
+    return (
+        "its weights are the mean of those it began with and those it learnt, which agreed so: "
+        + _told(learnt),
+    )
 
 
 def _with_sample(state: State, sample: Mapping[str, float]) -> State:

@@ -52,6 +52,7 @@ def command_words(record: Mapping[str, Any], teacher_file: str) -> list[str]:
         soft = record.get("soft_steps")  # of minutes, what they came to
         share = soft / record["steps"] if soft else record["soft_share"]
         words += ["--soft-share", str(share)]
+    words += ["--average"] if record.get("average") else []
     return words
 
 

@@ -81,6 +81,10 @@ class Recovery:
             "back (soft filter pruning). Without, they are chosen once.",
         ),
     ] = 0.0
+    average: Annotated[
+        bool,
+        typer.Option("--average", help="End halfway between --from and what is learnt from there."),
+    ] = False
     criterion: Criterion = None
     align: Align = None
     settings: Annotated[
