@@ -40,7 +40,7 @@ _OF_EACH_KIND = [
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.path.stem)
 def test_a_member_is_a_small_file(member: Member) -> None:
-    assert member.path.stat().st_size < {"extd": 700_000}.get(member.model, 400_000)
+    assert member.path.stat().st_size < {"extd": 700_000}.get(member.model, 420_000)
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_budget_that_nothing_meets_is_told_with_what_would(tmp_path: Path) -> 
     ):
         best_within("eresfd", instructions=10**6)
     with pytest.raises(InputError, match="within both"):
-        best_within("eresfd", 23_350, 15_000_000)
+        best_within("eresfd", 23_390, 15_000_000)
 
 
 @pytest.mark.slow
