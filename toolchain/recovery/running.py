@@ -135,7 +135,7 @@ def recover(
         solved = {key: value for key, value in state.samples[0].items() if key != "step"}
     before, course = state.seconds, course_of(pair, lesson, wanted)(pair.student, plan)
     learn(course, state, look, feed, wanted, on_step)
-    words = _averaged(course, began_with, look) if wanted.average else ()
+    words = (_averaged(course, began_with, look),) if wanted.average else ()
     kept_step = look.take_best(pair.student, plan.steps)
     pair.student.eval()
     if wanted.evaluate:
@@ -196,12 +196,10 @@ def learn(
     return keeper.keep() if keeper.step > state.step else state
 
 
-def _averaged(
-    course: RecoveryCourse, began_with: Mapping[str, Tensor], look: Look
-) -> tuple[str, ...]:
+def _averaged(course: RecoveryCourse, began_with: Mapping[str, Tensor], look: Look) -> str:
     """Put the student halfway between what it began with and what it learnt; tell what that gave.
 
-    Both lie around what is best, and their mean lies nearer (Wortsman et al., "Robust fine-tuning
+    Their mean often finds more than either (Wortsman et al., "Robust fine-tuning
     of zero-shot models", CVPR 2022). Where batch norm was averaged, it is anew.
     """
     student = course.student
@@ -210,12 +208,9 @@ def _averaged(
         if tensor.is_floating_point():
             tensor.add_(began_with[name]).div_(2)
     course.settle()
-    if look.evaluate is not None:
-        look.step = course.steps
-        look.score(student, None)
     return (
         "its weights are the mean of those it began with and those it learnt, which agreed so: "
-        + _told(learnt),
+        f"{_told(learnt)}"
     )
 
 
