@@ -33,7 +33,8 @@ def task_metadata(kind: str, outputs: list[str], **changes: Any) -> dict[str, An
         "anchors": [], "cell_centre": None, "top": 5, "decoder": None,
     }  # fmt: skip
     decode = {
-        "variances": [0.1, 0.2], "score_threshold": 0.4, "nms_iou": 0.5, "max_detections": 100
+        "variances": [0.1, 0.2], "score_threshold": 0.4, "nms_iou": 0.5, "max_detections": 100,
+        "support": None,
     }  # fmt: skip
     table = {
         "schema": 4,

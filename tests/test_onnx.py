@@ -382,6 +382,7 @@ def test_metadata_of_a_detector_is_all_that_the_board_needs() -> None:
             "score_threshold": 0.4,
             "nms_iou": 0.25,
             "max_detections": 750,
+            "support": 0.15,
         },
         "provenance": ORIGIN,
     }

@@ -204,7 +204,7 @@ MISTAKES = {
     "same key in two tables": (
         HEAD + "[input]\nwidth = 64\nheight = 64\n[decode]\nheight = 1\n",
         "r.toml:7: decode.height is unknown; known here: variances, score_threshold, nms_iou, "
-        "max_detections, postprocess",
+        "max_detections, support, postprocess",
     ),
 }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .arrays import Floats
 from .errors import DetectError
+from .merging import merged, probability
 from .preparing import Placement
 from .specification import Specification
 
@@ -76,9 +77,14 @@ def suppressed(
 
     The boxes are in pixels of the input, those returned in pixels of the picture.
     """
-    kept = kept_rows(every, evidence, specification.nms_iou)[: specification.max_detections]
-    chances = np.exp(-np.logaddexp(0, -evidence[kept]))  # a sigmoid that cannot overflow
-    return _shown(every[kept], chances, placement)
+    overlap, support = specification.nms_iou, specification.support
+    kept = kept_rows(every, evidence, overlap)[: specification.max_detections]
+    boxes, strength = every[kept], evidence[kept]
+    if support is not None:
+        boxes, strength = merged(every, evidence, kept, every, nms_iou=overlap, support=support)
+        order = np.argsort(-strength, kind="stable")
+        boxes, strength = boxes[order], strength[order]
+    return _shown(boxes, probability(strength), placement)
 
 
 def _shown(

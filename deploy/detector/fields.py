@@ -32,6 +32,11 @@ def one_of(*allowed: Any) -> Check:
     return lambda value: any(type(value) is type(item) and value == item for item in allowed)
 
 
+def or_none(check: Check) -> Check:
+    """Return a check for what another check takes, or None."""
+    return lambda value: value is None or check(value)
+
+
 def is_name(value: Any) -> bool:
     """Tell whether a value is a text that is not empty."""
     return isinstance(value, str) and bool(value)

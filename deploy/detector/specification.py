@@ -12,6 +12,7 @@ from .fields import (
     list_of,
     number,
     one_of,
+    or_none,
     read_table,
     wrong_field,
 )
@@ -66,6 +67,9 @@ class Specification:
     """The network is given (pixel * ``scale`` - ``mean``) / ``std``."""
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     """An entry per channel, in ``color_order``."""
+    support: float | None = None
+    """None: of boxes that overlap the best alone is shown. A number: their mean, and this is how
+    much the others add to its score (``merged``)."""
     fit: str = "letterbox"
     """How a picture of other proportions becomes the input; of faces it is this."""
 
@@ -131,6 +135,7 @@ FIELDS: dict[str, tuple[str, str, Check]] = {
     "score_threshold": ("decode.score_threshold", "from 0 to 1", number(0, 1)),
     "nms_iou": ("decode.nms_iou", "from 0 to 1", number(0, 1)),
     "max_detections": ("decode.max_detections", "a count", number(1, 1e9, whole=True)),
+    "support": ("decode.support", "from 0 to 1, or null", or_none(number(0, 1))),
     "dtype": ("input.dtype", "'float32' or 'uint8'", one_of("float32", "uint8")),
     "postprocess": (
         "postprocess",

@@ -81,7 +81,7 @@ class Subject:
         recipe = dataclasses.replace(
             self.recipe,
             input=dataclasses.replace(self.recipe.input, dtype="float32"),
-            decode=dataclasses.replace(self.recipe.decode, postprocess="none"),
+            decode=self.recipe.decode.bare,
         )
         inputs = {
             name: floats_for(image, self.recipe)

@@ -82,6 +82,7 @@ def board_view(recipe: Recipe) -> detect.Specification:
         score_threshold=decode.score_threshold,
         nms_iou=decode.nms_iou,
         max_detections=decode.max_detections,
+        support=decode.board_support,
     )
 
 

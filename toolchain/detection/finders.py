@@ -48,6 +48,7 @@ def network_finder(
         score_threshold=protocol.score_threshold,
         nms_iou=protocol.nms_iou,
         max_detections=protocol.max_detections,
+        support=shown_support(specification.support, protocol),
     )
 
     def find(image: detect.Image, scale: float) -> Found:
@@ -61,6 +62,11 @@ def network_finder(
         return boxes.astype(np.float64), scores.astype(np.float64)
 
     return find
+
+
+def shown_support(support: float | None, protocol: Protocol) -> float | None:
+    """Return what of a detector's own ``support`` a protocol leaves: ``paper`` votes afterwards."""
+    return support if protocol.name == "single" else None
 
 
 def _scaled(image: detect.Image, scale: float) -> tuple[int, int]:

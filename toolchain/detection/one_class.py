@@ -17,7 +17,7 @@ from toolchain.deploy import detect
 from toolchain.deploy.detector.tasks.boxes import read_boxes
 from toolchain.deploy.detector.tasks.outputs import Given
 from toolchain.deploy.detector.tasks.specification import Pictures, TaskSpecification
-from toolchain.detection.finders import SMALLEST_SIDE, Finder, Found
+from toolchain.detection.finders import SMALLEST_SIDE, Finder, Found, shown_support
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol
 from toolchain.zoo.sources import Loaded
@@ -42,6 +42,7 @@ def boxes_finder(run: Run, specification: TaskSpecification, protocol: Protocol)
         score_threshold=protocol.score_threshold,
         nms_iou=protocol.nms_iou,
         max_detections=protocol.max_detections,
+        support=shown_support(specification.support, protocol),
     )
     cell = max(specification.strides, default=COARSEST)
 

@@ -26,6 +26,7 @@ from toolchain.detection.finders import (
     network_finder,
     opened,
     peer_finder,
+    shown_support,
 )
 from toolchain.errors import InputError, ModelError
 from toolchain.records.accuracy import Protocol, Subject
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 Kind = Literal["network", "onnx", "tflite", "ncnn", "peer"]
 SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".param": "ncnn"}
 """Of files that run by themselves."""
+
+OVERLAPS = "overlapping boxes"
+"""The setting that says what becomes of them."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,16 @@ def describe(plan: FinderPlan) -> Description:
     if anchors is not None:
         settings["anchor height / width"] = f"{anchors.aspect_ratio:g}"
     settings |= {"input": _input(plan.protocol), "layout": loaded.source.layout}
+    settings |= _overlaps(loaded.recipe.decode.board_support, plan.protocol)
     name = plan.path.parent.name if plan.path.name == WEIGHTS else plan.path.name
     subject = Subject(name, "network", plan.model, loaded.source.sha256, settings)
     return Description(subject, loaded.notes)
+
+
+def _overlaps(support: float | None, protocol: Protocol) -> dict[str, str]:
+    """Return what becomes of boxes that overlap, where it is not that the best stays alone."""
+    shown = shown_support(support, protocol)
+    return {} if shown is None else {OVERLAPS: f"their mean, support {shown:g}"}
 
 
 def _input(protocol: Protocol) -> str:
@@ -142,6 +153,7 @@ def _describe_file(plan: FinderPlan) -> Description:
     if file.aspect_ratio is not None:
         settings["anchor height / width"] = f"{file.aspect_ratio:g}"
     settings["input"] = size
+    settings |= _overlaps(file.support, plan.protocol)
     name = plan.path.name
     if plan.kind == "ncnn":
         folder = plan.path.resolve().parent
@@ -176,6 +188,8 @@ class _File:
     """Of anchors; None where there are none."""
     size: tuple[int, int] | None
     """None if it takes any."""
+    support: float | None
+    """What boxes that overlap add to the best; None: nothing."""
     finder: Callable[[Protocol], Finder]
 
 
@@ -191,12 +205,13 @@ def _open_file(path: Path, threads: int) -> _File:
         pictures = told.pictures
         return _File(
             told.model, told.trained, runtime, pictures.color_order, None,
-            _size(pictures.height, pictures.width), partial(boxes_finder, run_all, told),
+            _size(pictures.height, pictures.width), told.support,
+            partial(boxes_finder, run_all, told),
         )  # fmt: skip
     run, found = file_network(path, network)
     return _File(
         found.model, found.trained, runtime, found.color_order, found.aspect_ratio,
-        _size(found.height, found.width), partial(network_finder, run, found),
+        _size(found.height, found.width), found.support, partial(network_finder, run, found),
     )  # fmt: skip
 
 

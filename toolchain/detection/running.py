@@ -29,10 +29,10 @@ from toolchain.data.wider import WiderImage
 from toolchain.deploy import detect
 from toolchain.detection.claiming import claimed, writing
 from toolchain.detection.finders import Finder
-from toolchain.detection.opening import FinderPlan, open_finder
+from toolchain.detection.opening import OVERLAPS, FinderPlan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
-from toolchain.records.accuracy import BrokenPhoto
+from toolchain.records.accuracy import BrokenPhoto, Subject
 from toolchain.system.memory import SHARE, Surplus
 
 OnPhoto = Callable[[int, int], None]
@@ -207,11 +207,12 @@ def _find(finder: Finder, plan: FinderPlan, image: WiderImage) -> Result:
 
 
 def as_identity(
-    plan: FinderPlan, sha256: str | None, split_name: str, version: str
+    plan: FinderPlan, subject: Subject, split_name: str, version: str
 ) -> dict[str, Any]:
     """Return what a folder of detections belongs to."""
     return {
-        "weights": sha256,
+        "weights": subject.sha256,
+        "overlaps": subject.settings.get(OVERLAPS),
         "kind": plan.kind,
         "anchor_ratio": plan.anchor_ratio,
         "protocol": dataclasses.asdict(plan.protocol),

@@ -38,7 +38,7 @@ def without_io_spec(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
         recipe,
         input=dataclasses.replace(recipe.input, dtype="float32"),
-        decode=dataclasses.replace(recipe.decode, postprocess="none"),
+        decode=recipe.decode.bare,
     )
 
 

@@ -87,6 +87,7 @@ def metadata_of(
             "score_threshold": recipe.decode.score_threshold,
             "nms_iou": recipe.decode.nms_iou,
             "max_detections": recipe.decode.max_detections,
+            "support": recipe.decode.board_support,
         },
         "provenance": origin,
     }

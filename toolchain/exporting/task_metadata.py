@@ -58,6 +58,7 @@ def task_entry(
             "score_threshold": own if task.threshold is None else task.threshold,
             "nms_iou": decode.nms_iou,
             "max_detections": decode.max_detections,
+            "support": decode.board_support,
         },
         "inputs": inputs,
         "input": _pictures(recipe, ends, dynamic=dynamic, layout=layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from dataclasses import dataclass, field
 from typing import Literal
@@ -146,9 +147,23 @@ class DecodeSection(Section, name="decode"):
     """Of two boxes that overlap more than this, the lower score goes."""
     max_detections: typing.Annotated[int, Range(1, 100_000)] = 750
     """At most so many boxes per image."""
+    support: Share | None = None
+    """None: of boxes that overlap too much the best stays as it is. A number: it becomes their
+    mean, weighted by score and overlap, and its log-odds grow by this times the log of what all
+    of them weigh over what it weighs alone. Not where ``postprocess`` is ``nms``."""
     postprocess: Literal["none", "decode", "nms"] = "none"
     """What the exported files do themselves. ``decode``: boxes in pixels of the input, and
     probabilities. ``nms``: thresholds and suppression too, by this section's numbers."""
+
+    @property
+    def board_support(self) -> float | None:
+        """``support`` as the files have it: those that suppress by themselves leave the best."""
+        return None if self.postprocess == "nms" else self.support
+
+    @property
+    def bare(self) -> DecodeSection:
+        """That of files beside these which give raw outputs: faces found by either are the same."""
+        return dataclasses.replace(self, postprocess="none", support=self.board_support)
 
 
 Width = typing.Annotated[int, Range(1, 65_536)]

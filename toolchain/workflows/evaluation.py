@@ -75,7 +75,7 @@ def evaluate(plan: FinderPlan, split: Split, settings: Settings, on_photo: OnPho
     subject = described.subject
     folder = settings.out / folder_name(subject, plan.protocol.name)
     parallelism = best_parallelism(len(split.images), settings.workers, settings.threads)
-    identity = as_identity(plan, subject.sha256, split.name, toolchain.__version__)
+    identity = as_identity(plan, subject, split.name, toolchain.__version__)
     outcome = run_detector(
         plan,
         identity,

@@ -11,6 +11,7 @@ import numpy as np
 from ..arrays import Array, Floats, Image
 from ..decoding import in_picture, kept_rows
 from ..errors import DetectError
+from ..merging import evidence_of_scores, merged, probability
 from ..preparing import Placement
 from .colours import colour
 from .found import Found
@@ -119,26 +120,47 @@ def read_boxes(given: Given, threshold: float | None, decoder: Decoder | None = 
     which = given.specification
     demand_numbers(given)
     found = candidates_of(decoder, given) if decoder else _by_layout(given)
-    least = which.score_threshold if threshold is None else threshold
-    passing = np.flatnonzero((found.scores >= least) & np.isfinite(found.scores))
+    seen = _passing(found, which.score_threshold if threshold is None else threshold)
+    seen = _suppressed(seen, which)
+    shown = in_picture(seen.boxes, given.placement)
+    inside = np.flatnonzero((shown[:, 2] > shown[:, 0]) & (shown[:, 3] > shown[:, 1]))
+    seen = seen.of(inside)
+    return Boxes(
+        shown[inside],
+        seen.scores.astype(np.float32),
+        seen.classes,
+        tuple(which.label(int(index)) for index in seen.classes),
+        None if seen.points is None else points_in_picture(seen.points, given.placement),
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Decoded candidates, in pixels of the input."""
+
+    boxes: Doubles
+    """(K, 4)."""
+    scores: Doubles
+    """(K,)."""
+    classes: Rows
+    """(K,)."""
+    points: Doubles | None
+    """(K, P, 2)."""
+
+    def of(self, rows: Rows) -> _Seen:
+        points = None if self.points is None else self.points[rows]
+        return _Seen(self.boxes[rows], self.scores[rows], self.classes[rows], points)
+
+
+def _passing(found: Candidates, threshold: float) -> _Seen:
+    """Return the candidates that pass the threshold and are finite."""
+    passing = np.flatnonzero((found.scores >= threshold) & np.isfinite(found.scores))
     boxes, points = found.locate(passing)
     whole = np.isfinite(boxes).all(axis=1)
     if points is not None:
         whole &= np.isfinite(points).all(axis=(1, 2))
-    passing, boxes = passing[whole], boxes[whole]
-    points = None if points is None else points[whole]
-    kept = _suppressed(boxes, found, passing, which)
-    shown = in_picture(boxes[kept], given.placement)
-    inside = (shown[:, 2] > shown[:, 0]) & (shown[:, 3] > shown[:, 1])
-    kept, shown = kept[inside], shown[inside]
-    classes = found.classes[passing[kept]]
-    return Boxes(
-        shown,
-        found.scores[passing[kept]].astype(np.float32),
-        classes,
-        tuple(which.label(int(index)) for index in classes),
-        None if points is None else points_in_picture(points[kept], given.placement),
-    )
+    seen = _Seen(boxes, found.scores[passing], found.classes[passing], points)
+    return seen.of(np.flatnonzero(whole))
 
 
 def _by_layout(given: Given) -> Candidates:
@@ -157,13 +179,30 @@ def _by_layout(given: Given) -> Candidates:
     return layout.decode(given, which.activation or layout.activation)
 
 
-def _suppressed(boxes: Doubles, found: Candidates, passing: Rows, which: TaskSpecification) -> Rows:
-    """Return the rows to keep, best first; boxes of different classes do not meet."""
-    if not len(boxes):
-        return np.empty(0, np.intp)
-    apart = 1.0 + float(boxes.max() - min(boxes.min(), 0.0))
-    shifted = boxes + apart * found.classes[passing][:, None]
-    return kept_rows(shifted, found.scores[passing], which.nms_iou)[: which.max_detections]
+def _suppressed(seen: _Seen, which: TaskSpecification) -> _Seen:
+    """Return what is left, best first; boxes of different classes do not meet."""
+    if not len(seen.boxes):
+        return seen
+    apart = 1.0 + float(seen.boxes.max() - min(seen.boxes.min(), 0.0))
+    shifted = seen.boxes + apart * seen.classes[:, None]
+    kept = kept_rows(shifted, seen.scores, which.nms_iou)[: which.max_detections]
+    if which.support is None:
+        return seen.of(kept)
+    return _merged(seen, shifted, kept, which.nms_iou, which.support)
+
+
+def _merged(seen: _Seen, shifted: Doubles, kept: Rows, nms_iou: float, support: float) -> _Seen:
+    """Return the boxes in some rows as the mean of those that they stand for, best first."""
+    values, evidence = seen.boxes, evidence_of_scores(seen.scores)
+    if seen.points is not None:
+        values = np.concatenate([values, seen.points.reshape(len(values), -1)], axis=1)
+    means, strength = merged(shifted, evidence, kept, values, nms_iou=nms_iou, support=support)
+    order = np.argsort(-strength, kind="stable")
+    means, strength, kept = means[order], strength[order], kept[order]
+    points = None
+    if seen.points is not None:
+        points = means[:, 4:].reshape(len(kept), *seen.points.shape[1:])
+    return _Seen(means[:, :4], probability(strength), seen.classes[kept], points)
 
 
 def places_in(points: Floats, image: Image) -> list[tuple[int, int]]:

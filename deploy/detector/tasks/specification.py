@@ -13,6 +13,7 @@ from ..fields import (
     list_of,
     number,
     one_of,
+    or_none,
     read_table,
     wrong_field,
 )
@@ -83,6 +84,9 @@ class TaskSpecification:
     score_threshold: float
     nms_iou: float
     max_detections: int
+    support: float | None
+    """None: of boxes that overlap the best alone is shown. A number: their mean, and this is how
+    much the others add to its score (``merged``)."""
     outputs: tuple[str, ...]
     """All outputs."""
     inputs: tuple[Input, ...]
@@ -145,10 +149,6 @@ def _anchors(value: Any) -> bool:
     return isinstance(value, list) and all(map(list_of(side), value))
 
 
-def _or_none(check: Check) -> Check:
-    return lambda value: value is None or check(value)
-
-
 STRIDES = list_of(number(1, 65536, whole=True))
 FIELDS: dict[str, tuple[str, str, Check]] = {
     "model": ("model", "a name", is_name),
@@ -160,13 +160,14 @@ FIELDS: dict[str, tuple[str, str, Check]] = {
     "read": ("task.outputs", "names", _names),
     "strides": ("task.strides", "whole", lambda value: value == [] or STRIDES(value)),
     "anchors": ("task.anchors", "sides in pixels, per level", _anchors),
-    "cell_centre": ("task.cell_centre", "from 0 to 1, or null", _or_none(number(0, 1))),
+    "cell_centre": ("task.cell_centre", "from 0 to 1, or null", or_none(number(0, 1))),
     "top": ("task.top", "a count", number(1, 1000, whole=True)),
-    "decoder": ("task.decoder", "file.py:function, or null", _or_none(is_name)),
+    "decoder": ("task.decoder", "file.py:function, or null", or_none(is_name)),
     "variances": ("decode.variances", "two above zero", list_of(number(1e-9, 1e6), 2)),
     "score_threshold": ("decode.score_threshold", "from 0 to 1", number(0, 1)),
     "nms_iou": ("decode.nms_iou", "from 0 to 1", number(0, 1)),
     "max_detections": ("decode.max_detections", "a count", number(1, 1e9, whole=True)),
+    "support": ("decode.support", "from 0 to 1, or null", or_none(number(0, 1))),
     "outputs": ("outputs", "names", list_of(is_name)),
 }
 """Per field of a specification: its path in the metadata, what it must be, and the check."""
