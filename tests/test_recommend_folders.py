@@ -170,6 +170,7 @@ def test_a_board_that_runs_none_of_the_files_is_told(tmp_path: Path) -> None:
 
 def test_a_shipped_network_has_what_its_card_says(tmp_path: Path) -> None:
     told = {"easy": 0.5, "medium": 0.4, "hard": 0.3, "protocol": "single", "photos": 403}
+    told |= {"overlaps": None}
     found = look(write_run(tmp_path / "run", accuracy=told), tmp_path)
     assert found.accuracy is not None
     assert found.accuracy.mean == pytest.approx(0.4)

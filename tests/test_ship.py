@@ -20,7 +20,7 @@ from toolchain.exporting.fold import fold_batch_norm
 from toolchain.models.weights import save_native
 from toolchain.recipe import PruneSection, default_recipe, override
 from toolchain.recipe.loading import parse_assignment
-from toolchain.records.accuracy import Curve, Evaluation, Protocol, Sample, Subject
+from toolchain.records.accuracy import OVERLAPS, Curve, Evaluation, Protocol, Sample, Subject
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
 from toolchain.surgery.removing import shrink
@@ -84,7 +84,7 @@ def evaluated(
 ) -> Path:  # fmt: skip
     """Write an eval.json of the training's weights, by the evaluation's own means."""
     digest = sha256 or sha256_of(training / "model.safetensors")
-    settings = {"anchor height / width": ratio}
+    settings = {"anchor height / width": ratio, OVERLAPS: "their mean, support 0.2"}
     subject = Subject("mine", "network", "eresfd", digest, settings)
     nothing = torch.zeros(1000).double().numpy()
     evaluation = Evaluation(
@@ -114,7 +114,9 @@ def test_a_member_says_what_training_and_evaluation_found(tmp_path: Path) -> Non
     facts = read.facts
     assert read.path.name == "eresfd-25.safetensors"
     assert facts["accuracy"] == {
-        "protocol": "single", "photos": 403, "easy": 0.876543, "medium": 0.75, "hard": 0.5,
+        "protocol": "single", "photos": 403, "overlaps": "their mean, support 0.2",
+        "easy": 0.876543,
+        "medium": 0.75, "hard": 0.5,
     }  # fmt: skip
     assert (facts["images"], facts["seed"], facts["hours"]) == (6_000, 7, 1.5)
     assert (facts["teacher_name"], facts["teacher_sha256"]) == (KNOWN.name, KNOWN.sha256)

@@ -174,7 +174,7 @@ def test_the_one_that_finds_most_within_so_many_parameters_is_chosen(tmp_path: P
         make_member(
             tmp_path, 0.2 if name == "eresfd-20" else 0.0, deployed_parameters=parameters,
             training={"widths": widths} if widths else {},
-            accuracy={"protocol": "single", "photos": 403,
+            accuracy={"protocol": "single", "photos": 403, "overlaps": None,
                       **dict.fromkeys(("easy", "medium", "hard"), precision)},
         )  # fmt: skip
     assert [member.path.stem for member in members("eresfd", tmp_path)] == list(known)

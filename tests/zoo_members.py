@@ -39,7 +39,8 @@ def facts_of(rate: float = 0.2, **changes: object) -> MemberFacts:
         "hours": 2.25,
         "command": "toolchain train eresfd --data WIDER --images 4321",
         "accuracy": {
-            "protocol": "single", "photos": 403, "easy": 0.9125, "medium": 0.8125, "hard": 0.7125,
+            "protocol": "single", "photos": 403, "overlaps": None, "easy": 0.9125,
+            "medium": 0.8125, "hard": 0.7125,
         },
         "bad_at": ["Faces behind | bars."],
         "terms": "As you like.",

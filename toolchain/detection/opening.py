@@ -29,7 +29,7 @@ from toolchain.detection.finders import (
     shown_support,
 )
 from toolchain.errors import InputError, ModelError
-from toolchain.records.accuracy import Protocol, Subject
+from toolchain.records.accuracy import OVERLAPS, Protocol, Subject
 from toolchain.records.recommendation import ORIGINAL
 from toolchain.records.run_folder import CERTIFICATE, MANIFEST, WEIGHTS, RunFolder, model_file
 from toolchain.system.files import sha256_of
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 Kind = Literal["network", "onnx", "tflite", "ncnn", "peer"]
 SUFFIXES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".param": "ncnn"}
 """Of files that run by themselves."""
-
-OVERLAPS = "overlapping boxes"
-"""The setting that says what becomes of them."""
 
 
 @dataclass(frozen=True)

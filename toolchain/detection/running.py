@@ -29,10 +29,10 @@ from toolchain.data.wider import WiderImage
 from toolchain.deploy import detect
 from toolchain.detection.claiming import claimed, writing
 from toolchain.detection.finders import Finder
-from toolchain.detection.opening import OVERLAPS, FinderPlan, open_finder
+from toolchain.detection.opening import FinderPlan, open_finder
 from toolchain.detection.protocols import detections
 from toolchain.errors import InputError
-from toolchain.records.accuracy import BrokenPhoto, Subject
+from toolchain.records.accuracy import OVERLAPS, BrokenPhoto, Subject
 from toolchain.system.memory import SHARE, Surplus
 
 OnPhoto = Callable[[int, int], None]

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 LEVELS = ("easy", "medium", "hard")
 """The official levels of WIDER FACE's validation set."""
 
+OVERLAPS = "overlapping boxes"
+"""The setting of a detector that says what becomes of them; without it the best stays alone."""
+
 ProtocolName = Literal["single", "paper"]
 
 

@@ -13,6 +13,8 @@ class MemberAccuracy(TypedDict):
     """``single`` or ``paper``."""
     photos: int
     """Photos that were scored."""
+    overlaps: str | None
+    """What boxes that overlap became, in words; None: the best alone was scored."""
     easy: float
     medium: float
     hard: float

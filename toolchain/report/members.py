@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toolchain.records.accuracy import OVERLAPS
 from toolchain.records.members import MemberAccuracy
 from toolchain.report import wording
 
@@ -25,8 +26,10 @@ def accuracy_words(accuracy: MemberAccuracy) -> str:
 def conditions(accuracy: MemberAccuracy) -> str:
     """Return on which photos and by which protocol it was measured."""
     photos = accuracy["photos"]
+    merged = accuracy.get("overlaps")  # which run folders made before do not tell
+    overlaps = f", {OVERLAPS} {merged}" if merged else ""
     which = "all" if photos == VALIDATION_PHOTOS else f"{wording.count(photos)} of the"
     return (
         f"on {which} {wording.plural(VALIDATION_PHOTOS, 'photo')} of WIDER FACE's validation set, "
-        f"protocol {accuracy['protocol']}"
+        f"protocol {accuracy['protocol']}{overlaps}"
     )

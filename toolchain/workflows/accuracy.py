@@ -17,7 +17,7 @@ from toolchain.evaluating.functions import Score
 from toolchain.evaluating.model import file_model
 from toolchain.evaluating.running import Evaluator, evaluator
 from toolchain.recipe import Recipe
-from toolchain.records.accuracy import ProtocolName
+from toolchain.records.accuracy import OVERLAPS, ProtocolName
 from toolchain.records.figures import Accuracy
 from toolchain.records.members import MemberAccuracy
 from toolchain.workflows.evaluation import Settings, evaluate
@@ -82,6 +82,7 @@ def _average_precision(path: Path, photos: Split) -> MemberAccuracy:
     return {
         "protocol": SINGLE,
         "photos": found.sample.images,
+        "overlaps": found.subject.settings.get(OVERLAPS),
         "easy": easy,
         "medium": medium,
         "hard": hard,

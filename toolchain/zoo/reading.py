@@ -112,6 +112,7 @@ def _member(path: Path) -> Member:
 _TYPES: Mapping[object, tuple[type, ...]] = {
     float: (float, int),
     float | None: (float, int, type(None)),
+    str | None: (str, type(None)),
     MemberAccuracy: (dict,),
     list[str]: (list,),
     Mapping[str, object]: (dict,),

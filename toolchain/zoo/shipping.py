@@ -17,6 +17,7 @@ from toolchain.models import detector
 from toolchain.models.layouts import Checkpoint, read_checkpoint
 from toolchain.models.registry import build
 from toolchain.models.weights import load_into
+from toolchain.records.accuracy import OVERLAPS
 from toolchain.records.members import MemberAccuracy, MemberFacts, trained_widths
 from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
@@ -140,14 +141,15 @@ def accuracy_of(path: Path, weights: Checkpoint, weights_path: Path) -> MemberAc
                 f"{weights.aspect_ratio:g}; evaluate without --anchor-ratio"
             )
         easy, medium, hard = (round(float(levels[name]), 6) for name in ("easy", "medium", "hard"))
-        photos = int(sample["images"])
+        photos, overlaps = int(sample["images"]), result["subject"]["settings"].get(OVERLAPS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: holds no result of {weights_path} (SHA-256 {weights.sha256}) by protocol "
             f"{PROTOCOL}; make it by: toolchain evaluate {weights_path} --data WIDER"
         ) from error
     return {
-        "protocol": PROTOCOL, "photos": photos, "easy": easy, "medium": medium, "hard": hard,
+        "protocol": PROTOCOL, "photos": photos, "overlaps": overlaps, "easy": easy,
+        "medium": medium, "hard": hard,
     }  # fmt: skip
 
 
