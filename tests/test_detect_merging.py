@@ -93,8 +93,9 @@ def test_a_box_alone_stays_as_it_is_and_none_loses() -> None:
 def test_many_boxes_are_compared_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, evidence = crowd(3, 200)
     kept = kept_rows(boxes, evidence, 0.9)
+    assert len(kept) > 3 * merging.AT_ONCE
     whole = merging.merged(boxes, evidence, kept, boxes, nms_iou=0.9, support=0.3)
-    monkeypatch.setattr(merging, "AT_ONCE", 900)  # four at once
+    monkeypatch.setattr(merging, "AT_ONCE", 3)
     pieces = merging.merged(boxes, evidence, kept, boxes, nms_iou=0.9, support=0.3)
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-AT_ONCE = 1_000_000
-"""Pairs of boxes that are compared in one go."""
+AT_ONCE = 32
+"""Kept boxes that are compared with those near them in one go."""
 
 
 def merged(
@@ -34,22 +34,33 @@ def merged(
     """
     chances = np.maximum(probability(evidence), np.finfo(np.float64).tiny)
     means, strength = values[kept], evidence[kept]
-    step = max(1, AT_ONCE // max(1, len(boxes)))
-    for start in range(0, len(kept), step):
-        rows = kept[start : start + step]
-        weights = _closeness(boxes[rows], boxes, nms_iou) * chances
-        weights[np.arange(len(rows)), rows] = chances[rows]
+    order = np.argsort(boxes[kept, 0], kind="stable")  # so that those of one go lie together
+    for start in range(0, len(kept), AT_ONCE):
+        places = order[start : start + AT_ONCE]
+        rows = kept[places]
+        near = _near(boxes, rows)
+        weights = _closeness(boxes[rows], boxes[near], nms_iou) * chances[near]
+        weights[np.arange(len(rows)), np.searchsorted(near, rows)] = chances[rows]
         total = weights.sum(axis=1)
-        means[start : start + step] = weights @ values / total[:, None]
-        strength[start : start + step] += support * np.log(total / chances[rows])
+        means[places] = weights @ values[near] / total[:, None]
+        strength[places] += support * np.log(total / chances[rows])
     return means, strength
+
+
+def _near(boxes: Doubles, rows: Rows) -> Rows:
+    """Return the boxes in some rows, and all others that may overlap one of them."""
+    low, high = boxes[rows, :2].min(axis=0), boxes[rows, 2:].max(axis=0)
+    near = ((boxes[:, 2:] > low) & (boxes[:, :2] < high)).all(axis=1)
+    near[rows] = True
+    return np.flatnonzero(near)
 
 
 def _closeness(some: Doubles, boxes: Doubles, nms_iou: float) -> Doubles:
     """Return how far the overlap of each pair (K, N) is above ``nms_iou``, from 0 to 1."""
-    low = np.maximum(some[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(some[:, None, 2:], boxes[None, :, 2:])
-    shared = np.maximum(high - low, 0.0).prod(axis=2)
+    left, top, right, bottom = some.T[:, :, None]
+    across = np.minimum(right, boxes[:, 2]) - np.maximum(left, boxes[:, 0])
+    down = np.minimum(bottom, boxes[:, 3]) - np.maximum(top, boxes[:, 1])
+    shared = np.maximum(across, 0.0) * np.maximum(down, 0.0)
     areas = [np.maximum(each[:, 2:] - each[:, :2], 0.0).prod(axis=1) for each in (some, boxes)]
     together = np.maximum(areas[0][:, None] + areas[1] - shared, np.finfo(np.float64).tiny)
     spare = max(1.0 - nms_iou, np.finfo(np.float64).tiny)
