@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -19,9 +20,12 @@ from toolchain.deploy.detector.decoding import kept_rows, suppressed
 from toolchain.deploy.detector.preparing import Placement
 from toolchain.deploy.detector.tasks.boxes import read_boxes
 from toolchain.detection.finders import network_finder, shown_support
+from toolchain.detection.opening import describe, plan_for
 from toolchain.detection.protocols import PROTOCOLS
+from toolchain.detection.running import as_identity
 from toolchain.recipe import default_recipe, override
-from toolchain.records.accuracy import ProtocolName
+from toolchain.records.accuracy import OVERLAPS, ProtocolName
+from toolchain.zoo.reading import FOLDER
 
 PLACE = Placement(1.0, 1.0, 0, 0, 640, 480)
 
@@ -82,12 +86,13 @@ def test_a_box_alone_stays_as_it_is_and_none_loses() -> None:
     boxes, evidence = crowd(2, 50)
     boxes[0], evidence[0] = (500, 400, 560, 470), -0.1
     kept = kept_rows(boxes, evidence, 0.3)
-    means, strength = merging.merged(boxes, evidence, kept, boxes, nms_iou=0.3, support=0.5)
-    (alone,) = np.flatnonzero(kept == 0)
+    rows, means, strength = merging.merged(boxes, evidence, kept, boxes, nms_iou=0.3, support=0.5)
+    assert sorted(rows) == sorted(kept)
+    (alone,) = np.flatnonzero(rows == 0)
     np.testing.assert_allclose(means[alone], boxes[0], rtol=1e-15)
     assert strength[alone] == evidence[0]
-    assert (strength >= evidence[kept]).all()
-    assert (strength > evidence[kept]).sum() >= 3  # of the faces that several boxes show
+    assert (strength >= evidence[rows]).all()
+    assert (strength > evidence[rows]).sum() >= 3  # of the faces that several boxes show
 
 
 def test_many_boxes_are_compared_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +111,14 @@ def test_boxes_without_area_and_the_ends_of_overlap_are_no_trouble(nms_iou: floa
     boxes = np.array([[10.0, 10, 10, 10], [0, 0, 20, 20], [0, 0, 20, 20]])
     evidence = np.array([3.0, 800.0, -800.0])
     kept = np.array([0, 1, 2])
-    means, strength = merging.merged(boxes, evidence, kept, boxes, nms_iou=nms_iou, support=1.0)
-    np.testing.assert_allclose(means, boxes)
+    rows, means, strength = merging.merged(
+        boxes, evidence, kept, boxes, nms_iou=nms_iou, support=1.0
+    )
+    np.testing.assert_allclose(means, boxes[rows])
     assert np.isfinite(strength).all()
+    point, first = boxes[:1], np.array([0])
+    _, means, _ = merging.merged(point, evidence[:1], first, point, nms_iou=nms_iou, support=1.0)
+    np.testing.assert_allclose(means, point)
 
 
 def test_boxes_of_a_task_are_merged_by_class() -> None:
@@ -174,3 +184,15 @@ def test_the_protocol_of_the_paper_votes_afterwards(
     assert len(boxes) == 1
     best = 1 / (1 + math.exp(-3))
     assert (scores[0] > best + 1e-4) == (shown is not None)
+
+
+@pytest.mark.parametrize("name", ["single", "paper"])
+def test_an_evaluation_says_what_became_of_boxes_that_overlap(name: ProtocolName) -> None:
+    """And detections of another kind are none of its own."""
+    plan = plan_for(FOLDER / "eresfd-50.safetensors", PROTOCOLS[name])
+    alone = override(default_recipe("eresfd"), {"decode.support": None})
+    merging_one, other = describe(plan), describe(dataclasses.replace(plan, recipe=alone))
+    told = [each.subject.settings.get(OVERLAPS) for each in (merging_one, other)]
+    assert told == ["their mean, support 0.15" if name == "single" else None, None]
+    one, two = (as_identity(plan, each.subject, "val", "1") for each in (merging_one, other))
+    assert (one == two) == (name == "paper")

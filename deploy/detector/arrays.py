@@ -10,3 +10,6 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.intp]
+"""Indices."""

@@ -81,9 +81,7 @@ def suppressed(
     kept = kept_rows(every, evidence, overlap)[: specification.max_detections]
     boxes, strength = every[kept], evidence[kept]
     if support is not None:
-        boxes, strength = merged(every, evidence, kept, every, nms_iou=overlap, support=support)
-        order = np.argsort(-strength, kind="stable")
-        boxes, strength = boxes[order], strength[order]
+        _, boxes, strength = merged(every, evidence, kept, every, nms_iou=overlap, support=support)
     return _shown(boxes, probability(strength), placement)
 
 

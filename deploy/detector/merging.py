@@ -7,10 +7,8 @@ cells see it, and where each has its edges.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.intp]
+from .arrays import Array, Doubles, Rows
 
 AT_ONCE = 32
 """Kept boxes that are compared with those near them in one go."""
@@ -24,8 +22,8 @@ def merged(
     *,
     nms_iou: float,
     support: float,
-) -> tuple[Doubles, Doubles]:
-    """Return the values (K, C) and the evidence (K,) of the boxes in the rows ``kept``.
+) -> tuple[Rows, Doubles, Doubles]:
+    """Return the rows ``kept`` with their values (K, C) and evidence (K,), best first.
 
     Every box (N, 4) that suppression drops for one that is kept counts there by its probability,
     times (overlap - ``nms_iou``) / (1 - ``nms_iou``). The values (N, C), such as the edges, become
@@ -34,7 +32,7 @@ def merged(
     """
     chances = np.maximum(probability(evidence), np.finfo(np.float64).tiny)
     means, strength = values[kept], evidence[kept]
-    order = np.argsort(boxes[kept, 0], kind="stable")  # so that those of one go lie together
+    order = np.argsort(boxes[kept, 0], kind="stable")  # so that those of one go lie near
     for start in range(0, len(kept), AT_ONCE):
         places = order[start : start + AT_ONCE]
         rows = kept[places]
@@ -44,7 +42,8 @@ def merged(
         total = weights.sum(axis=1)
         means[places] = weights @ values[near] / total[:, None]
         strength[places] += support * np.log(total / chances[rows])
-    return means, strength
+    best_first = np.argsort(-strength, kind="stable")
+    return kept[best_first], means[best_first], strength[best_first]
 
 
 def _near(boxes: Doubles, rows: Rows) -> Rows:
@@ -72,7 +71,7 @@ def probability(evidence: Doubles) -> Doubles:
     return np.asarray(np.exp(-np.logaddexp(0, -evidence)), np.float64)
 
 
-def evidence_of_scores(scores: NDArray[np.floating]) -> Doubles:
+def evidence_of_scores(scores: Array) -> Doubles:
     """Return log(p / (1 - p)) of scores, which are taken as within (0, 1)."""
     wide = np.asarray(scores, np.float64)
     chances = np.clip(wide, np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).epsneg)

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..arrays import Array, Floats, Image
+from ..arrays import Array, Doubles, Floats, Image, Rows
 from ..decoding import in_picture, kept_rows
 from ..errors import DetectError
 from ..merging import evidence_of_scores, merged, probability
@@ -16,8 +16,8 @@ from ..preparing import Placement
 from .colours import colour
 from .found import Found
 from .layouts import LAYOUTS
-from .layouts.candidates import Candidates, Rows
-from .outputs import Doubles, Given, demand_numbers
+from .layouts.candidates import Candidates
+from .outputs import Given, demand_numbers
 from .own import Decoder, candidates_of
 from .specification import TaskSpecification
 
@@ -196,13 +196,13 @@ def _merged(seen: _Seen, shifted: Doubles, kept: Rows, nms_iou: float, support: 
     values, evidence = seen.boxes, evidence_of_scores(seen.scores)
     if seen.points is not None:
         values = np.concatenate([values, seen.points.reshape(len(values), -1)], axis=1)
-    means, strength = merged(shifted, evidence, kept, values, nms_iou=nms_iou, support=support)
-    order = np.argsort(-strength, kind="stable")
-    means, strength, kept = means[order], strength[order], kept[order]
+    rows, means, strength = merged(
+        shifted, evidence, kept, values, nms_iou=nms_iou, support=support
+    )
     points = None
     if seen.points is not None:
-        points = means[:, 4:].reshape(len(kept), *seen.points.shape[1:])
-    return _Seen(means[:, :4], probability(strength), seen.classes[kept], points)
+        points = means[:, 4:].reshape(len(rows), *seen.points.shape[1:])
+    return _Seen(means[:, :4], probability(strength), seen.classes[rows], points)
 
 
 def places_in(points: Floats, image: Image) -> list[tuple[int, int]]:

@@ -8,10 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..arrays import Array, Image
+from ..arrays import Array, Doubles, Image, Rows
 from .found import Found
-from .layouts.candidates import Rows
-from .outputs import Doubles, Given, activated, demand_labels, demand_numbers, unfit
+from .outputs import Given, activated, demand_labels, demand_numbers, unfit
 
 
 @dataclass(frozen=True)

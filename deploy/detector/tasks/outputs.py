@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arrays import Array
+from ..arrays import Array, Doubles
 from ..errors import DetectError
 from ..preparing import Placement
 from .specification import TaskSpecification
-
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

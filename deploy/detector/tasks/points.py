@@ -8,12 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..arrays import Array, Floats, Image
+from ..arrays import Array, Doubles, Floats, Image
 from ..errors import DetectError
 from .boxes import places_in, points_in_picture
 from .colours import colour
 from .found import Found
-from .outputs import Doubles, Given, activated, demand_labels, demand_numbers, unfit
+from .outputs import Given, activated, demand_labels, demand_numbers, unfit
 
 LAYOUTS = ("pixels", "shares", "heatmaps")
 """Coordinates in pixels of the input, from 0 to 1 of its sides, or a map for each point."""

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...arrays import Array
-from ..outputs import Doubles, Given, activated, demand_labels
+from ...arrays import Array, Doubles, Rows
+from ..outputs import Given, activated, demand_labels
 
-Rows = NDArray[np.intp]
 Located = tuple[Doubles, Doubles | None]
 """Boxes (R, 4), left, top, right, bottom in pixels of the input, and points (R, P, 2) if any."""
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...arrays import Array
+from ...arrays import Array, Doubles, Rows
 from ...decoding import corners as ssd_corners
-from ..outputs import Doubles, Given, activated, unfit
+from ..outputs import Given, activated, unfit
 from .candidates import (
     Candidates,
     Located,
-    Rows,
     best_classes,
     cells,
     expected_bins,

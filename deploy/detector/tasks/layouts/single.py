@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...arrays import Array
+from ...arrays import Array, Rows
 from ..outputs import Given, unfit
 from .candidates import (
     Candidates,
     Located,
-    Rows,
     best_classes,
     cells,
     expected_bins,
