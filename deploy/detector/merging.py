@@ -37,7 +37,7 @@ def merged(
         places = order[start : start + AT_ONCE]
         rows = kept[places]
         near = _near(boxes, rows)
-        weights = _closeness(boxes[rows], boxes[near], nms_iou) * chances[near]
+        weights = closeness(boxes[rows], boxes[near], nms_iou) * chances[near]
         weights[np.arange(len(rows)), np.searchsorted(near, rows)] = chances[rows]
         total = weights.sum(axis=1)
         means[places] = weights @ values[near] / total[:, None]
@@ -54,7 +54,7 @@ def _near(boxes: Doubles, rows: Rows) -> Rows:
     return np.flatnonzero(near)
 
 
-def _closeness(some: Doubles, boxes: Doubles, nms_iou: float) -> Doubles:
+def closeness(some: Doubles, boxes: Doubles, nms_iou: float) -> Doubles:
     """Return how far the overlap of each pair (K, N) is above ``nms_iou``, from 0 to 1."""
     left, top, right, bottom = some.T[:, :, None]
     across = np.minimum(right, boxes[:, 2]) - np.maximum(left, boxes[:, 0])

@@ -1,6 +1,7 @@
 """The command line: parses, calls the stages, prints; every error is one line and a code."""
 
 from toolchain.cli import (
+    balancing,
     benching,
     boards,
     bundling,
@@ -24,6 +25,7 @@ from toolchain.cli import (
 from toolchain.cli.app import main, run
 
 __all__ = [
+    "balancing",
     "benching",
     "boards",
     "bundling",

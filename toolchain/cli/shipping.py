@@ -19,7 +19,7 @@ from toolchain.errors import InputError
 def ship(
     training: Annotated[
         Path | None,
-        typer.Argument(help="Output of a finished training; without, all cards are written again."),
+        typer.Argument(help="Output of train, recover or balance; without, all cards again."),
     ] = None,
     evaluation: Annotated[
         Path | None, typer.Option(help="The eval.json of its weights, all photos of val.")

@@ -54,7 +54,7 @@ def network_finder(
     def find(image: detect.Image, scale: float) -> Found:
         height, width = specification.height, specification.width
         if height is None or width is None:
-            height, width = protocol.size or _scaled(image, scale)
+            height, width = protocol.size or own_size(image, scale)
         tensor, placement = detect.letterbox(image, asked, height, width)
         first, second = run(tensor)
         threshold = _threshold(detect.evidence_of(second, asked), protocol)
@@ -69,7 +69,8 @@ def shown_support(support: float | None, protocol: Protocol) -> float | None:
     return support if protocol.name == "single" else None
 
 
-def _scaled(image: detect.Image, scale: float) -> tuple[int, int]:
+def own_size(image: detect.Image, scale: float = 1.0) -> tuple[int, int]:
+    """Return the height and width of the input for a photo at ``scale``."""
     height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[:2])
     return height, width
 
@@ -137,7 +138,7 @@ def peer_finder(path: Path, protocol: Protocol) -> Finder:
         ) from error
 
     def find(image: detect.Image, scale: float) -> Found:
-        height, width = protocol.size or _scaled(image, scale)
+        height, width = protocol.size or own_size(image, scale)
         shown, stretch = _shown(image, height, width, fits=protocol.size is not None)
         peer.setInputSize((width, height))
         try:

@@ -29,15 +29,25 @@ def torch_finder(loaded: Loaded, threads: int, protocol: Protocol) -> Finder:
 
     Folding rounds: outputs differ by about 1e-6 of their range.
     """
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    network = fold_batch_norm(loaded.network, example_input(loaded.network, *FOLDING_SIZE)).eval()
     if loaded.recipe.anchors is None:
+        network = _folded(loaded, threads)
         return boxes_finder(*of_network(loaded, _all_outputs(network)), protocol)
+    return network_finder(*with_anchors(loaded, threads), protocol)
+
+
+def with_anchors(loaded: Loaded, threads: int) -> tuple[RawNetwork, detect.Specification]:
+    """Return what runs a network of anchors, batch norm folded, and what a file would say of it."""
+    network = _folded(loaded, threads)
     provenance = Provenance(loaded.source, None, None, None)
     text = metadata_of(loaded.recipe, provenance, dynamic=True)[KEY]
     run = _loc_and_logits(network, loaded.recipe.model.name)
-    return network_finder(run, detect.Specification.from_json(text), protocol)
+    return run, detect.Specification.from_json(text)
+
+
+def _folded(loaded: Loaded, threads: int) -> nn.Module:
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    return fold_batch_norm(loaded.network, example_input(loaded.network, *FOLDING_SIZE)).eval()
 
 
 def _all_outputs(network: nn.Module) -> Callable[[detect.Floats], list[NDArray[Any]]]:

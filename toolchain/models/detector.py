@@ -38,6 +38,9 @@ class Detector:
     """Blocks that learn locally from a teacher's; none if it cannot learn from a teacher."""
     features: tuple[str, ...] = ()
     """Blocks whose outputs are features in the end-to-end loss."""
+    scores: tuple[str, ...] = ()
+    """The convolutions that score, one per level, fine to coarse; the last filter of each is the
+    face's. None where levels do not score so."""
     sums: tuple[str, ...] = ()
     """Blocks that end in a sum of what their last layer gives and what they were given."""
     marks: tuple[str, ...] = ()

@@ -244,6 +244,7 @@ DETECTOR = Detector(
         "loc.*",
         "conf.*",
     ),
+    scores=tuple(f"conf.{level}" for level in range(LEVELS)),
     features=("base.m0.FEM_*",),
     sums=("base.conv4", "base.m0.b2_*.[0-9]"),
     marks=("base.m0.fpn.w1",),

@@ -141,6 +141,7 @@ DETECTOR = Detector(
     name="extd",
     factory=EXTD,
     blocks=("base.*", "upfeat.*", "loc.*", "conf.*"),
+    scores=tuple(f"conf.{level}" for level in range(LEVELS)),
     features=("base.5", "upfeat.*"),
     sums=("base.[1-5]",),
     marks=("upfeat.0.0.weight", "base.2.conv.0.weight"),

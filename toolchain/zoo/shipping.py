@@ -23,6 +23,8 @@ from toolchain.report.cards import card
 from toolchain.report.document.markdown import markdown
 from toolchain.surgery.removing import shrink
 from toolchain.system.files import sha256_of, write_bytes
+from toolchain.zoo.balanced import RECORD as BALANCE_RECORD
+from toolchain.zoo.balanced import facts_now, read_balanced
 from toolchain.zoo.costs import CORE
 from toolchain.zoo.history import (
     History,
@@ -83,6 +85,8 @@ def make_member(wanted: Wanted, folder: Path | None = None) -> Member:
     if not folder.is_dir():
         raise InputError(f"{folder}: must be a folder that is there")
     weights = wanted.training / "model.safetensors"
+    if (wanted.training / BALANCE_RECORD).is_file():
+        return _make_balanced(wanted, folder, weights)
     record, checkpoint = read_record(wanted.training), read_checkpoint(weights)
     settings = demand_one_training(record, checkpoint.metadata, weights)
     history = history_of(wanted.training, _origins(wanted, folder))
@@ -95,6 +99,25 @@ def make_member(wanted: Wanted, folder: Path | None = None) -> Member:
     path = folder / f"{member_name(facts)}.safetensors"
     write_member(network, path, checked_facts(facts, path))
     return Member(facts["model"], facts["rate"], path, facts)
+
+
+def _make_balanced(wanted: Wanted, folder: Path, weights: Path) -> Member:
+    """Write a shipped network anew, its levels balanced."""
+    found = read_balanced(wanted.training, _members_in(folder))
+    checkpoint = read_checkpoint(weights)
+    accuracy = accuracy_of(wanted.evaluation, checkpoint, weights)
+    network = build(found.member.model)
+    load_into(network, checkpoint, found.member.model)
+    is_pruned = bool(found.member.rate or found.member.widths)
+    deployed = deployed_parameters(network, weights, is_pruned=is_pruned)
+    facts = facts_now(found, accuracy, deployed)
+    path = folder / found.member.path.name
+    write_member(network, path, checked_facts(facts, path))
+    return Member(facts["model"], facts["rate"], path, facts)
+
+
+def _members_in(folder: Path) -> tuple[Member, ...]:
+    return tuple(member for model in detector.names() for member in members(model, folder))
 
 
 def write_card(member: Member) -> Path:
@@ -112,11 +135,11 @@ def card_of(member: Member) -> str:
 
 def write_cards(folder: Path | None = None) -> list[Path]:
     """Write the cards of all members in ``folder`` (the shipped ones) again; return where."""
-    return [write_card(member) for model in detector.names() for member in members(model, folder)]
+    return [write_card(member) for member in _members_in(folder or FOLDER)]
 
 
 def _origins(wanted: Wanted, folder: Path) -> Origins:
-    members_here = [member.path for model in detector.names() for member in members(model, folder)]
+    members_here = [member.path for member in _members_in(folder)]
     try:
         starts = {sha256_of(path): path for path in (*members_here, *wanted.starts)}
     except OSError as error:

@@ -1,0 +1,337 @@
+"""Balancing: which shifts are found, how they become weights, and the command on drawn faces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from widerface import make_wider
+
+from toolchain import cli
+from toolchain.balancing import candidates as seeing
+from toolchain.balancing.candidates import Candidates, looking, nothing_seen
+from toolchain.balancing.faces import kinds_of_faces
+from toolchain.balancing.heads import shifted
+from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts
+from toolchain.balancing.suppressing import Overlapping
+from toolchain.data.wider import read_split
+from toolchain.deploy import detect
+from toolchain.deploy.detector.decoding import suppressed
+from toolchain.deploy.detector.preparing import Placement
+from toolchain.detection.network import with_anchors
+from toolchain.detection.opening import open_finder, plan_for
+from toolchain.detection.protocols import PROTOCOLS
+from toolchain.errors import DataError, ModelError, ParityError
+from toolchain.models.eresfd import DETECTOR, EResFD
+from toolchain.recipe import default_recipe
+from toolchain.workflows.balance import _as_measured
+from toolchain.zoo.reading import FOLDER
+from toolchain.zoo.sources import load_network
+
+SMALL = FOLDER / "eresfd-50.safetensors"
+
+
+@cache
+def specification() -> detect.Specification:
+    loaded = load_network(default_recipe("eresfd"), SMALL)
+    return with_anchors(loaded, 1)[1]
+
+
+def measured() -> detect.Specification:
+    return _as_measured(specification())
+
+
+def seen(
+    boxes: Sequence[Sequence[float]], evidence: Sequence[float], levels: Sequence[int]
+) -> Overlapping:
+    candidates = Candidates(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(evidence, np.float64),
+        np.array(levels, np.int8),
+        Placement(1.0, 1.0, 0.0, 0.0, 400, 300),
+    )
+    return Overlapping(candidates, measured())
+
+
+FACE, ELSEWHERE = (100.0, 100.0, 160.0, 180.0), (10.0, 10.0, 20.0, 22.0)
+
+
+def labelled(photos: int = 6, lower: float = 0.0) -> Labelled:
+    """A coarse level that is right, but timid, beside a fine one that is wrong, and bold."""
+    found = [
+        seen([FACE, ELSEWHERE], [0.1 * n - lower, 0.55 + 0.01 * n - lower], [1, 0])
+        for n in range(photos)
+    ]
+    face = np.array([[100.0, 100.0, 60.0, 80.0]])
+    return Labelled("", found, [face] * photos, {"all": [np.array([True])] * photos})
+
+
+def test_a_timid_level_that_is_right_is_raised_above_a_bold_one_that_is_wrong() -> None:
+    precision, told = Precision([labelled()]), []
+    assert precision.of((0.0, 0.0))["all"] < 0.7
+    shifts = best_shifts(precision, 2, told.append)
+    assert precision.of(shifts)["all"] == pytest.approx(1.0)
+    assert shifts[1] - shifts[0] >= 0.6
+    assert told == sorted(told), "the best mean so far never falls"
+
+
+def test_levels_that_agree_are_left_as_they_are() -> None:
+    some = labelled()
+    right = [seen([FACE, ELSEWHERE], [2.0, -2.0], [1, 0]) for _ in some.seen]
+    precision = Precision([Labelled("", right, some.boxes, some.counted)])
+    assert best_shifts(precision, 2, lambda _: None) == (0.0, 0.0)
+
+
+def test_as_many_faces_are_shown_as_before() -> None:
+    some, told = labelled(20, lower=1.1), specification()
+    shifts, count = as_shown([some], (-0.4, 0.4), told.score_threshold)
+    assert shifts[1] - shifts[0] == pytest.approx(0.8)
+    bar = float(np.log(told.score_threshold / (1 - told.score_threshold)))
+
+    def shown(by: Sequence[float]) -> int:
+        return sum(int((each.best_cells(by) >= bar).sum()) for each in some.seen)
+
+    assert 0 < count < 40
+    assert shown(shifts) == count == shown((0.0, 0.0))
+    assert shown((-0.4, 0.4)) != count
+
+
+@pytest.mark.parametrize("support", [None, 0.0, 0.3])
+def test_suppression_and_merging_are_the_board_s(support: float | None) -> None:
+    dice = np.random.default_rng(7)
+    told = replace(measured(), support=support, max_detections=60)
+    corner = dice.uniform(-20, 300, (700, 2))
+    boxes = np.concatenate([corner, corner + dice.uniform(5, 90, (700, 2))], axis=1)
+    levels = dice.integers(0, 3, 700)
+    some = Candidates(
+        boxes.astype(np.float32),
+        dice.normal(0, 2, 700),
+        levels.astype(np.int8),
+        Placement(0.5, 0.6, 3.0, -4.0, 400, 300),
+    )
+    for shifts in ((0.0, 0.0, 0.0), (1.0, -2.0, 0.5)):
+        evidence = some.evidence + np.array(shifts)[levels]
+        wanted, scores = suppressed(some.boxes.astype(np.float64), evidence, told, some.placement)
+        found = Overlapping(some, told).faces(shifts)
+        found = found[np.argsort(-found[:, 4], kind="stable")]
+        assert len(found) == len(wanted) > 20
+        assert np.allclose(found[:, :2], wanted[:, :2], atol=1e-3)
+        assert np.allclose(found[:, 2:4], wanted[:, 2:] - wanted[:, :2], atol=1e-3)
+        assert np.allclose(found[:, 4], scores, atol=1e-6)
+
+
+def test_what_is_seen_are_the_boxes_that_the_finder_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeing, "MOST", PROTOCOLS["single"].max_candidates)
+    data = make_wider(tmp_path / "wider", 2)
+    image = detect.read_image(read_split(data).images[0].path, upright=False)
+    plan = plan_for(SMALL, PROTOCOLS["single"])
+    boxes, scores = open_finder(plan, 1)(image, 1.0)
+    look = looking(*with_anchors(load_network(default_recipe("eresfd"), SMALL), 1), None)
+    found = look(image)
+    assert set(found.levels.tolist()) <= set(range(6))
+    again = Candidates.from_bytes(found.to_bytes())
+    assert again.placement == found.placement
+    for name in ("boxes", "evidence", "levels"):
+        assert np.array_equal(getattr(again, name), getattr(found, name))
+    shown = Overlapping(found, measured()).faces((0.0,) * 6)
+    shown = shown[np.argsort(-shown[:, 4], kind="stable")]
+    count = min(len(boxes), len(shown), 20)
+    assert count
+    assert np.allclose(shown[:count, :2], boxes[:count, :2], atol=0.01)
+    assert np.allclose(shown[:count, 4], scores[:count], atol=1e-5)
+
+
+def test_the_level_of_a_cell_is_that_of_its_anchor() -> None:
+    told = specification()
+    sides = detect.anchors(told, 205, 333)[:, 2]
+    levels = seeing._levels(told, 205, 333)
+    assert len(levels) == len(sides)
+    assert np.array_equal(np.array(told.anchor_sizes)[levels], sides)
+
+
+def test_shifts_become_biases_and_nothing_else_changes() -> None:
+    torch.manual_seed(3)
+    network = EResFD().eval()
+    by = (0.5, -0.25, 0.0, 1.0, -1.5, 0.125)
+    changed = shifted(network, DETECTOR.scores, by)
+    image = torch.randn(1, 3, 128, 96)
+    with torch.inference_mode():
+        (loc, before), (same, after) = network(image), changed(image)
+    assert torch.equal(loc, same)
+    moved = (after - before)[0, :, 1]
+    cells = [32 * 24, 16 * 12, 8 * 6, 4 * 3, 2 * 2, 1 * 1]
+    ends = np.cumsum([0, *cells])
+    for level, shift in enumerate(by):
+        assert torch.allclose(moved[ends[level] : ends[level + 1]], torch.tensor(shift), atol=1e-4)
+    names = [
+        name
+        for (name, one), two in zip(
+            network.state_dict().items(), changed.state_dict().values(), strict=True
+        )
+        if not torch.equal(one, two)
+    ]
+    assert names == [f"conf.{level}.bias" for level, shift in enumerate(by) if shift]
+
+
+def test_a_head_that_does_more_than_score_fails_the_proof() -> None:
+    torch.manual_seed(3)
+    network = EResFD().eval()
+    with pytest.raises(ParityError, match="boxes or backgrounds"):
+        shifted(network, [f"loc.{level}" for level in range(6)], [0.5] * 6)
+    network.conf[2] = torch.nn.Conv2d(16, 2, 1, bias=False)
+    with pytest.raises(ModelError, match=r"conf\.2 has no bias"):
+        shifted(network, DETECTOR.scores, [0.5] * 6)
+
+
+def test_a_score_that_is_not_moved_by_its_shift_fails_the_proof() -> None:
+    torch.manual_seed(3)
+
+    class Doubled(EResFD):
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            loc, logits = super().forward(image)
+            return loc, logits * torch.tensor([1.0, 2.0])
+
+    with pytest.raises(ParityError, match="scores are off"):
+        shifted(Doubled().eval(), DETECTOR.scores, [0.5] * 6)
+
+
+def test_kinds_are_the_lists_or_go_by_height(tmp_path: Path) -> None:
+    data = make_wider(tmp_path / "wider", 4, train=8, extra_boxes=True)
+    assert list(kinds_of_faces(read_split(data, "val"))) == ["easy", "medium", "hard"]
+    train = read_split(data, "train")
+    kinds = kinds_of_faces(train)
+    assert list(kinds) == ["large", "middle", "small"]
+    for truth, large, small in zip(train.truths, kinds["large"], kinds["small"], strict=True):
+        heights, valid = truth.boxes[:, 3], truth.counted["all"]
+        assert np.array_equal(large, valid & (heights >= 50))
+        assert np.array_equal(small, valid & (heights >= 10))
+    with pytest.raises(DataError, match="no faces to learn from"):
+        kinds_of_faces(read_split(data, "test"))
+
+
+def test_nothing_is_seen_in_a_photo_that_cannot_be_read() -> None:
+    assert len(Overlapping(nothing_seen(), measured()).faces((0.0,) * 6)) == 0
+
+
+def words(data: Path, out: Path, *more: str) -> list[str]:
+    return ["balance", str(SMALL), "--data", str(data), "--threads", "1", "--out", str(out), *more]
+
+
+def biases(path: Path) -> list[NDArray[np.float32]]:
+    network = load_network(default_recipe("eresfd"), path).network
+    return [network.get_submodule(name).bias.detach().numpy() for name in DETECTOR.scores]
+
+
+def test_the_command_writes_what_it_says_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_wider(tmp_path / "wider", 24)
+    out = tmp_path / "out"
+    given = words(data, out, "--split", "val", "--json")
+    assert cli.run(given) == 0, capsys.readouterr().err
+    said = json.loads(capsys.readouterr().out)
+    assert said["strides"] == [4, 8, 16, 32, 64, 128]
+    assert set(said["before"]) == {"easy", "medium", "hard"}
+    kept = {path: path.read_bytes() for path in (out / "seen").rglob("*.npz")}
+    assert len(kept) == 24
+    gained = sum(
+        np.mean(list(half["after"].values())) - np.mean(list(half["before"].values()))
+        for half in said["halves"]
+    )
+    assert (out / "model.safetensors").exists() == (out / "balance.json").exists() == (gained > 0)
+    monkeypatch.setattr(detect, "read_image", lambda *_, **__: pytest.fail("looked at again"))
+    assert cli.run(given) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "seconds": 0} == {**said, "seconds": 0}
+    assert kept == {path: path.read_bytes() for path in (out / "seen").rglob("*.npz")}
+
+
+def test_what_is_written_is_the_network_with_shifted_biases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolchain.workflows import balance as workflow
+
+    data, out = (
+        make_wider(tmp_path / "wider", 20, truncated={"0--Parade/0_Parade_drawn_0"}),
+        tmp_path / "out",
+    )
+    by = (0.5, 0.0, -0.5, 0.25, 0.0, 1.0)
+    monkeypatch.setattr(workflow, "best_shifts", lambda *_: by)
+    monkeypatch.setattr(workflow, "as_shown", lambda _, shifts, __: (shifts, 7))
+    monkeypatch.setattr(workflow.Balance, "gained", 0.01)
+    assert cli.run(words(data, out, "--split", "val")) == 0
+    said = capsys.readouterr()
+    for before, after, shift in zip(
+        biases(SMALL), biases(out / "model.safetensors"), by, strict=True
+    ):
+        assert np.array_equal(before[:-1], after[:-1])
+        assert after[-1] - before[-1] == pytest.approx(shift, abs=1e-6)
+    record = json.loads((out / "balance.json").read_text())
+    assert tuple(record["shifts"]) == by
+    assert [photo["name"] for photo in record["broken"]] == ["0--Parade/0_Parade_drawn_0"]
+    assert "0_Parade_drawn_0 cannot be read" in said.out
+    assert "+0.500" in said.out
+
+
+def test_shifts_that_find_no_more_elsewhere_are_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolchain.workflows import balance as workflow
+
+    data, out = make_wider(tmp_path / "wider", 20), tmp_path / "out"
+    monkeypatch.setattr(workflow, "best_shifts", lambda *_: (0.0,) * 6)
+    assert cli.run(words(data, out, "--split", "val")) == 0
+    assert "Nothing is written" in capsys.readouterr().out
+    assert not (out / "model.safetensors").exists()
+    assert not (out / "balance.json").exists()
+
+
+def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = make_wider(tmp_path / "wider", 4, train=4), tmp_path / "out"
+    yunet = str(FOLDER / "yunet-70k.safetensors")
+    for given, told in (
+        (words(data, out), "4 photos choose nothing; give 20 or more"),
+        (words(data, out, "--split", "test"), "no faces to learn from"),
+        (words(tmp_path / "none", out), "none"),
+        (["balance", yunet, "--data", str(data), "--split", "val"], "each of whose levels scores"),
+        (["balance", str(tmp_path / "no.pth"), "--data", str(data)], "no.pth"),
+    ):
+        assert cli.run(given) != 0, given
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert told in line
+
+
+def test_several_sizes_are_weighed_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolchain.workflows import balance as workflow
+
+    data, out = make_wider(tmp_path / "wider", 20), tmp_path / "out"
+    asked: list[dict[str, float]] = []
+
+    def chosen(precision: Precision, levels: int, _on_look: object) -> tuple[float, ...]:
+        asked.append(precision.of((0.0,) * levels))
+        assert precision.mean((0.0,) * levels) == pytest.approx(np.mean(list(asked[-1].values())))
+        return (0.0,) * levels
+
+    monkeypatch.setattr(workflow, "best_shifts", chosen)
+    given = words(data, out, "--split", "val", "--size", "own", "--size", "96x128")
+    assert cli.run([*given, "--size", "96X128", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sizes"] == ["own", "96x128"]
+    assert list(asked[-1]) == [
+        f"{kind} {size}" for size in ("own", "96x128") for kind in ("easy", "medium", "hard")
+    ]
+    assert {path.name for path in (out / "seen").iterdir()} == {"own", "96x128"}
+    small = Candidates.from_bytes(next((out / "seen" / "96x128").rglob("*.npz")).read_bytes())
+    assert small.placement.scale_x < 1
+    assert cli.run([*given, "--size", "huge"]) != 0
+    assert "--size must be HEIGHTxWIDTH" in capsys.readouterr().err

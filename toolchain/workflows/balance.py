@@ -1,0 +1,213 @@
+"""Balancing: look at photos with known faces, choose shifts, write the weights that have them.
+
+OUT/seen/SIZE/EVENT/IMAGE.npz    what the detector sees in a photo; kept, so that a run can go on
+OUT/model.safetensors            the weights, with the shifts in the biases of the heads
+OUT/balance.json                 the shifts, and what they find
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import toolchain
+from toolchain.balancing.candidates import Candidates, Look, looking, nothing_seen
+from toolchain.balancing.faces import kinds_of_faces
+from toolchain.balancing.heads import shifted
+from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts
+from toolchain.balancing.suppressing import Overlapping
+from toolchain.data.wider import Split, WiderImage
+from toolchain.deploy import detect
+from toolchain.detection.claiming import claimed, writing
+from toolchain.detection.network import with_anchors
+from toolchain.detection.protocols import PROTOCOLS
+from toolchain.errors import InputError, ModelError
+from toolchain.models import detector
+from toolchain.models.weights import save_native
+from toolchain.recipe import default_recipe
+from toolchain.records.accuracy import BrokenPhoto
+from toolchain.records.balance import Balance, Half
+from toolchain.system.files import as_json, write_bytes
+from toolchain.system.memory import Surplus
+from toolchain.workflows.evaluation import sample_of
+from toolchain.workflows.stages.origin import native_metadata
+from toolchain.zoo.balanced import BALANCE, RECORD
+from toolchain.zoo.sources import Loaded, load_network
+
+FEWEST = 20
+"""Photos; shifts that fewer choose would be chance."""
+
+SAID_EVERY = 5.0
+"""Seconds from one line of progress to the next."""
+
+
+@dataclass(frozen=True)
+class BalanceJob:
+    """What is balanced, and how."""
+
+    model: str
+    weights: Path
+    out: Path
+    threads: int
+    sizes: tuple[tuple[int, int] | None, ...] = (None,)
+    """Height and width of inputs into which photos are fitted; None: a photo's own size."""
+    command: str = ""
+
+
+OnPhoto = Callable[[str, int, int], None]
+"""Called with what is looked at, how many photos are done, and of how many."""
+
+
+def balance(
+    job: BalanceJob, split: Split, on_photo: OnPhoto, on_stage: Callable[[str], None]
+) -> Balance:
+    """Choose the shifts by which the detector finds most in ``split``, and write its weights anew.
+
+    Each half of the photos chooses shifts too, which are measured on the other; where these gain
+    nothing, nothing is written. Raises
+    :class:`InputError` for fewer than 20 photos, :class:`DataError` where no faces are known,
+    :class:`ModelError` for a network whose levels do not score by heads of their own.
+    """
+    loaded, heads = _loaded(job)
+    kinds = kinds_of_faces(split)
+    if len(split.images) < FEWEST:
+        raise InputError(f"{len(split.images)} photos choose nothing; give {FEWEST} or more")
+    identity = {
+        "weights": loaded.source.sha256, "photos": split.sha256, "version": toolchain.__version__,
+    }  # fmt: skip
+    with claimed(job.out, identity, "what was seen"):
+        run, told = with_anchors(loaded, job.threads)
+        labelled = []
+        for size in job.sizes:
+            seen, broken = _seen(job, split, size, looking(run, told, size), on_photo)
+            on_stage("compare the boxes of each photo")
+            overlapping = [Overlapping(each, _as_measured(told)) for each in seen]
+            name = _words(size) if len(job.sizes) > 1 else ""
+            boxes = [truth.boxes for truth in split.truths]
+            labelled.append(Labelled(name, overlapping, boxes, kinds))
+        found = _balanced(job, loaded, split, labelled, told, on_stage)
+        found = dataclasses.replace(found, broken=broken)
+        if found.gained > 0:
+            on_stage("write the weights, and prove them")
+            _write(job, loaded, heads, found)
+        return found
+
+
+def _loaded(job: BalanceJob) -> tuple[Loaded, tuple[str, ...]]:
+    known = detector.find(job.model)
+    heads = known.scores if known is not None else ()
+    if not heads:
+        able = ", ".join(each.name for each in detector.detectors() if each.scores)
+        raise ModelError(
+            f"{job.model}: balancing is for detectors each of whose levels scores by a head of its "
+            f"own, and whose record names them: {able}"
+        )
+    loaded = load_network(default_recipe(job.model), job.weights)
+    assert loaded.recipe.anchors is not None
+    return loaded, heads
+
+
+def _as_measured(told: detect.Specification) -> detect.Specification:
+    """Return what suppression does where average precision is measured."""
+    single = PROTOCOLS["single"]
+    return dataclasses.replace(told, nms_iou=single.nms_iou, max_detections=single.max_detections)
+
+
+def _words(size: tuple[int, int] | None) -> str:
+    return "own" if size is None else f"{size[0]}x{size[1]}"
+
+
+def _seen(
+    job: BalanceJob, split: Split, size: tuple[int, int] | None, look: Look, on_photo: OnPhoto
+) -> tuple[list[Candidates], tuple[BrokenPhoto, ...]]:
+    """Look at every photo that was not looked at by an earlier run."""
+    folder, surplus = job.out / "seen" / _words(size), Surplus()
+    name = job.weights.name if size is None else f"{job.weights.name} at {_words(size)}"
+    found, broken = [], []
+    for done, image in enumerate(split.images):
+        on_photo(name, done, len(split.images))
+        try:
+            found.append(_kept(folder / f"{image.name}.npz", image, look, done))
+        except detect.DetectError as error:
+            broken.append(BrokenPhoto(image.name, str(error).removeprefix(f"{image.path}: ")))
+            found.append(nothing_seen())
+        surplus.give_back()
+    on_photo(name, len(split.images), len(split.images))
+    return found, tuple(broken)
+
+
+def _kept(path: Path, image: WiderImage, look: Look, done: int) -> Candidates:
+    if path.is_file():
+        return Candidates.from_bytes(path.read_bytes())
+    seen = look(detect.read_image(image.path, upright=False))
+    with writing(path.parent, done):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, seen.to_bytes())
+    return seen
+
+
+def _balanced(
+    job: BalanceJob,
+    loaded: Loaded,
+    split: Split,
+    labelled: Sequence[Labelled],
+    told: detect.Specification,
+    on_stage: Callable[[str], None],
+) -> Balance:
+    start = said = time.perf_counter()
+    looked = 0
+
+    def search(photos: Sequence[Labelled], words: str) -> tuple[Precision, tuple[float, ...]]:
+        precision = Precision(photos)
+
+        def on_look(best: float) -> None:
+            nonlocal looked, said
+            looked += 1
+            if time.perf_counter() - said > SAID_EVERY:
+                said = time.perf_counter()
+                on_stage(f"choose by {words}: {looked} shifts looked at, {best:.4f} in the mean")
+
+        return precision, best_shifts(precision, len(told.anchor_strides), on_look)
+
+    nothing = (0.0,) * len(told.anchor_strides)
+    halves = [[each.some(slice(first, None, 2)) for each in labelled] for first in (0, 1)]
+    (one, by_one), (other, by_other) = (
+        search(half, f"one half of the photos, {place} of 2")
+        for place, half in enumerate(halves, start=1)
+    )
+    precision, chosen = search(labelled, "all photos")
+    shifts, shown = as_shown(labelled, chosen, told.score_threshold)
+    return Balance(
+        model=job.model,
+        weights=str(loaded.source.sha256),
+        file=job.weights.name,
+        strides=tuple(told.anchor_strides),
+        shifts=shifts,
+        sizes=tuple(map(_words, job.sizes)),
+        sample=sample_of(split),
+        before=precision.of(nothing),
+        after=precision.of(shifts),
+        halves=(
+            Half(one.of(nothing), one.of(by_other)),
+            Half(other.of(nothing), other.of(by_one)),
+        ),
+        shown=shown,
+        threshold=told.score_threshold,
+        broken=(),
+        looked=looked,
+        seconds=round(time.perf_counter() - start, 1),
+        command=job.command,
+    )
+
+
+def _write(job: BalanceJob, loaded: Loaded, heads: tuple[str, ...], found: Balance) -> None:
+    network = shifted(loaded.network, heads, found.shifts)
+    content = dataclasses.asdict(found)
+    told = {name: content[name] for name in ("weights", "strides", "shifts")}
+    path = job.out / "model.safetensors"
+    with writing(job.out, found.sample.images):
+        save_native(network, path, {**native_metadata(loaded), BALANCE: told})
+        write_bytes(job.out / RECORD, as_json(content))
