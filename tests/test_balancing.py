@@ -19,7 +19,7 @@ from toolchain.balancing import candidates as seeing
 from toolchain.balancing.candidates import Candidates, looking, nothing_seen
 from toolchain.balancing.faces import kinds_of_faces
 from toolchain.balancing.heads import shifted
-from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts
+from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts, weighed
 from toolchain.balancing.suppressing import Overlapping
 from toolchain.data.wider import read_split
 from toolchain.deploy import detect
@@ -74,7 +74,7 @@ def labelled(photos: int = 6, lower: float = 0.0) -> Labelled:
 
 
 def test_a_timid_level_that_is_right_is_raised_above_a_bold_one_that_is_wrong() -> None:
-    precision, told = Precision([labelled()]), []
+    precision, told = Precision([labelled()], {}), []
     assert precision.of((0.0, 0.0))["all"] < 0.7
     shifts = best_shifts(precision, 2, told.append)
     assert precision.of(shifts)["all"] == pytest.approx(1.0)
@@ -82,10 +82,29 @@ def test_a_timid_level_that_is_right_is_raised_above_a_bold_one_that_is_wrong() 
     assert told == sorted(told), "the best mean so far never falls"
 
 
+def test_a_kind_that_counts_more_decides() -> None:
+    """Each level has a right box and a wrong one above the other's right one."""
+    boxes = [FACE, ELSEWHERE, (200.0, 40.0, 212.0, 54.0), (250.0, 100.0, 330.0, 190.0)]
+    found = [seen(boxes, [0.0, 0.1, 0.3, 0.4], [1, 0, 0, 1]) for _ in range(4)]
+    faces = np.array([[100.0, 100.0, 60.0, 80.0], [10.0, 10.0, 10.0, 12.0]])
+    counted = {
+        "large": [np.array([True, False])] * 4,
+        "small": [np.array([False, True])] * 4,
+    }
+    photos = Labelled("", found, [faces] * 4, counted)
+    of_large, of_small = (Precision([photos], {name: 0.0}) for name in ("small", "large"))
+    up, down = (best_shifts(each, 2, lambda _: None) for each in (of_large, of_small))
+    assert up[1] > up[0]
+    assert down[1] < down[0]
+    assert of_large.mean(up) == of_large.of(up)["large"] > of_large.of(down)["large"]
+    assert of_small.mean(down) == of_small.of(down)["small"] > of_small.of(up)["small"]
+    assert weighed({"large a": 1.0, "small b": 0.5}, {"small": 3.0}) == pytest.approx(0.625)
+
+
 def test_levels_that_agree_are_left_as_they_are() -> None:
     some = labelled()
     right = [seen([FACE, ELSEWHERE], [2.0, -2.0], [1, 0]) for _ in some.seen]
-    precision = Precision([Labelled("", right, some.boxes, some.counted)])
+    precision = Precision([Labelled("", right, some.boxes, some.counted)], {})
     assert best_shifts(precision, 2, lambda _: None) == (0.0, 0.0)
 
 
@@ -247,6 +266,7 @@ def test_the_command_writes_what_it_says_and_goes_on(
         np.mean(list(half["after"].values())) - np.mean(list(half["before"].values()))
         for half in said["halves"]
     )
+    assert said["gained"] == pytest.approx(gained / 2)
     assert (out / "model.safetensors").exists() == (out / "balance.json").exists() == (gained > 0)
     monkeypatch.setattr(detect, "read_image", lambda *_, **__: pytest.fail("looked at again"))
     assert cli.run(given) == 0
@@ -267,7 +287,7 @@ def test_what_is_written_is_the_network_with_shifted_biases(
     by = (0.5, 0.0, -0.5, 0.25, 0.0, 1.0)
     monkeypatch.setattr(workflow, "best_shifts", lambda *_: by)
     monkeypatch.setattr(workflow, "as_shown", lambda _, shifts, __: (shifts, 7))
-    monkeypatch.setattr(workflow.Balance, "gained", 0.01)
+    monkeypatch.setattr(workflow, "_gained", lambda *_: 0.01)
     assert cli.run(words(data, out, "--split", "val")) == 0
     said = capsys.readouterr()
     for before, after, shift in zip(
@@ -302,6 +322,9 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (words(data, out), "4 photos choose nothing; give 20 or more"),
         (words(data, out, "--split", "test"), "no faces to learn from"),
         (words(tmp_path / "none", out), "none"),
+        (words(data, out, "--split", "val", "--weigh", "large=2"), "are easy, medium, hard"),
+        (words(data, out, "--split", "val", "--weigh", "easy=-1"), "may count 0 to 100"),
+        (words(data, out, "--split", "val", "--weigh", "easy"), "--weigh must be KIND=TIMES"),
         (["balance", yunet, "--data", str(data), "--split", "val"], "each of whose levels scores"),
         (["balance", str(tmp_path / "no.pth"), "--data", str(data)], "no.pth"),
     ):

@@ -37,6 +37,7 @@ def balanced(folder: Path, start: Path, record: Mapping[str, object] | None = No
     written = {
         **told,
         "sizes": ["own", "320x320"],
+        "counts": {"large": 2.0},
         "sample": {"split": "train", "limit": 500},
         "seconds": 1_800.0,
     }
@@ -57,7 +58,7 @@ def test_a_balanced_member_takes_its_own_place(tmp_path: Path) -> None:
     assert facts["command"] == (
         "toolchain train eresfd --first --out out/train/eresfd-step-1 && toolchain balance "
         "out/train/eresfd-step-1/model.safetensors --data WIDER --split train "
-        "--size own --size 320x320 --limit 500"
+        "--size own --size 320x320 --weigh large=2 --limit 500"
     )
     assert facts["accuracy"]["easy"] == 0.876543
     assert facts["hours"] == before.facts["hours"] + 0.5

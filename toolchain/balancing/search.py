@@ -42,8 +42,10 @@ class Labelled:
 class Precision:
     """Tells what shifts find; what was asked before is remembered."""
 
-    def __init__(self, labelled: Sequence[Labelled]) -> None:
+    def __init__(self, labelled: Sequence[Labelled], counts: Mapping[str, float]) -> None:
+        """``counts`` tells how much a kind counts in the mean; 1 where it is not named."""
         self._labelled = labelled
+        self._counts = counts
         self._known: dict[Shifts, dict[str, float]] = {}
 
     def of(self, shifts: Shifts) -> dict[str, float]:
@@ -54,8 +56,14 @@ class Precision:
         return self._known[shifts]
 
     def mean(self, shifts: Shifts) -> float:
-        """Return the mean over the kinds of faces, and sizes."""
-        return float(np.mean(list(self.of(shifts).values())))
+        """Return the mean over the kinds of faces, as they count, and over sizes."""
+        return weighed(self.of(shifts), self._counts)
+
+
+def weighed(precisions: Mapping[str, float], counts: Mapping[str, float]) -> float:
+    """Return the mean of average precisions by kind, and size, as the kinds count."""
+    weights = [counts.get(name.split()[0], 1.0) for name in precisions]
+    return float(np.average(list(precisions.values()), weights=weights))
 
 
 def _measured(labelled: Labelled, shifts: Shifts) -> dict[str, float]:

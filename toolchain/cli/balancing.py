@@ -18,6 +18,7 @@ from toolchain.cli.feeding import read_size
 from toolchain.cli.options.data import Data, Limit, SplitName
 from toolchain.cli.photo_progress import photo_progress
 from toolchain.cli.streams import print_json_text
+from toolchain.errors import InputError
 
 if TYPE_CHECKING:
     from toolchain.records.balance import Balance, Precisions
@@ -37,6 +38,14 @@ def balance(
         typer.Option(
             help="HEIGHTxWIDTH that photos are fitted into, or own, their own size, which is the "
             "default; may be repeated."
+        ),
+    ] = None,
+    weigh: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND=TIMES",
+            help="How much a kind of faces counts in the mean: large, middle, small of train; "
+            "easy, medium, hard of val. Repeatable; 1 by default.",
         ),
     ] = None,
     model: Annotated[
@@ -66,9 +75,14 @@ def balance(
     path = model_file(weights)
     sizes = [None if text == "own" else read_size(text) for text in size or ["own"]]
     job = BalanceJob(
-        known_model(path, model), path, place, threads or len(os.sched_getaffinity(0)),
-        tuple(dict.fromkeys(sizes)), shlex.join(["toolchain", *sys.argv[1:]]),
-    )  # fmt: skip
+        model=known_model(path, model),
+        weights=path,
+        out=place,
+        threads=threads or len(os.sched_getaffinity(0)),
+        sizes=tuple(dict.fromkeys(sizes)),
+        counts=dict(map(_counted, weigh or ())),
+        command=shlex.join(["toolchain", *sys.argv[1:]]),
+    )
     photos = read_split(data, split).spread(limit)
     with photo_progress() as on_photo, stage_progress() as on_stage:
         found = balance_levels(job, photos, on_photo, on_stage)
@@ -78,6 +92,14 @@ def balance(
         print_json_text(as_json_bytes(dataclasses.asdict(found)).decode())
     else:
         _print(found, place)
+
+
+def _counted(text: str) -> tuple[str, float]:
+    name, _, times = text.partition("=")
+    try:
+        return name, float(times)
+    except ValueError as error:
+        raise InputError(f"--weigh must be KIND=TIMES, such as large=2 (got {text!r})") from error
 
 
 def _print(found: Balance, out: Path) -> None:

@@ -34,6 +34,8 @@ class Balance:
     """What was added to the log-odds of each level's scores."""
     sizes: tuple[str, ...]
     """Of the input, at which photos were looked at: ``480x640``, or ``own``, the photo's own."""
+    counts: Mapping[str, float]
+    """How much kinds of faces counted in the mean; 1 where they are not named."""
     sample: Sample
     """The photos that chose them."""
     before: Precisions
@@ -45,17 +47,10 @@ class Balance:
     """Faces at the recipe's threshold, before and after."""
     threshold: float
     broken: tuple[BrokenPhoto, ...]
+    gained: float
+    """The mean of what shifts gained on photos that did not choose them."""
     looked: int
     """Shifts that were looked at."""
     seconds: float
     """Of the search, without the looks at photos."""
     command: str
-
-    @property
-    def gained(self) -> float:
-        """The mean, over halves and kinds, of what shifts gained on photos that did not choose."""
-        return sum(_mean(half.after) - _mean(half.before) for half in self.halves) / 2
-
-
-def _mean(precisions: Precisions) -> float:
-    return sum(precisions.values()) / len(precisions)

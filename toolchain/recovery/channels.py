@@ -169,11 +169,18 @@ class Moments:
         self._square: Tensor | float = 0.0
 
     def add(self, tensor: Tensor, dim: int = 1) -> None:
-        """Take in a tensor, whose channels lie along ``dim``."""
-        precise, others = tensor.detach().double(), _but(dim, tensor)
-        self._count += tensor.numel() // tensor.shape[dim]
-        self._sum = self._sum + precise.sum(dim=others)
-        self._square = self._square + precise.square().sum(dim=others)
+        """Take in a tensor, whose channels lie along ``dim``.
+
+        In float32 about its own mean, where nothing is lost, and tensors together in float64.
+        """
+        values, others = tensor.detach().float(), _but(dim, tensor)
+        count = tensor.numel() // tensor.shape[dim]
+        middle = values.mean(dim=others, keepdim=True)
+        around = (values - middle).square().mean(dim=others).double()
+        mean = middle.flatten().double()
+        self._count += count
+        self._sum = self._sum + mean * count
+        self._square = self._square + (around + mean.square()) * count
 
     def mean(self) -> Tensor:
         """Return the mean of each channel (C,), in float64."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import toolchain
 from toolchain.balancing.candidates import Candidates, Look, looking, nothing_seen
 from toolchain.balancing.faces import kinds_of_faces
 from toolchain.balancing.heads import shifted
-from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts
+from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts, weighed
 from toolchain.balancing.suppressing import Overlapping
 from toolchain.data.wider import Split, WiderImage
 from toolchain.deploy import detect
@@ -40,6 +40,8 @@ from toolchain.zoo.sources import Loaded, load_network
 FEWEST = 20
 """Photos; shifts that fewer choose would be chance."""
 
+MOST = 100
+"""Times that a kind of faces may count."""
 SAID_EVERY = 5.0
 """Seconds from one line of progress to the next."""
 
@@ -54,6 +56,8 @@ class BalanceJob:
     threads: int
     sizes: tuple[tuple[int, int] | None, ...] = (None,)
     """Height and width of inputs into which photos are fitted; None: a photo's own size."""
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """How much kinds of faces count in the mean, by name; 1 where they are not named."""
     command: str = ""
 
 
@@ -73,6 +77,12 @@ def balance(
     """
     loaded, heads = _loaded(job)
     kinds = kinds_of_faces(split)
+    for name, count in job.counts.items():
+        if name not in kinds or not 0 <= count <= MOST:
+            raise InputError(
+                f"--weigh {name}={count:g}: the kinds of faces of split {split.name} are "
+                f"{', '.join(kinds)}, and each may count 0 to {MOST}"
+            )
     if len(split.images) < FEWEST:
         raise InputError(f"{len(split.images)} photos choose nothing; give {FEWEST} or more")
     identity = {
@@ -161,7 +171,7 @@ def _balanced(
     looked = 0
 
     def search(photos: Sequence[Labelled], words: str) -> tuple[Precision, tuple[float, ...]]:
-        precision = Precision(photos)
+        precision = Precision(photos, job.counts)
 
         def on_look(best: float) -> None:
             nonlocal looked, said
@@ -178,6 +188,10 @@ def _balanced(
         search(half, f"one half of the photos, {place} of 2")
         for place, half in enumerate(halves, start=1)
     )
+    told_apart = (
+        Half(one.of(nothing), one.of(by_other)),
+        Half(other.of(nothing), other.of(by_one)),
+    )
     precision, chosen = search(labelled, "all photos")
     shifts, shown = as_shown(labelled, chosen, told.score_threshold)
     return Balance(
@@ -187,20 +201,24 @@ def _balanced(
         strides=tuple(told.anchor_strides),
         shifts=shifts,
         sizes=tuple(map(_words, job.sizes)),
+        counts=dict(job.counts),
         sample=sample_of(split),
         before=precision.of(nothing),
         after=precision.of(shifts),
-        halves=(
-            Half(one.of(nothing), one.of(by_other)),
-            Half(other.of(nothing), other.of(by_one)),
-        ),
+        halves=told_apart,
         shown=shown,
         threshold=told.score_threshold,
         broken=(),
+        gained=_gained(told_apart, job.counts),
         looked=looked,
         seconds=round(time.perf_counter() - start, 1),
         command=job.command,
     )
+
+
+def _gained(halves: Sequence[Half], counts: Mapping[str, float]) -> float:
+    gains = [weighed(half.after, counts) - weighed(half.before, counts) for half in halves]
+    return sum(gains) / len(gains)
 
 
 def _write(job: BalanceJob, loaded: Loaded, heads: tuple[str, ...], found: Balance) -> None:

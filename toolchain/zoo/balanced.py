@@ -29,6 +29,7 @@ class Balanced:
     strides: tuple[int, ...]
     shifts: tuple[float, ...]
     sizes: tuple[str, ...]
+    counts: Mapping[str, float]
     split: str
     limit: int | None
     hours: float
@@ -50,6 +51,7 @@ def read_balanced(folder: Path, members: tuple[Member, ...]) -> Balanced:
             strides=tuple(map(int, record["strides"])),
             shifts=tuple(map(float, record["shifts"])),
             sizes=tuple(map(str, record["sizes"])),
+            counts={str(name): float(count) for name, count in record["counts"].items()},
             split=str(sample["split"]),
             limit=sample["limit"],
             hours=float(record["seconds"]) / 3600,
@@ -59,7 +61,7 @@ def read_balanced(folder: Path, members: tuple[Member, ...]) -> Balanced:
             f"{path}: it balanced weights that are none of those shipped ({before}); ship these "
             f"first"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: must be the record of toolchain balance ({error}); give its output folder"
         ) from error
@@ -74,6 +76,7 @@ def facts_now(found: Balanced, accuracy: MemberAccuracy, deployed: int) -> Membe
     settings: Mapping[str, object] = {
         **facts["training"],
         "balance.sizes": list(found.sizes),
+        "balance.counts": dict(found.counts),
         "balance.strides": list(found.strides),
         "balance.shifts": list(found.shifts),
     }
@@ -94,5 +97,7 @@ def _command(found: Balanced) -> str:
     words = ["toolchain", "balance", f"{place}/model.safetensors", "--data", "WIDER"]
     words += ["--split", found.split]
     words += [word for size in found.sizes for word in ("--size", size)]
+    for name, count in found.counts.items():
+        words += ["--weigh", f"{name}={count:g}"]
     words += [] if found.limit is None else ["--limit", str(found.limit)]
     return f"{before} --out {place} && {shlex.join(words)}"
