@@ -53,11 +53,13 @@ class Overlapping:
 
     def _kept(self, evidence: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the rows to keep, best first: of two that overlap too much, the weaker goes."""
-        alive, kept = np.ones(len(evidence), np.bool_), []
+        alive, kept = bytearray(b"1") * len(evidence), []
+        ends = self._ends.tolist()
         for row in np.argsort(-evidence, kind="stable").tolist():
             if alive[row]:
                 kept.append(row)
-                alive[self._second[self._ends[row] : self._ends[row + 1]]] = False
+                for other in self._second[ends[row] : ends[row + 1]].tolist():  # a few
+                    alive[other] = 0
         return np.array(kept, np.intp)
 
     def _merged(
