@@ -112,11 +112,11 @@ def _print(found: Balance, out: Path) -> None:
     console.print(levels)
     table = Table(box=None, pad_edge=False)
     table.add_column("average precision")
+    columns = _columns(found)
+    for heading in columns:
+        table.add_column(heading, justify="right")
     for kind in found.before:
-        table.add_column(kind, justify="right")
-    photos = found.sample.images
-    for words, precisions in _rows(found, photos):
-        table.add_row(escape(words), *(f"{each:.4f}" for each in precisions.values()))
+        table.add_row(escape(kind), *(f"{each[kind]:.4f}" for each in columns.values()))
     console.print(table)
     for photo in found.broken:
         console.print(escape(f"{photo.name} cannot be read ({photo.reason})"))
@@ -137,9 +137,10 @@ def _print(found: Balance, out: Path) -> None:
     )
 
 
-def _rows(found: Balance, photos: int) -> list[tuple[str, Precisions]]:
-    rows = [(f"{photos} photos, before", found.before), ("after", found.after)]
+def _columns(found: Balance) -> dict[str, Precisions]:
+    """Return average precision by heading; what a half gained by the other's shifts counts."""
+    columns = {f"{found.sample.images} photos": found.before, "after": found.after}
     for place, half in enumerate(found.halves, start=1):
-        rows.append((f"half {place}, before", half.before))
-        rows.append((f"half {place}, by the other half's shifts", half.after))
-    return rows
+        columns[f"half {place}"] = half.before
+        columns[f"by half {3 - place}'s shifts"] = half.after
+    return columns
