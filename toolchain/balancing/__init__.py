@@ -1,1 +1,1 @@
-"""Levels of a detector whose scores are made to speak of the same."""
+"""Levels of a detector, shifted so that a score means the same at each."""
