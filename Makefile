@@ -57,7 +57,7 @@ ARGS ?=
 # A value is passed on only if it is given; each stays one argument, spaces and all.
 option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(strip $(2)))')
 
-.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train recover sweep family pareto bench bench-code bench-surgery soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
+.PHONY: help setup doctor recommend shrink setup-arm check-arm cost plan bundle gate eval tables train recover balance sweep family pareto bench bench-code bench-surgery soak-surgery test test-rest test-long test-slow test-all test-wheel lint docs format clean
 
 help: ## List the targets
 	@echo "make shrink MODEL=eresfd RATE=0.1   prune, shrink, export and prove; results in out/MODEL"
@@ -85,6 +85,7 @@ help: ## List the targets
 	@echo "make train MODEL=eresfd RATE=0.3 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@echo "make recover MODEL=mynet:build CKPT=best.pth RATE=0.3 IMAGES=photos MINUTES=30   without labels"
 	@echo "     RATES=0.1,0.3,0.5 in its place: a sweep; or PARAMETERS=52k, MACS=0.6, INSTRUCTIONS=40M, LATENCY=0.6"
+	@echo "make balance CKPT=weights DATA=WIDER  levels of eresfd or extd, so that their scores mean the same"
 	@echo "make sweep MODEL=eresfd RATES=0,0.1,0.5 DATA=WIDER TEACHER=weights.pth MINUTES=30"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help\|^shrink' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-35s %s\n", $$1, $$2}'
 
@@ -190,6 +191,11 @@ recover: setup
 	  $(call option,--images,$(IMAGES)) $(call option,--size,$(SIZE)) \
 	  $(call option,--criterion,$(CRITERION)) $(call option,--steps,$(STEPS)) \
 	  $(call option,--minutes,$(MINUTES)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
+
+balance: setup
+	@$(if $(and $(strip $(CKPT)),$(strip $(DATA))),,echo "balance: say what, and on which photos: make balance CKPT=weights.pth DATA=folder" >&2; exit 2)
+	$(BIN)/toolchain balance '$(subst ','\'',$(CKPT))' $(call option,--data,$(DATA)) $(call option,--limit,$(LIMIT)) \
+	  $(call option,--size,$(SIZE)) $(if $(filter command%,$(origin OUT)),$(call option,--out,$(OUT))) $(ARGS)
 
 family: sweep # the target's name before 0.2
 
