@@ -302,6 +302,22 @@ def test_what_is_written_is_the_network_with_shifted_biases(
     assert "+0.500" in said.out
 
 
+def test_what_is_damaged_is_looked_at_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolchain.workflows import balance as workflow
+
+    data, out = make_wider(tmp_path / "wider", 20), tmp_path / "out"
+    monkeypatch.setattr(workflow, "best_shifts", lambda *_: (0.0,) * 6)
+    assert cli.run(words(data, out, "--split", "val")) == 0
+    kept = {path: path.read_bytes() for path in (out / "seen").rglob("*.npz")}
+    first, second, *_ = kept
+    first.write_bytes(kept[first][:300])
+    second.write_bytes(b"")
+    assert cli.run(words(data, out, "--split", "val")) == 0, capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in (out / "seen").rglob("*.npz")}
+
+
 def test_shifts_that_find_no_more_elsewhere_are_not_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +325,9 @@ def test_shifts_that_find_no_more_elsewhere_are_not_written(
 
     data, out = make_wider(tmp_path / "wider", 20), tmp_path / "out"
     monkeypatch.setattr(workflow, "best_shifts", lambda *_: (0.0,) * 6)
+    out.mkdir()
+    for name in ("model.safetensors", "balance.json"):  # of an earlier search
+        (out / name).write_text("old")
     assert cli.run(words(data, out, "--split", "val")) == 0
     assert "Nothing is written" in capsys.readouterr().out
     assert not (out / "model.safetensors").exists()
@@ -324,6 +343,16 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (words(tmp_path / "none", out), "none"),
         (words(data, out, "--split", "val", "--weigh", "large=2"), "are easy, medium, hard"),
         (words(data, out, "--split", "val", "--weigh", "easy=-1"), "may count 0 to 100"),
+        (
+            [
+                *words(data, out, "--split", "val", "--weigh", "easy=0"),
+                "--weigh",
+                "medium=0",
+                "--weigh",
+                "hard=0",
+            ],
+            "must count more than 0",
+        ),
         (words(data, out, "--split", "val", "--weigh", "easy"), "--weigh must be KIND=TIMES"),
         (["balance", yunet, "--data", str(data), "--split", "val"], "each of whose levels scores"),
         (["balance", str(tmp_path / "no.pth"), "--data", str(data)], "no.pth"),

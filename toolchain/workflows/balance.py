@@ -7,11 +7,16 @@ OUT/balance.json                 the shifts, and what they find
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 import toolchain
 from toolchain.balancing.candidates import Candidates, Look, looking, nothing_seen
@@ -45,6 +50,9 @@ MOST = 100
 SAID_EVERY = 5.0
 """Seconds from one line of progress to the next."""
 
+Size = tuple[int, int] | None
+"""Height and width of an input into which photos are fitted; None: a photo's own size."""
+
 
 @dataclass(frozen=True)
 class BalanceJob:
@@ -54,8 +62,7 @@ class BalanceJob:
     weights: Path
     out: Path
     threads: int
-    sizes: tuple[tuple[int, int] | None, ...] = (None,)
-    """Height and width of inputs into which photos are fitted; None: a photo's own size."""
+    sizes: tuple[Size, ...] = (None,)
     counts: Mapping[str, float] = field(default_factory=dict)
     """How much kinds of faces count in the mean, by name; 1 where they are not named."""
     command: str = ""
@@ -77,33 +84,50 @@ def balance(
     """
     loaded, heads = _loaded(job)
     kinds = kinds_of_faces(split)
+    _demand_choice(job, split, kinds)
+    identity = {
+        "weights": loaded.source.sha256, "photos": split.sha256, "version": toolchain.__version__,
+    }  # fmt: skip
+    with claimed(job.out, identity, "what was seen"):
+        run, told = with_anchors(loaded, job.threads)
+        labelled, broken = [], dict[str, BrokenPhoto]()
+        for size in job.sizes:
+            seen, unread = _seen(job, split, size, looking(run, told, size), on_photo)
+            broken |= {photo.name: photo for photo in unread}
+            on_stage("compare the boxes of each photo")
+            labelled.append(_labelled(job, split, size, seen, told, kinds))
+        found = _balanced(job, loaded, split, labelled, told, on_stage)
+        found = dataclasses.replace(found, broken=tuple(broken.values()))
+        on_stage("write the weights, and prove them")
+        _write(job, loaded, heads, found)
+        return found
+
+
+def _demand_choice(job: BalanceJob, split: Split, kinds: Collection[str]) -> None:
+    """Raise :class:`InputError` where there is nothing to choose by."""
     for name, count in job.counts.items():
         if name not in kinds or not 0 <= count <= MOST:
             raise InputError(
                 f"--weigh {name}={count:g}: the kinds of faces of split {split.name} are "
                 f"{', '.join(kinds)}, and each may count 0 to {MOST}"
             )
+    if not any(job.counts.get(name, 1.0) for name in kinds):
+        raise InputError(f"--weigh: one of {', '.join(kinds)} must count more than 0")
     if len(split.images) < FEWEST:
         raise InputError(f"{len(split.images)} photos choose nothing; give {FEWEST} or more")
-    identity = {
-        "weights": loaded.source.sha256, "photos": split.sha256, "version": toolchain.__version__,
-    }  # fmt: skip
-    with claimed(job.out, identity, "what was seen"):
-        run, told = with_anchors(loaded, job.threads)
-        labelled = []
-        for size in job.sizes:
-            seen, broken = _seen(job, split, size, looking(run, told, size), on_photo)
-            on_stage("compare the boxes of each photo")
-            overlapping = [Overlapping(each, _as_measured(told)) for each in seen]
-            name = _words(size) if len(job.sizes) > 1 else ""
-            boxes = [truth.boxes for truth in split.truths]
-            labelled.append(Labelled(name, overlapping, boxes, kinds))
-        found = _balanced(job, loaded, split, labelled, told, on_stage)
-        found = dataclasses.replace(found, broken=broken)
-        if found.gained > 0:
-            on_stage("write the weights, and prove them")
-            _write(job, loaded, heads, found)
-        return found
+
+
+def _labelled(
+    job: BalanceJob,
+    split: Split,
+    size: Size,
+    seen: Sequence[Candidates],
+    told: detect.Specification,
+    kinds: Mapping[str, Sequence[NDArray[np.bool_]]],
+) -> Labelled:
+    overlapping = [Overlapping(each, _as_measured(told)) for each in seen]
+    name = _words(size) if len(job.sizes) > 1 else ""
+    return Labelled(name, overlapping, [truth.boxes for truth in split.truths], kinds)
 
 
 def _loaded(job: BalanceJob) -> tuple[Loaded, tuple[str, ...]]:
@@ -126,12 +150,12 @@ def _as_measured(told: detect.Specification) -> detect.Specification:
     return dataclasses.replace(told, nms_iou=single.nms_iou, max_detections=single.max_detections)
 
 
-def _words(size: tuple[int, int] | None) -> str:
+def _words(size: Size) -> str:
     return "own" if size is None else f"{size[0]}x{size[1]}"
 
 
 def _seen(
-    job: BalanceJob, split: Split, size: tuple[int, int] | None, look: Look, on_photo: OnPhoto
+    job: BalanceJob, split: Split, size: Size, look: Look, on_photo: OnPhoto
 ) -> tuple[list[Candidates], tuple[BrokenPhoto, ...]]:
     """Look at every photo that was not looked at by an earlier run."""
     folder, surplus = job.out / "seen" / _words(size), Surplus()
@@ -151,7 +175,10 @@ def _seen(
 
 def _kept(path: Path, image: WiderImage, look: Look, done: int) -> Candidates:
     if path.is_file():
-        return Candidates.from_bytes(path.read_bytes())
+        with contextlib.suppress(
+            ValueError, KeyError, EOFError, BadZipFile, OSError
+        ):  # else it is damaged
+            return Candidates.from_bytes(path.read_bytes())
     seen = look(detect.read_image(image.path, upright=False))
     with writing(path.parent, done):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,10 +249,14 @@ def _gained(halves: Sequence[Half], counts: Mapping[str, float]) -> float:
 
 
 def _write(job: BalanceJob, loaded: Loaded, heads: tuple[str, ...], found: Balance) -> None:
+    """Write the weights, if the shifts gain; what an earlier search left is gone in any case."""
+    path, record = job.out / "model.safetensors", job.out / RECORD
     network = shifted(loaded.network, heads, found.shifts)
     content = dataclasses.asdict(found)
     told = {name: content[name] for name in ("weights", "strides", "shifts")}
-    path = job.out / "model.safetensors"
     with writing(job.out, found.sample.images):
-        save_native(network, path, {**native_metadata(loaded), BALANCE: told})
-        write_bytes(job.out / RECORD, as_json(content))
+        for each in (record, path):
+            each.unlink(missing_ok=True)
+        if found.gained > 0:
+            save_native(network, path, {**native_metadata(loaded), BALANCE: told})
+            write_bytes(record, as_json(content))
