@@ -49,6 +49,8 @@ MOST = 100
 """Times that a kind of faces may count."""
 SAID_EVERY = 5.0
 """Seconds from one line of progress to the next."""
+DAMAGED = (ValueError, KeyError, EOFError, BadZipFile, OSError)
+"""What reading a file of ``seen`` raises that is not whole; its photo is looked at again."""
 
 Size = tuple[int, int] | None
 """Height and width of an input into which photos are fitted; None: a photo's own size."""
@@ -175,9 +177,7 @@ def _seen(
 
 def _kept(path: Path, image: WiderImage, look: Look, done: int) -> Candidates:
     if path.is_file():
-        with contextlib.suppress(
-            ValueError, KeyError, EOFError, BadZipFile, OSError
-        ):  # else it is damaged
+        with contextlib.suppress(*DAMAGED):
             return Candidates.from_bytes(path.read_bytes())
     seen = look(detect.read_image(image.path, upright=False))
     with writing(path.parent, done):
