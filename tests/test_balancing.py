@@ -233,6 +233,10 @@ def test_kinds_are_the_lists_or_go_by_height(tmp_path: Path) -> None:
         heights, valid = truth.boxes[:, 3], truth.counted["all"]
         assert np.array_equal(large, valid & (heights >= 50))
         assert np.array_equal(small, valid & (heights >= 10))
+    none = replace(train.truths[0], counted={"all": np.zeros(len(train.truths[0].boxes), np.bool_)})
+    left = kinds_of_faces(replace(train, truths=(none, *train.truths[1:])))
+    assert kinds["small"][0].any()
+    assert not left["small"][0].any(), "a face that is not valid counts at no height"
     with pytest.raises(DataError, match="no faces to learn from"):
         kinds_of_faces(read_split(data, "test"))
 
@@ -300,6 +304,27 @@ def test_what_is_written_is_the_network_with_shifted_biases(
     assert [photo["name"] for photo in record["broken"]] == ["0--Parade/0_Parade_drawn_0"]
     assert "0_Parade_drawn_0 cannot be read" in said.out
     assert "+0.500" in said.out
+
+
+def test_each_half_is_told_what_the_other_half_chose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolchain.workflows import balance as workflow
+
+    data, out = make_wider(tmp_path / "wider", 20), tmp_path / "out"
+    chosen = [(1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (-1.5, 0.0, 1.0, 0.0, 0.0, 0.0), (0.0,) * 6]
+    halves: list[Precision] = []
+
+    def choose(precision: Precision, *_: object) -> tuple[float, ...]:
+        halves.append(precision)
+        return chosen[len(halves) - 1]
+
+    monkeypatch.setattr(workflow, "best_shifts", choose)
+    assert cli.run(words(data, out, "--split", "val", "--json")) == 0
+    one, other = json.loads(capsys.readouterr().out)["halves"]
+    assert one["after"] == halves[0].of(chosen[1]) != halves[0].of(chosen[0])
+    assert other["after"] == halves[1].of(chosen[0]) != halves[1].of(chosen[1])
+    assert (one["before"], other["before"]) == tuple(each.of((0.0,) * 6) for each in halves[:2])
 
 
 def test_what_is_damaged_is_looked_at_again(
