@@ -9,13 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import ModelError, ParityError
+from toolchain.zoo.writing import proof_images
 
 LIMIT = 1e-5
 """Largest difference from what the shift says, as a share of the scores' range."""
-SIZES = ((160, 160), (205, 333))
-"""Height and width of the inputs on which that is proved."""
-INPUT_SCALE = 64.0
-"""About that of an image minus its mean."""
 
 
 def shifted(network: nn.Module, heads: Sequence[str], shifts: Sequence[float]) -> nn.Module:
@@ -41,10 +38,8 @@ def _demand_shifted(
     network: nn.Module, changed: nn.Module, heads: Sequence[str], shifts: Sequence[float]
 ) -> None:
     """Compare both on random images."""
-    generator = torch.Generator().manual_seed(0)
     plain = copy.deepcopy(network).eval()
-    for height, width in SIZES:
-        image = torch.randn((2, 3, height, width), generator=generator) * INPUT_SCALE
+    for image in proof_images():
         with torch.inference_mode():
             cells = _cells(plain, heads, image)
             (loc, before), (same, after) = plain(image), changed(image)

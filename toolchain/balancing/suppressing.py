@@ -7,6 +7,7 @@ millisecond or two a photo, an eighth of what the board's code takes from the bo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,16 @@ from toolchain.balancing.candidates import Candidates
 from toolchain.deploy import detect
 from toolchain.deploy.detector.decoding import in_picture
 from toolchain.deploy.detector.merging import closeness, probability
+from toolchain.detection.protocols import PROTOCOLS
 
 ROWS = 256
 """Boxes that are compared with all others in one go."""
+
+
+def as_measured(specification: detect.Specification) -> detect.Specification:
+    """Return what a detector's suppression is where average precision is measured."""
+    single = PROTOCOLS["single"]
+    return replace(specification, nms_iou=single.nms_iou, max_detections=single.max_detections)
 
 
 class Overlapping:

@@ -171,7 +171,7 @@ class Moments:
     def add(self, tensor: Tensor, dim: int = 1) -> None:
         """Take in a tensor, whose channels lie along ``dim``.
 
-        In float32 about its own mean, where nothing is lost, and tensors together in float64.
+        The spread about its own mean is taken in float32; tensors are added up in float64.
         """
         values, others = tensor.detach().float(), _but(dim, tensor)
         count = tensor.numel() // tensor.shape[dim]

@@ -7,28 +7,27 @@ OUT/balance.json                 the shifts, and what they find
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 import toolchain
-from toolchain.balancing.candidates import Candidates, Look, looking, nothing_seen
+from toolchain.balancing.candidates import Candidates, looking
 from toolchain.balancing.faces import kinds_of_faces
 from toolchain.balancing.heads import shifted
+from toolchain.balancing.looks import seen_in
 from toolchain.balancing.search import Labelled, Precision, as_shown, best_shifts, weighed
-from toolchain.balancing.suppressing import Overlapping
-from toolchain.data.wider import Split, WiderImage
+from toolchain.balancing.suppressing import Overlapping, as_measured
+from toolchain.data.wider import Split
 from toolchain.deploy import detect
 from toolchain.detection.claiming import claimed, writing
 from toolchain.detection.network import with_anchors
-from toolchain.detection.protocols import PROTOCOLS
 from toolchain.errors import InputError, ModelError
 from toolchain.models import detector
 from toolchain.models.weights import save_native
@@ -36,7 +35,6 @@ from toolchain.recipe import default_recipe
 from toolchain.records.accuracy import BrokenPhoto
 from toolchain.records.balance import Balance, Half
 from toolchain.system.files import as_json, write_bytes
-from toolchain.system.memory import Surplus
 from toolchain.workflows.evaluation import sample_of
 from toolchain.workflows.stages.origin import native_metadata
 from toolchain.zoo.balanced import BALANCE, RECORD
@@ -49,8 +47,6 @@ MOST = 100
 """Times that a kind of faces may count."""
 SAID_EVERY = 5.0
 """Seconds from one line of progress to the next."""
-DAMAGED = (ValueError, KeyError, EOFError, BadZipFile, OSError)
-"""What reading a file of ``seen`` raises that is not whole; its photo is looked at again."""
 
 Size = tuple[int, int] | None
 """Height and width of an input into which photos are fitted; None: a photo's own size."""
@@ -80,9 +76,10 @@ def balance(
     """Choose the shifts by which the detector finds most in ``split``, and write its weights anew.
 
     Each half of the photos chooses shifts too, which are measured on the other; where these gain
-    nothing, nothing is written. Raises
-    :class:`InputError` for fewer than 20 photos, :class:`DataError` where no faces are known,
-    :class:`ModelError` for a network whose levels do not score by heads of their own.
+    nothing, nothing is written.
+
+    Raises :class:`InputError` for fewer than 20 photos, :class:`DataError` where no faces are
+    known, :class:`ModelError` for a network whose levels do not score by heads of their own.
     """
     loaded, heads = _loaded(job)
     kinds = kinds_of_faces(split)
@@ -94,7 +91,11 @@ def balance(
         run, told = with_anchors(loaded, job.threads)
         labelled, broken = [], dict[str, BrokenPhoto]()
         for size in job.sizes:
-            seen, unread = _seen(job, split, size, looking(run, told, size), on_photo)
+            name = f"{job.weights.name}, size {_words(size)}"
+            seen, unread = seen_in(
+                split, job.out / "seen" / _words(size), looking(run, told, size),
+                partial(on_photo, name),
+            )  # fmt: skip
             broken |= {photo.name: photo for photo in unread}
             on_stage("compare the boxes of each photo")
             labelled.append(_labelled(job, split, size, seen, told, kinds))
@@ -127,7 +128,7 @@ def _labelled(
     told: detect.Specification,
     kinds: Mapping[str, Sequence[NDArray[np.bool_]]],
 ) -> Labelled:
-    overlapping = [Overlapping(each, _as_measured(told)) for each in seen]
+    overlapping = [Overlapping(each, as_measured(told)) for each in seen]
     name = _words(size) if len(job.sizes) > 1 else ""
     return Labelled(name, overlapping, [truth.boxes for truth in split.truths], kinds)
 
@@ -146,44 +147,8 @@ def _loaded(job: BalanceJob) -> tuple[Loaded, tuple[str, ...]]:
     return loaded, heads
 
 
-def _as_measured(told: detect.Specification) -> detect.Specification:
-    """Return what suppression does where average precision is measured."""
-    single = PROTOCOLS["single"]
-    return dataclasses.replace(told, nms_iou=single.nms_iou, max_detections=single.max_detections)
-
-
 def _words(size: Size) -> str:
     return "own" if size is None else f"{size[0]}x{size[1]}"
-
-
-def _seen(
-    job: BalanceJob, split: Split, size: Size, look: Look, on_photo: OnPhoto
-) -> tuple[list[Candidates], tuple[BrokenPhoto, ...]]:
-    """Look at every photo that was not looked at by an earlier run."""
-    folder, surplus = job.out / "seen" / _words(size), Surplus()
-    name = job.weights.name if size is None else f"{job.weights.name} at {_words(size)}"
-    found, broken = [], []
-    for done, image in enumerate(split.images):
-        on_photo(name, done, len(split.images))
-        try:
-            found.append(_kept(folder / f"{image.name}.npz", image, look, done))
-        except detect.DetectError as error:
-            broken.append(BrokenPhoto(image.name, str(error).removeprefix(f"{image.path}: ")))
-            found.append(nothing_seen())
-        surplus.give_back()
-    on_photo(name, len(split.images), len(split.images))
-    return found, tuple(broken)
-
-
-def _kept(path: Path, image: WiderImage, look: Look, done: int) -> Candidates:
-    if path.is_file():
-        with contextlib.suppress(*DAMAGED):
-            return Candidates.from_bytes(path.read_bytes())
-    seen = look(detect.read_image(image.path, upright=False))
-    with writing(path.parent, done):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, seen.to_bytes())
-    return seen
 
 
 def _balanced(
@@ -215,7 +180,7 @@ def _balanced(
         search(half, f"one half of the photos, {place} of 2")
         for place, half in enumerate(halves, start=1)
     )
-    told_apart = (
+    apart = (
         Half(one.of(nothing), one.of(by_other)),
         Half(other.of(nothing), other.of(by_one)),
     )
@@ -232,11 +197,11 @@ def _balanced(
         sample=sample_of(split),
         before=precision.of(nothing),
         after=precision.of(shifts),
-        halves=told_apart,
+        halves=apart,
         shown=shown,
         threshold=told.score_threshold,
         broken=(),
-        gained=_gained(told_apart, job.counts),
+        gained=_gained(apart, job.counts),
         looked=looked,
         seconds=round(time.perf_counter() - start, 1),
         command=job.command,

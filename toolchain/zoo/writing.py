@@ -90,7 +90,7 @@ def _fold(norm: _BatchNorm) -> None:
 
 def _demand_same(network: nn.Module, again: nn.Module, path: Path) -> None:
     """Compare both on random images; what is not finite is a difference."""
-    inputs = [ProofInput(f"random {index}", (image,)) for index, image in enumerate(_images())]
+    inputs = [ProofInput(f"random {index}", (image,)) for index, image in enumerate(proof_images())]
     parity = compare(
         f"{path}: read again", run_network(network), run_network(again), inputs, limit=LIMIT
     )
@@ -98,8 +98,8 @@ def _demand_same(network: nn.Module, again: nn.Module, path: Path) -> None:
         raise ParityError(f"{parity.link}, its {parity.problem}; it is not written")
 
 
-def _images() -> Iterator[Tensor]:
-    """Yield random images (2, 3, H, W)."""
+def proof_images() -> Iterator[Tensor]:
+    """Yield random images (2, 3, H, W) on which two networks are compared."""
     generator = torch.Generator().manual_seed(0)
     for height, width in PROOF_SIZES:
         yield torch.randn((2, 3, height, width), generator=generator) * INPUT_SCALE
